@@ -1,0 +1,100 @@
+"""Reading and writing a bundle's folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from pydantic import ValidationError
+
+from common.bundle.manifest import Manifest
+from common.domain.errors import ConfigurationError
+from common.domain.placement import Stage
+
+MANIFEST_NAME = "bundle.json"
+ONNX_NAMES = {Stage.BACKBONE: "backbone.onnx", Stage.TRANSFORMER: "transformer.onnx"}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk.
+
+    Attributes:
+        folder: where it is.
+        manifest: what `bundle.json` says.
+        digest: sha256 of `bundle.json`'s bytes. Since the manifest holds the digest of every
+            file, two nodes with equal digests run halves of the same model.
+    """
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+
+    def onnx_path(self, stage: Stage) -> Path:
+        """Path of one half, its content checked against the manifest.
+
+        Raises:
+            ConfigurationError: the file is missing, not listed, or not the one that was exported.
+        """
+        name = ONNX_NAMES[stage]
+        path = self.folder / name
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise ConfigurationError(f"bundle {self.folder}: {MANIFEST_NAME} does not list {name}")
+        if not path.is_file():
+            raise ConfigurationError(f"bundle {self.folder}: {name} is missing")
+        actual = sha256_of(path)
+        if actual != expected:
+            raise ConfigurationError(
+                f"bundle {self.folder}: {name} has sha256 {actual}, {MANIFEST_NAME} says {expected}"
+            )
+        return path
+
+
+def load_bundle(folder: Union[str, Path]) -> Bundle:
+    """Read a bundle's manifest; its halves are checked when `Bundle.onnx_path` hands them out.
+
+    Raises:
+        ConfigurationError: there is no bundle, or its manifest is malformed, naming each bad key.
+    """
+    folder = Path(folder)
+    try:
+        text = (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"no bundle at {folder}: cannot read {MANIFEST_NAME} ({error.strerror})"
+        ) from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(
+            "{}: {}".format(".".join(str(part) for part in item["loc"]) or MANIFEST_NAME, item["msg"])
+            for item in error.errors()
+        )
+        raise ConfigurationError(f"bundle {folder}: {problems}") from error
+    return Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(text).hexdigest())
+
+
+def write_bundle(folder: Union[str, Path], manifest: Manifest) -> Bundle:
+    """Write `bundle.json` for the files that already are in `folder`, listing their digests.
+
+    Args:
+        folder: holds the files that `manifest.files` names; their digests are computed here.
+        manifest: what to write; the digests in its `files` are ignored.
+    """
+    folder = Path(folder)
+    files = {name: sha256_of(folder / name) for name in sorted(manifest.files)}
+    complete = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST_NAME).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return load_bundle(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Lower-case hexadecimal sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""`bundle.json`: the contract between who exports a model and who runs it."""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Annotated, Literal
+
+FORMAT_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Architecture(_Frozen):
+    """What the DETR is made of (DETR paper, section 3.2 and appendix A.4)."""
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+    base_width: int = Field(64, gt=0, description="channels of the ResNet's first stage")
+    dilation: bool = Field(False, description="dilated last stage: the DC5 models, stride 16")
+    encoder_layers: int = Field(6, ge=0)
+    decoder_layers: int = Field(6, ge=1)
+    hidden_dim: int = Field(256, gt=0, description="width of the transformer")
+    heads: int = Field(8, gt=0)
+    feedforward_dim: int = Field(2048, gt=0)
+    queries: int = Field(100, gt=0)
+    classes: int = Field(91, gt=0, description="rows of the class head less the 'no object' one")
+
+
+class ShortestEdgeInput(_Frozen):
+    """DETR's own resize: the short side to `shortest_edge`, the long one at most `longest_edge`."""
+
+    policy: Literal["shortest_edge"] = "shortest_edge"
+    shortest_edge: int = Field(800, gt=0, description="pixels")
+    longest_edge: int = Field(1333, gt=0, description="pixels")
+
+
+class FixedInput(_Frozen):
+    """Letterbox: scaled to fit, placed at the top left, padded on the right and below."""
+
+    policy: Literal["fixed"] = "fixed"
+    height: int = Field(gt=0, description="pixels")
+    width: int = Field(gt=0, description="pixels")
+
+
+InputPolicy = Annotated[Union[ShortestEdgeInput, FixedInput], Field(discriminator="policy")]
+
+
+class Normalization(_Frozen):
+    """Per-channel (R, G, B) mean and standard deviation of pixels scaled to 0..1."""
+
+    mean: Tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: Tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Category(_Frozen):
+    """One row of the class head.
+
+    A row of the head that has no category here (COCO leaves ids unused) is never reported.
+    """
+
+    class_index: int = Field(ge=0, description="row of the class head")
+    id: int = Field(ge=0, description="COCO category id")
+    name: str
+
+
+class CodecDefaults(_Frozen):
+    """How features travel unless a client asks for another codec."""
+
+    default: str = Field("fp16", description="name of a codec in common.codec")
+
+
+class Manifest(_Frozen):
+    """The content of `bundle.json`."""
+
+    format_version: Literal[1] = 1
+    name: str
+    architecture: Architecture
+    split: Literal["projected", "c5"] = Field(
+        "projected", description="cut after the 1x1 input_proj, or before it as in the thesis"
+    )
+    feature_channels: int = Field(gt=0, description="channels that cross the cut")
+    feature_stride: int = Field(gt=0, description="input pixels a feature cell")
+    input: InputPolicy
+    normalization: Normalization = Normalization()
+    categories: Tuple[Category, ...]
+    files: Dict[str, str] = Field(description="file name -> sha256, lower-case hexadecimal")
+    codec: CodecDefaults = CodecDefaults()
+    license: str
+    origin: str = Field(description="where the weights come from, in a sentence")
+    trained: bool = Field(True, description="false: random weights, whose boxes mean nothing")

@@ -1,0 +1,1 @@
+"""Frozen domain types and the error tree; depends on numpy alone."""

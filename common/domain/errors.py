@@ -1,0 +1,41 @@
+"""The error tree.
+
+Errors of the caller and errors of the system stand on two branches, since they are answered,
+logged and retried differently. `common.wire.status` maps each leaf to one gRPC status.
+"""
+
+
+class TandemError(Exception):
+    """Base of every error that Tandem raises on purpose; its text is fit to be shown to a user."""
+
+
+class CallerError(TandemError):
+    """The request is at fault; repeating it unchanged fails again."""
+
+
+class InvalidInputError(CallerError):
+    """A value is malformed: an undecodable image, a wrong size, a frame id out of order."""
+
+
+class PreconditionError(CallerError):
+    """The request does not fit the system's state: another bundle, an unknown node."""
+
+
+class ConfigurationError(CallerError):
+    """Settings, a configuration file or a bundle are wrong; raised at start, before serving."""
+
+
+class ServiceError(TandemError):
+    """The system is at fault; the same request may succeed later."""
+
+
+class UnavailableError(ServiceError):
+    """Nothing can serve the request now: a peer is down or draining. Retryable."""
+
+
+class ResourceExhaustedError(ServiceError):
+    """A limit on sessions, message size or memory is reached."""
+
+
+class EngineError(ServiceError):
+    """An engine failed to load or to run; the cause is in the log, not in the answer."""

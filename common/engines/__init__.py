@@ -1,0 +1,1 @@
+"""What executes one half of the model; engines know tensors, never DETR."""

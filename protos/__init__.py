@@ -1,0 +1,1 @@
+"""The wire: protocol buffers and their generated Python stubs."""

@@ -1,0 +1,109 @@
+from google.rpc import status_pb2 as _status_pb2
+from protos.tandem.v1 import detection_pb2 as _detection_pb2
+from protos.tandem.v1 import detector_pb2 as _detector_pb2
+from protos.tandem.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class BackboneRequest(_message.Message):
+    __slots__ = ("open", "frame")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    open: BackboneOpen
+    frame: _detector_pb2.Frame
+    def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
+
+class BackboneOpen(_message.Message):
+    __slots__ = ("context", "downstream_node", "codec")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    DOWNSTREAM_NODE_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    context: StreamContext
+    downstream_node: str
+    codec: _tensor_pb2.Codec
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
+
+class TransformerRequest(_message.Message):
+    __slots__ = ("open", "features")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    open: TransformerOpen
+    features: Features
+    def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
+
+class TransformerOpen(_message.Message):
+    __slots__ = ("context", "bundle_digest")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    context: StreamContext
+    bundle_digest: str
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+
+class StreamContext(_message.Message):
+    __slots__ = ("session_id", "placement", "score_threshold", "max_detections")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    placement: _detector_pb2.Placement
+    score_threshold: float
+    max_detections: int
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ...) -> None: ...
+
+class Features(_message.Message):
+    __slots__ = ("frame_id", "geometry", "tensor")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    geometry: FrameGeometry
+    tensor: _tensor_pb2.Tensor
+    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class FrameGeometry(_message.Message):
+    __slots__ = ("frame_height", "frame_width", "input_height", "input_width", "valid_height", "valid_width")
+    FRAME_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FRAME_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    INPUT_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    VALID_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    VALID_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    frame_height: int
+    frame_width: int
+    input_height: int
+    input_width: int
+    valid_height: int
+    valid_width: int
+    def __init__(self, frame_height: _Optional[int] = ..., frame_width: _Optional[int] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., valid_height: _Optional[int] = ..., valid_width: _Optional[int] = ...) -> None: ...
+
+class StageResponse(_message.Message):
+    __slots__ = ("opened", "result")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    opened: Opened
+    result: FrameResult
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
+
+class Opened(_message.Message):
+    __slots__ = ("node", "bundle_digest")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    bundle_digest: str
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+
+class FrameResult(_message.Message):
+    __slots__ = ("frame_id", "detections", "error", "timing")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    detections: _detection_pb2.Detections
+    error: _status_pb2.Status
+    timing: _detection_pb2.Timing
+    def __init__(self, frame_id: _Optional[int] = ..., detections: _Optional[_Union[_detection_pb2.Detections, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ...) -> None: ...
