@@ -70,7 +70,9 @@ def load_bundle(folder: Union[str, Path]) -> Bundle:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(
-            "{}: {}".format(".".join(str(part) for part in item["loc"]) or MANIFEST_NAME, item["msg"])
+            "{}: {}".format(
+                ".".join(str(part) for part in item["loc"]) or MANIFEST_NAME, item["msg"]
+            )
             for item in error.errors()
         )
         raise ConfigurationError(f"bundle {folder}: {problems}") from error

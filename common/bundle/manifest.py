@@ -18,23 +18,27 @@ class Architecture(_Frozen):
     """What the DETR is made of (DETR paper, section 3.2 and appendix A.4)."""
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-    base_width: int = Field(64, gt=0, description="channels of the ResNet's first stage")
-    dilation: bool = Field(False, description="dilated last stage: the DC5 models, stride 16")
-    encoder_layers: int = Field(6, ge=0)
-    decoder_layers: int = Field(6, ge=1)
-    hidden_dim: int = Field(256, gt=0, description="width of the transformer")
-    heads: int = Field(8, gt=0)
-    feedforward_dim: int = Field(2048, gt=0)
-    queries: int = Field(100, gt=0)
-    classes: int = Field(91, gt=0, description="rows of the class head less the 'no object' one")
+    base_width: int = Field(default=64, gt=0, description="channels of the ResNet's first stage")
+    dilation: bool = Field(
+        default=False, description="dilated last stage: the DC5 models, stride 16"
+    )
+    encoder_layers: int = Field(default=6, ge=0)
+    decoder_layers: int = Field(default=6, ge=1)
+    hidden_dim: int = Field(default=256, gt=0, description="width of the transformer")
+    heads: int = Field(default=8, gt=0)
+    feedforward_dim: int = Field(default=2048, gt=0)
+    queries: int = Field(default=100, gt=0)
+    classes: int = Field(
+        default=91, gt=0, description="rows of the class head less the 'no object' one"
+    )
 
 
 class ShortestEdgeInput(_Frozen):
     """DETR's own resize: the short side to `shortest_edge`, the long one at most `longest_edge`."""
 
     policy: Literal["shortest_edge"] = "shortest_edge"
-    shortest_edge: int = Field(800, gt=0, description="pixels")
-    longest_edge: int = Field(1333, gt=0, description="pixels")
+    shortest_edge: int = Field(default=800, gt=0, description="pixels")
+    longest_edge: int = Field(default=1333, gt=0, description="pixels")
 
 
 class FixedInput(_Frozen):
@@ -69,7 +73,7 @@ class Category(_Frozen):
 class CodecDefaults(_Frozen):
     """How features travel unless a client asks for another codec."""
 
-    default: str = Field("fp16", description="name of a codec in common.codec")
+    default: str = Field(default="fp16", description="name of a codec in common.codec")
 
 
 class Manifest(_Frozen):
@@ -79,7 +83,8 @@ class Manifest(_Frozen):
     name: str
     architecture: Architecture
     split: Literal["projected", "c5"] = Field(
-        "projected", description="cut after the 1x1 input_proj, or before it as in the thesis"
+        default="projected",
+        description="cut after the 1x1 input_proj, or before it as in the thesis",
     )
     feature_channels: int = Field(gt=0, description="channels that cross the cut")
     feature_stride: int = Field(gt=0, description="input pixels a feature cell")
@@ -90,4 +95,6 @@ class Manifest(_Frozen):
     codec: CodecDefaults = CodecDefaults()
     license: str
     origin: str = Field(description="where the weights come from, in a sentence")
-    trained: bool = Field(True, description="false: random weights, whose boxes mean nothing")
+    trained: bool = Field(
+        default=True, description="false: random weights, whose boxes mean nothing"
+    )
