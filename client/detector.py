@@ -1,0 +1,215 @@
+"""The client of a running Tandem system.
+
+    async with DetectorClient("127.0.0.1:50050") as client:
+        async for result in client.detect(frames):
+            for detection in result.detections:
+                print(result.frame_id, detection.category_name, detection.score, detection.box)
+
+`frames` is any iterable, plain or asynchronous, of JPEG or PNG bytes, of arrays (HxWx3, uint8,
+RGB), or of `common.domain.frames` images. Results come in the order of the frames, one a frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from client.results import FrameResult
+from client.stream import DetectStream, Frames
+from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.placement import Placement
+from common.domain.status import SystemStatus
+from common.domain.stream import OverloadPolicy, StreamOptions
+from common.wire.operations import system_status_from_wire
+from common.wire.placements import placement_to_wire
+from common.wire.status import error_from_rpc
+from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
+
+# A server that vanished without a word is noticed within about 15 seconds; one that never was
+# there within about 5.
+_CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+]
+
+
+class DetectorClient:
+    """A connection to the orchestrator; any number of streams may share it.
+
+    Every error is a `TandemError` whose text is a sentence for the user. Use it as an
+    asynchronous context manager: leaving it ends the streams that are still open.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Prepare; the connection is made by the first call.
+
+        Args:
+            address: `host:port` of the orchestrator.
+
+        Raises:
+            InvalidInputError: the address has no port.
+        """
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise InvalidInputError(f"the server's address {address!r} is not host:port")
+        self._address = address
+        self._streams: set[DetectStream] = set()
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the channel."""
+        self._channel = grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End all streams and close the channel."""
+        for stream in tuple(self._streams):
+            await stream.close()
+        await self._open_channel().close()
+        self._channel = None
+
+    async def detect(
+        self,
+        frames: Frames,
+        *,
+        placement: Placement | str | None = None,
+        score_threshold: float = 0.7,
+        max_detections: int = 0,
+        overload: OverloadPolicy = OverloadPolicy.BLOCK,
+        codec: Codec | str | None = None,
+        max_in_flight: int = 32,
+    ) -> AsyncIterator[FrameResult]:
+        """Stream frames; yields one result a frame, in order.
+
+        The source is read only when the stream has room, so memory stays bounded however long
+        the stream and however slow the server or the consumer. A plain iterable is advanced in a
+        thread, so it may block. Leaving the loop early cancels the stream.
+
+        Args:
+            frames: what to detect on; closed at the end if it can be.
+            placement: which node runs which stage; None leaves it to the server.
+            score_threshold: detections below it are left out, 0 to 1.
+            max_detections: at most this many a frame, the highest scores first; 0: all.
+            overload: `DROP_OLDEST` for a live source, whose newest frame wins.
+            codec: how features travel between the stages; None leaves it to the server.
+            max_in_flight: frames sent whose results have not been taken yet.
+
+        Raises:
+            TandemError: the server ended the stream, or it cannot be reached.
+            InvalidInputError: an argument or a frame is malformed, or the source failed; results
+                of the frames sent before come first.
+        """
+        options = StreamOptions(
+            placement=placement_named(placement),
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            overload=overload,
+            codec=_codec_named(codec),
+        )
+        call = detector_pb2_grpc.DetectorStub(self._open_channel()).Detect()
+        stream = DetectStream(call, frames, options, max_in_flight)
+        self._streams.add(stream)
+        try:
+            async for result in stream.results():
+                yield result
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+        finally:
+            self._streams.discard(stream)
+            await stream.close()
+
+    async def status(self) -> SystemStatus:
+        """Nodes, placements and sessions now.
+
+        Raises:
+            TandemError: the server cannot be reached.
+        """
+        return await self._operation("GetStatus", operations_pb2.GetStatusRequest())
+
+    async def watch_status(self, interval_seconds: float = 1.0) -> AsyncIterator[SystemStatus]:
+        """The status now and again at every interval, until the loop is left.
+
+        Raises:
+            InvalidInputError: the interval is under 0.1 seconds.
+            TandemError: the server cannot be reached any more.
+        """
+        stub = operations_pb2_grpc.OperationsStub(self._open_channel())
+        request = operations_pb2.WatchStatusRequest()
+        request.interval.FromNanoseconds(round(interval_seconds * 1e9))
+        call = stub.WatchStatus(request)
+        try:
+            async for status in call:
+                yield system_status_from_wire(status)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+        finally:
+            call.cancel()
+
+    async def set_placement(self, placement: Placement | str | None) -> SystemStatus:
+        """Set where streams go that leave it to the server; None lets the server choose.
+
+        Raises:
+            UnavailableError: no route can serve the placement now; the setting stays.
+            TandemError: the server cannot be reached.
+        """
+        setting = placement_to_wire(placement_named(placement))
+        request = operations_pb2.SetPlacementRequest(placement=setting)
+        return await self._operation("SetPlacement", request)
+
+    async def _operation(
+        self,
+        name: str,
+        request: operations_pb2.GetStatusRequest | operations_pb2.SetPlacementRequest,
+    ) -> SystemStatus:
+        method = getattr(operations_pb2_grpc.OperationsStub(self._open_channel()), name)
+        try:
+            return system_status_from_wire(await method(request))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from error
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise RuntimeError("DetectorClient is used outside of its 'async with' block")
+        return self._channel
+
+    def _translated(self, error: grpc.aio.AioRpcError) -> TandemError:
+        details = error.details() or ""
+        if "failed to connect" in details.lower() or "resolution failed" in details.lower():
+            return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
+        return error_from_rpc(error.code(), details, f"orchestrator at {self._address}")
+
+
+def placement_named(name: Placement | str | None) -> Placement | None:
+    """The placement of this name; None for None and `auto`.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    if name is None or name == "auto":
+        return None
+    with contextlib.suppress(ValueError):
+        return Placement(name)
+    known = ", ".join(placement.value for placement in Placement)
+    raise InvalidInputError(f"unknown placement {name!r}; placements: {known}, auto")
+
+
+def _codec_named(name: Codec | str | None) -> Codec | None:
+    if name is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return Codec(name)
+    known = ", ".join(codec.value for codec in Codec)
+    raise InvalidInputError(f"unknown codec {name!r}; codecs: {known}")

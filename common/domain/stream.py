@@ -1,0 +1,38 @@
+"""What a client may ask of its stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from common.domain.codec import Codec
+from common.domain.placement import Placement
+
+
+class OverloadPolicy(str, Enum):
+    """What happens when frames come faster than they can be served."""
+
+    # Lossless: the server stops reading, and flow control pushes back on the client.
+    BLOCK = "block"
+    # Live camera: the newest frame wins; a waiting frame that it replaces is answered `dropped`.
+    DROP_OLDEST = "drop_oldest"
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """The opening message of a client's stream.
+
+    Attributes:
+        placement: None leaves it to the orchestrator.
+        score_threshold: detections below this score are left out, 0 to 1.
+        max_detections: at most this many a frame, the highest scores first; 0 means all.
+        overload: what happens when frames come faster than they can be served.
+        codec: how features travel between the stages; None is the bundle's default.
+    """
+
+    placement: Optional[Placement] = None
+    score_threshold: float = 0.7
+    max_detections: int = 0
+    overload: OverloadPolicy = OverloadPolicy.BLOCK
+    codec: Optional[Codec] = None
