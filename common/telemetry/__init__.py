@@ -1,1 +1,1 @@
-
+"""Prometheus metrics, logs and sensors."""

@@ -1,1 +1,1 @@
-
+"""Protobuf <-> domain, and errors <-> gRPC statuses: the only code that knows both sides."""

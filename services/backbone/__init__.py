@@ -1,0 +1,1 @@
+"""The backbone service: frames in, features out to a transformer."""

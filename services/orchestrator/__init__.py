@@ -1,0 +1,1 @@
+"""The orchestrator: takes clients' frames, chooses where each stage runs, streams boxes back."""

@@ -1,0 +1,1 @@
+"""The transformer service: features in, detections out."""

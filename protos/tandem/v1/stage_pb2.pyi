@@ -43,16 +43,18 @@ class TransformerOpen(_message.Message):
     def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class StreamContext(_message.Message):
-    __slots__ = ("session_id", "placement", "score_threshold", "max_detections")
+    __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     placement: _detector_pb2.Placement
     score_threshold: float
     max_detections: int
-    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ...) -> None: ...
+    sender: str
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("frame_id", "geometry", "tensor")

@@ -1,0 +1,176 @@
+"""The calling side of a stage: one open `Process` stream, answers matched to questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Dict, Optional, Union
+
+import grpc
+
+from common.domain.errors import TandemError, UnavailableError
+from common.domain.placement import Stage
+from common.wire.status import error_from_rpc
+from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
+
+StageRequest = Union[stage_pb2.BackboneRequest, stage_pb2.TransformerRequest]
+
+# Opening includes the TCP connection and, through a backbone, the transformer's opening.
+OPEN_TIMEOUT_SECONDS = 5.0
+
+
+class StageStream:
+    """One stream to a stage.
+
+    Many questions may be under way at a time. When the stream is lost each of them fails with the
+    error that ended it, and so does every later one; open another stream then.
+
+    Attributes:
+        bundle_digest: of the bundle that the stage runs.
+    """
+
+    def __init__(self, call: Any, peer: str) -> None:
+        """Use `StageStream.open` instead."""
+        self._call = call
+        self._peer = peer
+        self._pending: Dict[int, asyncio.Future[stage_pb2.FrameResult]] = {}
+        self._write_turn = asyncio.Lock()
+        self._error: Optional[TandemError] = None
+        self._reader: asyncio.Task[None]
+        self.bundle_digest = ""
+
+    @classmethod
+    async def open(
+        cls, channel: grpc.aio.Channel, stage: Stage, opening: StageRequest, peer: str
+    ) -> StageStream:
+        """Open a stream and wait until the stage agrees.
+
+        Args:
+            channel: to the stage's server.
+            stage: which service to call there.
+            opening: the first message.
+            peer: what to call the other side in errors.
+
+        Raises:
+            TandemError: the stage refused, or could not be reached in time.
+        """
+        stub = (
+            stage_pb2_grpc.BackboneStub(channel)
+            if stage is Stage.BACKBONE
+            else stage_pb2_grpc.TransformerStub(channel)
+        )
+        stream = cls(stub.Process(), peer)
+        try:
+            await asyncio.wait_for(stream._handshake(opening), OPEN_TIMEOUT_SECONDS)
+        except asyncio.TimeoutError as error:
+            stream._call.cancel()
+            raise UnavailableError(
+                f"{peer} did not answer in {OPEN_TIMEOUT_SECONDS:g} s"
+            ) from error
+        except BaseException:
+            stream._call.cancel()
+            raise
+        stream._reader = asyncio.ensure_future(stream._read())
+        return stream
+
+    async def _handshake(self, opening: StageRequest) -> None:
+        try:
+            await self._call.write(opening)
+            response = await self._call.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._ending() from error
+        if response is grpc.aio.EOF:
+            raise await self._ending()
+        self.bundle_digest = response.opened.bundle_digest
+
+    async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
+        """Send one frame and wait for its answer.
+
+        Args:
+            request: the frame, or its features.
+            frame_id: of that frame; not used before on this stream.
+
+        Returns:
+            The stage's answer; in its `timing`, the stage's own `transfer_seconds` is filled in.
+
+        Raises:
+            TandemError: the stream is lost.
+        """
+        if self._error is not None:
+            raise self._error
+        answer: asyncio.Future[stage_pb2.FrameResult]
+        answer = asyncio.get_running_loop().create_future()
+        self._pending[frame_id] = answer
+        started = time.perf_counter()
+        try:
+            # gRPC takes one write at a time; the lock lets them through in the order asked.
+            async with self._write_turn:
+                await self._call.write(request)
+            result = await answer
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._ending() from error
+        finally:
+            self._pending.pop(frame_id, None)
+            if not answer.cancel() and not answer.cancelled():
+                # Taken note of, or asyncio would report an error that nobody asked for.
+                answer.exception()
+        elapsed_seconds = time.perf_counter() - started
+        timing = _answering_stage(result)
+        timing.transfer_seconds = max(0.0, elapsed_seconds - timing.held_seconds)
+        return result
+
+    @property
+    def idle(self) -> bool:
+        """Whether no question is under way."""
+        return not self._pending
+
+    @property
+    def lost(self) -> bool:
+        """Whether the stream has ended, so that every question fails."""
+        return self._error is not None
+
+    async def wait_lost(self) -> TandemError:
+        """Wait until the stream ends; returns why."""
+        await asyncio.wait([self._reader])
+        return self._error or UnavailableError(f"{self._peer} ended the stream")
+
+    async def close(self) -> None:
+        """End the stream. Questions under way fail."""
+        self._call.cancel()
+        await asyncio.wait([self._reader])
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                response = await self._call.read()
+                if response is grpc.aio.EOF:
+                    break
+                answer = self._pending.get(response.result.frame_id)
+                if answer is not None and not answer.done():
+                    answer.set_result(response.result)
+        except grpc.aio.AioRpcError:
+            # The status of the call, read below, says why.
+            pass
+        except asyncio.CancelledError:
+            self._call.cancel()
+        finally:
+            self._error = await self._ending()
+            for answer in self._pending.values():
+                if not answer.done():
+                    answer.set_exception(self._error)
+
+    async def _ending(self) -> TandemError:
+        """Why the call ended."""
+        code = await self._call.code()
+        if code is grpc.StatusCode.OK:
+            return UnavailableError(f"{self._peer} ended the stream")
+        if code is grpc.StatusCode.CANCELLED:
+            return UnavailableError(f"{self._peer}: the stream was closed")
+        details = await self._call.details()
+        return error_from_rpc(code, details, self._peer)
+
+
+def _answering_stage(result: stage_pb2.FrameResult) -> detection_pb2.StageTiming:
+    """The timing of the stage that answered: the backbone's when it is there."""
+    timing = result.timing
+    return timing.backbone if timing.HasField("backbone") else timing.transformer

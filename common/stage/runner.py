@@ -1,0 +1,79 @@
+"""Runs an engine on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Dict, Mapping, Optional
+
+import numpy as np
+
+from common.domain.errors import EngineError
+from common.engines.base import Engine
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What one execution gave, and when.
+
+    Attributes:
+        outputs: arrays by output name.
+        queue_seconds: from asking to the start of the execution.
+        execute_seconds: in the engine.
+    """
+
+    outputs: Dict[str, np.ndarray]
+    queue_seconds: float
+    execute_seconds: float
+
+
+class EngineRunner:
+    """The one thread that loads, runs and closes an engine.
+
+    pycuda's context belongs to the thread that made it, and one execution at a time is what a
+    GPU, or a CPU engine with threads of its own, does best. Executions run in the order asked.
+    """
+
+    def __init__(self) -> None:
+        """Start the thread; the engine comes with `load`."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._engine: Optional[Engine] = None
+
+    async def load(self, load: Callable[[], Engine]) -> Engine:
+        """Load the engine on its thread.
+
+        Raises:
+            EngineError: the file cannot be loaded.
+            ConfigurationError: the engine is unknown or not installed.
+        """
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._thread, load)
+        self._engine = engine
+        return engine
+
+    async def run(self, inputs: Mapping[str, np.ndarray]) -> Execution:
+        """Execute once, after what was asked before.
+
+        Raises:
+            EngineError: execution failed, or no engine is loaded.
+        """
+        if self._engine is None:
+            raise EngineError("no engine is loaded")
+        asked = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _execute, self._engine, inputs, asked)
+
+    async def close(self) -> None:
+        """Release the engine on its thread, then end the thread."""
+        if self._engine is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._engine.close)
+        self._thread.shutdown()
+
+
+def _execute(engine: Engine, inputs: Mapping[str, np.ndarray], asked: float) -> Execution:
+    started = time.perf_counter()
+    outputs = engine.run(inputs)
+    return Execution(outputs, started - asked, time.perf_counter() - started)

@@ -1,0 +1,168 @@
+"""The gRPC server that every service runs: health, reflection, limits, keepalive, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any, Awaitable, Callable, Coroutine, List, Optional, Tuple
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from common.domain.errors import ConfigurationError, TandemError
+from common.stage.settings import ServerSettings
+from common.telemetry.metrics import Metrics, MetricsServer
+
+log = structlog.get_logger()
+
+_MEBIBYTE = 1 << 20
+# A peer whose machine or link vanished without a word is noticed within about 15 seconds.
+_KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+
+
+def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
+    """Options of the channels from one service to another."""
+    return [
+        *_KEEPALIVE_OPTIONS,
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # The defaults wait up to two minutes before a restarted stage is tried again.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
+
+
+def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
+    return [
+        *_KEEPALIVE_OPTIONS,
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Otherwise a second server on the same port would silently take half of the streams.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class ServiceServer:
+    """One service process: its gRPC server, its metrics, and its life from start to drain.
+
+    Attributes:
+        metrics: of this service.
+        draining: set once SIGTERM has come; handlers answer what they have read, read no more,
+            and end their streams.
+    """
+
+    def __init__(self, name: str, settings: ServerSettings, node: Optional[str] = None) -> None:
+        """Prepare; nothing listens yet.
+
+        Args:
+            name: of the service, for the announcement.
+            settings: where to listen, and the limits.
+            node: device that the service runs on, for the announcement.
+        """
+        self._name = name
+        self._node = node
+        self._settings = settings
+        self.metrics = Metrics()
+        self.draining = asyncio.Event()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._service_names: List[str] = []
+
+    def add(
+        self, register: Callable[[Any, grpc.aio.Server], None], servicer: Any, name: str
+    ) -> None:
+        """Add a servicer.
+
+        Args:
+            register: the generated `add_..._to_server`.
+            servicer: what serves.
+            name: full name of the gRPC service, for health and reflection.
+        """
+        register(servicer, self._server)
+        self._service_names.append(name)
+
+    async def run(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Serve until SIGTERM or SIGINT, then answer the frames in flight and return.
+
+        Args:
+            prepare: what has to be done before health says SERVING, such as warming an engine up.
+
+        Raises:
+            ConfigurationError: a port cannot be bound.
+        """
+        self._drain_on_signals()
+        names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)
+        port = self._bind()
+        metrics_server = MetricsServer(
+            self.metrics, self._settings.host, self._settings.metrics_port
+        )
+        try:
+            await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+            await self._server.start()
+            await prepare()
+            await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+            self._announce(port, metrics_server.port)
+            await self.draining.wait()
+            log.info("draining", grace_seconds=self._settings.grace_seconds)
+            await self._health.enter_graceful_shutdown()
+        finally:
+            await self._server.stop(self._settings.grace_seconds)
+            metrics_server.close()
+        log.info("stopped")
+
+    def _drain_on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.draining.set)
+
+    def _bind(self) -> int:
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+
+    async def _set_health(self, status: int) -> None:
+        # The empty name stands for the server as a whole.
+        for name in ("", *self._service_names):
+            await self._health.set(name, status)
+
+    def _announce(self, port: int, metrics_port: int) -> None:
+        """Tell on stdout, in one line of JSON, where this service listens now that it is healthy."""
+        host = self._settings.host
+        announcement = {
+            "service": self._name,
+            "node": self._node,
+            "address": f"{host}:{port}",
+            "metrics": f"http://{host}:{metrics_port}/metrics",
+            "pid": os.getpid(),
+        }
+        sys.stdout.write(json.dumps(announcement) + "\n")
+        sys.stdout.flush()
+        log.info("serving", **announcement)
+
+
+def max_message_bytes(settings: ServerSettings) -> int:
+    """The message-size limit in gRPC's unit."""
+    return settings.max_message_mebibytes * _MEBIBYTE
+
+
+def run_service(main: Callable[[], Coroutine[Any, Any, None]], program: str) -> None:
+    """Run a service's `main` to its end; what keeps it from starting is one sentence and exit 2."""
+    try:
+        asyncio.run(main())
+    except TandemError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(2) from None

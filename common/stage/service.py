@@ -1,0 +1,120 @@
+"""From settings to a running stage: what the two stage services have in common."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping
+
+import grpc
+import structlog
+
+from common.bundle import Bundle, load_bundle
+from common.codec import codec_named
+from common.domain.placement import Stage
+from common.engines.base import Engine
+from common.engines.paced import PacedEngine
+from common.engines.registry import load_engine
+from common.stage.backbone import BackboneStage
+from common.stage.guard import StreamGuard
+from common.stage.runner import EngineRunner
+from common.stage.server import ServiceServer, channel_options, max_message_bytes
+from common.stage.servicers import BackboneServicer, StageHost, TransformerServicer
+from common.stage.settings import BackboneSettings, StageSettings, TransformerSettings
+from common.stage.transformer import TransformerStage
+from protos.tandem.v1 import stage_pb2_grpc
+
+log = structlog.get_logger()
+
+
+async def serve_backbone(settings: BackboneSettings) -> None:
+    """Run the backbone service until SIGTERM.
+
+    Raises:
+        ConfigurationError: the bundle, the engine or an address is wrong.
+    """
+    bundle = load_bundle(settings.bundle)
+    server = ServiceServer("backbone", settings, settings.node)
+    runner = EngineRunner()
+    max_pixels = int(settings.max_image_megapixels * 1e6)
+    stage = BackboneStage(bundle, settings.node, runner, max_pixels)
+    channels = _channels(settings.transformers, max_message_bytes(settings))
+    servicer = BackboneServicer(_host(settings, bundle, server), stage, channels)
+    server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
+
+    async def prepare() -> None:
+        await _load(runner, settings, bundle, Stage.BACKBONE)
+        await stage.warm_up(codec_named(bundle.manifest.codec.default))
+        server.metrics.node_up.labels(settings.node, Stage.BACKBONE.value).set(1)
+
+    try:
+        await server.run(prepare)
+    finally:
+        stage.close()
+        await runner.close()
+        for channel in channels.values():
+            await channel.close()
+
+
+async def serve_transformer(settings: TransformerSettings) -> None:
+    """Run the transformer service until SIGTERM.
+
+    Raises:
+        ConfigurationError: the bundle, the engine or an address is wrong.
+    """
+    bundle = load_bundle(settings.bundle)
+    server = ServiceServer("transformer", settings, settings.node)
+    runner = EngineRunner()
+    stage = TransformerStage(bundle, settings.node, runner)
+    servicer = TransformerServicer(_host(settings, bundle, server), stage)
+    server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
+
+    async def prepare() -> None:
+        await _load(runner, settings, bundle, Stage.TRANSFORMER)
+        await stage.warm_up()
+        server.metrics.node_up.labels(settings.node, Stage.TRANSFORMER.value).set(1)
+
+    try:
+        await server.run(prepare)
+    finally:
+        stage.close()
+        await runner.close()
+
+
+def _host(settings: StageSettings, bundle: Bundle, server: ServiceServer) -> StageHost:
+    return StageHost(
+        node=settings.node,
+        bundle=bundle,
+        metrics=server.metrics,
+        guard=StreamGuard(settings.max_sessions),
+        draining=server.draining,
+        max_frames_in_flight=settings.max_frames_in_flight,
+    )
+
+
+def _channels(addresses: Mapping[str, str], message_bytes: int) -> Dict[str, grpc.aio.Channel]:
+    """A channel to each node's transformer; it connects when it is first used."""
+    options = channel_options(message_bytes)
+    return {
+        node: grpc.aio.insecure_channel(address, options) for node, address in addresses.items()
+    }
+
+
+async def _load(
+    runner: EngineRunner, settings: StageSettings, bundle: Bundle, stage: Stage
+) -> None:
+    path = bundle.onnx_path(stage)
+
+    def load() -> Engine:
+        engine = load_engine(settings.engine, path, settings.engine_threads)
+        if settings.paced_milliseconds > 0:
+            return PacedEngine(engine, settings.paced_milliseconds / 1000)
+        return engine
+
+    engine = await runner.load(load)
+    log.info(
+        "engine loaded",
+        stage=stage.value,
+        node=settings.node,
+        engine=engine.description,
+        bundle=bundle.manifest.name,
+        digest=bundle.digest,
+    )

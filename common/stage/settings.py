@@ -1,0 +1,176 @@
+"""Settings of the services: command line over environment over file over default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+from typing_extensions import Literal
+
+from common.domain.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "TANDEM_"
+
+S = TypeVar("S", bound="ServerSettings")
+
+
+class ServerSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    config: Optional[Path] = Field(None, description="YAML file with any of these settings")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    max_sessions: int = Field(64, gt=0, description="streams served at a time")
+    max_message_mebibytes: int = Field(
+        64, gt=0, le=1024, description="largest gRPC message taken, MiB"
+    )
+    grace_seconds: float = Field(
+        20.0, gt=0, description="how long frames in flight may take after SIGTERM"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level logged"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: Type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> Tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over what `load_settings` read from the file."""
+        return env_settings, init_settings
+
+
+class StageSettings(ServerSettings):
+    """What a stage service can be told."""
+
+    bundle: Path = Field(description="folder of the model, with bundle.json")
+    node: str = Field(min_length=1, description="name of the device that this stage runs on")
+    engine: str = Field("onnxruntime", description="what executes the half: see common.engines")
+    engine_threads: int = Field(
+        0, ge=0, description="CPU threads of one execution; 0 lets the engine choose"
+    )
+    paced_milliseconds: float = Field(
+        0.0, ge=0, description="simulate a device that takes this long an execution; 0: off"
+    )
+    max_frames_in_flight: int = Field(
+        32, gt=0, description="frames of one stream held at a time; more wait in the transport"
+    )
+
+
+class TransformerSettings(StageSettings):
+    """What the transformer service can be told."""
+
+    port: int = Field(50052, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        9152, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+
+
+class BackboneSettings(StageSettings):
+    """What the backbone service can be told."""
+
+    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        9151, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    transformers: Dict[str, str] = Field(
+        description="host:port of each node's transformer, by the node's name"
+    )
+    max_image_megapixels: float = Field(
+        50.0, gt=0, description="larger images are refused before they are decoded"
+    )
+
+
+def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
+    """Read a service's settings.
+
+    Args:
+        kind: the settings' type.
+        arguments: the command line, without the program's name.
+        program: its name, for `--help`.
+
+    Raises:
+        ConfigurationError: a key is unknown or a value malformed, naming each.
+    """
+    cli: CliSettingsSource[S] = CliSettingsSource(
+        kind, cli_parse_args=list(arguments), cli_prog_name=program
+    )
+    _refuse_unknown_environment(kind)
+    try:
+        from_cli = cli()
+        path = from_cli.get("config") or os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
+        from_file = _read_yaml(Path(path)) if path else {}
+        return kind(_cli_settings_source=cli, **from_file)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise ConfigurationError(_first_lines(error)) from error
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def settings_or_exit(kind: Type[S], program: str) -> S:
+    """Read this process's command line; if it is wrong, one sentence on stderr and exit 2."""
+    try:
+        return load_settings(kind, sys.argv[1:], program)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in kind.model_fields}
+    unknown = sorted(
+        name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+    )
+    if unknown:
+        raise ConfigurationError(f"unknown environment variable {', '.join(unknown)}")
+
+
+def _read_yaml(path: Path) -> Dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} has to hold settings by name")
+    return content
+
+
+def _first_lines(error: ValidationError) -> str:
+    return "; ".join(
+        "{}: {}".format(".".join(str(part) for part in item["loc"]), item["msg"])
+        for item in error.errors()
+    )

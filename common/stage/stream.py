@@ -1,0 +1,97 @@
+"""The loop of every stream: requests are read, worked on side by side, and answered in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import AsyncIterator, Awaitable, Callable, Generic, List, Optional, TypeVar
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+
+class OrderedStream(Generic[Request, Answer]):
+    """Answers each request of a stream exactly once, in the order of the requests.
+
+    Up to `limit` requests are held at a time; the transport's flow control holds back the rest.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Awaitable[Answer]],
+        write: Callable[[Answer], Awaitable[None]],
+        limit: int,
+    ) -> None:
+        """Take the work to do.
+
+        Args:
+            handle: turns a request into its answer; what it raises ends the stream.
+            write: sends an answer.
+            limit: requests read and not yet answered.
+        """
+        self._handle = handle
+        self._write = write
+        self._slots = asyncio.Semaphore(limit)
+        self._answers: asyncio.Queue[Optional[asyncio.Task[Answer]]] = asyncio.Queue()
+
+    async def run(self, requests: AsyncIterator[Request], *stops: Awaitable[object]) -> None:
+        """Serve until the requests end or one of `stops` is done, and all read is answered.
+
+        Raises:
+            Exception: whatever reading, handling or writing raised; what reading raised, only
+                after the requests read before are answered.
+        """
+        reader = asyncio.ensure_future(self._read(requests))
+        stopper = asyncio.ensure_future(_cancel_after(reader, *stops))
+        # However reading ends, the writer has to learn that nothing follows.
+        reader.add_done_callback(lambda _: self._answers.put_nowait(None))
+        try:
+            await self._write_answers()
+            if not reader.cancelled():
+                reader.result()
+        finally:
+            stopper.cancel()
+            reader.cancel()
+            await asyncio.gather(stopper, reader, *self._abandoned(), return_exceptions=True)
+
+    async def _read(self, requests: AsyncIterator[Request]) -> None:
+        while True:
+            await self._slots.acquire()
+            try:
+                request = await requests.__anext__()
+            except StopAsyncIteration:
+                return
+            self._answers.put_nowait(asyncio.ensure_future(self._answer(request)))
+
+    async def _answer(self, request: Request) -> Answer:
+        return await self._handle(request)
+
+    async def _write_answers(self) -> None:
+        while True:
+            task = await self._answers.get()
+            if task is None:
+                return
+            try:
+                await self._write(await task)
+            finally:
+                task.cancel()
+            self._slots.release()
+
+    def _abandoned(self) -> List[asyncio.Task[Answer]]:
+        """Cancel the work that nobody waits for any more: the peer is gone, or writing failed."""
+        tasks = []
+        while not self._answers.empty():
+            task = self._answers.get_nowait()
+            if task is not None:
+                task.cancel()
+                tasks.append(task)
+        return tasks
+
+
+async def _cancel_after(reader: asyncio.Future[None], *stops: Awaitable[object]) -> None:
+    waits = [asyncio.ensure_future(stop) for stop in stops]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        reader.cancel()
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,121 @@
+"""The transformer stage: features become detections. No transport here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Dict, Tuple
+
+import numpy as np
+
+from common.bundle import Bundle
+from common.codec import decode
+from common.domain.codec import EncodedTensor
+from common.domain.detections import Detection, DetectionOptions
+from common.domain.errors import InvalidInputError
+from common.domain.frames import FrameGeometry
+from common.domain.timing import StageTiming
+from common.stage.runner import EngineRunner
+from common.vision.position import transformer_inputs
+from common.vision.postprocess import detections
+
+# Decoding the next frame overlaps with reading the previous one's boxes.
+_WORKER_THREADS = 2
+# Cells each way; only for warming up.
+_WARM_UP_CELLS = 8
+
+
+@dataclass(frozen=True)
+class FrameDetections:
+    """One frame's detections; `timing` lacks what only the transport knows."""
+
+    detections: Tuple[Detection, ...]
+    timing: StageTiming
+
+
+@dataclass(frozen=True)
+class _Input:
+    tensors: Dict[str, np.ndarray]
+    decode_seconds: float
+    preprocess_seconds: float
+
+
+class TransformerStage:
+    """Decode, mask and position, execute and read boxes, each overlapping with others' frames."""
+
+    def __init__(self, bundle: Bundle, node: str, runner: EngineRunner) -> None:
+        """Serve `bundle` with the engine of `runner`."""
+        self._manifest = bundle.manifest
+        self._node = node
+        self._runner = runner
+        self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="transformer")
+
+    async def compute(
+        self, tensor: EncodedTensor, geometry: FrameGeometry, options: DetectionOptions
+    ) -> FrameDetections:
+        """Take one frame from encoded features to detections.
+
+        Raises:
+            InvalidInputError: the features do not fit the bundle, the geometry or their payload.
+            EngineError: execution failed.
+        """
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self._workers, self._prepare, tensor, geometry)
+        execution = await self._runner.run(prepared.tensors)
+        found, postprocess_seconds = await loop.run_in_executor(
+            self._workers, self._read_boxes, execution.outputs, geometry, options
+        )
+        timing = StageTiming(
+            node=self._node,
+            decode_seconds=prepared.decode_seconds,
+            preprocess_seconds=prepared.preprocess_seconds,
+            queue_seconds=execution.queue_seconds,
+            execute_seconds=execution.execute_seconds,
+            postprocess_seconds=postprocess_seconds,
+        )
+        return FrameDetections(found, timing)
+
+    async def warm_up(self) -> None:
+        """Run once: the first execution plans memory and may tune kernels."""
+        side = self._manifest.feature_stride * _WARM_UP_CELLS
+        geometry = FrameGeometry(side, side, side, side, side, side)
+        shape = (1, self._manifest.feature_channels, _WARM_UP_CELLS, _WARM_UP_CELLS)
+        await self._runner.run(self._inputs(np.zeros(shape, np.float32), geometry))
+
+    def close(self) -> None:
+        """End the worker threads; the engine is closed by its runner."""
+        self._workers.shutdown()
+
+    def _prepare(self, tensor: EncodedTensor, geometry: FrameGeometry) -> _Input:
+        started = time.perf_counter()
+        self._check_shape(tensor.shape, geometry)
+        features = decode(tensor)
+        decoded = time.perf_counter()
+        inputs = self._inputs(features, geometry)
+        return _Input(inputs, decoded - started, time.perf_counter() - decoded)
+
+    def _check_shape(self, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
+        channels, stride = self._manifest.feature_channels, self._manifest.feature_stride
+        # ceil: each of the backbone's stride-2 layers rounds up.
+        expected = (
+            *(1, channels),
+            *(-(-side // stride) for side in (geometry.input_height, geometry.input_width)),
+        )
+        if shape != expected:
+            raise InvalidInputError(f"features have shape {shape}, {expected} is expected")
+
+    def _inputs(self, features: np.ndarray, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
+        grid = (features.shape[2], features.shape[3])
+        position, mask = transformer_inputs(geometry, grid, self._manifest.architecture.hidden_dim)
+        return {"features": features, "pos": position, "mask": mask}
+
+    def _read_boxes(
+        self, outputs: Dict[str, np.ndarray], geometry: FrameGeometry, options: DetectionOptions
+    ) -> Tuple[Tuple[Detection, ...], float]:
+        started = time.perf_counter()
+        found = detections(
+            outputs["logits"][0], outputs["boxes"][0], geometry, self._manifest.categories, options
+        )
+        return found, time.perf_counter() - started

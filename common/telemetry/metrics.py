@@ -1,0 +1,144 @@
+"""The metrics of the contract, in base units; every service serves all of them.
+
+Names and labels are fixed: dashboards and alerts rely on them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Iterator, Tuple
+from wsgiref.simple_server import WSGIServer
+
+import prometheus_client
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from common.domain.errors import ConfigurationError
+from common.domain.timing import StageTiming
+
+# From a toy engine on a workstation (1 ms) to a large model on the edge's CPU (10 s).
+_SECONDS_BUCKETS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
+)
+_STEP_BUCKETS = (0.0001, 0.0002, 0.0005, *_SECONDS_BUCKETS)
+STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
+
+
+class Metrics:
+    """One service's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Register every metric of the contract."""
+        self.registry = CollectorRegistry()
+        self.frames = Counter(
+            "tandem_frames",
+            "Frames answered, by placement and outcome (detections, error, dropped).",
+            ["placement", "outcome"],
+            registry=self.registry,
+        )
+        self.frame_latency = Histogram(
+            "tandem_frame_latency_seconds",
+            "From reading a frame to writing its answer, in this service.",
+            ["placement"],
+            buckets=_SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "tandem_stage_seconds",
+            "Time of each step of a stage; transfer is the way to the stage and back.",
+            ["stage", "step"],
+            buckets=_STEP_BUCKETS,
+            registry=self.registry,
+        )
+        self.link_bytes = Counter(
+            "tandem_link_bytes",
+            "Bytes of images and features exchanged with a peer; direction is sent or received.",
+            ["peer", "direction"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "tandem_in_flight_frames",
+            "Frames read and not yet answered.",
+            registry=self.registry,
+        )
+        self.placement = Gauge(
+            "tandem_placement_info",
+            "1 for the placement of streams that leave it to the server.",
+            ["placement"],
+            registry=self.registry,
+        )
+        self.node_up = Gauge(
+            "tandem_node_up",
+            "1 while a stage of a node is serving, as seen by this service.",
+            ["node", "stage"],
+            registry=self.registry,
+        )
+        self.power = Gauge(
+            "tandem_power_watts",
+            "Power drawn, by rail; no samples where no sensor can be read.",
+            ["rail"],
+            registry=self.registry,
+        )
+        self.registry.register(_MemoryCollector())
+
+    def observe_stage(self, stage: str, timing: StageTiming) -> None:
+        """Record the steps that a stage itself took; only the caller can know `transfer`."""
+        for step in STEPS:
+            seconds = getattr(timing, f"{step}_seconds")
+            if seconds > 0.0:
+                self.stage_seconds.labels(stage, step).observe(seconds)
+
+    def observe_frame(self, placement: str, outcome: str, seconds: float) -> None:
+        """Record one answered frame."""
+        self.frames.labels(placement, outcome).inc()
+        self.frame_latency.labels(placement).observe(seconds)
+
+
+class _MemoryCollector(Collector):
+    """Memory in bytes, read when scraped: this process, and the whole system."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield `tandem_memory_bytes`."""
+        family = GaugeMetricFamily(
+            "tandem_memory_bytes",
+            "Memory, by kind: process_rss of this service, system_used and system_total.",
+            labels=["kind"],
+        )
+        system = psutil.virtual_memory()
+        family.add_metric(["process_rss"], psutil.Process().memory_info().rss)
+        family.add_metric(["system_used"], system.total - system.available)
+        family.add_metric(["system_total"], system.total)
+        yield family
+
+
+class MetricsServer:
+    """Serves a registry at `/metrics` from a thread of its own."""
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        """Bind and start; port 0 picks a free one.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        try:
+            started = prometheus_client.start_http_server(port, host, metrics.registry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot serve metrics on {host}:{port}: {error.strerror}"
+            ) from error
+        server_and_thread: Tuple[WSGIServer, threading.Thread] = started
+        self._server, self._thread = server_and_thread
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

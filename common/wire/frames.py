@@ -1,0 +1,85 @@
+"""Frames and their sizes on the wire."""
+
+from __future__ import annotations
+
+from common.domain.errors import InvalidInputError
+from common.domain.frames import EncodedImage, FrameGeometry, Image, PixelFormat, RawImage
+from protos.tandem.v1 import detector_pb2, stage_pb2
+
+_FORMAT_TO_WIRE = {
+    PixelFormat.RGB8: detector_pb2.PIXEL_FORMAT_RGB8,
+    PixelFormat.BGR8: detector_pb2.PIXEL_FORMAT_BGR8,
+    PixelFormat.GRAY8: detector_pb2.PIXEL_FORMAT_GRAY8,
+}
+_FORMAT_FROM_WIRE = {value: pixel_format for pixel_format, value in _FORMAT_TO_WIRE.items()}
+
+
+def image_from_wire(frame: detector_pb2.Frame) -> Image:
+    """The image of a frame; its content is checked by `common.vision.decode`.
+
+    Raises:
+        InvalidInputError: there is no image, or its pixel format is unknown.
+    """
+    kind = frame.WhichOneof("image")
+    if kind == "encoded":
+        return EncodedImage(frame.encoded)
+    if kind == "raw":
+        raw = frame.raw
+        if raw.pixel_format not in _FORMAT_FROM_WIRE:
+            raise InvalidInputError(f"unknown pixel format {raw.pixel_format}")
+        pixel_format = _FORMAT_FROM_WIRE[raw.pixel_format]
+        return RawImage(raw.width, raw.height, pixel_format, raw.data)
+    raise InvalidInputError("the frame holds no image")
+
+
+def frame_to_wire(frame_id: int, image: Image) -> detector_pb2.Frame:
+    """A frame as a client sends it."""
+    if isinstance(image, EncodedImage):
+        return detector_pb2.Frame(frame_id=frame_id, encoded=image.data)
+    raw = detector_pb2.RawImage(
+        width=image.width,
+        height=image.height,
+        pixel_format=_FORMAT_TO_WIRE[image.pixel_format],
+        data=image.data,
+    )
+    return detector_pb2.Frame(frame_id=frame_id, raw=raw)
+
+
+def image_bytes(frame: detector_pb2.Frame) -> int:
+    """Size of a frame's image on the wire."""
+    return len(frame.encoded) or len(frame.raw.data)
+
+
+def geometry_to_wire(geometry: FrameGeometry) -> stage_pb2.FrameGeometry:
+    """The sizes that go with a frame's features."""
+    return stage_pb2.FrameGeometry(
+        frame_height=geometry.frame_height,
+        frame_width=geometry.frame_width,
+        input_height=geometry.input_height,
+        input_width=geometry.input_width,
+        valid_height=geometry.valid_height,
+        valid_width=geometry.valid_width,
+    )
+
+
+def geometry_from_wire(wire: stage_pb2.FrameGeometry) -> FrameGeometry:
+    """Check and take over the sizes that came with a frame's features.
+
+    Raises:
+        InvalidInputError: a size is zero, or the valid part exceeds the input.
+    """
+    geometry = FrameGeometry(
+        frame_height=wire.frame_height,
+        frame_width=wire.frame_width,
+        input_height=wire.input_height,
+        input_width=wire.input_width,
+        valid_height=wire.valid_height,
+        valid_width=wire.valid_width,
+    )
+    positive = min(vars(geometry).values()) > 0
+    if not positive or not (
+        geometry.valid_height <= geometry.input_height
+        and geometry.valid_width <= geometry.input_width
+    ):
+        raise InvalidInputError(f"impossible sizes: {geometry}")
+    return geometry

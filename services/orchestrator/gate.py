@@ -1,0 +1,46 @@
+"""The overload policy of a live camera: the newest frame wins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+
+class NewestWinsGate:
+    """Lets a few frames be served at a time, and one wait: the newest.
+
+    With it, latency stays near the service time however fast frames come.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """Serve up to `slots` frames at a time."""
+        self._free = slots
+        self._waiting: Optional[asyncio.Future[bool]] = None
+
+    async def enter(self) -> bool:
+        """Wait for a slot.
+
+        Returns:
+            True with a slot taken, to be given back by `leave`; False when a newer frame took
+            this one's place.
+        """
+        if self._free > 0:
+            self._free -= 1
+            return True
+        if self._waiting is not None:
+            self._waiting.set_result(False)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting = turn
+        try:
+            return await turn
+        finally:
+            if self._waiting is turn:
+                self._waiting = None
+
+    def leave(self) -> None:
+        """Give a slot back: to the frame that waits, if one does."""
+        if self._waiting is None:
+            self._free += 1
+        else:
+            turn, self._waiting = self._waiting, None
+            turn.set_result(True)

@@ -1,0 +1,142 @@
+"""`Detector` and `Operations`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any, AsyncIterator, Dict
+
+import structlog
+
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.placement import Placement
+from common.stage.guard import StreamGuard
+from common.wire.placements import placement_from_wire, placement_to_wire
+from common.wire.status import grpc_status, public_message
+from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
+from services.orchestrator.placement import obstacle
+from services.orchestrator.session import Session
+from services.orchestrator.system import System
+
+log = structlog.get_logger()
+
+Context = Any  # grpc.aio.ServicerContext, whose type arguments differ from method to method.
+
+_MIN_WATCH_INTERVAL_SECONDS = 0.1
+_DEFAULT_WATCH_INTERVAL_SECONDS = 1.0
+
+
+class DetectorServicer(detector_pb2_grpc.DetectorServicer):
+    """Clients' streams.
+
+    Attributes:
+        sessions: those that are open, by id.
+    """
+
+    def __init__(self, system: System, guard: StreamGuard) -> None:
+        """Serve with `system`; `guard` admits streams."""
+        self._system = system
+        self._guard = guard
+        self.sessions: Dict[str, Session] = {}
+
+    async def Detect(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
+        """See detector.proto."""
+        await self._guard.run(context, lambda: self._serve(request_iterator, context))
+
+    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
+        session = Session(uuid.uuid4().hex[:12], self._system)
+        self.sessions[session.session_id] = session
+        log.info("session opened", session=session.session_id, client=context.peer())
+        try:
+            await session.run(requests, context.write)
+            if self._system.draining.is_set():
+                raise UnavailableError("the server is draining")
+        finally:
+            del self.sessions[session.session_id]
+            log.info("session closed", session=session.session_id, frames=session.frames_answered)
+
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+    """Status, and the placement of streams that leave it to the server."""
+
+    def __init__(self, system: System, sessions: Dict[str, Session]) -> None:
+        """Report on `system` and on the open `sessions`."""
+        self._system = system
+        self._sessions = sessions
+
+    async def GetStatus(  # noqa: N802
+        self, request: operations_pb2.GetStatusRequest, context: Context
+    ) -> operations_pb2.SystemStatus:
+        """See operations.proto."""
+        return self._status()
+
+    async def WatchStatus(  # noqa: N802
+        self, request: operations_pb2.WatchStatusRequest, context: Context
+    ) -> None:
+        """See operations.proto."""
+        interval_seconds = _DEFAULT_WATCH_INTERVAL_SECONDS
+        if request.HasField("interval"):
+            interval_seconds = request.interval.ToTimedelta().total_seconds()
+        if interval_seconds < _MIN_WATCH_INTERVAL_SECONDS:
+            error = InvalidInputError(f"interval {interval_seconds:g} s is under 100 ms")
+            await context.abort(grpc_status(error), public_message(error))
+        while not self._system.draining.is_set():
+            await context.write(self._status())
+            try:
+                await asyncio.wait_for(self._system.draining.wait(), interval_seconds)
+            except asyncio.TimeoutError:
+                continue
+
+    async def SetPlacement(  # noqa: N802
+        self, request: operations_pb2.SetPlacementRequest, context: Context
+    ) -> operations_pb2.SystemStatus:
+        """See operations.proto."""
+        try:
+            self._system.set_placement(placement_from_wire(request.placement))
+        except TandemError as error:
+            await context.abort(grpc_status(error), public_message(error))
+        setting = self._system.setting
+        log.info("placement set", placement=setting.value if setting else "auto")
+        return self._status()
+
+    def _status(self) -> operations_pb2.SystemStatus:
+        system = self._system
+        return operations_pb2.SystemStatus(
+            placement_setting=placement_to_wire(system.setting),
+            placement=placement_to_wire(system.current()),
+            stages=[
+                operations_pb2.StageStatus(
+                    node=state.address.node,
+                    stage=state.address.stage.value,
+                    address=state.address.address,
+                    healthy=state.healthy,
+                    reason=state.reason,
+                )
+                for state in system.states.values()
+            ],
+            placements=[_placement_status(system, placement) for placement in Placement],
+            sessions=[_session_status(session) for session in self._sessions.values()],
+            uptime_seconds=time.monotonic() - system.started,
+            draining=system.draining.is_set(),
+        )
+
+
+def _placement_status(system: System, placement: Placement) -> operations_pb2.PlacementStatus:
+    reason = obstacle(placement, system.states)
+    return operations_pb2.PlacementStatus(
+        placement=placement_to_wire(placement),
+        available=reason == "",
+        reason=reason,
+        frames=system.frames_served(placement),
+        frames_per_second=system.frames_per_second(placement),
+    )
+
+
+def _session_status(session: Session) -> operations_pb2.SessionStatus:
+    return operations_pb2.SessionStatus(
+        session_id=session.session_id,
+        placement=placement_to_wire(session.placement),
+        frames_answered=session.frames_answered,
+        frames_in_flight=session.frames_in_flight,
+    )

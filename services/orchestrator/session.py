@@ -1,0 +1,178 @@
+"""One client's stream."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, AsyncIterator, Awaitable, Callable, Optional
+
+import structlog
+
+from common.domain.errors import InvalidInputError, TandemError
+from common.domain.placement import Placement, Stage
+from common.stage.stream import OrderedStream
+from common.wire.detections import checked_threshold
+from common.wire.frames import image_bytes
+from common.wire.placements import placement_from_wire, placement_to_wire
+from common.wire.status import status_to_wire
+from common.wire.tensors import codec_from_wire
+from protos.tandem.v1 import detector_pb2
+from services.orchestrator.gate import NewestWinsGate
+from services.orchestrator.placement import Route
+from services.orchestrator.routes import RouteStreams
+from services.orchestrator.system import System
+
+log = structlog.get_logger()
+
+Frame = detector_pb2.Frame
+Response = detector_pb2.DetectResponse
+
+# One frame in each stage: more would only wait, and a live frame that waits grows old.
+_LIVE_SLOTS = 2
+# Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
+# for an older frame so that answers keep their order.
+_LIVE_LIMIT = 256
+
+
+class Session:
+    """Serves one client's stream; answers every frame once, in order.
+
+    Attributes:
+        session_id: for logs and status.
+        placement: where the latest frame went; None before the first.
+        frames_answered: so far.
+        frames_in_flight: read and not yet answered.
+    """
+
+    def __init__(self, session_id: str, system: System) -> None:
+        """Serve with what `system` knows and has."""
+        self.session_id = session_id
+        self.placement: Optional[Placement] = None
+        self.frames_answered = 0
+        self.frames_in_flight = 0
+        self._system = system
+        self._wanted: Optional[Placement] = None
+        self._routes: RouteStreams
+        self._gate = NewestWinsGate(_LIVE_SLOTS)
+
+    async def run(
+        self, requests: AsyncIterator[Any], write: Callable[[Response], Awaitable[None]]
+    ) -> None:
+        """Serve until the client has sent its last frame, or the server drains.
+
+        Raises:
+            InvalidInputError: a frame id does not increase, or the options are wrong or late.
+        """
+        first = await _next(requests)
+        if first is None:
+            return
+        options = _checked_options(first)
+        self._wanted = placement_from_wire(options.placement)
+        self._routes = RouteStreams(self.session_id, options, self._system.channels)
+        live = options.overload == detector_pb2.OVERLOAD_DROP_OLDEST
+        stream = OrderedStream(
+            self._serve_or_drop if live else self._serve,
+            self._counted(write),
+            _LIVE_LIMIT if live else self._system.window,
+        )
+        try:
+            await stream.run(self._frames(first, requests), self._system.draining.wait())
+        finally:
+            await self._routes.close()
+
+    async def _frames(
+        self, first: detector_pb2.DetectRequest, requests: AsyncIterator[Any]
+    ) -> AsyncIterator[Frame]:
+        """The frames of the stream, each with an id greater than the one before."""
+        latest = -1
+        request: Optional[detector_pb2.DetectRequest] = first
+        if first.WhichOneof("request") == "options":
+            request = await _next(requests)
+        while request is not None:
+            if request.WhichOneof("request") != "frame":
+                raise InvalidInputError(f"after frame {latest}: options have to come first, once")
+            if request.frame.frame_id <= latest:
+                raise InvalidInputError(
+                    f"frame id {request.frame.frame_id} does not increase: {latest} came before"
+                )
+            latest = request.frame.frame_id
+            self.frames_in_flight += 1
+            yield request.frame
+            request = await _next(requests)
+
+    def _counted(
+        self, write: Callable[[Response], Awaitable[None]]
+    ) -> Callable[[Response], Awaitable[None]]:
+        async def counted(response: Response) -> None:
+            self.frames_in_flight -= 1
+            await write(response)
+            self.frames_answered += 1
+
+        return counted
+
+    async def _serve_or_drop(self, frame: Frame) -> Response:
+        if not await self._gate.enter():
+            response = Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
+            self._system.count(None, "dropped", 0.0)
+            return response
+        try:
+            return await self._serve(frame)
+        finally:
+            self._gate.leave()
+
+    async def _serve(self, frame: Frame) -> Response:
+        started = time.perf_counter()
+        response = Response(frame_id=frame.frame_id)
+        route: Optional[Route] = None
+        try:
+            route = self._system.route(self._wanted)
+            response.placement = placement_to_wire(route.placement)
+            self.placement = route.placement
+            await self._fill(response, route, frame)
+        except TandemError as error:
+            response.error.CopyFrom(status_to_wire(error))
+            log.warning(
+                "frame failed", session=self.session_id, frame=frame.frame_id, error=str(error)
+            )
+        elapsed_seconds = time.perf_counter() - started
+        response.timing.total_seconds = elapsed_seconds
+        outcome = response.WhichOneof("result") or "error"
+        self._system.count(route.placement if route else None, outcome, elapsed_seconds)
+        return response
+
+    async def _fill(self, response: Response, route: Route, frame: Frame) -> None:
+        metrics = self._system.metrics
+        metrics.link_bytes.labels(route.backbone.node, "sent").inc(image_bytes(frame))
+        with metrics.in_flight.track_inprogress():
+            await self._routes.leave_others(route)
+            result = await self._routes.ask(route, frame)
+        response.timing.CopyFrom(result.timing)
+        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
+            result.timing.backbone.transfer_seconds
+        )
+        if result.WhichOneof("result") == "error":
+            response.error.CopyFrom(result.error)
+        else:
+            response.detections.CopyFrom(result.detections)
+
+
+async def _next(requests: AsyncIterator[Any]) -> Optional[detector_pb2.DetectRequest]:
+    """The next request; None after the last."""
+    async for request in requests:
+        return request  # type: ignore[no-any-return]
+    return None
+
+
+def _checked_options(first: detector_pb2.DetectRequest) -> detector_pb2.StreamOptions:
+    """The options of a stream: its first message, or all defaults.
+
+    Raises:
+        InvalidInputError: a value is out of range, saying which.
+    """
+    options = first.options
+    placement_from_wire(options.placement)
+    codec_from_wire(options.codec)
+    if options.HasField("score_threshold"):
+        checked_threshold(options.score_threshold)
+    if options.overload not in detector_pb2.OverloadPolicy.values():
+        raise InvalidInputError(f"unknown overload policy {options.overload}")
+    return options
