@@ -1,0 +1,1 @@
+"""Labelled scenes composed from open artwork and photographs: the demo model's training data."""
