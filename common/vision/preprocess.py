@@ -1,0 +1,108 @@
+"""RGB pixels to the backbone's input."""
+
+from __future__ import annotations
+
+import functools
+from typing import Optional, Tuple
+
+import cv2
+import numpy as np
+
+from common.bundle import FixedInput, InputPolicy, Normalization
+from common.domain.frames import FrameGeometry
+from common.vision.resize import resize_bilinear
+
+
+def preprocess(
+    rgb: np.ndarray, policy: InputPolicy, normalization: Normalization
+) -> Tuple[np.ndarray, FrameGeometry]:
+    """Resize, normalise and (for a fixed input) pad one frame.
+
+    The normalised values are bit for bit those of torchvision's `to_tensor` and `normalize`; the
+    resize is PIL's within the bounds that `common.vision.resize` states. Padding is 0 after
+    normalisation, on the right and below, as in DETR's batches.
+
+    Args:
+        rgb: uint8 [H,W,3].
+        policy: the bundle's input size.
+        normalization: the bundle's mean and standard deviation.
+
+    Returns:
+        float32 [1,3,input_height,input_width], and the sizes that the frame went through.
+    """
+    frame_height, frame_width = rgb.shape[:2]
+    if isinstance(policy, FixedInput):
+        input_height, input_width = policy.height, policy.width
+        height, width = letterbox_size(frame_height, frame_width, input_height, input_width)
+    else:
+        height, width = shortest_edge_size(
+            frame_height, frame_width, policy.shortest_edge, policy.longest_edge
+        )
+        input_height, input_width = height, width
+    resized = resize_bilinear(rgb, height, width)
+    pixels = _normalised(resized, input_height, input_width, normalization)
+    geometry = FrameGeometry(
+        frame_height=frame_height,
+        frame_width=frame_width,
+        input_height=input_height,
+        input_width=input_width,
+        valid_height=height,
+        valid_width=width,
+    )
+    return pixels, geometry
+
+
+def shortest_edge_size(
+    height: int, width: int, shortest_edge: int, longest_edge: Optional[int]
+) -> Tuple[int, int]:
+    """DETR's `get_size_with_aspect_ratio`, rounding and truncation included.
+
+    Source: `datasets/transforms.py` of the official code. Only where that yields 0 (an image
+    thousands of times longer than wide) the result is 1.
+
+    Returns:
+        Height and width, pixels.
+    """
+    if longest_edge is not None:
+        short, long = float(min(height, width)), float(max(height, width))
+        if long / short * shortest_edge > longest_edge:
+            shortest_edge = max(1, round(longest_edge * short / long))
+    if min(height, width) == shortest_edge:
+        return height, width
+    if width < height:
+        return int(shortest_edge * height / width), shortest_edge
+    return shortest_edge, int(shortest_edge * width / height)
+
+
+def letterbox_size(height: int, width: int, input_height: int, input_width: int) -> Tuple[int, int]:
+    """The largest size of a frame's shape that fits into the input; height and width, pixels."""
+    scale = min(input_height / height, input_width / width)
+    return (
+        min(input_height, max(1, round(height * scale))),
+        min(input_width, max(1, round(width * scale))),
+    )
+
+
+def _normalised(
+    rgb: np.ndarray, input_height: int, input_width: int, normalization: Normalization
+) -> np.ndarray:
+    """uint8 [h,w,3] to float32 [1,3,input_height,input_width], zero beyond h and w."""
+    height, width = rgb.shape[:2]
+    padded = np.empty((1, 3, input_height, input_width), np.float32)
+    padded[:, :, height:] = 0
+    padded[:, :, :height, width:] = 0
+    # A look-up table a channel is faster than arithmetic (0.9 ms against 1.5 ms to 17 ms for
+    # 800x1066 on a desktop core), and exact.
+    tables = _normalisation_tables(normalization)
+    for channel, table, target in zip(cv2.split(rgb), tables, padded[0]):
+        cv2.LUT(channel, table, dst=target[:height, :width])
+    return padded
+
+
+@functools.lru_cache(maxsize=8)
+def _normalisation_tables(normalization: Normalization) -> np.ndarray:
+    """[3,256] float32: what each 8-bit value of each channel becomes."""
+    levels = np.arange(256, dtype=np.float32) / np.float32(255)
+    mean = np.array(normalization.mean, np.float32)[:, None]
+    std = np.array(normalization.std, np.float32)[:, None]
+    return (levels - mean) / std

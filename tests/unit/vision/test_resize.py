@@ -1,0 +1,55 @@
+"""The resize against PIL's, within the bounds that its docstring states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.vision.resize import resize_bilinear
+
+Picture = Callable[[int, int], np.ndarray]
+
+
+def difference_from_pil(source: np.ndarray, height: int, width: int) -> np.ndarray:
+    reference = Image.fromarray(source).resize((width, height), Image.Resampling.BILINEAR)
+    resized = resize_bilinear(source, height, width).astype(int)
+    return np.abs(resized - np.asarray(reference).astype(int))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "mean_bound", "max_bound"),
+    [
+        ((480, 640), (800, 1066), 0.2, 1),
+        ((240, 320), (800, 1066), 0.25, 1),
+        ((800, 1066), (640, 853), 1.5, 30),
+        ((1080, 1920), (749, 1333), 1.5, 25),
+        ((480, 640), (240, 320), 0.2, 20),
+        ((1080, 1920), (320, 568), 0.4, 25),
+        ((2160, 3840), (180, 320), 0.5, 10),
+        # One axis grows by a pixel while the other shrinks.
+        ((100, 400), (101, 200), 2.0, 40),
+    ],
+)
+def test_difference_from_pil_is_bounded(
+    picture: Picture,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    mean_bound: float,
+    max_bound: int,
+) -> None:
+    difference = difference_from_pil(picture(*source), *target)
+    assert difference.mean() <= mean_bound
+    assert difference.max() <= max_bound
+
+
+def test_the_same_size_is_not_touched(picture: Picture) -> None:
+    source = picture(30, 40)
+    np.testing.assert_array_equal(resize_bilinear(source, 30, 40), source)
+
+
+def test_one_pixel(picture: Picture) -> None:
+    assert resize_bilinear(picture(50, 60), 1, 1).shape == (1, 1, 3)
+    assert resize_bilinear(np.full((1, 1, 3), 7, np.uint8), 4, 5).tolist() == [[[7] * 3] * 5] * 4
