@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.vision.decode import decode_image
 
-Picture = Callable[[int, int], np.ndarray]
+if TYPE_CHECKING:
+    Picture = Callable[[int, int], np.ndarray]
 
 LIMIT = 1_000_000
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from common.domain.frames import FrameGeometry
-from common.vision.position import transformer_inputs
-from detr.model.backbone import resize_padding
-from detr.model.detr import PADDING_SCORE
-from detr.model.position import PositionEmbeddingSine
+from common.vision.position import PADDING_SCORE, transformer_inputs
 
 
 def geometry(input_size: tuple[int, int], valid: tuple[int, int]) -> FrameGeometry:
@@ -31,6 +27,10 @@ def geometry(input_size: tuple[int, int], valid: tuple[int, int]) -> FrameGeomet
 def test_equals_the_model(
     input_size: tuple[int, int], valid: tuple[int, int], grid: tuple[int, int], hidden_dim: int
 ) -> None:
+    torch = pytest.importorskip("torch")
+    from detr.model.backbone import resize_padding
+    from detr.model.position import PositionEmbeddingSine
+
     padding = torch.ones(1, *input_size, dtype=torch.bool)
     padding[:, : valid[0], : valid[1]] = False
     padding = resize_padding(padding, *grid)
@@ -42,6 +42,9 @@ def test_equals_the_model(
 
 
 def test_every_padding_resizes_as_torch_does() -> None:
+    torch = pytest.importorskip("torch")
+    from detr.model.backbone import resize_padding
+
     for total in range(33, 300, 7):
         cells = -(-total // 32)
         for valid in range(1, total + 1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from common.bundle import Category
 from common.domain.detections import DetectionOptions
@@ -34,6 +33,7 @@ def random_outputs(queries: int = 50, classes: int = 7) -> tuple[np.ndarray, np.
 
 
 def test_equals_the_official_code() -> None:
+    torch = pytest.importorskip("torch")
     logits, boxes = random_outputs()
     probabilities = torch.from_numpy(logits).softmax(-1)
     scores, labels = probabilities[..., :-1].max(-1)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from common.bundle import FixedInput, Normalization, ShortestEdgeInput
 from common.domain.frames import FrameGeometry
 from common.vision.preprocess import letterbox_size, preprocess, shortest_edge_size
 from common.vision.resize import resize_bilinear
 
-Picture = Callable[[int, int], np.ndarray]
+if TYPE_CHECKING:
+    Picture = Callable[[int, int], np.ndarray]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,7 @@ def test_letterbox_sizes(frame: tuple[int, int], expected: tuple[int, int]) -> N
 
 def torchvision_normalise(rgb: np.ndarray) -> np.ndarray:
     """to_tensor, then normalize, as torchvision computes them."""
+    torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(rgb).permute(2, 0, 1).float().div(255)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return tensor.sub(mean[:, None, None]).div(std[:, None, None]).numpy()

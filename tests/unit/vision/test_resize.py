@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 
 from common.vision.resize import resize_bilinear
 
-Picture = Callable[[int, int], np.ndarray]
+if TYPE_CHECKING:
+    Picture = Callable[[int, int], np.ndarray]
 
 
 def difference_from_pil(source: np.ndarray, height: int, width: int) -> np.ndarray:
