@@ -37,6 +37,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
+_MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
 
 
 class DetectorClient:
@@ -88,7 +89,7 @@ class DetectorClient:
         max_detections: int = 0,
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,
-        max_in_flight: int = 32,
+        max_in_flight: int | None = None,
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
 
@@ -103,7 +104,8 @@ class DetectorClient:
             max_detections: at most this many a frame, the highest scores first; 0: all.
             overload: `DROP_OLDEST` for a live source, whose newest frame wins.
             codec: how features travel between the stages; None leaves it to the server.
-            max_in_flight: frames sent whose results have not been taken yet.
+            max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
+                for a live source, since dropped frames wait for older ones to be answered.
 
         Raises:
             TandemError: the server ended the stream, or it cannot be reached.
@@ -118,6 +120,8 @@ class DetectorClient:
             codec=_codec_named(codec),
         )
         call = detector_pb2_grpc.DetectorStub(self._open_channel()).Detect()
+        if max_in_flight is None:
+            max_in_flight = _MAX_IN_FLIGHT[overload]
         stream = DetectStream(call, frames, options, max_in_flight)
         self._streams.add(stream)
         try:
