@@ -30,6 +30,6 @@ class FloatingCodec:
         expected_bytes = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
         if len(data) != expected_bytes:
             raise InvalidInputError(
-                f"a tensor of shape {shape} takes {expected_bytes} bytes, the payload has {len(data)}"
+                f"a tensor of shape {shape} takes {expected_bytes} bytes, not {len(data)}"
             )
         return np.frombuffer(data, self._dtype).reshape(shape).astype(np.float32, copy=False)

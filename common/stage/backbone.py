@@ -13,7 +13,7 @@ import numpy as np
 from common.bundle import Bundle, FixedInput, InputPolicy
 from common.codec import encode
 from common.domain.codec import Codec, EncodedTensor
-from common.domain.frames import FrameGeometry, Image, PixelFormat, RawImage
+from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
 from common.stage.runner import EngineRunner
 from common.vision.decode import decode_image
@@ -75,11 +75,10 @@ class BackboneStage:
         )
         return FrameFeatures(prepared.geometry, tensor, timing)
 
-    async def warm_up(self, codec: Codec) -> None:
+    async def warm_up(self) -> None:
         """Run once at the usual size: the first execution plans memory and may tune kernels."""
         height, width = _typical_size(self._manifest.input)
-        blank = RawImage(width, height, PixelFormat.GRAY8, bytes(height * width))
-        await self.compute(blank, codec)
+        await self._runner.run({"pixels": np.zeros((1, 3, height, width), np.float32)})
 
     def close(self) -> None:
         """End the worker threads; the engine is closed by its runner."""

@@ -140,7 +140,7 @@ class ServiceServer:
             await self._health.set(name, status)
 
     def _announce(self, port: int, metrics_port: int) -> None:
-        """Tell on stdout, in one line of JSON, where this service listens now that it is healthy."""
+        """Tell where this healthy service listens: one line of JSON on stdout."""
         host = self._settings.host
         announcement = {
             "service": self._name,

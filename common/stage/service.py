@@ -42,7 +42,7 @@ async def serve_backbone(settings: BackboneSettings) -> None:
 
     async def prepare() -> None:
         await _load(runner, settings, bundle, Stage.BACKBONE)
-        await stage.warm_up(codec_named(bundle.manifest.codec.default))
+        await stage.warm_up()
         server.metrics.node_up.labels(settings.node, Stage.BACKBONE.value).set(1)
 
     try:

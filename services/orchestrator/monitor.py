@@ -16,6 +16,8 @@ from services.orchestrator.placement import StageHealth, StageKey, name_of
 log = structlog.get_logger()
 
 _SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tandem.v1.Transformer"}
+# A stage whose machine does not even refuse a connection must not hold back the others.
+_FIRST_LOOK_SECONDS = 2.0
 
 
 class StageMonitor:
@@ -41,6 +43,7 @@ class StageMonitor:
         self._interval_seconds = interval_seconds
         self._on_change: Callable[[StageHealth], None]
         self._watches: List[asyncio.Task[None]] = []
+        self._first_looks = {address: asyncio.Event() for address in channels}
         self.states: Dict[StageKey, StageHealth] = {
             (address.node, address.stage): StageHealth(address, False, "not reached yet")
             for address in channels
@@ -53,6 +56,14 @@ class StageMonitor:
             on_change(state)
         for address, channel in self._channels.items():
             self._watches.append(asyncio.ensure_future(self._watch(address, channel)))
+
+    async def first_look(self) -> None:
+        """Wait until each stage was reached or found to be down, for a bounded time."""
+        looks = [asyncio.ensure_future(look.wait()) for look in self._first_looks.values()]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=_FIRST_LOOK_SECONDS)
+            for look in late:
+                look.cancel()
 
     async def close(self) -> None:
         """Stop watching."""
@@ -78,6 +89,7 @@ class StageMonitor:
             self._note(address, "" if status == "SERVING" else f"its health is {status}")
 
     def _note(self, address: StageAddress, reason: str) -> None:
+        self._first_looks[address].set()
         key = (address.node, address.stage)
         known = self.states[key]
         state = replace(known, healthy=reason == "", reason=reason)

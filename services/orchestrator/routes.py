@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Dict, Mapping
+from dataclasses import dataclass
+from typing import Dict, Mapping, Sequence
 
 import grpc
 
-from common.domain.errors import TandemError
 from common.domain.placement import Stage, StageAddress
 from common.stage.client import StageStream
 from common.wire.placements import placement_to_wire
@@ -15,6 +15,22 @@ from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.placement import Route, name_of
 
 SENDER = "orchestrator"
+
+
+@dataclass
+class _Entry:
+    """A route's stream, or its opening, and how many frames are under way on it."""
+
+    opening: asyncio.Task[StageStream]
+    frames: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the route has to be opened anew: it could not be, or was lost since."""
+        if not self.opening.done():
+            return False
+        failed = self.opening.cancelled() or self.opening.exception() is not None
+        return failed or self.opening.result().lost
 
 
 class RouteStreams:
@@ -39,7 +55,7 @@ class RouteStreams:
         self._session_id = session_id
         self._options = options
         self._channels = channels
-        self._streams: Dict[Route, asyncio.Task[StageStream]] = {}
+        self._entries: Dict[Route, _Entry] = {}
 
     async def ask(self, route: Route, frame: detector_pb2.Frame) -> stage_pb2.FrameResult:
         """Send a frame along a route and wait for its result.
@@ -47,45 +63,29 @@ class RouteStreams:
         Raises:
             TandemError: the route could not be opened, or was lost while the frame was under way.
         """
-        if route not in self._streams:
-            opening = self._streams[route] = asyncio.ensure_future(self._open(route))
-            opening.add_done_callback(lambda done: self._forget_if_failed(route, done))
-        opening = self._streams[route]
+        entry = self._entries.get(route)
+        if entry is None or entry.ended:
+            entry = self._entries[route] = _Entry(asyncio.ensure_future(self._open(route)))
+        entry.frames += 1
         try:
             # Shielded: that one frame is given up must not end the opening for the others.
-            stream = await asyncio.shield(opening)
+            stream = await asyncio.shield(entry.opening)
             return await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
-        except TandemError:
-            # The next frame of this route opens it anew.
-            if self._streams.get(route) is opening:
-                del self._streams[route]
-            raise
+        finally:
+            entry.frames -= 1
 
     async def leave_others(self, route: Route) -> None:
-        """Close what is idle on routes other than this one."""
-        for other in [other for other in self._streams if other != route]:
-            opening = self._streams[other]
-            if not opening.done():
-                continue
-            stream = opening.result()
-            if stream.idle:
-                del self._streams[other]
-                await stream.close()
+        """Close the routes other than this one that no frame is on any more."""
+        left = [
+            other for other, entry in self._entries.items() if other != route and not entry.frames
+        ]
+        await _close_all([self._entries.pop(other) for other in left])
 
     async def close(self) -> None:
-        """Close every stream."""
-        openings = list(self._streams.values())
-        self._streams.clear()
-        for opening in openings:
-            opening.cancel()
-        for stream in await asyncio.gather(*openings, return_exceptions=True):
-            if isinstance(stream, StageStream):
-                await stream.close()
-
-    def _forget_if_failed(self, route: Route, opening: asyncio.Task[StageStream]) -> None:
-        failed = opening.cancelled() or opening.exception() is not None
-        if failed and self._streams.get(route) is opening:
-            del self._streams[route]
+        """Close every route."""
+        entries = list(self._entries.values())
+        self._entries.clear()
+        await _close_all(entries)
 
     async def _open(self, route: Route) -> StageStream:
         context = stage_pb2.StreamContext(
@@ -107,3 +107,11 @@ class RouteStreams:
             stage_pb2.BackboneRequest(open=opening),
             name_of(route.backbone),
         )
+
+
+async def _close_all(entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        entry.opening.cancel()
+    for stream in await asyncio.gather(*(each.opening for each in entries), return_exceptions=True):
+        if isinstance(stream, StageStream):
+            await stream.close()

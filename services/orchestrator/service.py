@@ -19,8 +19,8 @@ from services.orchestrator.system import System
 async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     """Run the orchestrator until SIGTERM.
 
-    It is healthy as soon as it listens: which stages are up is its answer to give, not a
-    condition of its own.
+    It is healthy once it has looked at every stage: which of them are up is its answer to give,
+    not a condition of its own.
 
     Raises:
         ConfigurationError: an address cannot be bound.
@@ -45,6 +45,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
 
     async def prepare() -> None:
         monitor.start(system.note)
+        await monitor.first_look()
 
     try:
         await server.run(prepare)
