@@ -9,6 +9,7 @@ import cv2
 import grpc
 import numpy as np
 
+from common.wire.ending import CallEnding
 from protos.tandem.v1 import (
     detector_pb2,
     detector_pb2_grpc,
@@ -61,23 +62,23 @@ async def detect(
 ) -> List[detector_pb2.DetectResponse]:
     """All responses to these requests."""
     responses, error = await detect_until_error(address, requests)
-    if error is not None:
-        raise error
+    assert error is None, f"{error.code}: {error.details}"
     return responses
 
 
 async def detect_until_error(
     address: str, requests: Iterable[detector_pb2.DetectRequest]
-) -> Tuple[List[detector_pb2.DetectResponse], Optional[grpc.aio.AioRpcError]]:
-    """All responses up to the end of the stream, and the error that ended it if one did."""
+) -> Tuple[List[detector_pb2.DetectResponse], Optional[CallEnding]]:
+    """All responses up to the end of the stream, and how it ended if that was with an error."""
     responses = []
     async with grpc.aio.insecure_channel(address) as channel:
         call = detector_pb2_grpc.DetectorStub(channel).Detect(iter(requests))
+        ending = CallEnding(call)
         try:
             async for response in call:
                 responses.append(response)
-        except grpc.aio.AioRpcError as error:
-            return responses, error
+        except grpc.aio.AioRpcError:
+            return responses, ending
     return responses, None
 
 

@@ -10,7 +10,7 @@ import grpc
 
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import Stage
-from common.wire.status import error_from_rpc
+from common.wire.ending import CallEnding
 from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 
 StageRequest = Union[stage_pb2.BackboneRequest, stage_pb2.TransformerRequest]
@@ -33,6 +33,7 @@ class StageStream:
         """Use `StageStream.open` instead."""
         self._call = call
         self._peer = peer
+        self._ending = CallEnding(call)
         self._pending: Dict[int, asyncio.Future[stage_pb2.FrameResult]] = {}
         self._write_turn = asyncio.Lock()
         self._error: Optional[TandemError] = None
@@ -78,9 +79,9 @@ class StageStream:
             await self._call.write(opening)
             response = await self._call.read()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._ending() from error
+            raise await self._ending.error(self._peer) from error
         if response is grpc.aio.EOF:
-            raise await self._ending()
+            raise await self._ending.error(self._peer)
         self.bundle_digest = response.opened.bundle_digest
 
     async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
@@ -108,7 +109,7 @@ class StageStream:
                 await self._call.write(request)
             result = await answer
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._ending() from error
+            raise await self._ending.error(self._peer) from error
         finally:
             self._pending.pop(frame_id, None)
             if not answer.cancel() and not answer.cancelled():
@@ -154,20 +155,10 @@ class StageStream:
         except asyncio.CancelledError:
             self._call.cancel()
         finally:
-            self._error = await self._ending()
+            self._error = await self._ending.error(self._peer)
             for answer in self._pending.values():
                 if not answer.done():
                     answer.set_exception(self._error)
-
-    async def _ending(self) -> TandemError:
-        """Why the call ended."""
-        code = await self._call.code()
-        if code is grpc.StatusCode.OK:
-            return UnavailableError(f"{self._peer} ended the stream")
-        if code is grpc.StatusCode.CANCELLED:
-            return UnavailableError(f"{self._peer}: the stream was closed")
-        details = await self._call.details()
-        return error_from_rpc(code, details, self._peer)
 
 
 def _answering_stage(result: stage_pb2.FrameResult) -> detection_pb2.StageTiming:

@@ -8,7 +8,6 @@ import grpc
 import structlog
 
 from common.bundle import Bundle, load_bundle
-from common.codec import codec_named
 from common.domain.placement import Stage
 from common.engines.base import Engine
 from common.engines.paced import PacedEngine

@@ -78,8 +78,8 @@ BAD_STREAMS = {
 async def test_a_bad_stream_ends_after_the_accepted_frames_are_answered(cluster, name):
     requests, answered, expected_words = BAD_STREAMS[name]
     responses, error = await detect_until_error(cluster.address, requests)
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert expected_words in error.details()
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert expected_words in error.details
     assert [each.WhichOneof("result") for each in responses] == ["detections"] * answered
 
 
@@ -103,8 +103,8 @@ async def test_sessions_over_the_limit_are_refused_and_the_others_go_on(cluster)
             await stream.send(frame(1))
             await stream.receive(1)
         _, error = await detect_until_error(cluster.address, [frame(1)])
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "3 streams" in error.details()
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "3 streams" in error.details
         for stream in streams:
             await stream.send(frame(2))
             assert len(await stream.rest()) == 1
@@ -118,4 +118,4 @@ async def test_sessions_over_the_limit_are_refused_and_the_others_go_on(cluster)
 async def test_a_message_over_the_size_limit_ends_the_stream(cluster):
     large = detector_pb2.DetectRequest(frame=detector_pb2.Frame(frame_id=2, encoded=bytes(5 << 20)))
     _, error = await detect_until_error(cluster.address, [frame(1), large])
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
