@@ -24,6 +24,8 @@ NODES = (EDGE, WORKSTATION)
 # Stages on their own; once healthy they have to be found by the orchestrator, too.
 _AVAILABLE_TIMEOUT_SECONDS = 20.0
 _AVAILABLE_POLL_SECONDS = 0.1
+# Stages start beside the orchestrator, which at first finds none.
+_HEALTH_INTERVAL_SECONDS = 0.1
 _LOOPBACK = "127.0.0.1"
 
 
@@ -195,7 +197,7 @@ def orchestrator_arguments(options: LocalOptions, config: Path, port: int) -> li
 def orchestrator_config(addresses: Mapping[tuple[str, Stage], str]) -> str:
     """The orchestrator's file of nodes; JSON, which YAML contains."""
     nodes = {node: {stage.value: addresses[node, stage] for stage in Stage} for node in NODES}
-    return json.dumps({"nodes": nodes, "placement": "auto"})
+    return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})
 
 
 def threads_per_engine() -> int:

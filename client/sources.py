@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -204,6 +205,14 @@ class CameraSource:
     def close(self) -> None:
         """Release the camera."""
         self._capture.release()
+
+
+def played(frames: Iterable[SourceFrame], frames_per_second: float) -> Iterator[SourceFrame]:
+    """The same frames, none before its time; blocks. A file then behaves as a camera does."""
+    started = time.monotonic()
+    for index, frame in enumerate(frames):
+        time.sleep(max(0.0, started + index / frames_per_second - time.monotonic()))
+        yield frame
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> EncodedImage:

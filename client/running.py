@@ -1,0 +1,85 @@
+"""From a coroutine to a process's end: signals, errors and a closed pipe become exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from common.domain.errors import TandemError
+
+T = TypeVar("T")
+
+EXIT_FAILURE = 1
+# What a shell reports for a process that a signal ended: 128 + its number.
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+_EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+class TerminatedError(BaseException):
+    """SIGTERM or SIGHUP came; no `Exception`, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        """Note the signal's number."""
+        super().__init__(number)
+        self.number = number
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; SIGINT, SIGTERM and SIGHUP cancel it, so that all that it holds is released.
+
+    Raises:
+        KeyboardInterrupt: SIGINT came.
+        TerminatedError: SIGTERM or SIGHUP came.
+    """
+    received: list[int] = []
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+
+        def cancel(number: int) -> None:
+            received.append(number)
+            if task is not None:
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, cancel, number)
+        return await coroutine
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if received:
+            raise TerminatedError(received[0]) from None
+        raise
+
+
+def exit_code_of(command: Callable[[], int | None], program: str) -> int:
+    """Run a command to its exit code; whatever it raises becomes one sentence on stderr."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except TerminatedError as error:
+        return 128 + error.number
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; a second failure at exit would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
+    except TandemError as error:
+        return _fail(program, str(error))
+    except OSError as error:
+        return _fail(program, f"{error.filename or 'system'}: {error.strerror or error}")
+    except Exception as error:  # noqa: BLE001 - a traceback is no answer to a user
+        return _fail(program, f"internal error: {type(error).__name__}: {error}")
+    return code or 0
+
+
+def _fail(program: str, sentence: str) -> int:
+    sys.stderr.write(f"{program}: {' '.join(sentence.split())}\n")
+    return EXIT_FAILURE
