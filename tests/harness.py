@@ -93,6 +93,7 @@ class Cluster:
                 self.start_stage(node, "backbone")
             self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             self.orchestrator = self._start_orchestrator(orchestrator_arguments)
+            self.orchestrator.announcement  # noqa: B018 - waits until it is healthy
         except BaseException:
             self.close()
             raise

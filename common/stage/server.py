@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.domain.errors import ConfigurationError, TandemError
+from common.stage.health import DrainingHealth
 from common.stage.settings import ServerSettings
 from common.telemetry.metrics import Metrics, MetricsServer
 
@@ -74,7 +75,7 @@ class ServiceServer:
         self._settings = settings
         self.metrics = Metrics()
         self.draining = asyncio.Event()
-        self._health = health.aio.HealthServicer()
+        self._health = DrainingHealth(self.draining)
         self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []

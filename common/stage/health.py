@@ -1,0 +1,32 @@
+"""The health service, with watches that end when the server drains."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from grpc_health.v1 import health, health_pb2
+
+
+class DrainingHealth(health.aio.HealthServicer):  # type: ignore[misc]
+    """`grpc.health.v1.Health`; a watch would otherwise hold a stopping server for all its grace."""
+
+    def __init__(self, draining: asyncio.Event) -> None:
+        """End every watch, with NOT_SERVING as its last word, once `draining` is set."""
+        super().__init__()
+        self._draining = draining
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> None:
+        """See the health protocol of gRPC."""
+        watching = asyncio.ensure_future(super().Watch(request, context))
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait([watching, draining], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (watching, draining):
+                task.cancel()
+            await asyncio.gather(watching, draining, return_exceptions=True)
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        await context.write(health_pb2.HealthCheckResponse(status=not_serving))

@@ -1,0 +1,268 @@
+"""Stages that die, drain, disagree or are not there."""
+
+import asyncio
+import json
+import signal
+
+import grpc
+import pytest
+from google.rpc import code_pb2
+
+from common.wire.ending import CallEnding
+from protos.tandem.v1 import (
+    detector_pb2,
+    detector_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    stage_pb2,
+    stage_pb2_grpc,
+)
+from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
+from tests.streams import (
+    LiveStream,
+    detect,
+    detect_until_error,
+    frame,
+    options,
+    paced,
+    stages_up,
+    watch_until,
+)
+
+FULL = detector_pb2.PLACEMENT_FULL
+BACKBONE = detector_pb2.PLACEMENT_BACKBONE
+WORKSTATION = detector_pb2.PLACEMENT_WORKSTATION
+
+
+@pytest.fixture
+def slow_cluster():
+    """A cluster whose engines take 50 ms, so that frames are in flight when something dies."""
+    running = Cluster(stage_arguments=("--paced-milliseconds", "50"))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("stage", ["edge.backbone", "workstation.transformer"])
+async def test_each_frame_that_a_killed_stage_held_gets_an_error(slow_cluster, stage):
+    async with LiveStream(slow_cluster.address) as stream:
+        await stream.send(options(placement=BACKBONE), *(frame(number) for number in range(10)))
+        before = await stream.receive(2)
+        slow_cluster.stages[stage].kill()
+        rest = await stream.rest()
+    responses = before + rest
+    assert [each.frame_id for each in responses] == list(range(10))
+    outcomes = [each.WhichOneof("result") for each in responses]
+    assert outcomes[:2] == ["detections"] * 2
+    failed = [each for each in responses if each.WhichOneof("result") == "error"]
+    assert failed
+    for each in failed:
+        assert each.error.code == code_pb2.UNAVAILABLE
+        assert stage.split(".")[1] in each.error.message
+
+
+async def test_a_killed_stage_is_named_and_used_again_once_it_is_back(own_cluster):
+    port = own_cluster.stages["edge.backbone"].address.rpartition(":")[2]
+    async with LiveStream(own_cluster.address) as stream:
+        await stream.send(options(placement=FULL), frame(0))
+        (first,) = await stream.receive(1)
+        own_cluster.stages["edge.backbone"].kill()
+        await watch_until(own_cluster.address, lambda state: stages_up(state) == 3)
+        await stream.send(frame(1))
+        (during,) = await stream.receive(1)
+        own_cluster.start_stage("edge", "backbone", port=int(port)).announcement  # noqa: B018
+        await watch_until(own_cluster.address, lambda state: stages_up(state) == 4)
+        await stream.send(frame(2))
+        (after,) = await stream.rest()
+    assert first.WhichOneof("result") == after.WhichOneof("result") == "detections"
+    assert during.error.code == code_pb2.UNAVAILABLE
+    assert "backbone on edge is down" in during.error.message
+
+
+async def test_streams_that_leave_it_to_the_server_move_off_a_dead_node(own_cluster):
+    own_cluster.stages["edge.backbone"].kill()
+    state = await watch_until(own_cluster.address, lambda state: stages_up(state) == 3)
+    assert state.placement == detector_pb2.PLACEMENT_TRANSFORMER
+    down = {each.placement for each in state.placements if not each.available}
+    assert down == {FULL, BACKBONE}
+    responses = await detect(own_cluster.address, [frame(number) for number in range(5)])
+    assert {each.placement for each in responses} == {detector_pb2.PLACEMENT_TRANSFORMER}
+
+
+async def test_a_placement_that_cannot_serve_is_not_set(own_cluster):
+    own_cluster.stages["workstation.transformer"].kill()
+    await watch_until(own_cluster.address, lambda state: stages_up(state) == 3)
+    async with grpc.aio.insecure_channel(own_cluster.address) as channel:
+        stub = operations_pb2_grpc.OperationsStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.SetPlacement(operations_pb2.SetPlacementRequest(placement=BACKBONE))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "transformer on workstation is down" in caught.value.details()
+        state = await stub.GetStatus(operations_pb2.GetStatusRequest())
+    assert state.placement_setting == detector_pb2.PLACEMENT_UNSPECIFIED
+
+
+async def test_a_draining_orchestrator_answers_what_it_read_and_exits_well(slow_cluster):
+    requests = [options(), *(frame(number) for number in range(200))]
+    async with grpc.aio.insecure_channel(slow_cluster.address) as channel:
+        call = detector_pb2_grpc.DetectorStub(channel).Detect(paced(requests, 0.005))
+        ending = CallEnding(call)
+        responses = []
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for response in call:
+                responses.append(response)
+                if len(responses) == 5:
+                    slow_cluster.orchestrator.process.send_signal(signal.SIGTERM)
+    assert ending.code is grpc.StatusCode.UNAVAILABLE
+    assert "draining" in ending.details
+    # The window's frames were in flight when the signal came.
+    assert len(responses) >= 8
+    assert [each.frame_id for each in responses] == list(range(len(responses)))
+    assert {each.WhichOneof("result") for each in responses} == {"detections"}
+    assert slow_cluster.orchestrator.process.wait(10) == 0
+
+
+async def test_a_draining_backbone_answers_what_it_holds_and_exits_well(slow_cluster):
+    async with LiveStream(slow_cluster.address) as stream:
+        await stream.send(options(placement=FULL), *(frame(number) for number in range(4)))
+        await stream.receive(1)
+        assert slow_cluster.stages["edge.backbone"].terminate() == 0
+        rest = await stream.rest()
+    assert [each.frame_id for each in rest] == [1, 2, 3]
+    assert {each.WhichOneof("result") for each in rest} == {"detections"}
+
+
+async def test_a_draining_transformer_answers_what_it_holds_and_exits_well(slow_cluster):
+    async with LiveStream(slow_cluster.address) as stream:
+        await stream.send(options(placement=FULL), *(frame(number) for number in range(4)))
+        await stream.receive(1)
+        assert slow_cluster.stages["edge.transformer"].terminate() == 0
+        rest = await stream.rest()
+    assert [each.frame_id for each in rest] == [1, 2, 3]
+    # The first has reached it, the others may still be in the backbone, which then says why.
+    assert rest[0].WhichOneof("result") == "detections"
+    for each in rest[1:]:
+        assert each.HasField("detections") or each.error.code == code_pb2.UNAVAILABLE
+
+
+async def test_an_idle_service_exits_well_on_sigterm(own_cluster):
+    services = [own_cluster.orchestrator, *own_cluster.stages.values()]
+    assert [service.terminate(10) for service in services] == [0] * 5
+
+
+async def test_halves_of_different_bundles_never_run_together(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in TOY_BUNDLE.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((other / "bundle.json").read_text())
+    manifest["name"] = "other"
+    (other / "bundle.json").write_text(json.dumps(manifest))
+    ports = ("--port", "0", "--metrics-port", "0", "--node", "edge")
+    transformer = ServiceProcess("services.transformer", "--bundle", str(other), *ports)
+    addresses = json.dumps({"edge": transformer.address})
+    backbone = ServiceProcess(
+        "services.backbone", "--bundle", str(TOY_BUNDLE), "--transformers", addresses, *ports
+    )
+    nodes = {"edge": {"backbone": backbone.address, "transformer": transformer.address}}
+    orchestrator = ServiceProcess(
+        "services.orchestrator", "--nodes", json.dumps(nodes), *ports[:4]
+    )
+    try:
+        responses = await detect(orchestrator.address, [options(placement=FULL), frame(1), frame(2)])
+        digests = [
+            event["digest"]
+            for service in (backbone, transformer)
+            for event in service.log_events()
+            if event["event"] == "engine loaded"
+        ]
+    finally:
+        for service in (orchestrator, backbone, transformer):
+            service.close()
+    assert len(set(digests)) == 2
+    for response in responses:
+        assert response.error.code == code_pb2.FAILED_PRECONDITION
+        assert all(digest in response.error.message for digest in digests)
+
+
+async def test_a_node_that_is_not_configured_is_named():
+    service = ServiceProcess(
+        "services.orchestrator", "--port", "0", "--metrics-port", "0",
+        "--nodes", json.dumps({"edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:1"}}),
+    )
+    try:
+        (response,) = await detect(service.address, [options(placement=WORKSTATION), frame(1)])
+        (down,) = await detect(service.address, [options(placement=FULL), frame(1)])
+        (none,) = await detect(service.address, [frame(1)])
+    finally:
+        service.close()
+    assert response.error.code == code_pb2.FAILED_PRECONDITION
+    assert "backbone on workstation" in response.error.message
+    for answer in (down, none):
+        assert answer.error.code == code_pb2.UNAVAILABLE
+        assert "backbone on edge" in answer.error.message
+
+
+async def test_a_live_stream_drops_the_oldest_and_answers_every_frame(slow_cluster):
+    camera = paced([frame(number) for number in range(100)], 0.01)
+    async with LiveStream(slow_cluster.address) as stream:
+        await stream.send(options(overload=detector_pb2.OVERLOAD_DROP_OLDEST))
+
+        async def send():
+            async for request in camera:
+                await stream.send(request)
+            return await stream.call.done_writing()
+
+        sender = asyncio.ensure_future(send())
+        responses = await stream.receive(100)
+        await sender
+    assert [each.frame_id for each in responses] == list(range(100))
+    outcomes = [each.WhichOneof("result") for each in responses]
+    # One second of frames at 50 ms each; the newest is never dropped.
+    assert 10 <= outcomes.count("detections") <= 30
+    assert outcomes.count("detections") + outcomes.count("dropped") == 100
+    assert outcomes[-1] == "detections"
+    served = [each.timing.total_seconds for each in responses if each.HasField("detections")]
+    assert max(served) < 0.5
+
+
+async def test_a_fast_client_is_held_back_to_the_pace_of_the_engine(slow_cluster):
+    image = detector_pb2.RawImage(
+        width=1024, height=1024, pixel_format=detector_pb2.PIXEL_FORMAT_RGB8, data=bytes(3 << 20)
+    )
+    sent = 0
+    async with LiveStream(slow_cluster.address) as stream:
+
+        async def flood():
+            nonlocal sent
+            while True:
+                await stream.send(
+                    detector_pb2.DetectRequest(frame=detector_pb2.Frame(frame_id=sent, raw=image))
+                )
+                sent += 1
+
+        flooding = asyncio.ensure_future(flood())
+        await stream.receive(10)
+        flooding.cancel()
+    # The window is 4; a few more frames of 3 MiB fit the transport's buffers.
+    assert sent <= 10 + 4 + 4
+
+
+async def test_a_stage_stream_has_to_open_first_and_once(cluster):
+    async with grpc.aio.insecure_channel(cluster.stages["edge.backbone"].address) as channel:
+        stub = stage_pb2_grpc.BackboneStub(channel)
+        call = stub.Process(iter([stage_pb2.BackboneRequest(frame=detector_pb2.Frame(frame_id=1))]))
+        ending = CallEnding(call)
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in call:
+                pass
+        assert ending.code is grpc.StatusCode.INVALID_ARGUMENT
+        unknown = stage_pb2.BackboneRequest(
+            open=stage_pb2.BackboneOpen(downstream_node="elsewhere:1")
+        )
+        call = stub.Process(iter([unknown]))
+        ending = CallEnding(call)
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in call:
+                pass
+        assert ending.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "elsewhere:1" in ending.details
