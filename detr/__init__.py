@@ -1,0 +1,1 @@
+"""All that needs torch: the model, weight import, export, training."""

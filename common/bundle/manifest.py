@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Dict, Tuple, Union
 
-from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import Annotated, Literal
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Annotated, Literal, Self
 
 FORMAT_VERSION = 1
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _inconsistent(message: str) -> PydanticCustomError:
+    return PydanticCustomError("inconsistent", message)
 
 
 class Architecture(_Frozen):
@@ -32,6 +37,28 @@ class Architecture(_Frozen):
         default=91, gt=0, description="rows of the class head less the 'no object' one"
     )
 
+    @model_validator(mode="after")
+    def _check_hidden_dim(self) -> Self:
+        if self.hidden_dim % self.heads:
+            raise _inconsistent(
+                f"hidden_dim {self.hidden_dim} is no multiple of {self.heads} heads"
+            )
+        # Sine and cosine, for row and column.
+        if self.hidden_dim % 4:
+            raise _inconsistent(f"hidden_dim {self.hidden_dim} is no multiple of 4")
+        return self
+
+    @property
+    def backbone_channels(self) -> int:
+        """Channels of the backbone's last stage (C5)."""
+        expansion = 1 if self.backbone in ("resnet18", "resnet34") else 4
+        return self.base_width * 8 * expansion
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a feature cell, in each direction."""
+        return 16 if self.dilation else 32
+
 
 class ShortestEdgeInput(_Frozen):
     """DETR's own resize: the short side to `shortest_edge`, the long one at most `longest_edge`."""
@@ -39,6 +66,14 @@ class ShortestEdgeInput(_Frozen):
     policy: Literal["shortest_edge"] = "shortest_edge"
     shortest_edge: int = Field(default=800, gt=0, description="pixels")
     longest_edge: int = Field(default=1333, gt=0, description="pixels")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.longest_edge < self.shortest_edge:
+            raise _inconsistent(
+                f"longest_edge {self.longest_edge} is below shortest_edge {self.shortest_edge}"
+            )
+        return self
 
 
 class FixedInput(_Frozen):
@@ -98,3 +133,30 @@ class Manifest(_Frozen):
     trained: bool = Field(
         default=True, description="false: random weights, whose boxes mean nothing"
     )
+
+    @model_validator(mode="after")
+    def _check_against_architecture(self) -> Self:
+        architecture = self.architecture
+        channels = {
+            "projected": architecture.hidden_dim,
+            "c5": architecture.backbone_channels,
+        }[self.split]
+        if self.feature_channels != channels:
+            raise _inconsistent(
+                f"feature_channels is {self.feature_channels}, but split {self.split!r} of this "
+                f"architecture has {channels}"
+            )
+        if self.feature_stride != architecture.stride:
+            raise _inconsistent(
+                f"feature_stride is {self.feature_stride}, but this architecture has "
+                f"{architecture.stride}"
+            )
+        rows = [category.class_index for category in self.categories]
+        if len(set(rows)) != len(rows):
+            raise _inconsistent("two categories have the same class_index")
+        if rows and max(rows) >= architecture.classes:
+            raise _inconsistent(
+                f"a category has class_index {max(rows)}, but there are only "
+                f"{architecture.classes} classes"
+            )
+        return self

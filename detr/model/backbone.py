@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +32,11 @@ class Joiner(nn.Sequential):
     def __init__(self, backbone: Backbone, position_embedding: PositionEmbeddingSine) -> None:
         """Join."""
         super().__init__(backbone, position_embedding)
+
+    @property
+    def body(self) -> ResNet:
+        """The ResNet, whose `stages` are there for losses on features."""
+        return cast(Backbone, self[0]).body
 
     def forward(self, images: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """Features, and padding and positional encoding at their resolution.

@@ -84,7 +84,7 @@ class DETR(nn.Module):
             dropout: of the transformer; acts in training mode only.
         """
         super().__init__()
-        a = architecture
+        self.architecture = a = architecture
         backbone = Backbone(a.backbone, a.base_width, a.dilation, norm)
         self.backbone = Joiner(backbone, PositionEmbeddingSine(a.hidden_dim))
         self.input_proj = nn.Conv2d(backbone.num_channels, a.hidden_dim, kernel_size=1)
