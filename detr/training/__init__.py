@@ -1,0 +1,1 @@
+"""Training DETR: set prediction with Hungarian matching (DETR paper, section 3.1)."""

@@ -1,0 +1,106 @@
+"""From a recipe to batches for training and pictures for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Dataset
+
+from common.bundle import Category
+from detr.scenes.categories import CATEGORIES
+from detr.scenes.coco_format import export_coco
+from detr.scenes.compositor import SceneSettings
+from detr.scenes.sources import Split
+from detr.scenes.splits import open_split
+from detr.training.coco_data import CocoDataset, CocoFolder, open_coco
+from detr.training.distributed import rank, world_size
+from detr.training.recipe import CocoData, Recipe, ScenesData
+from detr.training.sampling import StepSampler
+from detr.training.scene_data import SceneDataset
+from detr.training.targets import Batch, Sample, collate
+
+
+def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int) -> Iterator[Batch]:
+    """Yield this process's batch of each step from `first_step` on.
+
+    Raises:
+        ConfigurationError: data is missing.
+    """
+    dataset, length = _training_dataset(recipe, cache)
+    sampler = StepSampler(
+        first_step=first_step,
+        last_step=recipe.steps,
+        batch_size=recipe.batch_size,
+        process=rank(),
+        processes=world_size(),
+        length=length,
+        seed=recipe.seed,
+    )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+def categories_of(recipe: Recipe, folder: CocoFolder) -> tuple[Category, ...]:
+    """Return which row of the class head stands for which category."""
+    if isinstance(recipe.data, ScenesData):
+        return scene_categories()
+    return tuple(
+        Category(class_index=item["id"], id=item["id"], name=item["name"])
+        for item in folder.instances["categories"]
+    )
+
+
+def scene_categories() -> tuple[Category, ...]:
+    """Return the scenes' categories; the rows of the class head have no gaps."""
+    return tuple(
+        Category(class_index=index, id=category.id, name=category.name)
+        for index, category in enumerate(CATEGORIES)
+    )
+
+
+def evaluation_folder(recipe: Recipe, cache: Path, split: Split = "val") -> CocoFolder:
+    """Return the pictures to evaluate on; scenes are exported to the cache once.
+
+    Raises:
+        ConfigurationError: data is missing.
+    """
+    if isinstance(recipe.data, CocoData):
+        return open_coco(recipe.data.val_images, recipe.data.val_annotations)
+    folder = evaluation_path(recipe, recipe.data, cache, split)
+    if not (folder / "instances.json").exists():
+        _export_split(recipe.data, recipe.seed, cache, split, folder)
+    return open_coco(folder / "images", folder / "instances.json")
+
+
+def evaluation_path(recipe: Recipe, data: ScenesData, cache: Path, split: Split) -> Path:
+    """Return where the scenes of `split` are exported to."""
+    size = f"{data.val_width}x{data.val_height}"
+    return cache / "exported" / f"{split}-seed{recipe.seed}-{data.val_scenes}-{size}"
+
+
+def _export_split(data: ScenesData, seed: int, cache: Path, split: Split, folder: Path) -> None:
+    source = open_split(cache, split, seed, SceneSettings(max_objects=data.max_objects))
+    size = (data.val_height, data.val_width)
+    scenes = (source.scene(index, *size) for index in range(data.val_scenes))
+    export_coco(scenes, folder, f"Tandem scenes, split {split}, seed {seed}")
+
+
+def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int | None]:
+    data = recipe.data
+    if isinstance(data, CocoData):
+        folder = open_coco(data.train_images, data.train_annotations)
+        dataset = CocoDataset(
+            folder, recipe.normalization, data.short_sides, data.longest_side, recipe.seed
+        )
+        return dataset, len(folder.pictures)
+    source = open_split(cache, "train", recipe.seed, SceneSettings(max_objects=data.max_objects))
+    return SceneDataset(
+        source, recipe.input, recipe.normalization, data.other_aspect_share, data.reduced_share
+    ), None

@@ -1,0 +1,226 @@
+"""The training loop (official `engine.py`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from common.domain.errors import ConfigurationError
+from detr.training.checkpoints import CHECKPOINT_NAME
+from detr.training.coco_data import CocoFolder
+from detr.training.data import categories_of, evaluation_folder, training_batches
+from detr.training.dense_head import dense_loss
+from detr.training.distributed import barrier, mean_over_processes, rank, world_size
+from detr.training.evaluation import evaluate
+from detr.training.losses import LossWeights, set_loss
+from detr.training.matcher import MatchCosts
+from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
+from detr.training.recipe import Recipe
+from detr.training.schedule import learning_rate_factor
+from detr.training.state import (
+    TrainingState,
+    new_state,
+    plain_model,
+    restore_state,
+    save_state,
+)
+from detr.training.targets import Batch
+from detr.training.training_model import TrainingOutput
+
+LOG_EVERY_STEPS = 20
+COSTS = MatchCosts()
+WEIGHTS = LossWeights()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how a run happens; nothing of this changes its result.
+
+    Attributes:
+        output: folder of checkpoint, metrics and curve.
+        cache: folder of fetched artwork and photographs.
+        resume: go on from the checkpoint in `output`.
+        workers: processes that compose or read images, for each training process.
+        report: is told of every logged line and of the run's last step.
+    """
+
+    output: Path
+    cache: Path
+    resume: bool
+    workers: int
+    report: Callable[[MetricsRow, int], None]
+
+
+def train(recipe: Recipe, surroundings: Surroundings) -> Path:
+    """Train to the recipe's last step.
+
+    Returns:
+        The path of the final checkpoint.
+
+    Raises:
+        ConfigurationError: data is missing, the batch cannot be split, or `output` holds a run
+            that is not to be resumed or has another recipe.
+    """
+    if recipe.batch_size % world_size():
+        raise ConfigurationError(
+            f"a batch of {recipe.batch_size} cannot be split over {world_size()} processes."
+        )
+    # Weights that start at zero make denormal numbers, which are many times slower.
+    torch.set_flush_denormal(True)
+    checkpoint = surroundings.output / CHECKPOINT_NAME
+    state = _open_run(recipe, checkpoint, surroundings.resume)
+    folder = _evaluation_folder(recipe, surroundings.cache)
+    batches = training_batches(recipe, surroundings.cache, state.step, surroundings.workers)
+    reporter = _Reporter(recipe, surroundings, state, folder) if rank() == 0 else None
+    network = _parallel(state.model)
+    for batch in batches:
+        started = time.perf_counter()
+        losses = training_step(recipe, state, network, batch)
+        state.seconds += time.perf_counter() - started
+        if reporter is not None:
+            reporter.after_step(losses)
+    if reporter is not None:
+        draw_curve(surroundings.output)
+    return checkpoint
+
+
+def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batch: Batch) -> Tensor:
+    """Do one step in place.
+
+    Args:
+        recipe: of the run.
+        state: `state.step` is the number of the step to do.
+        network: the state's model, or what runs it over several processes.
+        batch: this process's share of the batch.
+
+    Returns:
+        [5] over all processes: total loss, the last layer's cross-entropy, L1 and GIoU, and the
+        dense head's total.
+    """
+    state.model.train()
+    # Dropout depends on the step alone, so a resumed run repeats it.
+    torch.manual_seed((recipe.seed * 1_000_003 + state.step) * 1_009 + rank())
+    factor = learning_rate_factor(recipe.schedule, state.step, recipe.steps)
+    for group in state.optimiser.param_groups:
+        group["lr"] = recipe.optimiser.learning_rate * group["lr_factor"] * factor
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+        output: TrainingOutput = network(images, batch.padding)
+    losses = total_loss(recipe, output, batch)
+    state.optimiser.zero_grad(set_to_none=True)
+    losses[0].backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optimiser.clip_norm)
+    state.optimiser.step()
+    state.average.update(state.model)
+    state.step += 1
+    return mean_over_processes(losses)
+
+
+def total_loss(recipe: Recipe, output: TrainingOutput, batch: Batch) -> Tensor:
+    """Return [5]: what is minimised, and the parts of it that are reported; see `training_step`."""
+    layers = set_loss(
+        output.detr.layer_logits,
+        output.detr.layer_boxes,
+        batch,
+        recipe.parts.query_groups,
+        COSTS,
+        WEIGHTS,
+    )
+    total = torch.stack([layer.total(WEIGHTS) for layer in layers]).sum()
+    dense = torch.zeros(())
+    if output.dense_logits is not None and output.dense_boxes is not None:
+        stride = batch.images.shape[2] / output.dense_logits.shape[1]
+        parts = dense_loss(
+            output.dense_logits, output.dense_boxes, output.detr.padding, batch, stride
+        )
+        dense = parts.total(WEIGHTS)
+    total = total + recipe.parts.dense_head_weight * dense
+    last = layers[-1]
+    return torch.stack([total, last.classes, last.l1, last.giou, dense])
+
+
+class _Reporter:
+    """Rank 0's duties after a step: metrics, evaluation, checkpoints."""
+
+    def __init__(
+        self, recipe: Recipe, surroundings: Surroundings, state: TrainingState, folder: CocoFolder
+    ) -> None:
+        surroundings.output.mkdir(parents=True, exist_ok=True)
+        self.recipe = recipe
+        self.surroundings = surroundings
+        self.state = state
+        self.folder = folder
+        self.metrics = MetricsFile(surroundings.output, state.step)
+        self.pending: list[Tensor] = []
+
+    def after_step(self, losses: Tensor) -> None:
+        step = self.state.step
+        last = step == self.recipe.steps
+        evaluates = last or step % self.recipe.evaluation.every_steps == 0
+        self.pending.append(losses)
+        if evaluates or step % LOG_EVERY_STEPS == 0:
+            row = self._row()
+            row = self._evaluated(row) if evaluates else row
+            self.metrics.append(row)
+            self.surroundings.report(row, self.recipe.steps)
+        if last or step % self.recipe.checkpoint_every_steps == 0:
+            save_state(self.state, self.recipe, self.surroundings.output)
+
+    def _row(self) -> MetricsRow:
+        loss, classes, l1, giou, dense = torch.stack(self.pending).mean(dim=0).tolist()
+        self.pending.clear()
+        state = self.state
+        return MetricsRow(
+            step=state.step,
+            images=state.step * self.recipe.batch_size,
+            seconds=state.seconds,
+            learning_rate=state.optimiser.param_groups[-1]["lr"],
+            loss=loss,
+            classes=classes,
+            l1=l1,
+            giou=giou,
+            dense=dense,
+        )
+
+    def _evaluated(self, row: MetricsRow) -> MetricsRow:
+        recipe = self.recipe
+        figures = evaluate(
+            plain_model(recipe, self.state.average.state),
+            self.folder,
+            recipe.input,
+            recipe.normalization,
+            categories_of(recipe, self.folder),
+            recipe.evaluation.images,
+        )
+        return replace(row, ap=figures["AP"], ap50=figures["AP50"])
+
+
+def _open_run(recipe: Recipe, checkpoint: Path, resume: bool) -> TrainingState:
+    if resume and checkpoint.exists():
+        return restore_state(checkpoint, recipe)
+    if checkpoint.exists():
+        raise ConfigurationError(
+            f"{checkpoint.parent} already holds a run: continue it with --resume, "
+            "or give another --output."
+        )
+    return new_state(recipe)
+
+
+def _evaluation_folder(recipe: Recipe, cache: Path) -> CocoFolder:
+    """Let one process compose the scenes to evaluate on; the others find them."""
+    if rank() == 0:
+        evaluation_folder(recipe, cache)
+    barrier()
+    return evaluation_folder(recipe, cache)
+
+
+def _parallel(model: nn.Module) -> nn.Module:
+    if world_size() == 1:
+        return model
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)

@@ -1,0 +1,186 @@
+"""Recipes: everything that determines a training run, in one frozen, typed file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.bundle import Architecture, InputPolicy, Normalization
+from common.domain.errors import ConfigurationError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScenesData(_Frozen):
+    """Scenes composed on the fly; `val` scenes stand on photographs that training never shows."""
+
+    kind: Literal["scenes"] = "scenes"
+    max_objects: int = Field(5, ge=1)
+    other_aspect_share: float = Field(
+        0.0, ge=0, le=1, description="of scenes with another shape than the input's, padded"
+    )
+    reduced_share: float = Field(
+        0.0, ge=0, le=1, description="of scenes drawn at 2.5 times the size and scaled down"
+    )
+    val_scenes: int = Field(500, gt=0)
+    val_height: int = Field(360, gt=0, description="pixels")
+    val_width: int = Field(480, gt=0, description="pixels")
+
+
+class CocoData(_Frozen):
+    """Folders of pictures with COCO instances files; class rows are COCO category ids."""
+
+    kind: Literal["coco"] = "coco"
+    train_images: Path
+    train_annotations: Path
+    val_images: Path
+    val_annotations: Path
+    short_sides: tuple[int, ...] = Field(
+        (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),
+        description="pixels; one is drawn for each picture (official coco.py)",
+    )
+    longest_side: int = Field(1333, gt=0, description="pixels")
+
+
+class TrainingParts(_Frozen):
+    """Parts that exist in training only."""
+
+    query_groups: int = Field(1, ge=1)
+    dense_head_weight: float = Field(0.0, ge=0, description="0: no dense head")
+
+
+class FromScratch(_Frozen):
+    """Starting values for training without any pretrained weights."""
+
+    kind: Literal["scratch"] = "scratch"
+    query_grid: tuple[int, int] = Field(description="rows and columns of the queries' places")
+
+
+class FromWeights(_Frozen):
+    """Start from a state dict (`torch.save`) under the official names, or from random values."""
+
+    kind: Literal["weights"] = "weights"
+    file: Path | None = None
+
+
+class Optimiser(_Frozen):
+    """AdamW; no weight decay on norms, biases and queries."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    backbone_factor: float = Field(1.0, gt=0, description="of the learning rate")
+    weight_decay: float = Field(1e-4, ge=0)
+    clip_norm: float = Field(0.1, gt=0)
+
+
+class CosineSchedule(_Frozen):
+    """Linear warm-up, then a cosine down to a share of the learning rate."""
+
+    shape: Literal["cosine"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    final_share: float = Field(0.01, ge=0, le=1)
+
+
+class StepSchedule(_Frozen):
+    """Linear warm-up, then one drop (the paper's schedule)."""
+
+    shape: Literal["step"] = "step"
+    warmup_steps: int = Field(0, ge=0)
+    drop_at: int = Field(gt=0)
+    drop_factor: float = Field(0.1, gt=0, le=1)
+
+
+class FlatSchedule(_Frozen):
+    """Linear warm-up, a constant learning rate, and a linear decay over the last steps.
+
+    Until the decay begins, nothing depends on how many steps there will be: such a run can be
+    made longer or shorter on the way (Zhai et al., 2022, arXiv 2106.04560, section 3.5).
+    """
+
+    shape: Literal["flat"] = "flat"
+    warmup_steps: int = Field(0, ge=0)
+    decay_steps: int = Field(gt=0)
+    final_share: float = Field(0.01, ge=0, le=1)
+
+
+Schedule = Annotated[CosineSchedule | StepSchedule | FlatSchedule, Field(discriminator="shape")]
+
+
+class Evaluation(_Frozen):
+    """How often, and on how many of the first pictures of `val`, AP is computed."""
+
+    every_steps: int = Field(gt=0)
+    images: int = Field(gt=0)
+
+
+class Recipe(_Frozen):
+    """A training run; with the code's version it determines the result."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    seed: int = Field(ge=0)
+    architecture: Architecture
+    input: InputPolicy
+    normalization: Normalization = Normalization()
+    norm: Literal["batch", "frozen"] = "batch"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
+    parts: TrainingParts = TrainingParts()
+    start: Annotated[FromScratch | FromWeights, Field(discriminator="kind")]
+    batch_size: int = Field(gt=0, description="images a step, over all processes")
+    steps: int = Field(gt=0)
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging")
+    evaluation: Evaluation
+    checkpoint_every_steps: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _grid_has_a_cell_for_each_query(self) -> Recipe:
+        if isinstance(self.start, FromScratch):
+            rows, columns = self.start.query_grid
+            if rows * columns != self.architecture.queries:
+                raise ValueError(
+                    f"a query grid of {rows} x {columns} does not fit "
+                    f"{self.architecture.queries} queries"
+                )
+        return self
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """Load a recipe that ships with the project, by name, or a YAML file, by path.
+
+    Raises:
+        ConfigurationError: there is no such recipe, or it is malformed, naming each bad key.
+    """
+    shipped = resources.files("detr.training") / "recipes" / f"{name_or_file}.yaml"
+    path = Path(name_or_file)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif shipped.is_file():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        raise ConfigurationError(
+            f"there is no recipe {name_or_file}; shipped recipes: {', '.join(shipped_recipes())}."
+        )
+    try:
+        return Recipe.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"recipe {name_or_file} is not valid YAML.") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes that ship with the project."""
+    folder = resources.files("detr.training") / "recipes"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())

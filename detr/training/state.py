@@ -1,0 +1,158 @@
+"""What a run consists of between two steps, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.domain.errors import ConfigurationError
+from detr.model import DETR, FrozenBatchNorm2d
+from detr.training.averaging import WeightAverage
+from detr.training.checkpoints import load_checkpoint, save_checkpoint
+from detr.training.initialisation import initialise_from_scratch
+from detr.training.recipe import FromScratch, Recipe
+from detr.training.schedule import learning_rate_factor
+from detr.training.training_model import TrainingModel
+
+# A resumed run may change how often it reports and how long it goes on, never what it has done.
+_FREE_KEYS = {"evaluation", "checkpoint_every_steps", "steps"}
+
+
+@dataclass
+class TrainingState:
+    """A run after `step` steps that took `seconds`."""
+
+    model: TrainingModel
+    average: WeightAverage
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def new_state(recipe: Recipe) -> TrainingState:
+    """Build the model and everything around it, seeded.
+
+    Raises:
+        ConfigurationError: the recipe's weights file does not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
+    detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
+    parts = recipe.parts
+    model = TrainingModel(detr, parts.query_groups, parts.dense_head_weight > 0)
+    if isinstance(recipe.start, FromScratch):
+        initialise_from_scratch(model, recipe.start.query_grid)
+    elif recipe.start.file is not None:
+        _load_weights(detr, recipe.start.file)
+    model.to(memory_format=torch.channels_last)
+    return TrainingState(model, WeightAverage(model, recipe.ema_decay), _optimiser(recipe, model))
+
+
+def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
+    """Write a checkpoint of the whole run."""
+    content = {
+        "step": state.step,
+        "seconds": state.seconds,
+        "recipe": recipe.model_dump_json(),
+        "model": state.model.state_dict(),
+        "average": state.average.state,
+        "average_updates": state.average.updates,
+        "optimiser": state.optimiser.state_dict(),
+    }
+    return save_checkpoint(folder, content)
+
+
+def restore_state(path: Path, recipe: Recipe) -> TrainingState:
+    """Return the run as it was saved.
+
+    Raises:
+        ConfigurationError: there is no checkpoint, or it belongs to another recipe.
+    """
+    content = load_checkpoint(path)
+    saved = Recipe.model_validate_json(content["recipe"])
+    if not _same_past(saved, recipe, content["step"]):
+        raise ConfigurationError(
+            f"{path} was written by a different recipe {saved.name}: give another --output, "
+            "or remove the old run."
+        )
+    state = new_state(recipe)
+    state.model.load_state_dict(content["model"])
+    state.average.state = content["average"]
+    state.average.updates = content["average_updates"]
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.step = content["step"]
+    state.seconds = content["seconds"]
+    return state
+
+
+def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
+    """Return the averaged weights as the plain model that ships: fixed norms, first group only.
+
+    Args:
+        recipe: gives the architecture.
+        average: the state of `WeightAverage`, or `average` of a checkpoint.
+    """
+    model = DETR(recipe.architecture)
+    prefix = "detr."
+    model.load_state_dict(
+        {
+            name.removeprefix(prefix): value
+            for name, value in average.items()
+            if name.startswith(prefix)
+        }
+    )
+    return model.eval()
+
+
+def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
+    """Tell whether both recipes lead to the same weights at `step`."""
+    if saved.model_dump(exclude=_FREE_KEYS) != recipe.model_dump(exclude=_FREE_KEYS):
+        return False
+    return all(
+        learning_rate_factor(saved.schedule, past, saved.steps)
+        == learning_rate_factor(recipe.schedule, past, recipe.steps)
+        for past in range(step)
+    )
+
+
+def _load_weights(detr: DETR, file: Path) -> None:
+    try:
+        weights: Any = torch.load(file, map_location="cpu", weights_only=True)
+        detr.load_state_dict(weights.get("model", weights))
+    except (OSError, RuntimeError, AttributeError) as error:
+        raise ConfigurationError(f"weights {file} do not fit the recipe's model.") from error
+
+
+def _optimiser(recipe: Recipe, model: TrainingModel) -> torch.optim.Optimizer:
+    """AdamW in four groups: backbone or not, with or without weight decay."""
+    settings = recipe.optimiser
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in _trainable(model):
+        key = (name.startswith("detr.backbone."), _decays(name, parameter))
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr_factor": settings.backbone_factor if backbone else 1.0,
+                "weight_decay": settings.weight_decay if decays else 0.0,
+            }
+            for (backbone, decays), parameters in groups.items()
+        ],
+        lr=settings.learning_rate,
+        fused=True,
+    )
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((n, p) for n, p in model.named_parameters() if p.requires_grad and p.numel() > 0)
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    """Norms, biases and queries do not decay."""
+    return parameter.dim() > 1 and "quer" not in name
