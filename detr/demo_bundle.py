@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
 from common.bundle import Architecture, FixedInput
 from detr.coco import CLASSES, COCO_CATEGORIES
@@ -18,7 +20,7 @@ from detr.model import DETR
 
 FOLDER = Path(__file__).parent.parent / "models" / "demo-r18"
 SEED = 20200526
-QUERY_GAIN, CLASS_GAIN, BOX_GAIN = 3, 5, 5
+QUERY_GAIN, CLASS_GAIN, BOX_GAIN = 3, 5.5, 5
 
 # A quarter of the width and a third of the depth of the paper's, so that the folder is small
 # enough for a repository.
@@ -62,7 +64,8 @@ def demo_model() -> DETR:
             if name.endswith("in_proj_weight"):
                 parameter[: ARCHITECTURE.hidden_dim] *= QUERY_GAIN
         model.class_embed.weight *= CLASS_GAIN
-        model.bbox_embed.layers[-1].weight *= BOX_GAIN
+        last_layer = cast(nn.Linear, model.bbox_embed.layers[-1])
+        last_layer.weight *= BOX_GAIN
     return model.eval()
 
 
