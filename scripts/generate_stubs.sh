@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-.}
-python=${PYTHON:-.venv/stubs/bin/python}
+python=.venv/stubs/bin/python
 mkdir -p "$out/protos"
 "$python" -m grpc_tools.protoc -I protos \
   --python_out="$out/protos" --pyi_out="$out/protos" protos/tandem/v1/*.proto
