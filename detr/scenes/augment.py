@@ -31,5 +31,5 @@ def through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """Return RGB `pixels` after JPEG compression at `quality`, with its artefacts."""
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -177,7 +177,8 @@ def _pan(photograph: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
 
 
 def _tinted(photograph: NDArray[np.uint8], tint: tuple[float, float, float]) -> NDArray[np.uint8]:
-    return np.clip(photograph * np.array(tint), 0, 255).astype(np.uint8)
+    tinted = np.clip(photograph * np.array(tint), 0, 255)
+    return np.asarray(tinted, np.uint8)
 
 
 def _find_icon(artwork: Artwork, actor: Actor) -> Icon:

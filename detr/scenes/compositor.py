@@ -78,16 +78,17 @@ def draw_scene(
     rng: np.random.Generator,
     artwork: Artwork,
     photographs: Photographs,
+    settings: SceneSettings,
+    *,
     height: int,
     width: int,
-    settings: SceneSettings,
 ) -> Scene:
     """Compose a random scene of height x width pixels, camera artefacts included."""
     canvas = draw_background(rng, photographs, height, width)
     objects: list[SceneObject] = []
     taken: list[Box] = []
     for icons, class_index in _choose_icons(rng, artwork, settings):
-        icon = icons[rng.integers(len(icons))]
+        icon = icons[int(rng.integers(len(icons)))]
         size = rng.uniform(*settings.long_sides) * math.sqrt(height * width)
         patch = _jitter_colour(rng, turned_patch(icon, _random_pose(rng, size, settings)))
         corner = _find_place(rng, patch, taken, (height, width), settings)

@@ -36,14 +36,14 @@ class SceneSource:
 
     def scene(self, index: int, height: int, width: int) -> Scene:
         """Return scene `index` at height x width pixels."""
-        rng = self._generator(index)
-        return draw_scene(rng, self.artwork, self.photographs, height, width, self.settings)
+        return self._drawn(self._generator(index), height, width)
 
     def varied_scene(
         self,
         index: int,
         height: int,
         width: int,
+        *,
         other_aspect_share: float,
         reduced_share: float,
     ) -> Scene:
@@ -61,10 +61,14 @@ class SceneSource:
             aspect = math.exp(rng.uniform(*np.log(_ASPECTS)))
             height, width = min(height, round(width / aspect)), min(width, round(height * aspect))
         if rng.random() >= reduced_share:
-            return draw_scene(rng, self.artwork, self.photographs, height, width, self.settings)
-        size = (round(height * REDUCTION), round(width * REDUCTION))
-        large = draw_scene(rng, self.artwork, self.photographs, *size, self.settings)
+            return self._drawn(rng, height, width)
+        large = self._drawn(rng, round(height * REDUCTION), round(width * REDUCTION))
         return reduced(large, height, width)
+
+    def _drawn(self, rng: np.random.Generator, height: int, width: int) -> Scene:
+        return draw_scene(
+            rng, self.artwork, self.photographs, self.settings, height=height, width=width
+        )
 
     def _generator(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLIT_SEEDS[self.split], index])
