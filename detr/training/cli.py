@@ -20,6 +20,7 @@ from detr.training.recipe import ScenesData, load_recipe
 
 
 def train_command(
+    *,
     recipe: Annotated[
         str, typer.Option(help="Name of a shipped recipe, or a YAML file.")
     ] = "demo-r50",

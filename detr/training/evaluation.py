@@ -32,6 +32,7 @@ def evaluate(
     folder: CocoFolder,
     policy: InputPolicy,
     normalization: Normalization,
+    *,
     categories: tuple[Category, ...],
     limit: int | None = None,
 ) -> dict[str, float]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from detr.model import DETR
 from detr.model.position import PositionEmbeddingSine
 from detr.model.resnet import BasicBlock, Bottleneck
+from detr.model.transformer import TransformerDecoderLayer
 from detr.training.training_model import TrainingModel
 
 KEY_SCALE = 2.0
@@ -50,10 +51,11 @@ def _start_residuals_at_zero(detr: DETR) -> None:
 
 def _look_where_the_query_says(detr: DETR) -> None:
     """Cross-attention keys start as multiples of the queries, so that like positions attend."""
+    width = detr.query_embed.embedding_dim
     for layer in detr.transformer.decoder.layers:
-        weight = layer.multihead_attn.in_proj_weight  # type: ignore[union-attr]
-        width = detr.query_embed.embedding_dim
-        weight[width : 2 * width] = KEY_SCALE * weight[:width]  # type: ignore[index]
+        if isinstance(layer, TransformerDecoderLayer):
+            weight = layer.multihead_attn.in_proj_weight
+            weight[width : 2 * width] = KEY_SCALE * weight[:width]
 
 
 def _start_with_small_boxes(last_layer: nn.Module) -> None:
@@ -66,7 +68,7 @@ def _grid_queries(grid: tuple[int, int], hidden_dim: int) -> Tensor:
     """The sine code of a randomly shifted grid of places, with a little noise: [rows*columns,d]."""
     rows, columns = grid
     shape = (1, rows * _FINE_CELLS, columns * _FINE_CELLS)
-    code = PositionEmbeddingSine(hidden_dim)(torch.zeros(shape, dtype=torch.bool))[0]
+    code: Tensor = PositionEmbeddingSine(hidden_dim)(torch.zeros(shape, dtype=torch.bool))[0]
     down, right = torch.randint(_FINE_CELLS // 4, 3 * _FINE_CELLS // 4, (2,)).tolist()
     places = code[:, down::_FINE_CELLS, right::_FINE_CELLS].flatten(1).T
     return places + QUERY_NOISE * torch.randn_like(places)

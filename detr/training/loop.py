@@ -114,7 +114,7 @@ def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batc
         output: TrainingOutput = network(images, batch.padding)
     losses = total_loss(recipe, output, batch)
     state.optimiser.zero_grad(set_to_none=True)
-    losses[0].backward()
+    losses[0].backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optimiser.clip_norm)
     state.optimiser.step()
     state.average.update(state.model)
@@ -128,9 +128,9 @@ def total_loss(recipe: Recipe, output: TrainingOutput, batch: Batch) -> Tensor:
         output.detr.layer_logits,
         output.detr.layer_boxes,
         batch,
-        recipe.parts.query_groups,
-        COSTS,
-        WEIGHTS,
+        groups=recipe.parts.query_groups,
+        costs=COSTS,
+        weights=WEIGHTS,
     )
     total = torch.stack([layer.total(WEIGHTS) for layer in layers]).sum()
     dense = torch.zeros(())
@@ -195,8 +195,8 @@ class _Reporter:
             self.folder,
             recipe.input,
             recipe.normalization,
-            categories_of(recipe, self.folder),
-            recipe.evaluation.images,
+            categories=categories_of(recipe, self.folder),
+            limit=recipe.evaluation.images,
         )
         return replace(row, ap=figures["AP"], ap50=figures["AP50"])
 

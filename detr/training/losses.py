@@ -1,4 +1,4 @@
-"""The set loss with auxiliary losses (DETR paper, section 3.1 and equation 2; official `detr.py`)."""
+"""The set loss with auxiliary losses (DETR paper, section 3.1; official `detr.py`)."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def set_loss(
     layer_logits: Tensor,
     layer_boxes: Tensor,
     batch: Batch,
+    *,
     groups: int,
     costs: MatchCosts,
     weights: LossWeights,
@@ -74,7 +75,9 @@ def set_loss(
     image = torch.arange(images).repeat_interleave(groups).repeat(layers)
     layer = torch.arange(layers).repeat_interleave(images * groups)
     counts = [batch.counts[index] for index in image.tolist()]
-    found = match(logits, boxes, batch.classes[image], batch.boxes[image], counts, costs)
+    found = match(
+        logits, boxes, batch.classes[image], batch.boxes[image], counts=counts, costs=costs
+    )
 
     wanted = torch.full(logits.shape[:2], logits.shape[2] - 1, dtype=torch.int64)
     matched_image = image[found.prediction]

@@ -1,4 +1,4 @@
-"""Bipartite matching between queries and objects (DETR paper, equation 1; official `matcher.py`)."""
+"""Bipartite matching of queries and objects (DETR paper, equation 1; official `matcher.py`)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def match(
     boxes: Tensor,
     target_classes: Tensor,
     target_boxes: Tensor,
+    *,
     counts: Sequence[int],
     costs: MatchCosts,
 ) -> Matches:

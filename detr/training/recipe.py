@@ -51,8 +51,8 @@ class CocoData(_Frozen):
 class TrainingParts(_Frozen):
     """Parts that exist in training only."""
 
-    query_groups: int = Field(1, ge=1)
-    dense_head_weight: float = Field(0.0, ge=0, description="0: no dense head")
+    query_groups: Annotated[int, Field(ge=1)] = 1
+    dense_head_weight: Annotated[float, Field(ge=0, description="0: no dense head")] = 0.0
 
 
 class FromScratch(_Frozen):
@@ -72,10 +72,10 @@ class FromWeights(_Frozen):
 class Optimiser(_Frozen):
     """AdamW; no weight decay on norms, biases and queries."""
 
-    learning_rate: float = Field(1e-4, gt=0)
-    backbone_factor: float = Field(1.0, gt=0, description="of the learning rate")
-    weight_decay: float = Field(1e-4, ge=0)
-    clip_norm: float = Field(0.1, gt=0)
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    backbone_factor: Annotated[float, Field(gt=0, description="of the learning rate")] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip_norm: Annotated[float, Field(gt=0)] = 0.1
 
 
 class CosineSchedule(_Frozen):

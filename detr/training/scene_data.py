@@ -49,8 +49,8 @@ class SceneDataset(Dataset[Sample]):
             index,
             self.policy.height,
             self.policy.width,
-            self.other_aspect_share,
-            self.reduced_share,
+            other_aspect_share=self.other_aspect_share,
+            reduced_share=self.reduced_share,
         )
         return scene_sample(scene, self.policy, self.normalization)
 

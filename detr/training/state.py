@@ -49,7 +49,7 @@ def new_state(recipe: Recipe) -> TrainingState:
         initialise_from_scratch(model, recipe.start.query_grid)
     elif recipe.start.file is not None:
         _load_weights(detr, recipe.start.file)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TrainingState(model, WeightAverage(model, recipe.ema_decay), _optimiser(recipe, model))
 
 

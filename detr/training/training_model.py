@@ -42,7 +42,7 @@ class TrainingModel(nn.Module):
         self.dense_head = (
             DenseHead(hidden_dim, detr.class_embed.out_features - 1) if dense_head else None
         )
-        same_group = torch.block_diag(*[torch.ones(queries, queries)] * groups)
+        same_group = torch.kron(torch.eye(groups), torch.ones(queries, queries))
         self.register_buffer("query_mask", (1 - same_group) * GROUP_SEPARATION, persistent=False)
 
     def forward(self, images: Tensor, padding: Tensor) -> TrainingOutput:
