@@ -45,7 +45,7 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
 def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     return [
         *_KEEPALIVE_OPTIONS,
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         # Otherwise a second server on the same port would silently take half of the streams.
