@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from common.domain.errors import TandemError
 from detr.scenes.fetch import DEFAULT_CACHE, fetch_all
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from detr.training.distributed import process_group, rank, world_size
@@ -18,7 +20,10 @@ from detr.training.loop import Surroundings, train
 from detr.training.metrics import MetricsRow
 from detr.training.recipe import ScenesData, load_recipe
 
+app = typer.Typer(help="Training.", add_completion=False, pretty_exceptions_enable=False)
 
+
+@app.command("train")
 def train_command(
     *,
     recipe: Annotated[
@@ -102,7 +107,11 @@ class _Display:
 
 def main() -> None:
     """Run the command by itself, as torchrun does with `-m detr.training.cli`."""
-    typer.run(train_command)
+    try:
+        app()
+    except TandemError as error:
+        sys.stderr.write(f"tandem train: {error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

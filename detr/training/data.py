@@ -96,11 +96,18 @@ def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int
     data = recipe.data
     if isinstance(data, CocoData):
         folder = open_coco(data.train_images, data.train_annotations)
-        dataset = CocoDataset(
+        pictures = CocoDataset(
             folder, recipe.normalization, data.short_sides, data.longest_side, recipe.seed
         )
-        return dataset, len(folder.pictures)
+        return pictures, len(folder.pictures)
     source = open_split(cache, "train", recipe.seed, SceneSettings(max_objects=data.max_objects))
-    return SceneDataset(
-        source, recipe.input, recipe.normalization, data.other_aspect_share, data.reduced_share
-    ), None
+    dataset = SceneDataset(
+        source=source,
+        policy=recipe.input,
+        normalization=recipe.normalization,
+        other_aspect_share=data.other_aspect_share,
+        reduced_share=data.reduced_share,
+        early_samples=data.early_steps * recipe.batch_size,
+        early_scale=data.early_scale,
+    )
+    return dataset, None

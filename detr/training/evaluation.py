@@ -1,18 +1,23 @@
-"""Average precision of a torch model by pycocotools."""
+"""Average precision of a model, in torch or exported, by pycocotools."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from common.bundle import Category, InputPolicy, Normalization
+from common.bundle import Bundle, Category, InputPolicy, Normalization
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.frames import FrameGeometry
+from common.domain.placement import Stage
+from common.engines.onnxruntime import load
+from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 from detr.model import DETR
@@ -24,42 +29,86 @@ FIGURES = (
 )
 """Names of the twelve COCO figures, in pycocotools' order."""
 
+Predictor = Callable[
+    [NDArray[np.float32], FrameGeometry], tuple[NDArray[np.float32], NDArray[np.float32]]
+]
+"""Preprocessed pixels [1,3,H,W] and their geometry to logits [Q,K+1] and boxes [Q,4]."""
+
 _EVERYTHING = DetectionOptions(score_threshold=0.0, max_detections=0)
 
 
-def evaluate(
-    model: DETR,
-    folder: CocoFolder,
-    policy: InputPolicy,
-    normalization: Normalization,
-    *,
-    categories: tuple[Category, ...],
-    limit: int | None = None,
-) -> dict[str, float]:
-    """Return the twelve COCO figures of `model` on the first `limit` pictures of `folder`.
+@dataclass(frozen=True)
+class Detector:
+    """A model with all that is needed to go from a picture to named boxes."""
+
+    predict: Predictor
+    policy: InputPolicy
+    normalization: Normalization
+    categories: tuple[Category, ...]
+
+    def detect(
+        self, rgb: NDArray[np.uint8], options: DetectionOptions = _EVERYTHING
+    ) -> tuple[Detection, ...]:
+        """Return what the model sees in a picture [H,W,3]; by default every query's opinion."""
+        pixels, geometry = preprocess(rgb, self.policy, self.normalization)
+        logits, boxes = self.predict(pixels, geometry)
+        return detections(logits, boxes, geometry, self.categories, options)
+
+
+def evaluate(detector: Detector, folder: CocoFolder, limit: int | None = None) -> dict[str, float]:
+    """Return the twelve COCO figures of `detector` on the first `limit` pictures of `folder`.
 
     Pictures go through alone, since padding to a batch's size costs DETR precision.
     """
     pictures = folder.pictures[:limit]
-    found = detect(model, _frames(folder, pictures), policy, normalization, categories)
+    found = ((picture["id"], detector.detect(folder.read(picture))) for picture in pictures)
     return coco_figures(folder.instances, found, [picture["id"] for picture in pictures])
 
 
-@torch.inference_mode()
-def detect(
-    model: DETR,
-    frames: Iterable[tuple[int, np.ndarray[Any, np.dtype[np.uint8]]]],
-    policy: InputPolicy,
-    normalization: Normalization,
-    categories: tuple[Category, ...],
-) -> Iterator[tuple[int, tuple[Detection, ...]]]:
-    """Yield image id and every query's detection for frames of (image id, RGB pixels)."""
+def torch_predictor(model: DETR) -> Predictor:
+    """Predict with a model in torch, which is put into evaluation mode."""
     model.eval()
-    for image_id, rgb in frames:
-        pixels, geometry = preprocess(rgb, policy, normalization)
-        output = model(torch.from_numpy(pixels), torch.from_numpy(_padding(geometry)))
-        logits, boxes = output.logits[0].numpy(), output.boxes[0].numpy()
-        yield image_id, detections(logits, boxes, geometry, categories, _EVERYTHING)
+
+    @torch.inference_mode()
+    def predict(
+        pixels: NDArray[np.float32], geometry: FrameGeometry
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        padding = torch.ones(1, geometry.input_height, geometry.input_width, dtype=torch.bool)
+        padding[:, : geometry.valid_height, : geometry.valid_width] = False
+        output = model(torch.from_numpy(pixels), padding)
+        return output.logits[0].numpy(), output.boxes[0].numpy()
+
+    return predict
+
+
+def bundle_predictor(bundle: Bundle, threads: int = 0) -> Predictor:
+    """Predict with both halves of a bundle in ONNX Runtime, as the services run them.
+
+    Raises:
+        ConfigurationError: a half is missing or is not the one that was exported.
+        EngineError: a half cannot be loaded.
+    """
+    backbone = load(bundle.onnx_path(Stage.BACKBONE), threads)
+    transformer = load(bundle.onnx_path(Stage.TRANSFORMER), threads)
+    hidden_dim = bundle.manifest.architecture.hidden_dim
+
+    def predict(
+        pixels: NDArray[np.float32], geometry: FrameGeometry
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        features = backbone.run({"pixels": pixels})["features"]
+        grid = (features.shape[2], features.shape[3])
+        pos, mask = transformer_inputs(geometry, grid, hidden_dim)
+        outputs = transformer.run({"features": features, "pos": pos, "mask": mask})
+        return outputs["logits"][0], outputs["boxes"][0]
+
+    return predict
+
+
+def bundle_detector(bundle: Bundle, threads: int = 0) -> Detector:
+    """Return a bundle's detector; errors as `bundle_predictor`."""
+    manifest = bundle.manifest
+    predict = bundle_predictor(bundle, threads)
+    return Detector(predict, manifest.input, manifest.normalization, manifest.categories)
 
 
 def coco_figures(
@@ -67,15 +116,17 @@ def coco_figures(
     found: Iterable[tuple[int, Sequence[Detection]]],
     image_ids: Sequence[int],
 ) -> dict[str, float]:
-    """Return the twelve COCO figures for detections in the pictures `image_ids`."""
+    """Return the twelve COCO figures for detections in the pictures `image_ids`.
+
+    Args:
+        instances: the content of an instances file.
+        found: image id and detections of each picture.
+        image_ids: the pictures to count.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    results = [
-        [image_id, box.x_min, box.y_min, box.x_max - box.x_min, box.y_max - box.y_min, score, kind]
-        for image_id, items in found
-        for box, score, kind in ((item.box, item.score, item.category_id) for item in items)
-    ]
+    results = [row for image_id, items in found for row in _result_rows(image_id, items)]
     if not results:
         return dict.fromkeys(FIGURES, 0.0)
     # pycocotools reports by printing.
@@ -91,15 +142,9 @@ def coco_figures(
     return dict(zip(FIGURES, (float(value) for value in evaluator.stats), strict=True))
 
 
-def _frames(
-    folder: CocoFolder, pictures: Sequence[dict[str, Any]]
-) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.uint8]]]]:
-    for picture in pictures:
-        yield picture["id"], folder.read(picture)
-
-
-def _padding(geometry: FrameGeometry) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """[1,H,W] bool, true on padding."""
-    padding = np.ones((1, geometry.input_height, geometry.input_width), np.bool_)
-    padding[:, : geometry.valid_height, : geometry.valid_width] = False
-    return padding
+def _result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[tuple[float, ...]]:
+    """Image id, x, y, width, height, score, category: the rows that pycocotools loads."""
+    for item in items:
+        box = item.box
+        width, height = box.x_max - box.x_min, box.y_max - box.y_min
+        yield image_id, box.x_min, box.y_min, width, height, item.score, item.category_id

@@ -17,7 +17,7 @@ from detr.training.coco_data import CocoFolder
 from detr.training.data import categories_of, evaluation_folder, training_batches
 from detr.training.dense_head import dense_loss
 from detr.training.distributed import barrier, mean_over_processes, rank, world_size
-from detr.training.evaluation import evaluate
+from detr.training.evaluation import Detector, evaluate, torch_predictor
 from detr.training.losses import LossWeights, set_loss
 from detr.training.matcher import MatchCosts
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
@@ -190,14 +190,13 @@ class _Reporter:
 
     def _evaluated(self, row: MetricsRow) -> MetricsRow:
         recipe = self.recipe
-        figures = evaluate(
-            plain_model(recipe, self.state.average.state),
-            self.folder,
-            recipe.input,
-            recipe.normalization,
+        detector = Detector(
+            predict=torch_predictor(plain_model(recipe, self.state.average.state)),
+            policy=recipe.input,
+            normalization=recipe.normalization,
             categories=categories_of(recipe, self.folder),
-            limit=recipe.evaluation.images,
         )
+        figures = evaluate(detector, self.folder, recipe.evaluation.images)
         return replace(row, ap=figures["AP"], ap50=figures["AP50"])
 
 

@@ -28,6 +28,10 @@ class ScenesData(_Frozen):
     reduced_share: float = Field(
         0.0, ge=0, le=1, description="of scenes drawn at 2.5 times the size and scaled down"
     )
+    early_steps: int = Field(
+        0, ge=0, description="steps before the input has its full size; they cost far less"
+    )
+    early_scale: float = Field(1.0, gt=0, le=1, description="of the input in the early steps")
     val_scenes: int = Field(500, gt=0)
     val_height: int = Field(360, gt=0, description="pixels")
     val_width: int = Field(480, gt=0, description="pixels")

@@ -27,6 +27,8 @@ class SceneDataset(Dataset[Sample]):
         normalization: the model's mean and standard deviation.
         other_aspect_share: see `SceneSource.varied_scene`.
         reduced_share: see `SceneSource.varied_scene`.
+        early_samples: how many of the first samples are smaller.
+        early_scale: how large these are.
     """
 
     source: SceneSource
@@ -34,6 +36,8 @@ class SceneDataset(Dataset[Sample]):
     normalization: Normalization
     other_aspect_share: float = 0.0
     reduced_share: float = 0.0
+    early_samples: int = 0
+    early_scale: float = 1.0
 
     def __getitem__(self, index: int) -> Sample:
         """Compose and preprocess scene `index`.
@@ -45,14 +49,18 @@ class SceneDataset(Dataset[Sample]):
             raise ConfigurationError("scenes are composed for an input of fixed size.")
         # Worker processes are the parallelism; OpenCV's own threads would only fight them.
         cv2.setNumThreads(0)
+        scale = self.early_scale if index < self.early_samples else 1.0
+        policy = FixedInput(
+            height=round(self.policy.height * scale), width=round(self.policy.width * scale)
+        )
         scene = self.source.varied_scene(
             index,
-            self.policy.height,
-            self.policy.width,
+            policy.height,
+            policy.width,
             other_aspect_share=self.other_aspect_share,
             reduced_share=self.reduced_share,
         )
-        return scene_sample(scene, self.policy, self.normalization)
+        return scene_sample(scene, policy, self.normalization)
 
 
 def scene_sample(scene: Scene, policy: InputPolicy, normalization: Normalization) -> Sample:

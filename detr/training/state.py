@@ -15,12 +15,17 @@ from detr.model import DETR, FrozenBatchNorm2d
 from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import load_checkpoint, save_checkpoint
 from detr.training.initialisation import initialise_from_scratch
-from detr.training.recipe import FromScratch, Recipe
+from detr.training.recipe import FromScratch, Recipe, ScenesData
 from detr.training.schedule import learning_rate_factor
 from detr.training.training_model import TrainingModel
 
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
-_FREE_KEYS = {"evaluation", "checkpoint_every_steps", "steps"}
+_FREE_KEYS: dict[str, Any] = {
+    "evaluation": True,
+    "checkpoint_every_steps": True,
+    "steps": True,
+    "data": {"early_steps"},
+}
 
 
 @dataclass
@@ -111,6 +116,8 @@ def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
 
 def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
     """Tell whether both recipes lead to the same weights at `step`."""
+    if _past_sizes(saved, step) != _past_sizes(recipe, step):
+        return False
     if saved.model_dump(exclude=_FREE_KEYS) != recipe.model_dump(exclude=_FREE_KEYS):
         return False
     return all(
@@ -118,6 +125,11 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
         == learning_rate_factor(recipe.schedule, past, recipe.steps)
         for past in range(step)
     )
+
+
+def _past_sizes(recipe: Recipe, step: int) -> int:
+    """Return how many of the steps before `step` had the early size."""
+    return min(step, recipe.data.early_steps) if isinstance(recipe.data, ScenesData) else 0
 
 
 def _load_weights(detr: DETR, file: Path) -> None:

@@ -1,0 +1,89 @@
+"""`python -m detr.training`: turn a run into a shipped bundle, rebuild it, judge the demo clip."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.bundle import load_bundle
+from common.domain.errors import TandemError
+from detr.scenes.fetch import DEFAULT_CACHE
+from detr.scenes.sources import Split
+from detr.training.clip_check import judge_clip
+from detr.training.data import evaluation_folder
+from detr.training.release import add_figures, rebuild, release
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+BundleFolder = Annotated[Path, typer.Option(help="Folder of the bundle.")]
+RecordFolder = Annotated[Path, typer.Option(help="Folder of weights, curve and record.")]
+DEFAULT_BUNDLE = Path("models") / "demo-r50"
+DEFAULT_RECORD = Path("models") / "records" / "demo-r50"
+_RELEASE_SPLITS: tuple[Split, ...] = ("val", "unseen")
+
+
+@app.command("release")
+def release_command(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a finished run.")],
+    *,
+    commit: Annotated[str, typer.Option(help="Of the code that trained.")],
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    record: RecordFolder = DEFAULT_RECORD,
+    cache: Annotated[
+        Path, typer.Option(help="Folder of fetched artwork and photographs.")
+    ] = DEFAULT_CACHE,
+) -> None:
+    """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
+    released = release(checkpoint, bundle, record, commit)
+    typer.echo(f"{bundle}: digest {released.bundle.digest}")
+    for split in _RELEASE_SPLITS:
+        folder = evaluation_folder(released.recipe, cache, split)
+        for engine, figures in add_figures(released, record, split, folder).items():
+            typer.echo(f"{split:7} {engine:6} AP {figures['AP']:.4f}  AP50 {figures['AP50']:.4f}")
+
+
+@app.command("rebuild")
+def rebuild_command(
+    record: RecordFolder = DEFAULT_RECORD,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Where to put it; compared and dropped by default.")
+    ] = None,
+) -> None:
+    """Build the bundle from the record's weights and check that it is the shipped one."""
+    rebuild(record, bundle)
+    typer.echo("the rebuilt bundle has the recorded digest")
+
+
+@app.command("clip")
+def clip_command(
+    bundle: BundleFolder = DEFAULT_BUNDLE,
+    clip: Annotated[Path, typer.Option(help="Folder of the clip.")] = Path("models/demo-clip"),
+    threshold: Annotated[float, typer.Option(min=0, max=1)] = 0.7,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of twelve frames with boxes.")
+    ] = None,
+) -> None:
+    """Print the clip's AP and the share of its frames that are entirely right."""
+    result = judge_clip(load_bundle(bundle), clip, threshold, sheet)
+    typer.echo(f"AP {result.figures['AP']:.3f}  AP50 {result.figures['AP50']:.3f}")
+    typer.echo(
+        f"frames with every object found and nothing invented: {result.perfect_share:.1%}; "
+        f"objects found: {result.found_share:.1%}; invented boxes a frame: "
+        f"{result.invented_per_frame:.2f}"
+    )
+
+
+def main() -> None:
+    """Run the commands; a failure is one sentence on stderr."""
+    try:
+        app()
+    except TandemError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

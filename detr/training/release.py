@@ -1,0 +1,201 @@
+"""From a checkpoint to a bundle with its record, and the same bundle again from the record.
+
+Weights are rounded to fp16 first (running statistics and other vectors are not), so that the
+record's weights file is small and yet gives the bundle's exact bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from common.bundle import Bundle
+from common.bundle.folder import sha256_of
+from common.domain.errors import ConfigurationError
+from detr.export import Description, export_bundle
+from detr.model import DETR
+from detr.scenes.sources import ARTWORK_SETS
+from detr.training.checkpoints import load_checkpoint
+from detr.training.coco_data import CocoFolder
+from detr.training.data import scene_categories
+from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
+from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
+from detr.training.recipe import Recipe, ScenesData
+from detr.training.state import plain_model
+
+WEIGHTS_NAME, RECORD_NAME = "weights.safetensors", "record.json"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A run turned into a bundle.
+
+    Attributes:
+        recipe: of the run.
+        model: the plain model, its weights rounded.
+        bundle: its export.
+        record: the content of `record.json`.
+    """
+
+    recipe: Recipe
+    model: DETR
+    bundle: Bundle
+    record: dict[str, Any]
+
+
+def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Released:
+    """Export a run on scenes, and write weights, metrics, curve and record.
+
+    Args:
+        checkpoint: of the run; its metrics lie beside it.
+        bundle: folder of the bundle; one that is there is replaced.
+        record: folder of the record.
+        commit: of the code that trained.
+
+    Raises:
+        ConfigurationError: there is no checkpoint, or the run was not on scenes.
+        ExportError: the halves do not compute what the model computes.
+    """
+    content = load_checkpoint(checkpoint)
+    recipe = Recipe.model_validate_json(content["recipe"])
+    if not isinstance(recipe.data, ScenesData):
+        raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
+    state = rounded(plain_model(recipe, content["average"]).state_dict())
+    record.mkdir(parents=True, exist_ok=True)
+    save_file(state, record / WEIGHTS_NAME)
+    metrics = (checkpoint.parent / METRICS_NAME).read_bytes()
+    (record / METRICS_NAME).write_bytes(metrics)
+    draw_curve(record)
+    model = _model(recipe, record / WEIGHTS_NAME)
+    exported = export_bundle(model, bundle, _description(recipe), overwrite=True).bundle
+    written = {
+        "name": recipe.name,
+        "recipe": json.loads(recipe.model_dump_json()),
+        "seed": recipe.seed,
+        "commit": commit,
+        "steps": content["step"],
+        "images": content["step"] * recipe.batch_size,
+        "training_minutes": round(content["seconds"] / 60, 1),
+        "torch": torch.__version__,
+        "curve": CURVE_NAME,
+        "metrics": METRICS_NAME,
+        "weights_sha256": sha256_of(record / WEIGHTS_NAME),
+        "bundle_digest": exported.digest,
+        "figures": {},
+    }
+    _write_record(record, written)
+    return Released(recipe, model, exported, written)
+
+
+def rebuild(record: Path, bundle: Path | None = None) -> Bundle | None:
+    """Export the record's weights again and compare digests.
+
+    Args:
+        record: folder of the record.
+        bundle: where to put the bundle; by default it is made in passing, to be compared only.
+
+    Returns:
+        The bundle, when it was to be kept.
+
+    Raises:
+        ConfigurationError: the record is incomplete, or a digest is not the recorded one.
+    """
+    written = read_record(record)
+    recipe = Recipe.model_validate(written["recipe"])
+    digest = sha256_of(record / WEIGHTS_NAME)
+    if digest != written["weights_sha256"]:
+        raise ConfigurationError(
+            f"{record / WEIGHTS_NAME} has sha256 {digest}; recorded is {written['weights_sha256']}."
+        )
+    model = _model(recipe, record / WEIGHTS_NAME)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = bundle or Path(temporary) / recipe.name
+        exported = export_bundle(model, out, _description(recipe), overwrite=True).bundle
+    if exported.digest != written["bundle_digest"]:
+        raise ConfigurationError(
+            f"the rebuilt bundle has digest {exported.digest}; recorded is "
+            f"{written['bundle_digest']} (made with torch {written['torch']})."
+        )
+    return exported if bundle else None
+
+
+def add_figures(
+    released: Released, record: Path, name: str, folder: CocoFolder
+) -> dict[str, dict[str, float]]:
+    """Evaluate the model in torch and its exported halves, and add both to the record.
+
+    Returns:
+        The twelve COCO figures under `torch` and `onnx`.
+    """
+    recipe = released.recipe
+    in_torch = Detector(
+        torch_predictor(released.model), recipe.input, recipe.normalization, scene_categories()
+    )
+    figures = {
+        "torch": evaluate(in_torch, folder),
+        "onnx": evaluate(bundle_detector(released.bundle), folder),
+    }
+    released.record["figures"][name] = {
+        engine: {key: round(value, 4) for key, value in values.items()}
+        for engine, values in figures.items()
+    }
+    _write_record(record, released.record)
+    return figures
+
+
+def read_record(record: Path) -> dict[str, Any]:
+    """Return the content of `record.json`.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    path = record / RECORD_NAME
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is missing or is not JSON.") from error
+    return content
+
+
+def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return matrices and kernels as fp16, vectors as they are.
+
+    Running variances may be smaller than fp16 can hold, and vectors take hardly any room.
+    """
+    return {
+        name: (value.half() if value.dim() > 1 else value).contiguous()
+        for name, value in state.items()
+    }
+
+
+def _model(recipe: Recipe, weights: Path) -> DETR:
+    model = DETR(recipe.architecture)
+    model.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    return model.eval()
+
+
+def _description(recipe: Recipe) -> Description:
+    artwork = ", ".join(
+        f"{artwork.name} ({artwork.license})" for artwork in ARTWORK_SETS if artwork.trained_on
+    )
+    return Description(
+        name=recipe.name,
+        input=recipe.input,
+        normalization=recipe.normalization,
+        categories=scene_categories(),
+        license="Apache-2.0",
+        origin=f"trained from scratch by recipe {recipe.name} on scenes composed of {artwork} "
+        "and the photographs listed in NOTICE",
+    )
+
+
+def _write_record(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    (folder / RECORD_NAME).write_text(text, encoding="utf-8")
