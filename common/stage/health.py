@@ -8,7 +8,7 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2
 
 
-class DrainingHealth(health.aio.HealthServicer):  # type: ignore[misc]
+class DrainingHealth(health.aio.HealthServicer):
     """`grpc.health.v1.Health`; a watch would otherwise hold a stopping server for all its grace."""
 
     def __init__(self, draining: asyncio.Event) -> None:

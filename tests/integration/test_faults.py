@@ -164,11 +164,11 @@ async def test_halves_of_different_bundles_never_run_together(tmp_path):
         "services.backbone", "--bundle", str(TOY_BUNDLE), "--transformers", addresses, *ports
     )
     nodes = {"edge": {"backbone": backbone.address, "transformer": transformer.address}}
-    orchestrator = ServiceProcess(
-        "services.orchestrator", "--nodes", json.dumps(nodes), *ports[:4]
-    )
+    orchestrator = ServiceProcess("services.orchestrator", "--nodes", json.dumps(nodes), *ports[:4])
     try:
-        responses = await detect(orchestrator.address, [options(placement=FULL), frame(1), frame(2)])
+        responses = await detect(
+            orchestrator.address, [options(placement=FULL), frame(1), frame(2)]
+        )
         digests = [
             event["digest"]
             for service in (backbone, transformer)
@@ -186,8 +186,13 @@ async def test_halves_of_different_bundles_never_run_together(tmp_path):
 
 async def test_a_node_that_is_not_configured_is_named():
     service = ServiceProcess(
-        "services.orchestrator", "--port", "0", "--metrics-port", "0",
-        "--nodes", json.dumps({"edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:1"}}),
+        "services.orchestrator",
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--nodes",
+        json.dumps({"edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:1"}}),
     )
     try:
         (response,) = await detect(service.address, [options(placement=WORKSTATION), frame(1)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from protos.tandem.v1 import detector_pb2, operations_pb2, operations_pb2_grpc, tensor_pb2
-from tests.streams import LiveStream, boxes, detect, frame, options, status
+from tests.streams import LiveStream, boxes, detect, frame, options, status, watch_until
 
 PLACEMENTS = {
     detector_pb2.PLACEMENT_FULL: ("edge", "edge"),
@@ -144,6 +144,4 @@ async def test_a_client_that_vanishes_leaves_no_session(cluster):
         await stream.send(*FRAMES)
         await stream.receive(2)
         assert len((await status(cluster.address)).sessions) == 1
-    async with asyncio.timeout(10):
-        while (await status(cluster.address)).sessions:
-            await asyncio.sleep(0.02)
+    await watch_until(cluster.address, lambda state: not state.sessions)
