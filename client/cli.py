@@ -50,6 +50,8 @@ def build_command() -> Any:
         name=PROGRAM,
         add_completion=False,
         pretty_exceptions_enable=False,
+        # Paragraphs are wrapped to the terminal, not where the source breaks them.
+        rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_tandem)

@@ -16,7 +16,6 @@ T = TypeVar("T")
 EXIT_FAILURE = 1
 # What a shell reports for a process that a signal ended: 128 + its number.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-_EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class TerminatedError(BaseException):
@@ -70,7 +69,7 @@ def exit_code_of(command: Callable[[], int | None], program: str) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough; a second failure at exit would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_BROKEN_PIPE
+        return EXIT_FAILURE
     except TandemError as error:
         return _fail(program, str(error))
     except OSError as error:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from client.bench import BenchPlan, BenchReport, measure, report, report_to_json
 from client.commands.options import (
+    PLACEMENT_NAMES,
     BundleOption,
     CodecOption,
     JsonOption,
@@ -40,7 +41,10 @@ def bench(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     placement: Annotated[
-        Placement | None, typer.Option(help="Measure this one only; all four if left out.")
+        Placement | None,
+        typer.Option(
+            metavar="NAME", help=f"Measure this one only: {PLACEMENT_NAMES}; all if left out."
+        ),
     ] = None,
     codec: CodecOption = None,
     frames: Annotated[

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from client.commands.options import (
+    PLACEMENT_NAMES,
     BundleOption,
     CodecOption,
     JsonOption,
@@ -42,7 +43,11 @@ def detect(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     placement: Annotated[
-        PlacementChoice, typer.Option(help="Which node runs which half of the model.")
+        PlacementChoice,
+        typer.Option(
+            metavar="NAME",
+            help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, or auto.",
+        ),
     ] = PlacementChoice.AUTO,
     codec: CodecOption = None,
     threshold: Annotated[

@@ -9,7 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from client.commands.options import DEFAULT_SERVER, JsonOption, PlacementChoice, ServerOption
+from client.commands.options import (
+    DEFAULT_SERVER,
+    PLACEMENT_NAMES,
+    JsonOption,
+    PlacementChoice,
+    ServerOption,
+)
 from client.console import show_json, show_line, show_table
 from client.detector import DetectorClient
 from client.running import run
@@ -31,7 +37,11 @@ def status(
 def placement(
     name: Annotated[
         PlacementChoice | None,
-        typer.Argument(help="What to set; shows the placement if left out.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help=f"What to set: {PLACEMENT_NAMES}, or auto; shows what is set if left out.",
+            show_default=False,
+        ),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
     json: JsonOption = False,

@@ -34,6 +34,8 @@ class PlacementChoice(StrEnum):
         return None if self is PlacementChoice.AUTO else Placement(self.value)
 
 
+PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")
 ]
@@ -58,7 +60,12 @@ OptionalServerOption = Annotated[
 ]
 CodecOption = Annotated[
     Codec | None,
-    typer.Option(help="How features travel between the stages; the model's own if left out."),
+    typer.Option(
+        metavar="NAME",
+        help="How features travel between the stages: "
+        + ", ".join(codec.value for codec in Codec)
+        + "; the model's own if left out.",
+    ),
 ]
 PacedOption = Annotated[
     str | None,
