@@ -33,6 +33,8 @@ class BenchPlan:
         warm_up_frames: answered before the measurement begins, over all clients.
         clients: concurrent streams, each over a connection of its own.
         window: frames of one stream in flight at the server.
+        score_threshold: see `DetectorClient.detect`.
+        max_detections: see `DetectorClient.detect`.
     """
 
     placement: Placement
@@ -41,6 +43,8 @@ class BenchPlan:
     warm_up_frames: int = 10
     clients: int = 1
     window: int = 4
+    score_threshold: float = 0.7
+    max_detections: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ async def _stream(
         _shared(supply),
         placement=plan.placement,
         codec=plan.codec,
+        score_threshold=plan.score_threshold,
+        max_detections=plan.max_detections,
         max_in_flight=plan.window + 1,
     ):
         note(result)
