@@ -1,0 +1,1 @@
+"""Measurements of the running system: benchmarks, evaluation, the thesis's experiment."""

@@ -1,0 +1,1 @@
+"""Benchmarks: what is reported beside what it is compared with, in one run; never part of tests."""
