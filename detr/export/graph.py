@@ -66,6 +66,7 @@ def _export(
     outputs: dict[str, dict[int, str]],
 ) -> None:
     with torch.no_grad(), warnings.catch_warnings():
+        results = half(*example)
         for message in EXPORTER_DEPRECATIONS:
             warnings.filterwarnings("ignore", message, DeprecationWarning)
         torch.onnx.export(
@@ -82,6 +83,9 @@ def _export(
         )
     model = onnx.load(str(path))
     _unshare_initializers(model.graph)
+    results = results if isinstance(results, tuple) else (results,)
+    for value, result in zip(model.graph.output, results, strict=True):
+        _state_static_axes(value, result, dynamic=outputs[value.name])
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 
@@ -99,3 +103,10 @@ def _unshare_initializers(graph: onnx.GraphProto) -> None:
             own.CopyFrom(initializers[node.input[0]])
             own.name = node.output[0]
             graph.node.remove(node)
+
+
+def _state_static_axes(value: onnx.ValueInfoProto, result: Tensor, dynamic: dict[int, str]) -> None:
+    """Put the sizes that never change, which the exporter's inference lost, into an output."""
+    for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+        if axis not in dynamic:
+            dim.dim_value = result.shape[axis]

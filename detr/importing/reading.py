@@ -89,8 +89,11 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
             f"{path} is refused: it is not a checkpoint, or it holds code or objects that loading "
             "would run; save its tensors alone, as torch.save({'model': model.state_dict()}, path)"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable checkpoint: {error}") from error
+    # On bytes that are no pickle the unpickler raises whatever its opcodes happen to run into.
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is not a readable checkpoint ({type(error).__name__})"
+        ) from error
     tensors = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(tensors, dict) or not tensors:
         raise WeightsError(f"{path} holds no tensors under 'model'")
