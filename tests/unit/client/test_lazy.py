@@ -3,6 +3,8 @@ import sys
 import textwrap
 
 import pytest
+import typer
+import typer.main
 
 from client.lazy import LazyCommand, is_present
 from common.domain.errors import ConfigurationError
@@ -23,7 +25,11 @@ def module(tmp_path, monkeypatch):
 
 
 def run(command, *arguments):
-    return command.main(args=list(arguments), prog_name="tandem", standalone_mode=False)
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    group = typer.main.get_group(app)
+    group.add_command(command)
+    return group.main(args=["greet", *arguments], prog_name="tandem", standalone_mode=False)
 
 
 @pytest.mark.parametrize("others", [0, 1])
