@@ -7,12 +7,18 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 STUBS := $(VENV)/.stubs-installed
+EDGE := $(VENV)/.edge-installed
+# What needs neither the client nor torch, which run on 3.11 only.
+EDGE_TESTS := tests/contract tests/integration/test_placements.py \
+  tests/integration/test_bad_input.py tests/integration/test_faults.py \
+  tests/unit/vision $(wildcard tests/unit/*.py)
 
-.PHONY: demo test check stubs format help
+.PHONY: demo test test-edge check stubs format help
 
 help:
 	@echo "make demo    stream the shipped clip through every placement"
 	@echo "make test    every test that needs no GPU"
+	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"
 	@echo "make check   lint, types, imports, stubs"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
@@ -22,6 +28,10 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one.
+test-edge: $(EDGE)
+	$(VENV)/edge/bin/python -m pytest $(EDGE_TESTS)
 
 check: $(DEV) $(STUBS)
 	$(BIN)/ruff check .
@@ -47,6 +57,11 @@ $(RUNTIME): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
 
 $(DEV): requirements/dev.txt $(RUNTIME)
 	$(BIN)/pip install --quiet --requirement requirements/dev.txt
+	touch $@
+
+$(EDGE): requirements/edge-dev.txt | $(VENV)/bin/python
+	$(shell scripts/find_python38.sh || echo python3.8) -m venv $(VENV)/edge
+	$(VENV)/edge/bin/pip install --quiet --requirement requirements/edge-dev.txt
 	touch $@
 
 # A virtual environment of its own: the generator's protobuf is older than the one we run on.

@@ -24,7 +24,7 @@ class ServiceProcess:
     def __init__(
         self, module: str, *arguments: str, python: str = sys.executable, environment=None
     ) -> None:
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(
             [python, "-m", module, "--log-format", "json", *arguments],
             cwd=str(ROOT),

@@ -53,7 +53,7 @@ METHODS = {
 
 @pytest.mark.parametrize("enum", ENUMS, ids=lambda enum: enum.DESCRIPTOR.name)
 def test_enum_values_count_from_zero_in_the_order_of_the_design(enum):
-    names = [name.partition("_")[0] for name in enum.keys()]
+    names = [name.partition("_")[0] for name, _ in enum.items()]
     assert len(set(names)) == 1
     assert [value for _, value in enum.items()] == list(range(len(ENUMS[enum])))
     assert all(key.endswith(name) for key, name in zip(enum.keys(), ENUMS[enum]))

@@ -21,7 +21,6 @@ from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import (
     LiveStream,
     detect,
-    detect_until_error,
     frame,
     options,
     paced,
