@@ -25,6 +25,7 @@ from detr.training.recipe import Recipe
 from detr.training.schedule import learning_rate_factor
 from detr.training.state import (
     TrainingState,
+    memory_format,
     new_state,
     plain_model,
     restore_state,
@@ -109,7 +110,7 @@ def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batc
     factor = learning_rate_factor(recipe.schedule, state.step, recipe.steps)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.optimiser.learning_rate * group["lr_factor"] * factor
-    images = batch.images.contiguous(memory_format=torch.channels_last)
+    images = batch.images.contiguous(memory_format=memory_format(recipe))
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
         output: TrainingOutput = network(images, batch.padding)
     losses = total_loss(recipe, output, batch)

@@ -21,8 +21,8 @@ class StepSampler(Sampler[list[int]]):
         batch_size: images a step over all processes.
         process: this process's number.
         processes: how many there are; they divide the batch size.
-        length: number of samples, each seen once an epoch in a shuffled order; None for an
-            endless source, whose samples are each seen once.
+        length: number of samples, each seen once an epoch in a shuffled order; indices go on
+            growing from epoch to epoch. None for an endless source, seen in its own order.
         seed: of the shuffling.
     """
 
@@ -49,7 +49,7 @@ class StepSampler(Sampler[list[int]]):
         if self.length is None:
             return position
         epoch, place = divmod(position, self.length)
-        return int(_shuffled(self.length, self.seed, epoch)[place])
+        return epoch * self.length + int(_shuffled(self.length, self.seed, epoch)[place])
 
 
 @functools.lru_cache(maxsize=2)

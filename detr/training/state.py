@@ -54,8 +54,19 @@ def new_state(recipe: Recipe) -> TrainingState:
         initialise_from_scratch(model, recipe.start.query_grid)
     elif recipe.start.file is not None:
         _load_weights(detr, recipe.start.file)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=memory_format(recipe))  # type: ignore[call-overload]
     return TrainingState(model, WeightAverage(model, recipe.ema_decay), _optimiser(recipe, model))
+
+
+def memory_format(recipe: Recipe) -> torch.memory_format:
+    """Return the layout of images and kernels that trains fastest on a CPU.
+
+    Below 8 channels the backward convolution of torch 2.13.0 corrupts memory when channels come
+    last (seen at 4, on AVX2), so narrower models keep the usual layout.
+    """
+    if recipe.architecture.base_width % 8 == 0:
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
