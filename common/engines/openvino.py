@@ -15,10 +15,17 @@ from common.engines.base import Engine
 class OpenVinoEngine:
     """A compiled OpenVINO model; see `common.engines.base.Engine`."""
 
-    def __init__(self, request: Any, output_names: Any) -> None:
-        """Wrap an inference request of a compiled model, whose outputs have these names."""
-        self._request = request
-        self._output_names = output_names
+    def __init__(self, onnx_path: Path, options: Mapping[str, Any]) -> None:
+        """Compile a half with OpenVINO's options."""
+        self._onnx_path = onnx_path
+        self._options = dict(options)
+        self._compile()
+
+    def _compile(self) -> None:
+        compiled = openvino.Core().compile_model(str(self._onnx_path), "CPU", self._options)
+        self._shapes = {port.get_any_name(): port.get_partial_shape() for port in compiled.inputs}
+        self._output_names = [port.get_any_name() for port in compiled.outputs]
+        self._request = compiled.create_infer_request()
 
     @property
     def description(self) -> str:
@@ -27,8 +34,12 @@ class OpenVinoEngine:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Execute once; see `common.engines.base.Engine.run`."""
+        self._check(inputs)
         try:
-            self._request.infer(dict(inputs))
+            # Not `infer`: with one thread it loses errors and leaves the last outputs in place
+            # (2026.4).
+            self._request.start_async(dict(inputs))
+            self._request.wait()
             # Copies, because the request writes its next results to the same memory.
             return {
                 name: np.array(self._request.get_tensor(name).data, dtype=np.float32)
@@ -36,7 +47,18 @@ class OpenVinoEngine:
             }
         # OpenVINO raises plain RuntimeError and, for bad inputs, others.
         except Exception as error:
+            # A failed execution spoils the compiled model for all that follow.
+            self._compile()
             raise EngineError(f"openvino failed: {error}") from error
+
+    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Refuse what OpenVINO would not: it runs on old memory where an input is not given."""
+        if inputs.keys() != self._shapes.keys():
+            raise EngineError(f"openvino takes {sorted(self._shapes)}, got {sorted(inputs)}")
+        for name, shape in self._shapes.items():
+            actual = inputs[name].shape
+            if not shape.compatible(openvino.PartialShape(list(actual))):
+                raise EngineError(f"openvino takes {name} of shape {shape}, got {actual}")
 
     def close(self) -> None:
         """Release the compiled model."""
@@ -54,8 +76,6 @@ def load(onnx_path: Path, threads: int) -> Engine:
     if threads > 0:
         options["INFERENCE_NUM_THREADS"] = threads
     try:
-        compiled = openvino.Core().compile_model(str(onnx_path), "CPU", options)
-        names = [output.get_any_name() for output in compiled.outputs]
-        return OpenVinoEngine(compiled.create_infer_request(), names)
+        return OpenVinoEngine(onnx_path, options)
     except Exception as error:
         raise EngineError(f"openvino cannot load {onnx_path}: {error}") from error

@@ -1,0 +1,134 @@
+"""Every CPU engine on both halves: equal to ONNX Runtime, failing as the Protocol says."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+import pytest
+
+from common.bundle import load_bundle
+from common.domain.errors import ConfigurationError, EngineError
+from common.domain.placement import Stage
+from common.engines.base import Engine
+from common.engines.registry import ENGINE_MODULES, load_engine
+
+BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+# Largest difference from ONNX Runtime in fp32. OpenVINO is asked for its own choice of precision,
+# which is bf16 on CPUs that have it.
+BUDGETS = {"onnxruntime": 0.0, "openvino": 0.15, "torch": 1e-4}
+
+
+@pytest.fixture(params=sorted(PACKAGES))
+def name(request: pytest.FixtureRequest) -> str:
+    if importlib.util.find_spec(PACKAGES[request.param]) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
+
+
+def engine(name: str, stage: Stage, threads: int = 1) -> Engine:
+    return load_engine(name, BUNDLE.onnx_path(stage), threads)
+
+
+def inputs(
+    stage: Stage, batch: int = 1, height: int = 160, width: int = 224
+) -> Dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    if stage is Stage.BACKBONE:
+        return {"pixels": random.standard_normal((batch, 3, height, width)).astype(np.float32)}
+    grid = (height // 32, width // 32)
+    mask = np.zeros((batch, *grid), np.float32)
+    mask[:, :, -2:] = -1e4
+    arrays = {
+        "features": random.standard_normal((batch, 128, *grid)).astype(np.float32),
+        "pos": random.standard_normal((1, 128, *grid)).astype(np.float32),
+        "mask": mask,
+    }
+    for array in arrays.values():
+        # As the cached encodings are.
+        array.setflags(write=False)
+    return arrays
+
+
+def test_the_registry_names_them_all() -> None:
+    assert set(PACKAGES) <= set(ENGINE_MODULES)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("size", [(1, 320, 320), (1, 160, 224), (2, 96, 128)])
+def test_outputs_equal_the_default_engines(name: str, stage: Stage, size: tuple) -> None:
+    expected = engine("onnxruntime", stage).run(inputs(stage, *size))
+    outputs = engine(name, stage).run(inputs(stage, *size))
+    assert outputs.keys() == expected.keys()
+    for key, array in outputs.items():
+        assert array.dtype == np.float32
+        np.testing.assert_allclose(array, expected[key], atol=BUDGETS[name], rtol=0)
+
+
+def test_outputs_belong_to_the_caller(name: str) -> None:
+    loaded = engine(name, Stage.BACKBONE)
+    first = loaded.run(inputs(Stage.BACKBONE))["features"]
+    kept = first.copy()
+    loaded.run({"pixels": np.zeros((1, 3, 160, 224), np.float32)})
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    again = loaded.run(inputs(Stage.BACKBONE))["features"]
+    np.testing.assert_array_equal(again, kept)
+
+
+def test_bad_inputs_are_engine_errors(name: str) -> None:
+    loaded = engine(name, Stage.TRANSFORMER)
+    good = inputs(Stage.TRANSFORMER)
+    with pytest.raises(EngineError, match=name):
+        loaded.run({key: good[key] for key in ("features", "pos")})
+    with pytest.raises(EngineError, match=name):
+        loaded.run({**good, "features": np.ascontiguousarray(good["features"][:, :5])})
+    assert loaded.run(good)["boxes"].shape == (1, 100, 4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_engine_works_on_after_a_failed_execution(name: str, threads: int) -> None:
+    loaded = engine(name, Stage.TRANSFORMER, threads)
+    good = inputs(Stage.TRANSFORMER)
+    expected = loaded.run(good)
+    wider = np.zeros((1, 128, 5, 8), np.float32)
+    for _ in range(2):
+        with pytest.raises(EngineError, match=name):
+            loaded.run({**good, "pos": wider})
+        outputs = loaded.run(good)
+        for key, array in outputs.items():
+            np.testing.assert_allclose(array, expected[key], atol=1e-5)
+
+
+def test_description_names_the_engine(name: str) -> None:
+    loaded = engine(name, Stage.BACKBONE)
+    assert loaded.description.startswith(name)
+    loaded.close()
+
+
+def test_unreadable_files_are_engine_errors(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "backbone.onnx"
+    path.write_bytes(b"this is not a graph")
+    with pytest.raises(EngineError, match="cannot load"):
+        load_engine(name, path, 1)
+    shutil.copy(str(BUNDLE.folder / "bundle.json"), str(tmp_path))
+    with pytest.raises(EngineError, match="cannot load"):
+        load_engine(name, path, 1)
+
+
+def test_unknown_engines_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="unknown engine 'abacus'; known engines: onnx"):
+        load_engine("abacus", BUNDLE.folder / "backbone.onnx", 1)
+
+
+def test_torch_refuses_a_file_that_is_neither_half(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for name in ("bundle.json", "backbone.onnx"):
+        shutil.copy(str(BUNDLE.folder / name), str(tmp_path))
+    (tmp_path / "backbone.onnx").rename(tmp_path / "half.onnx")
+    with pytest.raises(EngineError, match=r"not backbone\.onnx or transformer\.onnx"):
+        load_engine("torch", tmp_path / "half.onnx", 1)
