@@ -130,12 +130,14 @@ class Session:
             await self._fill(response, route, frame)
         except TandemError as error:
             response.error.CopyFrom(status_to_wire(error))
-            log.warning(
-                "frame failed", session=self.session_id, frame=frame.frame_id, error=str(error)
-            )
         elapsed_seconds = time.perf_counter() - started
         response.timing.total_seconds = elapsed_seconds
         outcome = response.WhichOneof("result") or "error"
+        if outcome == "error":
+            message = response.error.message
+            log.warning(
+                "frame failed", session=self.session_id, frame=frame.frame_id, error=message
+            )
         self._system.count(route.placement if route else None, outcome, elapsed_seconds)
         return response
 

@@ -137,6 +137,21 @@ async def test_the_orchestrator_counts_frames_by_outcome(served):
     }
 
 
+async def test_a_failed_frame_is_logged_with_its_session_and_id(served):
+    events = served.orchestrator.log_events()
+    session = [event["session"] for event in events if event["event"] == "frame failed"][-1]
+    opened = {event["session"] for event in events if event["event"] == "session opened"}
+    assert session in opened
+    failed = [
+        event
+        for service in (served.orchestrator, served.stages["edge.backbone"])
+        for event in service.log_events()
+        if event["event"] == "frame failed" and event["session"] == session
+    ]
+    assert [event["frame"] for event in failed] == [1, 1]
+    assert all("JPEG" in event["error"] for event in failed)
+
+
 @pytest.mark.parametrize("name", SERVICES)
 async def test_promtool_finds_nothing(served, name):
     promtool = shutil.which("promtool")
