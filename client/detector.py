@@ -128,7 +128,8 @@ class DetectorClient:
             async for result in stream.results():
                 yield result
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
+            ending = stream.ending
+            raise self._translated(ending.code or error.code(), ending.details) from error
         finally:
             self._streams.discard(stream)
             await stream.close()
@@ -156,7 +157,7 @@ class DetectorClient:
             async for status in call:
                 yield system_status_from_wire(status)
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
+            raise self._translated(error.code(), error.details()) from error
         finally:
             call.cancel()
 
@@ -180,20 +181,20 @@ class DetectorClient:
         try:
             return system_status_from_wire(await method(request))
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
+            raise self._translated(error.code(), error.details()) from error
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
             raise RuntimeError("DetectorClient is used outside of its 'async with' block")
         return self._channel
 
-    def _translated(self, error: grpc.aio.AioRpcError) -> TandemError:
-        details = error.details() or ""
-        if "failed to connect" in details.lower() or "resolution failed" in details.lower():
+    def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
+        cause = (details or "").lower()
+        if "failed to connect" in cause or "resolution failed" in cause:
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        if code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
-        return error_from_rpc(error.code(), details, f"orchestrator at {self._address}")
+        return error_from_rpc(code, details, f"orchestrator at {self._address}")
 
 
 def placement_named(name: Placement | str | None) -> Placement | None:

@@ -17,6 +17,7 @@ from common.domain.errors import InvalidInputError, ServiceError, TandemError
 from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
 from common.domain.stream import StreamOptions
 from common.wire.detections import detections_from_wire, timing_from_wire
+from common.wire.ending import CallEnding
 from common.wire.frames import frame_to_wire
 from common.wire.options import stream_options_to_wire
 from common.wire.placements import placement_from_wire
@@ -28,7 +29,11 @@ Frames = AsyncIterable[Frame] | Iterable[Frame]
 
 
 class DetectStream:
-    """A `Detect` call and the task that feeds it."""
+    """A `Detect` call and the task that feeds it.
+
+    Attributes:
+        ending: the server's status, once the call has ended.
+    """
 
     def __init__(
         self, call: Any, frames: Frames, options: StreamOptions, max_in_flight: int
@@ -44,6 +49,7 @@ class DetectStream:
         if max_in_flight < 1:
             raise InvalidInputError("max_in_flight has to be at least 1")
         self._call = call
+        self.ending = CallEnding(call)
         self._frames = frames
         self._options = options
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -56,11 +62,11 @@ class DetectStream:
         """Send the frames and yield their results.
 
         Raises:
-            grpc.aio.AioRpcError: the server ended the call with an error.
+            grpc.aio.AioRpcError: the server ended the call with an error; see `ending`.
             TandemError: the source failed, or the server broke its promise.
         """
         self._sender = asyncio.create_task(self._send())
-        while (response := await self._call.read()) is not grpc.aio.EOF:
+        while (response := await self._read()) is not grpc.aio.EOF:
             yield self._result(response)
             self._slots.release()
         if self._pending:
@@ -78,6 +84,15 @@ class DetectStream:
             self._sender.cancel()
             # The consumer has left or has got the reason already; nobody asks the sender for it.
             await asyncio.gather(self._sender, return_exceptions=True)
+
+    async def _read(self) -> Any:
+        try:
+            return await self._call.read()
+        except grpc.aio.AioRpcError:
+            await self.ending.wait()
+            if self.ending.code is grpc.StatusCode.OK:
+                return grpc.aio.EOF
+            raise
 
     async def _send(self) -> None:
         try:

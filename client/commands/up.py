@@ -32,6 +32,17 @@ class LogLevel(StrEnum):
     WARNING = "warning"
 
 
+class _Logs:
+    """Passes the services' log lines on to standard error, while they are wanted."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+
+    def __call__(self, name: str, line: str) -> None:
+        if self.shown:
+            sys.stderr.write(f"{name}: {line}\n")
+
+
 def up(
     *,
     bundle: BundleOption = None,
@@ -54,6 +65,8 @@ def up(
 
     Each node runs both stages. With --json one line tells every address once all are healthy.
     """
+    # What a service says before it is healthy is told by the error if it does not become so.
+    logs = _Logs(shown=log_level is LogLevel.INFO)
     options = LocalOptions(
         bundle=bundle or shipped_bundle(),
         host=host,
@@ -61,12 +74,12 @@ def up(
         paced_milliseconds=parse_paced(paced),
         window=window,
         log_level=log_level.value,
-        on_log=_pass_on,
+        on_log=logs,
     )
-    run(_serve(options, json))
+    run(_serve(options, logs, json))
 
 
-async def _serve(options: LocalOptions, as_json: bool) -> None:
+async def _serve(options: LocalOptions, logs: _Logs, as_json: bool) -> None:
     async with local_cluster(options) as cluster:
         if as_json:
             show_json(cluster_to_json(cluster))
@@ -76,6 +89,7 @@ async def _serve(options: LocalOptions, as_json: bool) -> None:
                 show_line(f"simulated: the {stage.value} takes at least {milliseconds:g} ms")
             show_line(f"tandem detect SOURCE --server {cluster.orchestrator.address}")
             show_line("Ctrl-C stops them.")
+        logs.shown = True
         await _watch(cluster.processes)
 
 
@@ -120,7 +134,3 @@ def _table(cluster: LocalCluster) -> Table:
         told = one.announcement
         table.add_row(one.stage.value, one.node, told.address, told.metrics, str(told.pid))
     return table
-
-
-def _pass_on(name: str, line: str) -> None:
-    sys.stderr.write(f"{name}: {line}\n")

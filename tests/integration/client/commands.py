@@ -1,0 +1,95 @@
+"""The `tandem` command as a process, and what it started."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+
+TANDEM = (sys.executable, "-m", "client")
+TIMEOUT_SECONDS = 60
+
+
+def tandem(*arguments, **more):
+    """Run to the end; standard output and error as text."""
+    return subprocess.run(
+        [*TANDEM, *map(str, arguments)],
+        cwd=ROOT,
+        env={**clean_environment(), **more},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+def json_of(finished):
+    """The one line of JSON of a command that succeeded."""
+    assert finished.returncode == 0, finished.stderr
+    (line,) = finished.stdout.splitlines()
+    return json.loads(line)
+
+
+@contextlib.contextmanager
+def started(*arguments, stdout=subprocess.PIPE):
+    """A command that runs; killed with all its children at the end."""
+    # A test run in the background ignores it, and would hand that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [*TANDEM, *map(str, arguments)],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    children = []
+    try:
+        yield process
+        children = descendants(process.pid)
+    finally:
+        for one in (*children, *descendants(process.pid)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def up(*arguments):
+    """`tandem up --json` on the toy bundle; yields the process and what it told."""
+    with started("up", "--json", "--port", 0, "--bundle", TOY_BUNDLE, *arguments) as process:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield process, json.loads(line)
+
+
+def descendants(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_until(condition, seconds=15.0):
+    """Poll; False if it does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_alive(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+
+import cv2
+import pytest
+
+from client.demo import largest_difference
+from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+from tests.unit.client.factories import detection, read_video, result
+
+pytestmark = pytest.mark.slow
+
+
+def run_demo(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "client.demo", *map(str, arguments)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_the_demo_shows_everything(tmp_path):
+    finished = run_demo("--bundle", TOY_BUNDLE, "--frames", 20, "--output", tmp_path / "out")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    told = finished.stdout
+    assert "its boxes mean NOTHING yet" in told
+    for placement in ("full", "backbone", "transformer", "workstation"):
+        assert f"│ {placement} " in told
+    assert "All placements gave the same 60 boxes" in told
+    assert len(read_video(tmp_path / "out/clip.mp4")[0]) == 20
+    assert cv2.imread(str(tmp_path / "out/frame.jpg")) is not None
+    assert str(tmp_path / "out/clip.mp4") in told
+
+
+def test_a_wrong_bundle_is_one_sentence(tmp_path):
+    finished = run_demo("--bundle", tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("python -m client.demo: no bundle at")
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ([detection(box=(5, 5, 30, 20))], 0.0),
+        ([detection(box=(5, 5, 30.5, 19))], 1.0),
+        ([detection(2)], float("inf")),
+        ([], float("inf")),
+    ],
+)
+def test_largest_difference(other, expected):
+    one = [result(detections=[detection(box=(5, 5, 30, 20))])]
+    assert largest_difference(one, [result(detections=other)]) == expected
