@@ -24,6 +24,7 @@ _FREE_KEYS: dict[str, Any] = {
     "evaluation": True,
     "checkpoint_every_steps": True,
     "steps": True,
+    "schedule": True,  # its past is compared apart
     "data": {"early_steps"},
 }
 

@@ -1,0 +1,143 @@
+"""Training by real commands: alone, over two processes, resumed, on a COCO folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from common.bundle import load_bundle
+from common.domain.errors import ConfigurationError
+from detr.scenes.coco_format import export_coco
+from detr.scenes.fetch import DEFAULT_CACHE, require_cache
+from detr.scenes.splits import SceneSource
+from detr.training.checkpoints import load_checkpoint
+from detr.training.metrics import read_metrics
+from detr.training.release import WEIGHTS_NAME, read_record, rebuild
+from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
+from tests.unit.training.conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "models" / "records" / "demo-r50"
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    """A tiny recipe over a COCO folder of eight composed scenes with COCO's ids."""
+    folder = tmp_path_factory.mktemp("coco")
+    source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
+    export_coco((source.scene(index, 48, 64) for index in range(8)), folder, "test")
+    recipe = {
+        **TINY,
+        "architecture": {**TINY["architecture"], "classes": 20},
+        "input": {"policy": "shortest_edge", "shortest_edge": 48, "longest_edge": 64},
+        "steps": 6,
+        "checkpoint_every_steps": 3,
+        "evaluation": {"every_steps": 6, "images": 4},
+        "dropout": 0.0,
+        "data": {
+            "kind": "coco",
+            "train_images": str(folder / "images"),
+            "train_annotations": str(folder / "instances.json"),
+            "val_images": str(folder / "images"),
+            "val_annotations": str(folder / "instances.json"),
+            "short_sides": [48],
+            "longest_side": 64,
+        },
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def train(recipe, output, *more, processes=1):
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*launcher, "-m", "detr.training.cli", "--recipe", str(recipe)]
+    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "alone"
+    result = train(recipe_file, output)
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+def test_a_run_leaves_checkpoint_metrics_and_curve(finished):
+    output, result = finished
+    assert load_checkpoint(output / "checkpoint.pt")["step"] == 6
+    assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
+    with (output / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[-1]["step"] == "6"
+    assert rows[-1]["ap"]
+    assert "step 6: AP" in result.stderr
+
+
+def test_two_processes_train_as_one(recipe_file, finished, tmp_path):
+    output = tmp_path / "two"
+    result = train(recipe_file, output, processes=2)
+    assert result.returncode == 0, result.stderr
+    alone, together = (read_metrics(folder / "metrics.csv")[-1] for folder in (finished[0], output))
+    for name in ("loss", "classes", "l1", "giou", "dense"):
+        assert getattr(together, name) == pytest.approx(getattr(alone, name), rel=2e-4), name
+
+
+def test_a_run_is_not_overwritten_but_resumed(recipe_file, finished):
+    output, _ = finished
+    before = (output / "checkpoint.pt").read_bytes()
+    refused = train(recipe_file, output)
+    assert refused.returncode == 1
+    assert "continue it with --resume" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    resumed = train(recipe_file, output, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (output / "checkpoint.pt").read_bytes() == before
+
+
+def test_an_unknown_recipe_is_one_sentence(tmp_path):
+    result = train("no-such-recipe", tmp_path / "x")
+    assert result.returncode == 1
+    assert result.stderr.startswith("tandem train: there is no recipe no-such-recipe")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not (RECORD / WEIGHTS_NAME).exists(), reason="NO TRAINED DEMO MODEL RECORDED")
+def test_the_shipped_bundle_is_rebuilt_from_its_record():
+    record = read_record(RECORD)
+    assert load_bundle(ROOT / "models" / record["name"]).digest == record["bundle_digest"]
+    if record["torch"] != torch.__version__:
+        pytest.skip(f"THE BUNDLE WAS MADE WITH torch {record['torch']}: BYTES MAY DIFFER")
+    rebuild(RECORD)
+
+
+@pytest.mark.skipif(not (RECORD / WEIGHTS_NAME).exists(), reason="NO TRAINED DEMO MODEL RECORDED")
+def test_the_exported_halves_score_as_the_model_does():
+    for split, figures in read_record(RECORD)["figures"].items():
+        for name in ("AP", "AP50"):
+            assert figures["onnx"][name] == pytest.approx(figures["torch"][name], abs=5e-4), split
+
+
+def test_fetched_sources_have_every_category():
+    try:
+        require_cache(ROOT / DEFAULT_CACHE)
+    except ConfigurationError as error:
+        pytest.skip(f"ARTWORK NOT FETCHED: {error}")
+    from detr.scenes.artwork import load_artwork, training_sets, unseen_sets
+
+    for sets in (training_sets(), unseen_sets()):
+        artwork = load_artwork(ROOT / DEFAULT_CACHE, sets)
+        assert all(artwork.icons)
