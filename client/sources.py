@@ -162,7 +162,7 @@ class VideoSource:
         self._container = _open_container(url, self._name, network)
         if not self._container.streams.video:
             self._container.close()
-            raise InvalidInputError(f"{self._name} holds neither a picture nor a video")
+            raise InvalidInputError(f"{self._name} is neither a picture nor a video")
         stream = self._container.streams.video[0]
         # Slices and frames in parallel: decoding must not be what limits the stream.
         stream.thread_type = "AUTO"

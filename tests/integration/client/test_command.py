@@ -5,6 +5,8 @@ import time
 import cv2
 import pytest
 
+from client.cli import run_command
+from client.running import exit_code_of
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.client.commands import (
     TANDEM,
@@ -177,7 +179,8 @@ def test_bench_reports_what_the_contract_names(server):
         assert row["simulated"] == {}
     full, backbone, transformer, workstation = (row["bytes_per_frame"] for row in rows)
     assert full == 0
-    assert transformer == pytest.approx(backbone + workstation)
+    # Two clients' frames are not measured in the same order each time.
+    assert transformer == pytest.approx(backbone + workstation, rel=0.05)
 
 
 def test_paced_stages_are_labelled_simulated():
@@ -230,12 +233,12 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("model", "info", "nowhere"), 1, "no bundle at nowhere"),
     ],
 )
-def test_every_failure_is_one_sentence(folder, arguments, code, sentence):
+def test_every_failure_is_one_sentence(folder, capfd, arguments, code, sentence):
     named = [str(folder / "a.png") if part == "A.PNG" else part for part in arguments]
-    finished = tandem(*named)
-    assert finished.returncode == code
-    assert finished.stdout == ""
-    (line,) = finished.stderr.splitlines()
+    assert exit_code_of(lambda: run_command(named), "tandem") == code
+    told = capfd.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
     assert line.startswith("tandem: ")
     assert sentence in line
 
@@ -244,8 +247,8 @@ def test_every_failure_is_one_sentence(folder, arguments, code, sentence):
     "command",
     [(), ("up",), ("detect",), ("status",), ("placement",), ("bench",), ("model", "info")],
 )
-def test_help(command):
-    finished = tandem(*command, "--help")
-    assert finished.returncode == 0
-    assert "Usage: tandem" in finished.stdout
-    assert finished.stderr == ""
+def test_help(capfd, command):
+    assert exit_code_of(lambda: run_command([*command, "--help"]), "tandem") == 0
+    told = capfd.readouterr()
+    assert "Usage: tandem" in told.out
+    assert told.err == ""
