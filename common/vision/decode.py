@@ -15,8 +15,8 @@ def decode_image(image: Image, max_pixels: int) -> np.ndarray:
 
     Grey images are repeated over the channels, alpha is dropped (not blended), 16-bit PNGs keep
     their high bytes. EXIF orientation is ignored, as in DETR's evaluation on COCO. A JPEG or PNG
-    that is cut off is refused; bits flipped within a JPEG's compressed data cannot be told from
-    a picture.
+    that is cut off is refused. Bits flipped within a JPEG's compressed data cannot be told from a
+    picture; libjpeg may then write a warning to stderr, which OpenCV gives no way to silence.
 
     Args:
         image: encoded or raw.

@@ -67,8 +67,6 @@ def shortest_edge_size(
         short, long = float(min(height, width)), float(max(height, width))
         if long / short * shortest_edge > longest_edge:
             shortest_edge = max(1, round(longest_edge * short / long))
-    if min(height, width) == shortest_edge:
-        return height, width
     if width < height:
         return int(shortest_edge * height / width), shortest_edge
     return shortest_edge, int(shortest_edge * width / height)

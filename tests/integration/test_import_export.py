@@ -51,6 +51,12 @@ def tandem(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    """Models this small lose more by waiting for a second thread than they gain by it."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)

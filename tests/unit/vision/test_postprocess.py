@@ -89,10 +89,11 @@ def test_a_score_equal_to_the_threshold_is_kept() -> None:
 
 
 def test_equal_scores_keep_the_order_of_queries() -> None:
-    boxes = np.tile(np.arange(20, dtype=np.float32)[:, None] / 20, (1, 4))
-    found = detections(np.zeros((20, 2), np.float32), boxes, FRAME, categories(0), EVERYTHING)
-    widths = [d.box.x_max - d.box.x_min for d in found]
-    assert widths == sorted(widths)
+    logits = np.tile(np.array([[0, 0], [1, 0]], np.float32), (50, 1))
+    boxes = np.tile(np.arange(100, dtype=np.float32)[:, None] / 100, (1, 4))
+    found = detections(logits, boxes, FRAME, categories(0), EVERYTHING)
+    queries = [round((d.box.x_max - d.box.x_min) / 640 * 100) for d in found]
+    assert queries == [*range(1, 100, 2), *range(0, 100, 2)]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
