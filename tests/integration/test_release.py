@@ -1,0 +1,69 @@
+"""A checkpoint becomes a bundle, and the bundle's record makes the same bundle again."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.domain.errors import ConfigurationError
+from detr.scenes.coco_format import export_coco
+from detr.scenes.splits import SceneSource
+from detr.training.coco_data import open_coco
+from detr.training.metrics import MetricsFile, MetricsRow
+from detr.training.recipe import Recipe
+from detr.training.release import WEIGHTS_NAME, add_figures, read_record, rebuild, release
+from detr.training.state import new_state, save_state
+from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
+from tests.unit.training.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A released run: its bundle, its record, and what `release` returned."""
+    root = tmp_path_factory.mktemp("release")
+    recipe = Recipe.model_validate({**TINY, "norm": "batch"})
+    checkpoint = save_state(new_state(recipe), recipe, root / "run")
+    MetricsFile(root / "run", 0).append(MetricsRow(1, 4, 1.0, 1e-3, 9.0, 1, 1, 1, 1, 0.1, 0.2))
+    released = release(checkpoint, root / "bundle", root / "record", "0123abc")
+    return root / "bundle", root / "record", released
+
+
+def test_the_record_says_where_the_bundle_comes_from(folders):
+    _, record, released = folders
+    content = read_record(record)
+    assert content["commit"] == "0123abc"
+    assert content["bundle_digest"] == released.bundle.digest
+    assert Recipe.model_validate(content["recipe"]) == released.recipe
+    assert (record / "curve.png").exists()
+    assert released.bundle.manifest.categories[-1].name == "horse"
+    assert released.bundle.manifest.categories[-1].id == 19
+
+
+def test_the_record_makes_the_same_bundle(folders, tmp_path):
+    bundle, record, released = folders
+    again = rebuild(record, tmp_path / "again")
+    assert again is not None
+    assert again.digest == released.bundle.digest
+    for file in bundle.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_torch_and_onnx_figures_agree(folders, tmp_path):
+    _, record, released = folders
+    source = SceneSource("val", 1, drawn_artwork(), drawn_photographs())
+    export_coco((source.scene(index, 48, 64) for index in range(4)), tmp_path, "test")
+    folder = open_coco(tmp_path / "images", tmp_path / "instances.json")
+    figures = add_figures(released, record, "val", folder)
+    assert figures["onnx"]["AP"] == pytest.approx(figures["torch"]["AP"], abs=5e-4)
+    assert set(read_record(record)["figures"]["val"]) == {"torch", "onnx"}
+
+
+def test_other_weights_are_noticed(folders):
+    _, record, _ = folders
+    path = record / WEIGHTS_NAME
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ConfigurationError, match="recorded is"):
+        rebuild(record)
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
