@@ -18,9 +18,17 @@ from common.engines.registry import ENGINE_MODULES, load_engine
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
-# Largest difference from ONNX Runtime in fp32. OpenVINO is asked for its own choice of precision,
-# which is bf16 on CPUs that have it.
-BUDGETS = {"onnxruntime": 0.0, "openvino": 0.15, "torch": 1e-4}
+
+
+def budget(name: str) -> float:
+    """Largest difference from ONNX Runtime in fp32."""
+    if name == "openvino":
+        import openvino
+
+        # It computes in bf16 where the CPU can. Torch in bf16 is off by 0.18 on these logits.
+        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return 0.4
+    return 1e-4
 
 
 @pytest.fixture(params=sorted(PACKAGES))
@@ -66,7 +74,7 @@ def test_outputs_equal_the_default_engines(name: str, stage: Stage, size: tuple)
     assert outputs.keys() == expected.keys()
     for key, array in outputs.items():
         assert array.dtype == np.float32
-        np.testing.assert_allclose(array, expected[key], atol=BUDGETS[name], rtol=0)
+        np.testing.assert_allclose(array, expected[key], atol=budget(name), rtol=0)
 
 
 def test_outputs_belong_to_the_caller(name: str) -> None:
