@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from client.commands.bench import show_reports
 from client.commands.options import local_cluster
 from client.console import frame_progress, show_line
 from client.local import LocalOptions
-from client.matching import MATCH_IOU, load_objects, match_frame
+from client.matching import MATCH_IOU, TrueObject, load_objects, match_frame
 from client.results import FrameResult
 from client.running import exit_code_of, run
 from client.shipped import shipped_bundle, shipped_clip
@@ -65,7 +65,8 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         _show_agreement(runs)
         results = runs[Placement.BACKBONE]
         if bundle.manifest.trained:
-            _show_accuracy(results)
+            objects = load_objects(shipped_clip().with_name("annotations.json"))
+            show_line(accuracy_sentence(results, objects))
         _write(source, frames, results, output)
 
 
@@ -121,14 +122,16 @@ def largest_difference(one: Sequence[FrameResult], other: Sequence[FrameResult])
     return largest
 
 
-def _show_accuracy(results: Sequence[FrameResult]) -> None:
-    objects = load_objects(shipped_clip().with_name("annotations.json"))
+def accuracy_sentence(
+    results: Sequence[FrameResult], objects: Mapping[int, Sequence[TrueObject]]
+) -> str:
+    """How well a run's boxes compare with the objects of each frame."""
     matches = [match_frame(one.detections, objects[one.frame_id]) for one in results]
     perfect = sum(match.perfect for match in matches) / len(matches)
     found = sum(match.found for match in matches)
     missed = sum(match.missed for match in matches)
     invented = sum(match.invented for match in matches)
-    show_line(
+    return (
         f"Found {found} of {found + missed} objects and invented {invented} "
         f"(score {_TRAINED_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
         f"{perfect:.1%} of the frames are perfect."

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from client.drawing import draw_detections
+from client.pictures import decode_picture
 from client.results import FrameResult, result_to_json
-from client.sources import SourceFrame, SourceInfo, SourceKind, decode_picture
+from client.sources import SourceFrame, SourceInfo, SourceKind
 from common.domain.errors import InvalidInputError, UnavailableError
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}

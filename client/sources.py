@@ -14,10 +14,10 @@ import av
 import cv2
 import numpy as np
 
+from client.pictures import JPEG_QUALITY, decode_picture, encode_jpeg, encode_png
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.frames import EncodedImage
 
-JPEG_QUALITY = 90
 # A dead camera is noticed after this long; (connect, read).
 NETWORK_TIMEOUT_SECONDS = (10.0, 10.0)
 
@@ -215,42 +215,6 @@ def played(frames: Iterable[SourceFrame], frames_per_second: float) -> Iterator[
         yield frame
 
 
-def encode_jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> EncodedImage:
-    """Compress.
-
-    Args:
-        pixels: HxWx3, uint8, BGR.
-        quality: 1 to 100.
-    """
-    return EncodedImage(_encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality]))
-
-
-def decode_picture(image: EncodedImage) -> np.ndarray:
-    """Pixels as they are stored (EXIF orientation is not applied, as on the server).
-
-    Returns:
-        HxWx3, uint8, BGR.
-
-    Raises:
-        InvalidInputError: OpenCV cannot decode it.
-    """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags)
-    except cv2.error as error:
-        raise InvalidInputError(f"undecodable picture: {error.err}") from error
-    if pixels is None:
-        raise InvalidInputError("undecodable picture")
-    return pixels
-
-
-def _encode(suffix: str, pixels: np.ndarray, parameters: list[int]) -> bytes:
-    done, buffer = cv2.imencode(suffix, pixels, parameters)
-    if not done:
-        raise InvalidInputError(f"a frame of shape {pixels.shape} cannot be encoded")
-    return buffer.tobytes()
-
-
 def _is_picture(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(len(_PNG_SIGNATURE))
@@ -268,7 +232,7 @@ def _load_picture(path: Path) -> EncodedImage:
     if path.suffix.lower() not in _CONVERTED_SUFFIXES:
         return EncodedImage(data)
     try:
-        return EncodedImage(_encode(".png", decode_picture(EncodedImage(data)), []))
+        return encode_png(decode_picture(EncodedImage(data)))
     except TandemError as error:
         raise InvalidInputError(f"{path} is not a picture that OpenCV can read") from error
 

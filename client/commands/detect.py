@@ -22,11 +22,12 @@ from client.commands.options import (
 from client.console import frame_progress, sentence, show_json, show_line
 from client.detecting import DetectionRequest, Tally, detect_source
 from client.local import LocalOptions
+from client.pictures import JPEG_QUALITY
 from client.results import FrameResult, result_to_json
 from client.running import run
 from client.shipped import shipped_bundle
 from client.sinks import open_sink
-from client.sources import JPEG_QUALITY, Source, SourceFrame, SourceKind, open_source
+from client.sources import Source, SourceFrame, SourceKind, open_source
 from common.domain.errors import ServiceError
 
 

@@ -4,7 +4,9 @@ import sys
 import cv2
 import pytest
 
-from client.demo import largest_difference
+from client.demo import accuracy_sentence, largest_difference
+from client.matching import TrueObject
+from common.domain.detections import Box
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.unit.client.factories import detection, read_video, result
 
@@ -54,3 +56,12 @@ def test_a_wrong_bundle_is_one_sentence(tmp_path):
 def test_largest_difference(other, expected):
     one = [result(detections=[detection(box=(5, 5, 30, 20))])]
     assert largest_difference(one, [result(detections=other)]) == expected
+
+
+def test_accuracy():
+    truth = {0: [TrueObject(1, Box(5, 5, 30, 20))], 1: [TrueObject(3, Box(0, 0, 9, 9))], 2: []}
+    results = [result(0, [detection()]), result(1, [detection()]), result(2)]
+    assert accuracy_sentence(results, truth) == (
+        "Found 1 of 2 objects and invented 1 (score 0.7, IoU 0.5, the right category); "
+        "66.7% of the frames are perfect."
+    )

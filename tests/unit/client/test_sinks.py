@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from client.pictures import decode_picture
 from client.sinks import JsonLinesSink, open_sink
-from client.sources import SourceFrame, SourceInfo, SourceKind, decode_picture
+from client.sources import SourceFrame, SourceInfo, SourceKind
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import EncodedImage
 from tests.unit.client.factories import detection, encoded, read_video, result

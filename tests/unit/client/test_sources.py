@@ -5,14 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from client.sources import (
-    SourceFrame,
-    SourceKind,
-    decode_picture,
-    encode_jpeg,
-    open_source,
-    played,
-)
+from client.pictures import decode_picture, encode_jpeg
+from client.sources import SourceFrame, SourceKind, open_source, played
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import EncodedImage
 from tests.unit.client.factories import encoded, pixels, write_video

@@ -1,0 +1,53 @@
+"""Pixels to JPEG or PNG, and back."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from common.domain.errors import InvalidInputError
+from common.domain.frames import EncodedImage
+
+# Of frames that are not pictures already: artefacts that a detector would notice begin lower.
+JPEG_QUALITY = 90
+
+
+def encode_jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> EncodedImage:
+    """Compress.
+
+    Args:
+        pixels: HxWx3, uint8, BGR.
+        quality: 1 to 100.
+    """
+    return EncodedImage(_encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality]))
+
+
+def encode_png(pixels: np.ndarray) -> EncodedImage:
+    """Compress HxWx3, uint8, BGR without loss."""
+    return EncodedImage(_encode(".png", pixels, []))
+
+
+def decode_picture(image: EncodedImage) -> np.ndarray:
+    """Pixels as they are stored (EXIF orientation is not applied, as on the server).
+
+    Returns:
+        HxWx3, uint8, BGR.
+
+    Raises:
+        InvalidInputError: OpenCV cannot decode it.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags)
+    except cv2.error as error:
+        raise InvalidInputError(f"undecodable picture: {error.err}") from error
+    if pixels is None:
+        raise InvalidInputError("undecodable picture")
+    return pixels
+
+
+def _encode(suffix: str, pixels: np.ndarray, parameters: list[int]) -> bytes:
+    done, buffer = cv2.imencode(suffix, pixels, parameters)
+    if not done:
+        raise InvalidInputError(f"a frame of shape {pixels.shape} cannot be encoded")
+    return buffer.tobytes()
