@@ -37,6 +37,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
+# gRPC's words for a refused or silent connection, and for a name that stands for no machine.
+_NOBODY_THERE = ("failed to connect", "resolution failed", "errors resolving")
 _MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
 
 
@@ -190,7 +192,7 @@ class DetectorClient:
 
     def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
         cause = (details or "").lower()
-        if "failed to connect" in cause or "resolution failed" in cause:
+        if any(words in cause for words in _NOBODY_THERE):
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
