@@ -61,6 +61,10 @@ class StageHost:
     draining: asyncio.Event
     max_frames_in_flight: int
 
+    def slots(self) -> asyncio.Semaphore:
+        """Room for one stream's frames."""
+        return asyncio.Semaphore(self.max_frames_in_flight)
+
 
 @dataclass(frozen=True)
 class _StreamFacts:
@@ -104,7 +108,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
         try:
             await context.write(_opened(self._host))
-            stream = OrderedStream(answer, context.write, self._host.max_frames_in_flight)
+            stream = OrderedStream(answer, context.write, self._host.slots())
             frames = _only(requests, "frame")
             await stream.run(frames, self._host.draining.wait(), transformer.wait_lost())
             if transformer.lost:
@@ -203,7 +207,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
             return stage_pb2.StageResponse(result=result)
 
         await context.write(_opened(self._host))
-        stream = OrderedStream(answer, context.write, self._host.max_frames_in_flight)
+        stream = OrderedStream(answer, context.write, self._host.slots())
         await stream.run(_only(requests, "features"), self._host.draining.wait())
         _raise_if_draining(self._host)
 

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from typing import AsyncIterator, Awaitable, Callable, Generic, List, Optional, TypeVar
+from typing import AsyncIterator, Awaitable, Callable, Generic, List, Optional, Protocol, TypeVar
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
+class Slots(Protocol):
+    """Room for requests; an `asyncio.Semaphore` is one."""
+
+    async def acquire(self) -> object:
+        """Wait for a free slot and take it."""
+        ...
+
+    def release(self) -> None:
+        """Give a slot back."""
+        ...
+
+
 class OrderedStream(Generic[Request, Answer]):
     """Answers each request of a stream exactly once, in the order of the requests.
 
-    Up to `limit` requests are held at a time; the transport's flow control holds back the rest.
+    A request is read when there is a slot for it; the transport's flow control holds back the rest.
     """
 
     def __init__(
         self,
         handle: Callable[[Request], Awaitable[Answer]],
         write: Callable[[Answer], Awaitable[None]],
-        limit: int,
+        slots: Slots,
     ) -> None:
         """Take the work to do.
 
         Args:
             handle: turns a request into its answer; what it raises ends the stream.
             write: sends an answer.
-            limit: requests read and not yet answered.
+            slots: one is taken while a request is read, worked on and answered.
         """
         self._handle = handle
         self._write = write
-        self._slots = asyncio.Semaphore(limit)
+        self._slots = slots
         self._answers: asyncio.Queue[Optional[asyncio.Task[Answer]]] = asyncio.Queue()
 
     async def run(self, requests: AsyncIterator[Request], *stops: Awaitable[object]) -> None:

@@ -64,6 +64,11 @@ class Metrics:
             "Frames read and not yet answered.",
             registry=self.registry,
         )
+        self.window = Gauge(
+            "tandem_window_frames",
+            "Frames that the open sessions may have in flight.",
+            registry=self.registry,
+        )
         self.placement = Gauge(
             "tandem_placement_info",
             "1 for the placement of streams that leave it to the server.",

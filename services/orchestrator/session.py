@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Optional
 
@@ -15,11 +16,12 @@ from common.wire.frames import image_bytes
 from common.wire.placements import placement_from_wire, placement_to_wire
 from common.wire.status import status_to_wire
 from common.wire.tensors import codec_from_wire
-from protos.tandem.v1 import detector_pb2
+from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.gate import NewestWinsGate
 from services.orchestrator.placement import Route
 from services.orchestrator.routes import RouteStreams
 from services.orchestrator.system import System
+from services.orchestrator.window import WindowEstimator, WindowSlots
 
 log = structlog.get_logger()
 
@@ -53,6 +55,9 @@ class Session:
         self._wanted: Optional[Placement] = None
         self._routes: RouteStreams
         self._gate = NewestWinsGate(_LIVE_SLOTS)
+        self._estimator = WindowEstimator()
+        self._slots = WindowSlots(system.window or self._estimator.window)
+        self._adaptive = False
 
     async def run(
         self, requests: AsyncIterator[Any], write: Callable[[Response], Awaitable[None]]
@@ -69,14 +74,17 @@ class Session:
         self._wanted = placement_from_wire(options.placement)
         self._routes = RouteStreams(self.session_id, options, self._system.channels)
         live = options.overload == detector_pb2.OVERLOAD_DROP_OLDEST
+        self._adaptive = not live and not self._system.window
         stream = OrderedStream(
             self._serve_or_drop if live else self._serve,
             self._counted(write),
-            _LIVE_LIMIT if live else self._system.window,
+            asyncio.Semaphore(_LIVE_LIMIT) if live else self._slots,
         )
+        self._system.metrics.window.inc(self._slots.size)
         try:
             await stream.run(self._frames(first, requests), self._system.draining.wait())
         finally:
+            self._resize(0)
             await self._routes.close()
 
     async def _frames(
@@ -126,6 +134,8 @@ class Session:
         try:
             route = self._system.route(self._wanted)
             response.placement = placement_to_wire(route.placement)
+            if route.placement is not self.placement:
+                self._estimator.reset()
             self.placement = route.placement
             await self._fill(response, route, frame)
         except TandemError as error:
@@ -138,8 +148,28 @@ class Session:
             log.warning(
                 "frame failed", session=self.session_id, frame=frame.frame_id, error=message
             )
+        elif self._adaptive:
+            self._adapt_window(response.timing)
         self._system.count(route.placement if route else None, outcome, elapsed_seconds)
         return response
+
+    def _adapt_window(self, timing: detection_pb2.Timing) -> None:
+        """Learn from an answer how many frames should be in flight."""
+        if self.frames_in_flight < self._slots.size:
+            self._estimator.pause()
+            return
+        backbone, transformer = timing.backbone, timing.transformer
+        self._estimator.observe(
+            time.perf_counter(),
+            timing.total_seconds,
+            backbone.queue_seconds + transformer.queue_seconds,
+            backbone.transfer_seconds + transformer.transfer_seconds,
+        )
+        self._resize(self._estimator.window)
+
+    def _resize(self, size: int) -> None:
+        self._system.metrics.window.inc(size - self._slots.size)
+        self._slots.resize(size)
 
     async def _fill(self, response: Response, route: Route, frame: Frame) -> None:
         metrics = self._system.metrics

@@ -30,7 +30,9 @@ class OrchestratorSettings(ServerSettings):
     placement: Literal["auto", "full", "backbone", "transformer", "workstation"] = Field(
         "auto", description="where streams that leave it to the server go"
     )
-    window: int = Field(4, gt=0, description="frames of one session in flight at a time")
+    window: int = Field(
+        0, ge=0, description="frames of one session in flight; 0: as many as keep it busy"
+    )
     health_interval_seconds: float = Field(
         0.5, gt=0, description="how often a stage that is down is tried again"
     )

@@ -29,7 +29,7 @@ class System:
         channels: to each stage.
         metrics: of this service.
         draining: set once SIGTERM has come.
-        window: frames of one session in flight at a time.
+        window: frames of one session in flight; 0: each session finds its own.
         setting: placement of the streams that leave it to the server; None is automatic.
         started: when the orchestrator began, by `time.monotonic`.
     """

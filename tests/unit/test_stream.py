@@ -15,7 +15,7 @@ class Script:
         self.started = []
         self.written = []
         self.release = {}
-        self.stream = OrderedStream(self._handle, self._write, limit)
+        self.stream = OrderedStream(self._handle, self._write, asyncio.Semaphore(limit))
         self.stop = asyncio.Event()
 
     async def _handle(self, request):
@@ -112,7 +112,7 @@ async def test_a_failed_write_ends_the_stream_and_cancels_the_rest():
     async def broken(_):
         raise ConnectionError("the client is gone")
 
-    script.stream = OrderedStream(script._handle, broken, 4)
+    script.stream = OrderedStream(script._handle, broken, asyncio.Semaphore(4))
     running = script.run()
     script.send(1, 2, 3)
     await settle()

@@ -1,0 +1,111 @@
+"""How many frames of a session are in flight: as few as keep the bottleneck busy."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from typing import List, Optional
+
+MIN_WINDOW = 2
+MAX_WINDOW = 16
+
+# Frames that wait at the bottleneck while it serves another: with none it idles whenever one is
+# late, with many they only grow old.
+_LEAST_BACKLOG_FRAMES = 0.7
+_MOST_BACKLOG_FRAMES = 2.0
+# Answers that an estimate is made of, at least; a window that is just filling up misleads.
+_LEAST_ROUND_ANSWERS = 8
+
+
+class WindowEstimator:
+    """Finds a session's window from its own answers; no I/O and no clock in here.
+
+    By Little's law, throughput times the latency of a frame that never waits is the number of
+    frames at work; the rest of the window is backlog. The window grows by one while the backlog
+    is too short to keep the bottleneck busy, and shrinks by one when frames only wait: the rule of
+    TCP Vegas (Brakmo and Peterson, 1995), with the waits in queues as the stages report them.
+
+    Attributes:
+        window: frames in flight, `MIN_WINDOW` to `MAX_WINDOW`.
+    """
+
+    def __init__(self) -> None:
+        """Begin small: a window too large would fill queues that are slow to empty."""
+        self.window = MIN_WINDOW
+        self._began: Optional[float] = None
+        self._wait_free_seconds: List[float] = []
+        self._least_transfer_seconds = float("inf")
+
+    def observe(
+        self, now: float, latency_seconds: float, queue_seconds: float, transfer_seconds: float
+    ) -> None:
+        """Take note of the answer to a frame that was in flight while the window was full.
+
+        Args:
+            now: when it came; seconds, of any steady clock.
+            latency_seconds: from reading the frame to its answer.
+            queue_seconds: of these, waiting for an engine.
+            transfer_seconds: of these, on links and in their buffers.
+        """
+        self._least_transfer_seconds = min(self._least_transfer_seconds, transfer_seconds)
+        if self._began is None:
+            self._began = now
+            return
+        waits = queue_seconds + transfer_seconds - self._least_transfer_seconds
+        self._wait_free_seconds.append(latency_seconds - waits)
+        answers = len(self._wait_free_seconds)
+        elapsed_seconds = now - self._began
+        if answers < max(_LEAST_ROUND_ANSWERS, 2 * self.window) or elapsed_seconds <= 0:
+            return
+        throughput = answers / elapsed_seconds
+        at_work = throughput * statistics.median(self._wait_free_seconds)
+        self._adjust(self.window - at_work)
+        self.pause()
+
+    def pause(self) -> None:
+        """Forget the round under way: the client does not fill the window."""
+        self._began = None
+        self._wait_free_seconds = []
+
+    def reset(self) -> None:
+        """Forget the link as well: frames go another way now."""
+        self._least_transfer_seconds = float("inf")
+        self.pause()
+
+    def _adjust(self, backlog_frames: float) -> None:
+        if backlog_frames < _LEAST_BACKLOG_FRAMES:
+            self.window = min(MAX_WINDOW, self.window + 1)
+        elif backlog_frames > _MOST_BACKLOG_FRAMES:
+            self.window = max(MIN_WINDOW, self.window - 1)
+
+
+class WindowSlots:
+    """Slots for the frames in flight, whose number may change while they are taken.
+
+    Attributes:
+        size: slots in all.
+        taken: slots taken.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Begin with `size` free slots."""
+        self.size = size
+        self.taken = 0
+        self._freed = asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait for a free slot and take it; one caller at a time."""
+        while self.taken >= self.size:
+            self._freed.clear()
+            await self._freed.wait()
+        self.taken += 1
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.taken -= 1
+        self._freed.set()
+
+    def resize(self, size: int) -> None:
+        """Change the number of slots; those taken stay so until they are given back."""
+        self.size = size
+        self._freed.set()
