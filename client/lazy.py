@@ -43,7 +43,7 @@ class LazyCommand(TyperCommand):
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"this command needs {error.name}, which is not installed: run "
-                f"pip install 'tandem-detr[{self._extra}]'"
+                f"pip install -e '.[{self._extra}]' in Tandem's folder"
             ) from error
         return typer.main.get_group(app).commands[self._command]
 
