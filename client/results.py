@@ -46,8 +46,8 @@ def result_to_json(result: FrameResult) -> dict[str, Any]:
             {
                 "category_id": detection.category_id,
                 "category_name": detection.category_name,
-                "score": round(detection.score, 6),
-                "box": [round(value, 3) for value in vars(detection.box).values()],
+                "score": detection.score,
+                "box": list(vars(detection.box).values()),
             }
             for detection in result.detections
         ],

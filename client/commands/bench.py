@@ -31,7 +31,6 @@ from common.domain.codec import Codec
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
 
-DEFAULT_WINDOW = 4
 # Distinct frames kept in memory and sent over and over.
 _MAX_DISTINCT_FRAMES = 64
 
@@ -52,10 +51,14 @@ def bench(
     ] = 100,
     warm_up: Annotated[
         int, typer.Option(min=0, help="Frames answered before the measurement begins.")
-    ] = 10,
+    ] = 30,
     window: Annotated[
-        int, typer.Option(min=1, help="Frames of one stream in flight at a time.")
-    ] = DEFAULT_WINDOW,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames of one stream in flight at a time; as few as keep it busy if left out.",
+        ),
+    ] = None,
     clients: Annotated[int, typer.Option(min=1, help="Concurrent streams.")] = 1,
     paced: PacedOption = None,
     source: Annotated[

@@ -40,10 +40,10 @@ def test_link_bytes(placement, expected):
 
 
 def test_report_by_hand():
-    timing = FrameTiming(stage_timing(0.020, 3000), stage_timing(0.010, 1000), 0.04)
+    stages = stage_timing(0.020, 3000), stage_timing(0.010, 1000)
     samples = [
-        Sample(10.0 + 0.025 * index, result(index, timing=timing, round_trip_seconds=trip))
-        for index, trip in enumerate([0.1, 0.2, 0.3, 0.4, 0.5])
+        Sample(10.0 + 0.025 * index, result(index, timing=FrameTiming(*stages, total_seconds)))
+        for index, total_seconds in enumerate([0.1, 0.2, 0.3, 0.4, 0.5])
     ]
     one = report(BenchPlan(Placement.BACKBONE), samples, "fp16", {Stage.BACKBONE: 20.0})
     assert one.fps == pytest.approx(40.0)
