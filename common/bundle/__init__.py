@@ -3,6 +3,7 @@
 from common.bundle.folder import Bundle, load_bundle, write_bundle
 from common.bundle.manifest import (
     Architecture,
+    Calibration,
     Category,
     CodecDefaults,
     FixedInput,
@@ -15,6 +16,7 @@ from common.bundle.manifest import (
 __all__ = [
     "Architecture",
     "Bundle",
+    "Calibration",
     "Category",
     "CodecDefaults",
     "FixedInput",

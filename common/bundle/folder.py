@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -89,7 +90,11 @@ def write_bundle(folder: Union[str, Path], manifest: Manifest) -> Bundle:
     folder = Path(folder)
     files = {name: sha256_of(folder / name) for name in sorted(manifest.files)}
     complete = manifest.model_copy(update={"files": files})
-    (folder / MANIFEST_NAME).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    text = complete.model_dump_json(indent=2, exclude_none=True) + "\n"
+    # In one step: who reads meanwhile, or after a crash, finds the old manifest or the new one.
+    unfinished = folder / f"{MANIFEST_NAME}.new"
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, folder / MANIFEST_NAME)
     return load_bundle(folder)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Annotated, Literal, Self
+
+from common.domain.codec import CALIBRATED_BITS, Codec
 
 FORMAT_VERSION = 1
 
@@ -105,10 +107,54 @@ class Category(_Frozen):
     name: str
 
 
+# Wide enough for any features, and narrow enough that no range overflows float32.
+_Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
+_Spread = Annotated[float, Field(ge=0, le=1e30)]
+_Clip = Annotated[float, Field(gt=0, le=1000)]
+
+
+class Calibration(_Frozen):
+    """What the codecs q6 to q2 know of the features ahead of time; written by a command.
+
+    A channel's range reaches from `mean - clip * std` to `mean + clip * std`.
+    """
+
+    frames: int = Field(gt=0, description="how many frames it was measured on")
+    mean: Tuple[_Finite, ...] = Field(description="of each channel's values")
+    std: Tuple[_Spread, ...] = Field(description="standard deviation of each channel's values")
+    clip: Dict[str, _Clip] = Field(
+        description="codec -> half of its range, in standard deviations of a channel"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise _inconsistent(f"{len(self.mean)} means, but {len(self.std)} stds")
+        calibrated = {codec.value for codec in CALIBRATED_BITS}
+        if set(self.clip) != calibrated:
+            raise _inconsistent(f"clip has to have the keys {', '.join(sorted(calibrated))}")
+        return self
+
+
 class CodecDefaults(_Frozen):
     """How features travel unless a client asks for another codec."""
 
     default: str = Field(default="fp16", description="name of a codec in common.codec")
+    calibration: Optional[Calibration] = Field(
+        default=None, description="without it the codecs q6 to q2 cannot be used"
+    )
+
+    @model_validator(mode="after")
+    def _check_default(self) -> Self:
+        known = [codec.value for codec in Codec]
+        if self.default not in known:
+            raise _inconsistent(f"unknown codec {self.default!r}; known codecs: {', '.join(known)}")
+        if Codec(self.default) in CALIBRATED_BITS and self.calibration is None:
+            raise _inconsistent(
+                f"the default codec {self.default} needs a calibration: see "
+                "`tandem model calibrate`"
+            )
+        return self
 
 
 class Manifest(_Frozen):
@@ -150,6 +196,12 @@ class Manifest(_Frozen):
             raise _inconsistent(
                 f"feature_stride is {self.feature_stride}, but this architecture has "
                 f"{architecture.stride}"
+            )
+        calibration = self.codec.calibration
+        if calibration is not None and len(calibration.mean) != channels:
+            raise _inconsistent(
+                f"the codec calibration has {len(calibration.mean)} channels, the features "
+                f"have {channels}"
             )
         rows = [category.class_index for category in self.categories]
         if len(set(rows)) != len(rows):

@@ -1,5 +1,5 @@
-"""Feature codecs: a float32 tensor becomes bytes, and back."""
+"""Feature codecs: a float32 tensor becomes bytes, and back. `docs/codecs.md` has the layouts."""
 
-from common.codec.registry import codec_named, decode, encode
+from common.codec.feature_codec import FeatureCodec, codec_named
 
-__all__ = ["codec_named", "decode", "encode"]
+__all__ = ["FeatureCodec", "codec_named"]

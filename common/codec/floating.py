@@ -6,6 +6,7 @@ from typing import Tuple
 
 import numpy as np
 
+from common.codec.shape import checked_count
 from common.domain.errors import InvalidInputError
 
 
@@ -19,15 +20,19 @@ class FloatingCodec:
 
     def encode(self, tensor: np.ndarray) -> bytes:
         """Encode; values beyond the type's range become its largest, infinities and NaN stay."""
-        if self._dtype.itemsize < tensor.dtype.itemsize:
-            # A cast alone would turn a large activation into an infinity.
-            saturated = np.clip(tensor, self._limits.min, self._limits.max)
-            tensor = np.where(np.isinf(tensor), tensor, saturated)
-        return tensor.astype(self._dtype, copy=False).tobytes()
+        with np.errstate(over="ignore"):
+            values = tensor.astype(self._dtype, copy=False)
+        # The cast turns a large activation into an infinity, which is rare: look, then mend.
+        overflown = np.isinf(values)
+        if self._dtype.itemsize < tensor.dtype.itemsize and overflown.any():
+            overflown &= np.isfinite(tensor)
+            limits = np.clip(tensor[overflown], self._limits.min, self._limits.max)
+            values[overflown] = limits
+        return values.tobytes()
 
     def decode(self, data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
         """Decode; see `TensorCodec.decode`."""
-        expected_bytes = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
+        expected_bytes = checked_count(shape) * self._dtype.itemsize
         if len(data) != expected_bytes:
             raise InvalidInputError(
                 f"a tensor of shape {shape} takes {expected_bytes} bytes, not {len(data)}"

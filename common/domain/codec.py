@@ -12,6 +12,16 @@ class Codec(str, Enum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    INT8 = "int8"
+    Q6 = "q6"
+    Q5 = "q5"
+    Q4 = "q4"
+    Q3 = "q3"
+    Q2 = "q2"
+
+
+CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2: 2}
+"""Bits a value of the codecs whose ranges are calibrated ahead of time and kept in the bundle."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class EncodedTensor:
     Attributes:
         shape: sizes, outermost first.
         codec: how `data` is encoded.
-        data: the values, row-major.
+        data: the values; `docs/codecs.md` has each codec's layout.
     """
 
     shape: Tuple[int, ...]

@@ -6,12 +6,12 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from common.bundle import Bundle, FixedInput, InputPolicy
-from common.codec import encode
+from common.codec import FeatureCodec, codec_named
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
@@ -49,7 +49,18 @@ class BackboneStage:
         self._node = node
         self._runner = runner
         self._max_pixels = max_pixels
+        self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="backbone")
+
+    def usable_codec(self, asked: Optional[Codec]) -> Codec:
+        """The codec asked for, or the bundle's default.
+
+        Raises:
+            PreconditionError: the bundle cannot serve it.
+        """
+        codec = asked or codec_named(self._manifest.codec.default)
+        self._codec.require(codec)
+        return codec
 
     async def compute(self, image: Image, codec: Codec) -> FrameFeatures:
         """Take one frame from its bytes to encoded features.
@@ -63,7 +74,7 @@ class BackboneStage:
         execution = await self._runner.run({"pixels": prepared.pixels})
         features = execution.outputs["features"]
         tensor, encode_seconds = await loop.run_in_executor(
-            self._workers, _timed_encode, features, codec
+            self._workers, self._timed_encode, features, codec
         )
         timing = StageTiming(
             node=self._node,
@@ -92,11 +103,10 @@ class BackboneStage:
         prepared = time.perf_counter()
         return _Input(pixels, geometry, decoded - started, prepared - decoded)
 
-
-def _timed_encode(features: np.ndarray, codec: Codec) -> Tuple[EncodedTensor, float]:
-    started = time.perf_counter()
-    tensor = encode(features, codec)
-    return tensor, time.perf_counter() - started
+    def _timed_encode(self, features: np.ndarray, codec: Codec) -> Tuple[EncodedTensor, float]:
+        started = time.perf_counter()
+        tensor = self._codec.encode(features, codec)
+        return tensor, time.perf_counter() - started
 
 
 def _typical_size(policy: InputPolicy) -> Tuple[int, int]:

@@ -11,7 +11,6 @@ import grpc
 import structlog
 
 from common.bundle import Bundle
-from common.codec import codec_named
 from common.domain.codec import Codec
 from common.domain.detections import DetectionOptions
 from common.domain.errors import (
@@ -97,8 +96,8 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
     async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
         opening = await _opening(requests)
         facts = _stream_facts(opening.context)
+        codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         transformer = await self._open_transformer(opening)
-        codec = self._codec(opening)
 
         async def answer(request: stage_pb2.BackboneRequest) -> stage_pb2.StageResponse:
             result = await self._answer(
@@ -116,11 +115,6 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             _raise_if_draining(self._host)
         finally:
             await transformer.close()
-
-    def _codec(self, opening: stage_pb2.BackboneOpen) -> Codec:
-        return codec_from_wire(opening.codec) or codec_named(
-            self._host.bundle.manifest.codec.default
-        )
 
     async def _open_transformer(self, opening: stage_pb2.BackboneOpen) -> StageStream:
         node = opening.downstream_node

@@ -11,7 +11,7 @@ from typing import Dict, Tuple
 import numpy as np
 
 from common.bundle import Bundle
-from common.codec import decode
+from common.codec import FeatureCodec
 from common.domain.codec import EncodedTensor
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
@@ -50,6 +50,7 @@ class TransformerStage:
         self._manifest = bundle.manifest
         self._node = node
         self._runner = runner
+        self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="transformer")
 
     async def compute(
@@ -91,7 +92,7 @@ class TransformerStage:
     def _prepare(self, tensor: EncodedTensor, geometry: FrameGeometry) -> _Input:
         started = time.perf_counter()
         self._check_shape(tensor.shape, geometry)
-        features = decode(tensor)
+        features = self._codec.decode(tensor)
         decoded = time.perf_counter()
         inputs = self._inputs(features, geometry)
         return _Input(inputs, decoded - started, time.perf_counter() - decoded)

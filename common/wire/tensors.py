@@ -8,7 +8,16 @@ from common.domain.codec import Codec, EncodedTensor
 from common.domain.errors import InvalidInputError
 from protos.tandem.v1 import tensor_pb2
 
-_TO_WIRE = {Codec.FP32: tensor_pb2.CODEC_FP32, Codec.FP16: tensor_pb2.CODEC_FP16}
+_TO_WIRE = {
+    Codec.FP32: tensor_pb2.CODEC_FP32,
+    Codec.FP16: tensor_pb2.CODEC_FP16,
+    Codec.INT8: tensor_pb2.CODEC_INT8,
+    Codec.Q6: tensor_pb2.CODEC_Q6,
+    Codec.Q5: tensor_pb2.CODEC_Q5,
+    Codec.Q4: tensor_pb2.CODEC_Q4,
+    Codec.Q3: tensor_pb2.CODEC_Q3,
+    Codec.Q2: tensor_pb2.CODEC_Q2,
+}
 _FROM_WIRE: Dict[int, Codec] = {value: codec for codec, value in _TO_WIRE.items()}
 
 
@@ -36,7 +45,7 @@ def tensor_to_wire(encoded: EncodedTensor) -> tensor_pb2.Tensor:
 
 
 def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
-    """An encoded tensor as it arrived; `common.codec.decode` checks its payload.
+    """An encoded tensor as it arrived; `common.codec.FeatureCodec` checks its payload.
 
     Raises:
         InvalidInputError: the codec is unknown or missing.

@@ -11,9 +11,21 @@ class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CODEC_UNSPECIFIED: _ClassVar[Codec]
     CODEC_FP32: _ClassVar[Codec]
     CODEC_FP16: _ClassVar[Codec]
+    CODEC_INT8: _ClassVar[Codec]
+    CODEC_Q6: _ClassVar[Codec]
+    CODEC_Q5: _ClassVar[Codec]
+    CODEC_Q4: _ClassVar[Codec]
+    CODEC_Q3: _ClassVar[Codec]
+    CODEC_Q2: _ClassVar[Codec]
 CODEC_UNSPECIFIED: Codec
 CODEC_FP32: Codec
 CODEC_FP16: Codec
+CODEC_INT8: Codec
+CODEC_Q6: Codec
+CODEC_Q5: Codec
+CODEC_Q4: Codec
+CODEC_Q3: Codec
+CODEC_Q2: Codec
 
 class Tensor(_message.Message):
     __slots__ = ("shape", "codec", "data")

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from common.bundle import (
     Architecture,
+    Calibration,
     Category,
+    CodecDefaults,
     FixedInput,
     Manifest,
     ShortestEdgeInput,
@@ -71,6 +73,28 @@ def test_a_changed_half_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"backbone\.onnx has sha256"):
         bundle.onnx_path(Stage.BACKBONE)
     assert bundle.onnx_path(Stage.TRANSFORMER).is_file()
+
+
+def test_a_calibration_is_written_and_has_to_fit_the_features(folder: Path) -> None:
+    clip = dict.fromkeys(("q6", "q5", "q4", "q3", "q2"), 2.5)
+
+    def calibrated(channels: int) -> CodecDefaults:
+        values = (0.5,) * channels
+        return CodecDefaults(
+            default="q4",
+            calibration=Calibration(frames=9, mean=values, std=values, clip=clip),
+        )
+
+    plain = write_bundle(folder, manifest())
+    assert "calibration" not in (folder / "bundle.json").read_text()
+    written = write_bundle(folder, manifest(codec=calibrated(32)))
+    assert load_bundle(folder).manifest.codec == calibrated(32)
+    assert written.digest != plain.digest
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("backbone.onnx", "bundle.json", "transformer.onnx")
+    ]
+    with pytest.raises(ValidationError, match="calibration has 31 channels, the features have 32"):
+        manifest(codec=calibrated(31))
 
 
 def test_missing_and_unlisted_halves_are_refused(folder: Path) -> None:

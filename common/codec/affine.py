@@ -1,0 +1,91 @@
+"""8 bits a value, in each channel's own range."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+
+from common.codec import entropy
+from common.codec.shape import channel_shape, checked_count
+from common.codec.symbols import SymbolLayout
+from common.domain.errors import InvalidInputError
+
+# The range of a channel, twice this, is still a finite float32.
+_LIMIT = np.float32(2.0**126)
+_SMALLEST_STEP = np.finfo(np.float32).tiny
+# A little above what a range of twice the limit gives.
+_LARGEST_STEP = np.float32(2.0**127 / 254)
+_RANGE_BYTES = 8
+
+
+class AffineCodec:
+    """256 levels between the smallest and the largest value of each frame's each channel.
+
+    The error is at most half a step: 1/510 of the channel's range. Infinities, and values beyond
+    2^126, become the end of the range of the other values; NaN becomes its middle level. A channel
+    of nothing else becomes 0.
+    """
+
+    def __init__(self) -> None:
+        """Prepare the layout."""
+        self._layout = SymbolLayout(8)
+
+    def encode(self, tensor: np.ndarray) -> bytes:
+        """Encode [frames,channels,...], any stride."""
+        if not tensor.size:
+            return b""
+        return entropy.compress(self.content(tensor))
+
+    def content(self, tensor: np.ndarray) -> bytes:
+        """What the entropy coder gets: least values, steps, symbols; at least one value."""
+        shape = channel_shape(tensor.shape)
+        values = np.ascontiguousarray(tensor, np.float32).reshape(shape)
+        least, most = values.min(axis=-1, keepdims=True), values.max(axis=-1, keepdims=True)
+        missing = None
+        # Comparisons with NaN are false, so this finds every value that is out of bounds.
+        if not (np.all(least >= -_LIMIT) and np.all(most <= _LIMIT)):
+            values, least, most, missing = _bounded(values)
+        step = (most - least) / np.float32(255)
+        step[step < _SMALLEST_STEP] = 0
+        inverse = np.divide(1, step, out=np.zeros_like(step), where=step > 0)
+        scaled = (values - least) * inverse
+        scaled += np.float32(0.5)
+        symbols = scaled.astype(np.uint8)
+        if missing is not None:
+            symbols[missing] = self._layout.levels // 2
+        ranges: bytes = np.stack([least, step]).astype("<f4", copy=False).tobytes()
+        return ranges + self._layout.to_bytes(symbols)
+
+    def decode(self, data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
+        """Decode; see `TensorCodec.decode`."""
+        if not checked_count(shape):
+            entropy.decompress(data, 0)
+            return np.empty(shape, np.float32)
+        view = frames, channels, cells = channel_shape(shape)
+        rows = frames * channels
+        size = rows * _RANGE_BYTES + self._layout.size(frames, channels, cells)
+        content = entropy.decompress(data, size)
+        least, step = np.frombuffer(content, "<f4", 2 * rows).reshape(2, frames, channels, 1)
+        if not np.all((np.abs(least) <= _LIMIT) & (step >= 0) & (step <= _LARGEST_STEP)):
+            raise InvalidInputError("the range of a channel is not finite, or too wide")
+        values = self._layout.from_bytes(content[rows * _RANGE_BYTES :], view).astype(np.float32)
+        values *= step
+        values += least
+        return values.reshape(shape)
+
+
+def _bounded(
+    values: np.ndarray,
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Values clipped to the range of the proper ones, that range, and where NaN was.
+
+    Values are [frames,channels,cells]; the range's ends are [frames,channels,1].
+    """
+    proper = np.abs(values) <= _LIMIT
+    least = np.where(proper, values, np.inf).min(axis=-1, keepdims=True)
+    most = np.where(proper, values, -np.inf).max(axis=-1, keepdims=True)
+    empty = least > most
+    least[empty] = most[empty] = 0
+    missing = np.isnan(values)
+    return np.where(missing, least, np.clip(values, least, most)), least, most, missing

@@ -1,0 +1,79 @@
+"""All the codecs that can serve one bundle."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import numpy as np
+
+from common.bundle import Calibration
+from common.codec.affine import AffineCodec
+from common.codec.base import TensorCodec
+from common.codec.floating import FloatingCodec
+from common.codec.uniform import UniformCodec
+from common.domain.codec import CALIBRATED_BITS, Codec, EncodedTensor
+from common.domain.errors import ConfigurationError, PreconditionError
+
+
+def codec_named(name: str) -> Codec:
+    """The codec of this name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        return Codec(name)
+    except ValueError as error:
+        known = ", ".join(codec.value for codec in Codec)
+        raise ConfigurationError(f"unknown codec {name!r}; known codecs: {known}") from error
+
+
+class FeatureCodec:
+    """Encodes and decodes the features of one bundle; any number of threads may use it."""
+
+    def __init__(self, calibration: Optional[Calibration] = None) -> None:
+        """Prepare every codec that can be served.
+
+        Args:
+            calibration: the bundle's; without it the codecs q6 to q2 are refused.
+        """
+        self._codecs: Dict[Codec, TensorCodec] = {
+            Codec.FP32: FloatingCodec("<f4"),
+            Codec.FP16: FloatingCodec("<f2"),
+            Codec.INT8: AffineCodec(),
+        }
+        if calibration is not None:
+            for codec, bits in CALIBRATED_BITS.items():
+                self._codecs[codec] = UniformCodec(bits, calibration, codec)
+
+    def require(self, codec: Codec) -> None:
+        """Check that a codec can be served.
+
+        Raises:
+            PreconditionError: it needs a calibration, which the bundle lacks.
+        """
+        if codec not in self._codecs:
+            raise PreconditionError(
+                f"codec {codec.value} needs a calibrated bundle, and this one is not: run "
+                "`tandem model calibrate` on it, and give every node the result"
+            )
+
+    def encode(self, tensor: np.ndarray, codec: Codec) -> EncodedTensor:
+        """Encode a float32 tensor of any stride: [frames,channels,...], for fp32 and fp16 any.
+
+        Raises:
+            PreconditionError: see `require`.
+            InvalidInputError: a calibrated codec got other channels than the bundle has.
+        """
+        self.require(codec)
+        return EncodedTensor(tensor.shape, codec, self._codecs[codec].encode(tensor))
+
+    def decode(self, encoded: EncodedTensor) -> np.ndarray:
+        """Decode to float32, C-contiguous, possibly read-only.
+
+        Raises:
+            PreconditionError: see `require`.
+            InvalidInputError: the payload does not hold a tensor of the shape it names.
+        """
+        self.require(encoded.codec)
+        return self._codecs[encoded.codec].decode(encoded.data, encoded.shape)
