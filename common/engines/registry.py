@@ -16,6 +16,7 @@ ENGINE_MODULES = {
     "onnxruntime": "common.engines.onnxruntime",
     "openvino": "common.engines.openvino",
     "torch": "detr.engine",
+    "none": "common.engines.none",
 }
 
 

@@ -1,0 +1,87 @@
+"""No model at all: arbitrary numbers in the right shapes, at once.
+
+Paced (`common.engines.paced`), it imitates a device of known speed on a machine that has not the
+power to run the model itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Mapping, Tuple
+
+import numpy as np
+import onnxruntime
+
+from common.domain.errors import EngineError
+from common.engines.base import Engine
+
+_SEED = 20200526
+
+Shapes = Dict[str, Tuple[int, ...]]
+
+
+class NoEngine:
+    """Answers every input of a shape with the same seeded normal numbers."""
+
+    def __init__(self, onnx_path: Path, declared: Mapping[str, Tuple[object, ...]]) -> None:
+        """Answer for the graph in `onnx_path`, whose inputs are declared with these shapes."""
+        self._onnx_path = onnx_path
+        self._declared = declared
+        self._outputs: Dict[Tuple[Tuple[int, ...], ...], Dict[str, np.ndarray]] = {}
+
+    @property
+    def description(self) -> str:
+        """That nothing is computed."""
+        return "none, simulated: arbitrary numbers"
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Arrays of the outputs' shapes; see `common.engines.base.Engine.run`."""
+        try:
+            key = tuple(inputs[name].shape for name in self._declared)
+            if key not in self._outputs:
+                self._outputs[key] = self._make({n: a.shape for n, a in inputs.items()})
+        # ONNX Runtime's exceptions share no public base class.
+        except Exception as error:
+            raise EngineError(f"the inputs do not fit {self._onnx_path.name}: {error}") from error
+        return {name: array.copy() for name, array in self._outputs[key].items()}
+
+    def close(self) -> None:
+        """Forget the arrays."""
+        self._outputs.clear()
+
+    def _make(self, shapes: Mapping[str, Tuple[int, ...]]) -> Dict[str, np.ndarray]:
+        random = np.random.default_rng(_SEED)
+        return {
+            name: random.standard_normal(shape, dtype=np.float32)
+            for name, shape in self._output_shapes(shapes).items()
+        }
+
+    def _output_shapes(self, shapes: Mapping[str, Tuple[int, ...]]) -> Shapes:
+        """What shape inference says when the graph's symbolic sizes are those of the inputs."""
+        sizes: Dict[str, int] = {}
+        for name, declared in self._declared.items():
+            for symbol, size in zip(declared, shapes[name]):
+                if isinstance(symbol, str):
+                    sizes[symbol] = size
+        session = _session(self._onnx_path, sizes)
+        return {output.name: tuple(output.shape) for output in session.get_outputs()}
+
+
+def load(onnx_path: Path, threads: int) -> Engine:
+    """Read a graph's inputs; see `common.engines.base.EngineLoader`. `threads` is of no use."""
+    try:
+        session = _session(onnx_path, {})
+    except Exception as error:
+        raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error
+    return NoEngine(onnx_path, {each.name: tuple(each.shape) for each in session.get_inputs()})
+
+
+def _session(onnx_path: Path, sizes: Mapping[str, int]) -> onnxruntime.InferenceSession:
+    """A session that is asked for shapes and never run."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    for symbol, size in sizes.items():
+        options.add_free_dimension_override_by_name(symbol, size)
+    return onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
