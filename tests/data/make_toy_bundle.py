@@ -1,8 +1,9 @@
 """Makes tests/data/toy-bundle: two tiny halves with the inputs and outputs of a real bundle.
 
 Its boxes mean nothing, but they depend on every pixel, on the padding mask and on the positional
-encoding, so that a test notices when any of them is lost on the way. Needs the package onnx; the
-bundle is committed, so that tests run without.
+encoding, so that a test notices when any of them is lost on the way. Run from the root as
+`python -m tests.data.make_toy_bundle`; needs the package onnx. The bundle is committed, so that
+tests run without.
 """
 
 from pathlib import Path
@@ -10,10 +11,24 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper, save
 
-from common.bundle import Architecture, Category, CodecDefaults, FixedInput, Manifest, write_bundle
+from common.bundle import (
+    Architecture,
+    Calibration,
+    Category,
+    CodecDefaults,
+    FixedInput,
+    Manifest,
+    Normalization,
+    write_bundle,
+)
+from common.codec.calibration import FeatureStatistics
+from common.engines.onnxruntime import load
+from common.vision.preprocess import preprocess
+from tests.streams import picture
 
 FOLDER = Path(__file__).parent / "toy-bundle"
 CHANNELS, HIDDEN, QUERIES, CLASSES, STRIDE = 8, 8, 5, 3, 32
+INPUT = FixedInput(height=96, width=128)
 
 
 def main() -> None:
@@ -24,19 +39,26 @@ def main() -> None:
     manifest = Manifest(
         name="toy",
         architecture=Architecture(
-            backbone="resnet18", base_width=CHANNELS, hidden_dim=HIDDEN, queries=QUERIES,
-            classes=CLASSES, heads=1, feedforward_dim=HIDDEN, encoder_layers=0, decoder_layers=1,
+            backbone="resnet18",
+            base_width=CHANNELS,
+            hidden_dim=HIDDEN,
+            queries=QUERIES,
+            classes=CLASSES,
+            heads=1,
+            feedforward_dim=HIDDEN,
+            encoder_layers=0,
+            decoder_layers=1,
         ),
         feature_channels=CHANNELS,
         feature_stride=STRIDE,
-        input=FixedInput(height=96, width=128),
+        input=INPUT,
         categories=(
             Category(class_index=0, id=1, name="person"),
             Category(class_index=1, id=3, name="car"),
             Category(class_index=2, id=17, name="cat"),
         ),
         files={"backbone.onnx": "", "transformer.onnx": ""},
-        codec=CodecDefaults(default="fp16"),
+        codec=CodecDefaults(default="fp16", calibration=_calibration()),
         license="Apache-2.0",
         origin="made by tests/data/make_toy_bundle.py",
         trained=False,
@@ -44,13 +66,28 @@ def main() -> None:
     write_bundle(FOLDER, manifest)
 
 
+def _calibration() -> Calibration:
+    """On pictures that the tests do not send."""
+    backbone = load(FOLDER / "backbone.onnx", threads=1)
+    statistics = FeatureStatistics()
+    for seed in range(10_000, 10_100):
+        pixels, _ = preprocess(picture(seed), INPUT, Normalization())
+        statistics.add(backbone.run({"pixels": pixels})["features"][0])
+    backbone.close()
+    return statistics.calibration()
+
+
 def _backbone(random: np.random.Generator):
     weight = random.normal(0, 0.1, (CHANNELS, 3, STRIDE, STRIDE)).astype(np.float32)
     # 3 * 32 * 32 weights a cell: scaled so that features are about 1.
     weight /= STRIDE
     conv = helper.make_node(
-        "Conv", ["pixels", "weight"], ["features"], strides=[STRIDE, STRIDE],
-        kernel_shape=[STRIDE, STRIDE], auto_pad="SAME_UPPER",
+        "Conv",
+        ["pixels", "weight"],
+        ["features"],
+        strides=[STRIDE, STRIDE],
+        kernel_shape=[STRIDE, STRIDE],
+        auto_pad="SAME_UPPER",
     )
     return helper.make_graph(
         [conv],
