@@ -11,7 +11,7 @@ import typer.main
 
 from client.commands.bench import bench
 from client.commands.detect import detect
-from client.commands.model import info
+from client.commands.model import calibrate, info
 from client.commands.operations import placement, status
 from client.commands.up import up
 from client.console import show_line
@@ -60,6 +60,7 @@ def build_command() -> Any:
     model = typer.Typer()
     model.callback()(_model)
     model.command()(info)
+    model.command()(calibrate)
     app.add_typer(model, name="model")
     command: Any = typer.main.get_group(app)
     for group, name, module, summary in _TRAINING_COMMANDS:

@@ -1,16 +1,20 @@
-"""`tandem model info`: what a bundle holds."""
+"""`tandem model info`: what a bundle holds; `tandem model calibrate`: adapt it to its frames."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from client.calibration import CalibratedBundle, calibrate_bundle
 from client.commands.options import JsonOption
-from client.console import show_json, show_table
-from common.bundle import Bundle, FixedInput, load_bundle
+from client.console import frame_progress, show_json, show_line, show_table
+from client.sources import open_source
+from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
+from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.placement import Stage
 
 
@@ -29,6 +33,81 @@ def info(
         show_table(_table(bundle, sizes))
 
 
+def calibrate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A bundle's folder; its bundle.json is changed.")
+    ],
+    *,
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Frames like those that the bundle will see: a folder of pictures or a video.",
+        ),
+    ],
+    frames: Annotated[
+        int, typer.Option(min=1, help="How many, evenly spread over the source.")
+    ] = 300,
+    codec: Annotated[
+        Codec | None,
+        typer.Option(metavar="NAME", help="Make this codec the bundle's default."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs the backbone: onnxruntime, openvino, ...")
+    ] = "onnxruntime",
+    json: JsonOption = False,
+) -> None:
+    """Measure a bundle's features on real frames, for the codecs q6 to q2.
+
+    Their ranges are written into bundle.json. The bundle's digest changes with it, so give every
+    node the new file and restart its stages.
+    """
+    with closing(open_source(images)) as source:
+        available = source.info.frame_count
+        total = min(frames, available) if available else frames
+        with frame_progress(f"calibrating {folder}", total, visible=not json) as advance:
+            calibrated = calibrate_bundle(
+                folder, source, frames, default=codec, engine=engine, advance=advance
+            )
+    if json:
+        show_json(calibration_to_json(calibrated))
+    else:
+        show_table(_calibration_table(calibrated))
+        show_line(f"{folder}: default codec {calibrated.bundle.manifest.codec.default}")
+        show_line(f"new digest {calibrated.bundle.digest}: every node needs this bundle.json")
+
+
+def calibration_to_json(calibrated: CalibratedBundle) -> dict[str, Any]:
+    """The bundle's new digest, and what each codec makes of its features."""
+    codec = calibrated.bundle.manifest.codec
+    return {
+        "folder": str(calibrated.bundle.folder),
+        "digest": calibrated.bundle.digest,
+        "frames": codec.calibration.frames if codec.calibration else 0,
+        "default": codec.default,
+        "codecs": [
+            {
+                "codec": trial.codec.value,
+                "clip": trial.clip,
+                "bytes_per_frame": round(trial.bytes_per_frame),
+                "relative_error": round(trial.relative_error, 5),
+            }
+            for trial in calibrated.trials
+        ],
+    }
+
+
+def _calibration_table(calibrated: CalibratedBundle) -> Table:
+    table = Table("codec")
+    for heading in ("range in standard deviations", "bytes a frame", "relative error"):
+        table.add_column(heading, justify="right")
+    for trial in calibrated.trials:
+        clip = f"+-{trial.clip:g}" if trial.clip is not None else ""
+        error = f"{trial.relative_error:.2%}"
+        table.add_row(trial.codec.value, clip, f"{trial.bytes_per_frame:,.0f}", error)
+    return table
+
+
 def bundle_to_json(bundle: Bundle, sizes: dict[Stage, int]) -> dict[str, Any]:
     """The manifest, with the bundle's digest and the size of each half in bytes."""
     return {
@@ -37,6 +116,13 @@ def bundle_to_json(bundle: Bundle, sizes: dict[Stage, int]) -> dict[str, Any]:
         "file_bytes": {stage.value: size for stage, size in sizes.items()},
         **bundle.manifest.model_dump(mode="json"),
     }
+
+
+def _codec_sentence(codec: CodecDefaults) -> str:
+    calibrated = ", ".join(each.value for each in CALIBRATED_BITS)
+    if codec.calibration is None:
+        return f"{codec.default}; not calibrated for {calibrated}"
+    return f"{codec.default}; calibrated for {calibrated} on {codec.calibration.frames} frames"
 
 
 def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
@@ -59,7 +145,7 @@ def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
         "input": input_size,
         "categories": f"{len(manifest.categories)}: "
         + ", ".join(category.name for category in manifest.categories),
-        "codec": manifest.codec.default,
+        "codec": _codec_sentence(manifest.codec),
         "files": ", ".join(f"{stage.value} {size / 1e6:.1f} MB" for stage, size in sizes.items()),
         "trained": "yes" if manifest.trained else "no: random weights, its boxes mean nothing",
         "origin": manifest.origin,
