@@ -20,6 +20,8 @@ class StageTiming:
     held_seconds: float = 0.0
     transfer_seconds: float = 0.0
     request_bytes: int = 0
+    received_at_seconds: float = 0.0
+    execute_after_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -29,3 +31,4 @@ class FrameTiming:
     backbone: Optional[StageTiming]
     transformer: Optional[StageTiming]
     total_seconds: float
+    received_at_seconds: float = 0.0

@@ -69,6 +69,7 @@ class BackboneStage:
             InvalidInputError: the image is malformed or too large.
             EngineError: execution failed.
         """
+        began = time.perf_counter()
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._workers, self._prepare, image)
         execution = await self._runner.run({"pixels": prepared.pixels})
@@ -82,6 +83,7 @@ class BackboneStage:
             preprocess_seconds=prepared.preprocess_seconds,
             queue_seconds=execution.queue_seconds,
             execute_seconds=execution.execute_seconds,
+            execute_after_seconds=execution.started - began,
             encode_seconds=encode_seconds,
         )
         return FrameFeatures(prepared.geometry, tensor, timing)

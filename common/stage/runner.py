@@ -20,11 +20,13 @@ class Execution:
 
     Attributes:
         outputs: arrays by output name.
+        started: when it began, by `time.perf_counter`.
         queue_seconds: from asking to the start of the execution.
         execute_seconds: in the engine.
     """
 
     outputs: Dict[str, np.ndarray]
+    started: float
     queue_seconds: float
     execute_seconds: float
 
@@ -76,4 +78,4 @@ class EngineRunner:
 def _execute(engine: Engine, inputs: Mapping[str, np.ndarray], asked: float) -> Execution:
     started = time.perf_counter()
     outputs = engine.run(inputs)
-    return Execution(outputs, started - asked, time.perf_counter() - started)
+    return Execution(outputs, started, started - asked, time.perf_counter() - started)

@@ -13,12 +13,14 @@ from common.engines.base import Engine
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.stage.backbone import BackboneStage
+from common.stage.backbone_servicer import BackboneServicer
 from common.stage.guard import StreamGuard
 from common.stage.runner import EngineRunner
 from common.stage.server import ServiceServer, channel_options, max_message_bytes
-from common.stage.servicers import BackboneServicer, StageHost, TransformerServicer
+from common.stage.servicing import StageHost
 from common.stage.settings import BackboneSettings, StageSettings, TransformerSettings
 from common.stage.transformer import TransformerStage
+from common.stage.transformer_servicer import TransformerServicer
 from protos.tandem.v1 import stage_pb2_grpc
 
 log = structlog.get_logger()
@@ -36,7 +38,7 @@ async def serve_backbone(settings: BackboneSettings) -> None:
     max_pixels = int(settings.max_image_megapixels * 1e6)
     stage = BackboneStage(bundle, settings.node, runner, max_pixels)
     channels = _channels(settings.transformers, max_message_bytes(settings))
-    servicer = BackboneServicer(_host(settings, bundle, server), stage, channels)
+    servicer = BackboneServicer(_host(Stage.BACKBONE, settings, bundle, server), stage, channels)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
 
     async def prepare() -> None:
@@ -63,7 +65,7 @@ async def serve_transformer(settings: TransformerSettings) -> None:
     server = ServiceServer("transformer", settings, settings.node)
     runner = EngineRunner()
     stage = TransformerStage(bundle, settings.node, runner)
-    servicer = TransformerServicer(_host(settings, bundle, server), stage)
+    servicer = TransformerServicer(_host(Stage.TRANSFORMER, settings, bundle, server), stage)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
 
     async def prepare() -> None:
@@ -78,8 +80,11 @@ async def serve_transformer(settings: TransformerSettings) -> None:
         await runner.close()
 
 
-def _host(settings: StageSettings, bundle: Bundle, server: ServiceServer) -> StageHost:
+def _host(
+    stage: Stage, settings: StageSettings, bundle: Bundle, server: ServiceServer
+) -> StageHost:
     return StageHost(
+        stage=stage,
         node=settings.node,
         bundle=bundle,
         metrics=server.metrics,

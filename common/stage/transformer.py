@@ -62,6 +62,7 @@ class TransformerStage:
             InvalidInputError: the features do not fit the bundle, the geometry or their payload.
             EngineError: execution failed.
         """
+        began = time.perf_counter()
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self._workers, self._prepare, tensor, geometry)
         execution = await self._runner.run(prepared.tensors)
@@ -74,6 +75,7 @@ class TransformerStage:
             preprocess_seconds=prepared.preprocess_seconds,
             queue_seconds=execution.queue_seconds,
             execute_seconds=execution.execute_seconds,
+            execute_after_seconds=execution.started - began,
             postprocess_seconds=postprocess_seconds,
         )
         return FrameDetections(found, timing)

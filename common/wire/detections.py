@@ -81,6 +81,7 @@ def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
         backbone=_stage_timing(timing.backbone) if timing.HasField("backbone") else None,
         transformer=_stage_timing(timing.transformer) if timing.HasField("transformer") else None,
         total_seconds=timing.total_seconds,
+        received_at_seconds=timing.received_at_seconds,
     )
 
 

@@ -128,7 +128,7 @@ class Session:
             self._gate.leave()
 
     async def _serve(self, frame: Frame) -> Response:
-        started = time.perf_counter()
+        started, received_at_seconds = time.perf_counter(), time.time()
         response = Response(frame_id=frame.frame_id)
         route: Optional[Route] = None
         try:
@@ -142,6 +142,7 @@ class Session:
             response.error.CopyFrom(status_to_wire(error))
         elapsed_seconds = time.perf_counter() - started
         response.timing.total_seconds = elapsed_seconds
+        response.timing.received_at_seconds = received_at_seconds
         outcome = response.WhichOneof("result") or "error"
         if outcome == "error":
             message = response.error.message

@@ -35,8 +35,10 @@ WORKSTATION = detector_pb2.PLACEMENT_WORKSTATION
 
 @pytest.fixture
 def slow_cluster():
-    """A cluster whose engines take 50 ms, so that frames are in flight when something dies."""
-    running = Cluster(stage_arguments=("--paced-milliseconds", "50"))
+    """A cluster whose engines take 50 ms, so that four frames are in flight when something dies."""
+    running = Cluster(
+        stage_arguments=("--paced-milliseconds", "50"), orchestrator_arguments=("--window", "4")
+    )
     yield running
     running.close()
 

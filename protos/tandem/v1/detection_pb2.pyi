@@ -36,7 +36,7 @@ class Detections(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ...) -> None: ...
 
 class StageTiming(_message.Message):
-    __slots__ = ("node", "decode_seconds", "preprocess_seconds", "queue_seconds", "execute_seconds", "encode_seconds", "postprocess_seconds", "held_seconds", "transfer_seconds", "request_bytes")
+    __slots__ = ("node", "decode_seconds", "preprocess_seconds", "queue_seconds", "execute_seconds", "encode_seconds", "postprocess_seconds", "held_seconds", "transfer_seconds", "request_bytes", "received_at_seconds", "execute_after_seconds")
     NODE_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PREPROCESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,8 @@ class StageTiming(_message.Message):
     HELD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     node: str
     decode_seconds: float
     preprocess_seconds: float
@@ -57,14 +59,18 @@ class StageTiming(_message.Message):
     held_seconds: float
     transfer_seconds: float
     request_bytes: int
-    def __init__(self, node: _Optional[str] = ..., decode_seconds: _Optional[float] = ..., preprocess_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., execute_seconds: _Optional[float] = ..., encode_seconds: _Optional[float] = ..., postprocess_seconds: _Optional[float] = ..., held_seconds: _Optional[float] = ..., transfer_seconds: _Optional[float] = ..., request_bytes: _Optional[int] = ...) -> None: ...
+    received_at_seconds: float
+    execute_after_seconds: float
+    def __init__(self, node: _Optional[str] = ..., decode_seconds: _Optional[float] = ..., preprocess_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., execute_seconds: _Optional[float] = ..., encode_seconds: _Optional[float] = ..., postprocess_seconds: _Optional[float] = ..., held_seconds: _Optional[float] = ..., transfer_seconds: _Optional[float] = ..., request_bytes: _Optional[int] = ..., received_at_seconds: _Optional[float] = ..., execute_after_seconds: _Optional[float] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("backbone", "transformer", "total_seconds")
+    __slots__ = ("backbone", "transformer", "total_seconds", "received_at_seconds")
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     TRANSFORMER_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     backbone: StageTiming
     transformer: StageTiming
     total_seconds: float
-    def __init__(self, backbone: _Optional[_Union[StageTiming, _Mapping]] = ..., transformer: _Optional[_Union[StageTiming, _Mapping]] = ..., total_seconds: _Optional[float] = ...) -> None: ...
+    received_at_seconds: float
+    def __init__(self, backbone: _Optional[_Union[StageTiming, _Mapping]] = ..., transformer: _Optional[_Union[StageTiming, _Mapping]] = ..., total_seconds: _Optional[float] = ..., received_at_seconds: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,107 @@
+"""`Backbone.Process`: streams around the backbone stage, chained to a transformer's."""
+
+from __future__ import annotations
+
+from typing import Any, AsyncIterator, Mapping, Tuple
+
+import grpc
+
+from common.domain.codec import Codec
+from common.domain.errors import PreconditionError
+from common.domain.placement import Stage
+from common.domain.timing import StageTiming
+from common.stage.backbone import BackboneStage
+from common.stage.client import StageStream
+from common.stage.servicing import (
+    Context,
+    StageHost,
+    StreamFacts,
+    answer_frame,
+    frames_of,
+    opening_of,
+)
+from common.stage.stream import OrderedStream
+from common.wire.frames import geometry_to_wire, image_bytes, image_from_wire
+from common.wire.tensors import codec_from_wire, tensor_to_wire
+from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
+
+
+class BackboneServicer(stage_pb2_grpc.BackboneServicer):
+    """Frames in, detections out, by way of the transformer that the opening message names."""
+
+    def __init__(
+        self,
+        host: StageHost,
+        stage: BackboneStage,
+        transformers: Mapping[str, grpc.aio.Channel],
+    ) -> None:
+        """Serve `stage`, with channels to the transformers by node."""
+        self._host = host
+        self._stage = stage
+        self._transformers = transformers
+
+    async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
+        """See stage.proto."""
+        await self._host.guard.run(context, lambda: self._serve(request_iterator, context))
+
+    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
+        opening = await opening_of(requests)
+        facts = StreamFacts.of(opening.context)
+        codec = self._stage.usable_codec(codec_from_wire(opening.codec))
+        transformer = await self._open_transformer(opening)
+
+        async def answer(request: stage_pb2.BackboneRequest) -> stage_pb2.StageResponse:
+            frame = request.frame
+
+            async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
+                return await self._detect(frame, codec, transformer, opening.downstream_node)
+
+            return await answer_frame(self._host, facts, frame.frame_id, image_bytes(frame), work)
+
+        try:
+            await context.write(self._host.opened())
+            stream = OrderedStream(answer, context.write, self._host.slots())
+            frames = frames_of(requests, "frame")
+            await stream.run(frames, self._host.draining.wait(), transformer.wait_lost())
+            if transformer.lost:
+                raise await transformer.wait_lost()
+            self._host.raise_if_draining()
+        finally:
+            await transformer.close()
+
+    async def _open_transformer(self, opening: stage_pb2.BackboneOpen) -> StageStream:
+        node = opening.downstream_node
+        if node not in self._transformers:
+            known = ", ".join(sorted(self._transformers))
+            raise PreconditionError(
+                f"backbone on {self._host.node}: unknown downstream node {node!r}; known: {known}"
+            )
+        context = stage_pb2.StreamContext()
+        context.CopyFrom(opening.context)
+        context.sender = self._host.node
+        request = stage_pb2.TransformerRequest(
+            open=stage_pb2.TransformerOpen(context=context, bundle_digest=self._host.bundle.digest)
+        )
+        return await StageStream.open(
+            self._transformers[node], Stage.TRANSFORMER, request, f"transformer on {node}"
+        )
+
+    async def _detect(
+        self, frame: detector_pb2.Frame, codec: Codec, transformer: StageStream, node: str
+    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
+        """Features here, detections from the transformer on `node`."""
+        features = await self._stage.compute(image_from_wire(frame), codec)
+        request = stage_pb2.TransformerRequest(
+            features=stage_pb2.Features(
+                frame_id=frame.frame_id,
+                geometry=geometry_to_wire(features.geometry),
+                tensor=tensor_to_wire(features.tensor),
+            )
+        )
+        metrics = self._host.metrics
+        metrics.link_bytes.labels(node, "sent").inc(len(features.tensor.data))
+        result = await transformer.ask(request, frame.frame_id)
+        metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
+            result.timing.transformer.transfer_seconds
+        )
+        return result, features.timing

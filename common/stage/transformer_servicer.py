@@ -1,0 +1,76 @@
+"""`Transformer.Process`: streams around the transformer stage."""
+
+from __future__ import annotations
+
+from typing import Any, AsyncIterator, Tuple
+
+from common.domain.errors import PreconditionError
+from common.domain.timing import StageTiming
+from common.stage.servicing import (
+    Context,
+    StageHost,
+    StreamFacts,
+    answer_frame,
+    frames_of,
+    opening_of,
+)
+from common.stage.stream import OrderedStream
+from common.stage.transformer import TransformerStage
+from common.wire.detections import detections_to_wire
+from common.wire.frames import geometry_from_wire
+from common.wire.tensors import tensor_from_wire
+from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
+
+
+class TransformerServicer(stage_pb2_grpc.TransformerServicer):
+    """Features in, detections out."""
+
+    def __init__(self, host: StageHost, stage: TransformerStage) -> None:
+        """Serve `stage`."""
+        self._host = host
+        self._stage = stage
+
+    async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
+        """See stage.proto."""
+        await self._host.guard.run(context, lambda: self._serve(request_iterator, context))
+
+    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
+        opening = await opening_of(requests)
+        facts = StreamFacts.of(opening.context)
+        self._check_bundle(opening.bundle_digest, facts.sender)
+
+        async def answer(request: stage_pb2.TransformerRequest) -> stage_pb2.StageResponse:
+            features = request.features
+
+            async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
+                return await self._detect(features, facts)
+
+            return await answer_frame(
+                self._host, facts, features.frame_id, len(features.tensor.data), work
+            )
+
+        await context.write(self._host.opened())
+        stream = OrderedStream(answer, context.write, self._host.slots())
+        await stream.run(frames_of(requests, "features"), self._host.draining.wait())
+        self._host.raise_if_draining()
+
+    def _check_bundle(self, digest: str, sender: str) -> None:
+        own = self._host.bundle.digest
+        if digest != own:
+            raise PreconditionError(
+                f"the halves are of different bundles: backbone on {sender} runs {digest}, "
+                f"transformer on {self._host.node} runs {own}"
+            )
+
+    async def _detect(
+        self, features: stage_pb2.Features, facts: StreamFacts
+    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
+        found = await self._stage.compute(
+            tensor_from_wire(features.tensor),
+            geometry_from_wire(features.geometry),
+            facts.options,
+        )
+        result = stage_pb2.FrameResult(
+            frame_id=features.frame_id, detections=detections_to_wire(found.detections)
+        )
+        return result, found.timing
