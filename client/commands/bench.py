@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,7 @@ from client.local import LocalOptions
 from client.running import run
 from client.shipped import shipped_bundle, shipped_clip
 from client.sources import open_source
+from client.trace import write_trace
 from common.bundle import load_bundle
 from common.domain.codec import Codec
 from common.domain.frames import EncodedImage
@@ -67,6 +69,13 @@ def bench(
             metavar="SOURCE", help="Frames to send; those of the shipped clip if left out."
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a trace of the last placement's run, for ui.perfetto.dev or Chrome.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure throughput and latency of each placement, beside the best possible.
@@ -83,7 +92,7 @@ def bench(
     where: str | LocalOptions = server or LocalOptions(
         bundle=bundle or shipped_bundle(), paced_milliseconds=pace, window=window
     )
-    reports = run(_bench(where, images, plans, codec, pace))
+    reports = run(_bench(where, images, plans, codec, pace=pace, trace=trace))
     if json:
         show_json([report_to_json(one) for one in reports])
     else:
@@ -126,7 +135,9 @@ async def _bench(
     images: list[EncodedImage],
     plans: list[BenchPlan],
     codec: Codec | None,
+    *,
     pace: dict[Stage, float],
+    trace: Path | None,
 ) -> list[BenchReport]:
     name = codec.value if codec else None
     reports = []
@@ -140,4 +151,6 @@ async def _bench(
             with frame_progress(f"placement {plan.placement.value}", total) as advance:
                 samples = await measure(where, images, plan, advance)
             reports.append(report(plan, samples, name, pace))
+            if trace is not None:
+                write_trace(trace, [sample.result for sample in samples])
     return reports
