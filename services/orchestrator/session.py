@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any, AsyncIterator, Awaitable, Callable, Optional
 
 import structlog
@@ -33,6 +34,18 @@ _LIVE_SLOTS = 2
 # Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
 # for an older frame so that answers keep their order.
 _LIVE_LIMIT = 256
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """When a frame was read: by `time.perf_counter`, to measure from; by the clock, to tell."""
+
+    ticks: float
+    unix_seconds: float
+
+    @classmethod
+    def now(cls) -> _Arrival:
+        return cls(time.perf_counter(), time.time())
 
 
 class Session:
@@ -118,17 +131,20 @@ class Session:
         return counted
 
     async def _serve_or_drop(self, frame: Frame) -> Response:
+        arrival = _Arrival.now()
         if not await self._gate.enter():
             response = Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
             self._system.count(None, "dropped", 0.0)
             return response
         try:
-            return await self._serve(frame)
+            return await self._serve_since(arrival, frame)
         finally:
             self._gate.leave()
 
     async def _serve(self, frame: Frame) -> Response:
-        started, received_at_seconds = time.perf_counter(), time.time()
+        return await self._serve_since(_Arrival.now(), frame)
+
+    async def _serve_since(self, arrival: _Arrival, frame: Frame) -> Response:
         response = Response(frame_id=frame.frame_id)
         route: Optional[Route] = None
         try:
@@ -140,9 +156,9 @@ class Session:
             await self._fill(response, route, frame)
         except TandemError as error:
             response.error.CopyFrom(status_to_wire(error))
-        elapsed_seconds = time.perf_counter() - started
+        elapsed_seconds = time.perf_counter() - arrival.ticks
         response.timing.total_seconds = elapsed_seconds
-        response.timing.received_at_seconds = received_at_seconds
+        response.timing.received_at_seconds = arrival.unix_seconds
         outcome = response.WhichOneof("result") or "error"
         if outcome == "error":
             message = response.error.message
