@@ -15,9 +15,7 @@ ENUMS = {
     detector_pb2.Placement: ["UNSPECIFIED", "FULL", "BACKBONE", "TRANSFORMER", "WORKSTATION"],
     detector_pb2.OverloadPolicy: ["UNSPECIFIED", "BLOCK", "DROP_OLDEST"],
     detector_pb2.PixelFormat: ["UNSPECIFIED", "RGB8", "BGR8", "GRAY8"],
-    tensor_pb2.Codec: [
-        *("UNSPECIFIED", "FP32", "FP16", "INT8", "Q6", "Q5", "Q4", "Q3", "Q2")
-    ],
+    tensor_pb2.Codec: [*("UNSPECIFIED", "FP32", "FP16", "INT8", "Q6", "Q5", "Q4", "Q3", "Q2")],
 }
 FIELDS = {
     detector_pb2.DetectRequest: ["options", "frame"],
