@@ -11,6 +11,7 @@ EDGE := $(VENV)/.edge-installed
 # What needs neither the client nor torch, which run on 3.11 only.
 EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_bad_input.py tests/integration/test_faults.py \
+  tests/integration/test_stage_client.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision $(wildcard tests/unit/*.py)
 
 .PHONY: demo test test-edge check stubs format help

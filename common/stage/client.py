@@ -82,6 +82,8 @@ class StageStream:
             raise await self._ending.error(self._peer) from error
         if response is grpc.aio.EOF:
             raise await self._ending.error(self._peer)
+        if response.WhichOneof("response") != "opened":
+            raise UnavailableError(f"{self._peer} did not open the stream as it should")
         self.bundle_digest = response.opened.bundle_digest
 
     async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
