@@ -1,0 +1,53 @@
+"""`python -m common.stage.probe HOST:PORT`: exit 0 if the server there says that it is serving.
+
+For the health checks of containers: `grpc.health.v1` asked from inside, with nothing but what the
+services need anyway.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+TIMEOUT_SECONDS = 5.0
+
+
+def fault_of(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
+    """Ask a server, as a whole, for its health.
+
+    Args:
+        address: its host:port.
+        timeout_seconds: for connecting and answering together.
+
+    Returns:
+        What is wrong, in a few words; empty when it is serving.
+    """
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            # Every error that a call raises is a Call too; the published types do not say so.
+            return str(error.details() or error.code().name)  # type: ignore[attr-defined]
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return ""
+    return "its health is " + health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Probe the address named; the exit code: 0 serving, 1 not serving, 2 called wrongly."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m common.stage.probe HOST:PORT\n")
+        return 2
+    fault = fault_of(arguments[0])
+    if fault:
+        sys.stderr.write(f"{arguments[0]}: {fault}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
