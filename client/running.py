@@ -45,16 +45,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             if task is not None:
                 task.cancel()
 
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        # SIGINT too: a shell starts background jobs with it ignored, and asyncio would leave it so.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, cancel, number)
         return await coroutine
 
     try:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
-        if received:
-            raise TerminatedError(received[0]) from None
-        raise
+        if not received:
+            raise
+        if received[0] == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise TerminatedError(received[0]) from None
 
 
 def exit_code_of(command: Callable[[], int | None], program: str) -> int:
