@@ -2,10 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Dict, Mapping, Protocol
+from typing import Dict, Mapping, Protocol, Tuple
 
 import numpy as np
+
+
+class Precision(Enum):
+    """What an engine computes in; its inputs and outputs are float32 in any case."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes that one input may have: each dimension from `min` to `max`.
+
+    Attributes:
+        min: smallest size of each dimension.
+        opt: the usual shape, for which kernels are chosen.
+        max: largest size of each dimension, for which memory is planned.
+    """
+
+    min: Tuple[int, ...]
+    opt: Tuple[int, ...]
+    max: Tuple[int, ...]
+
+    def contains(self, shape: Tuple[int, ...]) -> bool:
+        """Whether an input may have this shape."""
+        return len(shape) == len(self.min) and all(
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max)
+        )
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What an engine that compiles a model for its device has to know ahead.
+
+    Attributes:
+        shapes: of each input, by its name.
+        precision: to compute in.
+        cache: folder for what was compiled; it is made if it is missing.
+    """
+
+    shapes: Mapping[str, ShapeRange]
+    precision: Precision
+    cache: Path
 
 
 class Engine(Protocol):
@@ -51,5 +96,21 @@ class EngineLoader(Protocol):
 
         Raises:
             EngineError: the file cannot be loaded.
+        """
+        ...
+
+
+class CompilingLoader(Protocol):
+    """The loader of an engine that compiles ahead, which takes minutes the first time."""
+
+    def __call__(self, onnx_path: Path, options: CompileOptions) -> Engine:
+        """Load, from the cache if what is asked for was compiled before.
+
+        Args:
+            onnx_path: the half to run.
+            options: for what to compile it.
+
+        Raises:
+            EngineError: the file cannot be compiled or loaded.
         """
         ...

@@ -1,0 +1,160 @@
+"""Compiled plans on disk: found again only for exactly what they were compiled for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+from common.engines.base import CompileOptions
+
+# In the key of every plan: raise it when the way in which networks are built changes.
+_BUILD_REVISION = 1
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a plan or a timing cache is good for.
+
+    Attributes:
+        tensorrt: release of TensorRT.
+        gpu: name of the GPU.
+        compute_capability: such as "6.2".
+    """
+
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+
+    @property
+    def slug(self) -> str:
+        """All three, fit for a file's name."""
+        text = f"{self.tensorrt}-{self.gpu}-{self.compute_capability}"
+        return re.sub(r"[^A-Za-z0-9.]+", "-", text)
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """All that a plan depends on.
+
+    Attributes:
+        half: name of the ONNX file without its suffix.
+        onnx_sha256: of the ONNX file.
+        device: where it runs.
+        options: what it is compiled for.
+    """
+
+    half: str
+    onnx_sha256: str
+    device: Device
+    options: CompileOptions
+
+    @property
+    def facts(self) -> Dict[str, Any]:
+        """What the key is made of, for JSON."""
+        return {
+            "half": self.half,
+            "onnx_sha256": self.onnx_sha256,
+            **asdict(self.device),
+            "precision": self.options.precision.value,
+            "profile": {name: asdict(shape) for name, shape in self.options.shapes.items()},
+            "build_revision": _BUILD_REVISION,
+        }
+
+    @property
+    def file_name(self) -> str:
+        """Of the plan in the cache."""
+        text = json.dumps(self.facts, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return f"{self.half}-{self.options.precision.value}-{digest[:16]}.plan"
+
+
+class PlanCache:
+    """A folder of plans and timing caches.
+
+    Beside every file lies a JSON file with its sha256 and what it was made for. TensorRT is never
+    handed bytes that do not have this sha256: it may crash on them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which need not exist."""
+        self._folder = folder
+
+    def plan_path(self, key: PlanKey) -> Path:
+        """Where the plan of this key is, or would be."""
+        return self._folder / key.file_name
+
+    def plan(self, key: PlanKey) -> Optional[bytes]:
+        """The plan of this key; None if there is none, or it is not what was written."""
+        return _read_checked(self.plan_path(key))
+
+    def keep_plan(self, key: PlanKey, plan: bytes) -> None:
+        """Write a plan in one step: who reads meanwhile finds the old one or the new one.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        _write_checked(self.plan_path(key), plan, key.facts)
+
+    def timings(self, device: Device) -> bytes:
+        """What earlier builds on this device measured; empty if nothing is known."""
+        return _read_checked(self._timings_path(device)) or b""
+
+    def keep_timings(self, device: Device, timings: bytes) -> None:
+        """Write what was measured.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        _write_checked(self._timings_path(device), timings, asdict(device))
+
+    def _timings_path(self, device: Device) -> Path:
+        return self._folder / f"timings-{device.slug}.cache"
+
+
+def sha256_of(path: Path) -> str:
+    """Lower-case hexadecimal sha256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _facts_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _read_checked(path: Path) -> Optional[bytes]:
+    try:
+        content = path.read_bytes()
+        facts = json.loads(_facts_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Missing, unreadable or half-written: as good as none, it is made again.
+        return None
+    expected = facts.get("sha256") if isinstance(facts, dict) else None
+    return content if hashlib.sha256(content).hexdigest() == expected else None
+
+
+def _write_checked(path: Path, content: bytes, facts: Mapping[str, Any]) -> None:
+    """Write a file and its facts; between the two, the old facts do not fit the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    complete = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(complete, indent=2, sort_keys=True) + "\n"
+    _replace(_facts_path(path), text.encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # A name of its own for each writer: both stages of a node may build at once.
+    descriptor, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".new", dir=str(path.parent))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, str(path))
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,158 @@
+"""TensorRT: an optional engine, for NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+import structlog
+import tensorrt
+
+from common.domain.errors import EngineError
+from common.engines.base import CompileOptions
+from common.engines.tensorrt.adapters import execution_of
+from common.engines.tensorrt.build import build_plan
+from common.engines.tensorrt.cache import Device, PlanCache, PlanKey, sha256_of
+from common.engines.tensorrt.device import Gpu, cuda_errors
+from common.engines.tensorrt.log import ReasonLog
+from common.engines.tensorrt.messages import plan_failure
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """Where an engine's plan came from.
+
+    Attributes:
+        path: of the plan in the cache.
+        size_bytes: of the plan.
+        was_cached: False if it was built just now.
+        seconds: to find or build it, and to load it.
+    """
+
+    path: Path
+    size_bytes: int
+    was_cached: bool
+    seconds: float
+
+
+class TensorRtEngine:
+    """A loaded plan; see `common.engines.base.Engine`.
+
+    Made, run and closed on one thread, to which pycuda's context belongs.
+    """
+
+    def __init__(self, gpu: Gpu, onnx_path: Path, options: CompileOptions) -> None:
+        """Load a half's plan, building it if the cache has none."""
+        self._gpu = gpu
+        self._options = options
+        self._log = ReasonLog()
+        self._runtime = tensorrt.Runtime(self._log)
+        self._engine, self.plan = self._obtain(onnx_path)
+        self._execution = execution_of(self._engine)
+
+    @property
+    def description(self) -> str:
+        """Name, version, device and precision."""
+        precision = self._options.precision.value
+        return f"tensorrt {tensorrt.__version__} {self._gpu.name} {precision}"
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Execute once; see `common.engines.base.Engine.run`."""
+        self._check(inputs)
+        with cuda_errors():
+            outputs = self._execution.set_shapes({n: a.shape for n, a in inputs.items()})
+            try:
+                addresses = {name: self._gpu.upload(name, a) for name, a in inputs.items()}
+                for name, shape in outputs.items():
+                    addresses[name] = self._gpu.reserve(name, shape)
+                self._execution.enqueue(addresses, self._gpu.stream_handle)
+                for name, shape in outputs.items():
+                    self._gpu.start_download(name, shape)
+            finally:
+                # Whatever was started still uses the buffers.
+                self._gpu.synchronize()
+            return {name: self._gpu.downloaded(name, shape) for name, shape in outputs.items()}
+
+    def close(self) -> None:
+        """Release the plan, then the GPU."""
+        del self._execution
+        del self._engine
+        del self._runtime
+        self._gpu.close()
+
+    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        expected = self._options.shapes
+        if inputs.keys() != expected.keys():
+            raise EngineError(f"tensorrt takes {sorted(expected)}, got {sorted(inputs)}")
+        for name, shape in expected.items():
+            actual = inputs[name]
+            if actual.dtype != np.float32:
+                raise EngineError(f"tensorrt takes {name} in float32, got {actual.dtype}")
+            if not shape.contains(actual.shape):
+                raise EngineError(
+                    f"tensorrt takes {name} of shape {shape.min} to {shape.max}, got {actual.shape}"
+                )
+
+    def _obtain(self, onnx_path: Path) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
+        """The plan from the cache, or a new one; both deserialised."""
+        started = time.perf_counter()
+        device = Device(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
+        key = PlanKey(onnx_path.stem, sha256_of(onnx_path), device, self._options)
+        cache = PlanCache(self._options.cache)
+        plan = cache.plan(key)
+        engine = self._deserialized(plan) if plan is not None else None
+        was_cached = engine is not None
+        if plan is None or engine is None:
+            plan = self._build(onnx_path, key, cache)
+            engine = self._deserialized(plan)
+        if engine is None:
+            reason = plan_failure(self._log.take_errors())
+            raise EngineError(f"tensorrt cannot load the plan of {onnx_path}: {reason}")
+        seconds = time.perf_counter() - started
+        return engine, PlanReport(cache.plan_path(key), len(plan), was_cached, seconds)
+
+    def _deserialized(self, plan: bytes) -> Optional[tensorrt.ICudaEngine]:
+        self._log.take_errors()
+        return self._runtime.deserialize_cuda_engine(plan)
+
+    def _build(self, onnx_path: Path, key: PlanKey, cache: PlanCache) -> bytes:
+        refused = self._log.take_errors()
+        if refused:
+            _log.warning("cached plan refused", half=key.half, reason=plan_failure(refused))
+        _log.info(
+            "building plan",
+            half=key.half,
+            gpu=self._gpu.name,
+            precision=self._options.precision.value,
+        )
+        timings = cache.timings(key.device)
+        try:
+            built = build_plan(onnx_path.read_bytes(), self._options, timings, self._log)
+        except EngineError as error:
+            raise EngineError(f"tensorrt cannot load {onnx_path}: {error}") from error
+        try:
+            cache.keep_plan(key, built.plan)
+            cache.keep_timings(key.device, built.timings)
+        except OSError as error:
+            # It runs all the same; only the next start has to build again.
+            _log.warning("plan not kept", folder=str(self._options.cache), reason=str(error))
+        return built.plan
+
+
+def load(onnx_path: Path, options: CompileOptions) -> TensorRtEngine:
+    """Load a half; see `common.engines.base.CompilingLoader`."""
+    gpu = Gpu()
+    try:
+        with cuda_errors():
+            return TensorRtEngine(gpu, onnx_path, options)
+    except OSError as error:
+        gpu.close()
+        raise EngineError(f"tensorrt cannot load {onnx_path}: {error.strerror}") from error
+    except BaseException:
+        gpu.close()
+        raise

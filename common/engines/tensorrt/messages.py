@@ -1,0 +1,59 @@
+"""TensorRT's log turned into sentences: its calls return None, and the reason is in the log."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, List
+
+_NODE = re.compile(r'[Nn]ode number (\d+) \[(\w+) -> "?([^"\]]*)"?')
+_OPERATOR = re.compile(r"(?:No importer registered for op|could not find plugin):? *(\w+)")
+_MEMORY = re.compile(r"out ?of ?memory|insufficient memory|cudaErrorMemoryAllocation", re.I)
+_DEVICE = re.compile(r"incompatible device|different (?:GPU|model|device)|expecting compute", re.I)
+_VERSION = re.compile(r"not compatible with this version|[Vv]ersion tag does not match")
+
+
+def build_failure(messages: Iterable[str]) -> str:
+    """Why a build failed, in a sentence's end."""
+    kept = list(messages)
+    for text in kept:
+        if _MEMORY.search(text):
+            return f"out of memory: {text}"
+    return _last(kept)
+
+
+def plan_failure(messages: Iterable[str]) -> str:
+    """Why a plan was refused, in a sentence's end."""
+    kept = list(messages)
+    for text in kept:
+        if _DEVICE.search(text):
+            return f"it was built on another device: {text}"
+        if _VERSION.search(text):
+            return f"it was built by another release of TensorRT: {text}"
+        if _MEMORY.search(text):
+            return f"out of memory: {text}"
+    return _last(kept)
+
+
+def parse_failure(descriptions: Iterable[str], messages: Iterable[str]) -> str:
+    """Why a graph was refused: the operator and its node where the log or the parser name them.
+
+    Args:
+        descriptions: the parser's errors.
+        messages: TensorRT's log.
+    """
+    described, logged = list(descriptions), list(messages)
+    everything = described + logged
+    operator = next((match.group(1) for match in map(_OPERATOR.search, everything) if match), "")
+    node = next((match for match in map(_NODE.search, everything) if match), None)
+    reason = described[0] if described else _last(logged)
+    if node is not None:
+        number, name, output = node.groups()
+        kind = f"operator {operator or name} is not supported" if operator else reason
+        return f"{kind} (node {number}, {name} to {output})"
+    if operator:
+        return f"operator {operator} is not supported ({reason})"
+    return reason
+
+
+def _last(messages: List[str]) -> str:
+    return messages[-1] if messages else "TensorRT gave no reason"
