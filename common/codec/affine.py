@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 
 from common.codec import entropy
-from common.codec.shape import channel_shape, checked_count
+from common.codec.shape import channel_shape, checked_count, nothing
 from common.codec.symbols import SymbolLayout
 from common.domain.errors import InvalidInputError
 
@@ -35,10 +35,10 @@ class AffineCodec:
         """Encode [frames,channels,...], any stride."""
         if not tensor.size:
             return b""
-        return entropy.compress(self.content(tensor))
+        return entropy.compress(self.parts(tensor))
 
-    def content(self, tensor: np.ndarray) -> bytes:
-        """What the entropy coder gets: least values, steps, symbols; at least one value."""
+    def parts(self, tensor: np.ndarray) -> List[bytes]:
+        """What the entropy coder gets: least values and steps, then symbols; at least one value."""
         shape = channel_shape(tensor.shape)
         values = np.ascontiguousarray(tensor, np.float32).reshape(shape)
         least, most = values.min(axis=-1, keepdims=True), values.max(axis=-1, keepdims=True)
@@ -55,16 +55,15 @@ class AffineCodec:
         if missing is not None:
             symbols[missing] = self._layout.levels // 2
         ranges: bytes = np.stack([least, step]).astype("<f4", copy=False).tobytes()
-        return ranges + self._layout.to_bytes(symbols)
+        return [ranges, *self._layout.to_parts(symbols)]
 
     def decode(self, data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
         """Decode; see `TensorCodec.decode`."""
         if not checked_count(shape):
-            entropy.decompress(data, 0)
-            return np.empty(shape, np.float32)
+            return nothing(data, shape)
         view = frames, channels, cells = channel_shape(shape)
         rows = frames * channels
-        size = rows * _RANGE_BYTES + self._layout.size(frames, channels, cells)
+        size = rows * _RANGE_BYTES + self._layout.size(rows, cells)
         content = entropy.decompress(data, size)
         least, step = np.frombuffer(content, "<f4", 2 * rows).reshape(2, frames, channels, 1)
         if not np.all((np.abs(least) <= _LIMIT) & (step >= 0) & (step <= _LARGEST_STEP)):

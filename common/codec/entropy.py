@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from typing import List, Sequence
+
 import zstandard
 
 from common.domain.errors import InvalidInputError
 
-# Higher levels search for repetitions, which quantised features hardly have; Huffman codes do
-# the work, and the first level has them.
-_LEVEL = 1
+# What is wanted are Huffman codes. Quantised features hardly repeat, and the matches that turn up
+# by chance cost more than they save: so look only for long ones, with the least effort.
+_PARAMETERS = {
+    "strategy": zstandard.STRATEGY_FAST,
+    "min_match": 7,
+    "hash_log": 6,
+    "chain_log": 6,
+    "search_log": 1,
+    "window_log": 17,
+    "target_length": 0,
+}
 
 
-def compress(content: bytes) -> bytes:
-    """Compress; nothing stays nothing."""
-    if not content:
-        return b""
-    # Made anew each time: a compressor must not be used by two threads at once, and making one
-    # takes microseconds.
-    compressor = zstandard.ZstdCompressor(
-        level=_LEVEL, write_checksum=True, write_content_size=True
+def compress(parts: Sequence[bytes]) -> bytes:
+    """Compress the parts, joined, each by a code of its own."""
+    parameters = zstandard.ZstdCompressionParameters(
+        write_content_size=True, write_checksum=True, **_PARAMETERS
     )
-    return compressor.compress(content)
+    # Made anew each time: two threads must not share a compressor, and making one takes
+    # microseconds.
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj(
+        size=sum(len(part) for part in parts)
+    )
+    compressed: List[bytes] = []
+    for part in parts[:-1]:
+        compressed.append(compressor.compress(part))
+        compressed.append(compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    compressed.append(compressor.compress(parts[-1]))
+    compressed.append(compressor.flush())
+    return b"".join(compressed)
 
 
 def decompress(data: bytes, expected_bytes: int) -> bytes:
@@ -30,8 +47,6 @@ def decompress(data: bytes, expected_bytes: int) -> bytes:
         InvalidInputError: it is no zstd frame, says another size, is corrupt, or goes on after
             its end.
     """
-    if not data and not expected_bytes:
-        return b""
     try:
         # What a frame declares is allocated at once when it is decompressed, so check it first.
         declared_bytes = zstandard.frame_content_size(data)

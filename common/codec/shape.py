@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Tuple
 
+import numpy as np
+
 from common.domain.errors import InvalidInputError
 
 MAX_VALUES = 1 << 25
@@ -23,6 +25,17 @@ def checked_count(shape: Tuple[int, ...]) -> int:
             f"a tensor of shape {shape} has {count} values; at most {MAX_VALUES} are decoded"
         )
     return count
+
+
+def nothing(data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
+    """The tensor of a shape without values, whose payload is empty.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    if data:
+        raise InvalidInputError(f"a tensor of shape {shape} takes 0 bytes, not {len(data)}")
+    return np.empty(shape, np.float32)
 
 
 def channel_shape(shape: Tuple[int, ...]) -> Tuple[int, int, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 
 from common.bundle import Calibration
 from common.codec import entropy
-from common.codec.shape import channel_shape, checked_count
+from common.codec.shape import channel_shape, checked_count, nothing
 from common.codec.symbols import SymbolLayout
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
@@ -48,9 +48,9 @@ class UniformCodec:
             InvalidInputError: the tensor has not the calibrated channels.
         """
         self._check_channels(tensor.shape)
-        return entropy.compress(self.content(tensor)) if tensor.size else b""
+        return entropy.compress(self.parts(tensor)) if tensor.size else b""
 
-    def content(self, tensor: np.ndarray) -> bytes:
+    def parts(self, tensor: np.ndarray) -> List[bytes]:
         """What the entropy coder gets: the symbols; at least one value."""
         values = np.ascontiguousarray(tensor, np.float32).reshape(channel_shape(tensor.shape))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -61,16 +61,15 @@ class UniformCodec:
             # The least of all is NaN if any is.
             if np.isnan(scaled.min()):
                 scaled[np.isnan(scaled)] = self._layout.levels // 2
-        return self._layout.to_bytes(scaled.astype(np.uint8))
+        return self._layout.to_parts(scaled.astype(np.uint8))
 
     def decode(self, data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
         """Decode; see `TensorCodec.decode`."""
         self._check_channels(shape)
         if not checked_count(shape):
-            entropy.decompress(data, 0)
-            return np.empty(shape, np.float32)
-        view = channel_shape(shape)
-        content = entropy.decompress(data, self._layout.size(*view))
+            return nothing(data, shape)
+        view = frames, channels, cells = channel_shape(shape)
+        content = entropy.decompress(data, self._layout.size(frames * channels, cells))
         values = self._layout.from_bytes(content, view).astype(np.float32)
         values *= self._step
         values += self._least
