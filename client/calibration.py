@@ -17,8 +17,9 @@ from common.codec.calibration import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
-from common.engines.base import Engine
+from common.engines.base import Engine, Precision
 from common.engines.registry import load_engine
+from common.stage.shapes import compile_options
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
 
@@ -86,7 +87,9 @@ def calibrate_bundle(
     statistics = FeatureStatistics()
     tried: list[np.ndarray] = []
     every = max(1, frames // _FRAMES_TRIED)
-    with closing(load_engine(engine, bundle.onnx_path(Stage.BACKBONE), 0)) as backbone:
+    options = compile_options(bundle.manifest, Stage.BACKBONE, Precision.FP32, None)
+    path = bundle.onnx_path(Stage.BACKBONE)
+    with closing(load_engine(engine, path, 0, options)) as backbone:
         for index, frame in enumerate(evenly_spread(source, frames)):
             features = _features(backbone, bundle.manifest, frame)
             statistics.add(features[0])

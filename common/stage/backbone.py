@@ -10,12 +10,13 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-from common.bundle import Bundle, FixedInput, InputPolicy
+from common.bundle import Bundle
 from common.codec import FeatureCodec, codec_named
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
 from common.stage.runner import EngineRunner
+from common.stage.shapes import typical_size
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
 
@@ -90,7 +91,7 @@ class BackboneStage:
 
     async def warm_up(self) -> None:
         """Run once at the usual size: the first execution plans memory and may tune kernels."""
-        height, width = _typical_size(self._manifest.input)
+        height, width = typical_size(self._manifest.input)
         await self._runner.run({"pixels": np.zeros((1, 3, height, width), np.float32)})
 
     def close(self) -> None:
@@ -109,10 +110,3 @@ class BackboneStage:
         started = time.perf_counter()
         tensor = self._codec.encode(features, codec)
         return tensor, time.perf_counter() - started
-
-
-def _typical_size(policy: InputPolicy) -> Tuple[int, int]:
-    if isinstance(policy, FixedInput):
-        return policy.height, policy.width
-    # COCO's usual aspect, 4:3, at the size that DETR's resize gives it.
-    return policy.shortest_edge, min(policy.longest_edge, policy.shortest_edge * 4 // 3)

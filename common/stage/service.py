@@ -9,7 +9,7 @@ import structlog
 
 from common.bundle import Bundle, load_bundle
 from common.domain.placement import Stage
-from common.engines.base import Engine
+from common.engines.base import Engine, Precision
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.stage.backbone import BackboneStage
@@ -19,6 +19,7 @@ from common.stage.runner import EngineRunner
 from common.stage.server import ServiceServer, channel_options, max_message_bytes
 from common.stage.servicing import StageHost
 from common.stage.settings import BackboneSettings, StageSettings, TransformerSettings
+from common.stage.shapes import compile_options
 from common.stage.transformer import TransformerStage
 from common.stage.transformer_servicer import TransformerServicer
 from protos.tandem.v1 import stage_pb2_grpc
@@ -106,9 +107,12 @@ async def _load(
     runner: EngineRunner, settings: StageSettings, bundle: Bundle, stage: Stage
 ) -> None:
     path = bundle.onnx_path(stage)
+    options = compile_options(
+        bundle.manifest, stage, Precision(settings.engine_precision), settings.engine_cache
+    )
 
     def load() -> Engine:
-        engine = load_engine(settings.engine, path, settings.engine_threads)
+        engine = load_engine(settings.engine, path, settings.engine_threads, options)
         if settings.paced_milliseconds > 0:
             return PacedEngine(engine, settings.paced_milliseconds / 1000)
         return engine

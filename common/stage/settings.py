@@ -79,6 +79,12 @@ class StageSettings(ServerSettings):
     engine_threads: int = Field(
         0, ge=0, description="CPU threads of one execution; 0 lets the engine choose"
     )
+    engine_precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description="what TensorRT computes in; the other engines take fp32 only"
+    )
+    engine_cache: Optional[Path] = Field(
+        None, description="folder for what TensorRT compiled; ~/.cache/tandem/engines if left out"
+    )
     paced_milliseconds: float = Field(
         0.0, ge=0, description="simulate a device that takes this long an execution; 0: off"
     )

@@ -18,13 +18,12 @@ from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
 from common.domain.timing import StageTiming
 from common.stage.runner import EngineRunner
+from common.stage.shapes import typical_size
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 
 # Decoding the next frame overlaps with reading the previous one's boxes.
 _WORKER_THREADS = 2
-# Cells each way; only for warming up.
-_WARM_UP_CELLS = 8
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,11 @@ class TransformerStage:
         return FrameDetections(found, timing)
 
     async def warm_up(self) -> None:
-        """Run once: the first execution plans memory and may tune kernels."""
-        side = self._manifest.feature_stride * _WARM_UP_CELLS
-        geometry = FrameGeometry(side, side, side, side, side, side)
-        shape = (1, self._manifest.feature_channels, _WARM_UP_CELLS, _WARM_UP_CELLS)
+        """Run once at the usual size: the first execution plans memory and may tune kernels."""
+        height, width = typical_size(self._manifest.input)
+        geometry = FrameGeometry(height, width, height, width, height, width)
+        stride = self._manifest.feature_stride
+        shape = (1, self._manifest.feature_channels, -(-height // stride), -(-width // stride))
         await self._runner.run(self._inputs(np.zeros(shape, np.float32), geometry))
 
     def close(self) -> None:

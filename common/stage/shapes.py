@@ -1,0 +1,73 @@
+"""From a bundle's input policy to the shapes that an engine has to be ready for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, Optional, Tuple
+
+from common.bundle import FixedInput, InputPolicy, Manifest
+from common.domain.placement import Stage
+from common.engines.base import CompileOptions, Precision, ShapeRange
+
+_Size = Tuple[int, int]
+
+
+def typical_size(policy: InputPolicy) -> _Size:
+    """The input's usual height and width, pixels."""
+    if isinstance(policy, FixedInput):
+        return policy.height, policy.width
+    # COCO's usual aspect, 4:3, at the size that DETR's resize gives it.
+    return policy.shortest_edge, min(policy.longest_edge, policy.shortest_edge * 4 // 3)
+
+
+def input_shapes(manifest: Manifest, stage: Stage) -> Dict[str, ShapeRange]:
+    """What shapes each input of a half may have: one frame at a time, any size of the policy.
+
+    With DETR's resize each side may be short or long. Its rounding makes the long side of a very
+    narrow picture longer than the policy's limit by up to half of its aspect ratio in pixels; one
+    cell more is allowed, which at stride 32 covers pictures up to 64 times as long as wide.
+    """
+    low, usual, high = _sizes(manifest)
+    if stage is Stage.BACKBONE:
+        return {"pixels": ShapeRange((1, 3, *low), (1, 3, *usual), (1, 3, *high))}
+    stride = manifest.feature_stride
+    low, usual, high = (_cells(size, stride) for size in (low, usual, high))
+    channels, width = manifest.feature_channels, manifest.architecture.hidden_dim
+    return {
+        "features": ShapeRange((1, channels, *low), (1, channels, *usual), (1, channels, *high)),
+        "pos": ShapeRange((1, width, *low), (1, width, *usual), (1, width, *high)),
+        "mask": ShapeRange((1, *low), (1, *usual), (1, *high)),
+    }
+
+
+def compile_options(
+    manifest: Manifest, stage: Stage, precision: Precision, cache: Optional[Path]
+) -> CompileOptions:
+    """What an engine that compiles ahead is told of a half; `cache` None: the user's own."""
+    return CompileOptions(
+        shapes=input_shapes(manifest, stage),
+        precision=precision,
+        cache=cache if cache is not None else default_cache(),
+    )
+
+
+def default_cache() -> Path:
+    """`tandem/engines` in the user's folder for caches."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "tandem" / "engines"
+
+
+def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:
+    """Smallest, usual and largest height and width, pixels."""
+    policy, usual = manifest.input, typical_size(manifest.input)
+    if isinstance(policy, FixedInput):
+        return usual, usual, usual
+    stride = manifest.feature_stride
+    largest = (-(-policy.longest_edge // stride) + 1) * stride
+    return (1, 1), usual, (largest, largest)
+
+
+def _cells(size: _Size, stride: int) -> _Size:
+    # ceil: each of the backbone's stride-2 layers rounds up.
+    return -(-size[0] // stride), -(-size[1] // stride)

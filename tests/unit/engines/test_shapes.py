@@ -1,0 +1,57 @@
+"""The shapes that a bundle's input policy makes possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.bundle import FixedInput, ShortestEdgeInput, load_bundle
+from common.domain.errors import ConfigurationError
+from common.domain.placement import Stage
+from common.engines.base import Precision, ShapeRange
+from common.engines.registry import load_engine
+from common.stage.shapes import compile_options, input_shapes
+from common.vision.preprocess import shortest_edge_size
+
+BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+FIXED = BUNDLE.manifest.model_copy(update={"input": FixedInput(height=300, width=320)})
+DETR = BUNDLE.manifest.model_copy(update={"input": ShortestEdgeInput()})
+
+
+def test_a_fixed_input_has_one_shape() -> None:
+    one = (1, 3, 300, 320)
+    assert input_shapes(FIXED, Stage.BACKBONE) == {"pixels": ShapeRange(one, one, one)}
+    shapes = input_shapes(FIXED, Stage.TRANSFORMER)
+    assert {name: shape.max for name, shape in shapes.items()} == {
+        "features": (1, 128, 10, 10),
+        "pos": (1, 128, 10, 10),
+        "mask": (1, 10, 10),
+    }
+    assert all(shape.min == shape.opt == shape.max for shape in shapes.values())
+
+
+def test_the_usual_shape_is_that_of_a_4_to_3_picture() -> None:
+    assert input_shapes(DETR, Stage.BACKBONE)["pixels"].opt == (1, 3, 800, 1066)
+    assert input_shapes(DETR, Stage.TRANSFORMER)["mask"].opt == (1, 25, 34)
+
+
+@pytest.mark.parametrize("frame", [(480, 640), (1280, 720), (721, 1603), (30, 1900), (64, 1)])
+def test_every_picture_fits(frame: tuple) -> None:
+    height, width = shortest_edge_size(*frame, 800, 1333)
+    cells = (-(-height // 32), -(-width // 32))
+    assert input_shapes(DETR, Stage.BACKBONE)["pixels"].contains((1, 3, height, width))
+    assert input_shapes(DETR, Stage.TRANSFORMER)["mask"].contains((1, *cells))
+
+
+def test_a_range_contains_no_other_rank_or_size() -> None:
+    shape = ShapeRange((1, 1), (1, 5), (1, 9))
+    assert shape.contains((1, 9))
+    assert not shape.contains((1, 10))
+    assert not shape.contains((1, 5, 1))
+
+
+def test_only_compiling_engines_have_a_choice_of_precision(tmp_path: Path) -> None:
+    options = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP16, tmp_path)
+    with pytest.raises(ConfigurationError, match="no choice of precision; fp16 is for tensorrt"):
+        load_engine("onnxruntime", BUNDLE.onnx_path(Stage.BACKBONE), 1, options)
