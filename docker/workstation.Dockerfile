@@ -1,0 +1,90 @@
+# One image for the backbone, the transformer and the orchestrator on a workstation or any PC.
+#
+#   docker build -f docker/workstation.Dockerfile -t tandem-workstation .
+#   docker run tandem-workstation services.backbone --help
+#
+# With TensorRT (needs the NVIDIA container toolkit to run, no GPU to build):
+#
+#   docker build -f docker/workstation.Dockerfile --build-arg TENSORRT=10.16.1.11 \
+#     -t tandem-workstation:gpu .
+#
+# `--target client` makes the `tandem` command instead, for a machine without Python 3.11.
+
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS dependencies
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+# The base image's pip installs into it: what is copied from here on holds none.
+RUN python -m venv --without-pip /opt/venv
+WORKDIR /build
+COPY pyproject.toml requirements/runtime.txt ./
+# What pyproject.toml asks for, in the releases that runtime.txt locks.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > services.txt \
+ && pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.txt onnxruntime
+
+# TensorRT's libraries are wheels; pycuda is compiled against the driver API's headers, out of a
+# wheel too, and against an empty libcuda, since the driver's own comes with the GPU at run time.
+ARG TENSORRT=
+ARG PYCUDA=2026.1
+ENV CUDA_ROOT=/build/cuda
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -n "${TENSORRT}" ]; then \
+      pip --python /opt/venv/bin/python install --constraint runtime.txt \
+        "tensorrt-cu12==${TENSORRT}" nvidia-cuda-runtime-cu12 ; \
+    fi
+RUN --mount=type=cache,target=/root/.cache/pip \
+    if [ -n "${TENSORRT}" ]; then \
+      apt-get update \
+   && apt-get install -y --no-install-recommends g++ \
+   && mkdir -p "${CUDA_ROOT}/lib" \
+   && ln -s /opt/venv/lib/python3*/site-packages/nvidia/cuda_runtime/include "${CUDA_ROOT}/include" \
+   && echo 'int empty;' | gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -x c - -o "${CUDA_ROOT}/lib/libcuda.so" \
+   && printf 'CUDA_ROOT = "%s"\nCUDA_ENABLE_CURAND = False\n' "${CUDA_ROOT}" > /etc/aksetup-defaults.py \
+   && pip --python /opt/venv/bin/python install --constraint runtime.txt --no-binary pycuda \
+        "pycuda==${PYCUDA}" ; \
+    fi
+
+FROM dependencies AS client-dependencies
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/venv/bin/python install --requirement runtime.txt
+
+FROM ${BASE_IMAGE} AS base
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Tandem" \
+      org.opencontainers.image.description="DETR object detection across two devices" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --gid 10001 tandem \
+ && useradd --uid 10001 --gid tandem --home-dir /nonexistent --no-create-home \
+      --shell /usr/sbin/nologin tandem
+ENV PATH=/opt/venv/bin:${PATH} PYTHONPATH=/opt/tandem PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /opt/tandem
+ENTRYPOINT ["python", "-m"]
+
+FROM base AS client
+COPY --from=client-dependencies /opt/venv /opt/venv
+COPY protos protos
+COPY common common
+COPY services services
+COPY client client
+COPY models models
+USER tandem
+ENTRYPOINT ["python", "-m", "client"]
+CMD ["--help"]
+
+FROM base AS services
+COPY --from=dependencies /opt/venv /opt/venv
+COPY LICENSE NOTICE ./
+COPY models/demo-r18 models/demo-r18
+COPY protos protos
+COPY common common
+COPY services services
+USER tandem
+# 50050 orchestrator, 50051 backbone, 50052 transformer; 9150 to 9152 their metrics.
+EXPOSE 50050 50051 50052 9150 9151 9152
+STOPSIGNAL SIGTERM
+CMD ["services.orchestrator", "--help"]

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Brings docker-compose.yml up and puts it to the test, from the build to a lost stage; removes all
+# that it started. Needs Docker with Compose 2.23.1 or later and a Python with the client
+# (PYTHON, by default .venv's). Everything listens on an address and under a name of its own, so
+# a Tandem that runs on this machine is neither used nor disturbed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+PYTHON=${PYTHON:-.venv/bin/python}
+ADDRESS=127.0.0.77
+CLIP=models/demo-clip/clip.mp4
+export COMPOSE_PROJECT_NAME=tandem-test-$$ COMPOSE_FILE=docker-compose.yml
+export IMAGE=tandem-workstation:test-$$ ENGINE_THREADS=1 BUNDLE_DIR="" EDGE_HOST=""
+export CLIENT_ADDRESS=$ADDRESS LINK_ADDRESS=$ADDRESS MONITOR_ADDRESS=$ADDRESS
+export PROMETHEUS_PORT=19090 GRAFANA_PORT=13000
+PROMETHEUS=http://$ADDRESS:$PROMETHEUS_PORT
+
+say() { printf '\n[%3ds] %s\n' "$SECONDS" "$*"; }
+die() {
+  printf 'compose.sh: %s\n' "$*" >&2
+  docker compose ps --all >&2 || true
+  docker compose logs --tail 20 >&2 || true
+  exit 1
+}
+query() { "$PYTHON" tests/system/query.py "$PROMETHEUS" "$1"; }
+
+# eventually SECONDS WHAT COMMAND...: until the command succeeds.
+eventually() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || die "not in time: $what"
+    sleep 1
+  done
+}
+
+detect() { "$PYTHON" -m client detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
+
+take_down() {
+  docker compose down --volumes --remove-orphans --timeout 30 >/dev/null 2>&1 || true
+  docker image rm "$IMAGE" >/dev/null 2>&1 || true
+  rm -f "$ANSWERS"
+}
+
+left_behind() {
+  local filter="label=com.docker.compose.project=$COMPOSE_PROJECT_NAME"
+  docker ps --all --quiet --filter "$filter"
+  docker volume ls --quiet --filter "$filter"
+  docker network ls --quiet --filter "$filter"
+  docker image ls --quiet "$IMAGE"
+}
+
+build() {
+  say "build"
+  docker compose build --quiet
+  docker image inspect --format '{{.Size}}' "$IMAGE" | awk '{printf "image: %d MB\n", $1 / 1e6}'
+  # No compiler, and nobody's rights but its own.
+  docker run --rm --entrypoint sh "$IMAGE" -c \
+    'test "$(id -u)" != 0 && ! command -v gcc cc g++ c++ clang make' || die "root, or a compiler"
+}
+
+services() {
+  local grafana
+  grafana=$(docker compose config --images | grep grafana)
+  if docker image inspect "$grafana" >/dev/null 2>&1 ||
+    timeout 120 docker pull --quiet "$grafana" >/dev/null 2>&1; then
+    docker compose config --services
+  else
+    echo "GRAFANA'S IMAGE CANNOT BE HAD HERE: LEFT OUT" >&2
+    docker compose config --services | grep -v '^grafana$'
+  fi
+}
+
+bring_up() {
+  say "up, until every container is healthy"
+  # shellcheck disable=SC2046
+  docker compose up --detach --wait --wait-timeout 180 $(services) >/dev/null 2>&1 ||
+    die "not healthy"
+  docker compose ps --format '{{.Service}}: {{.Status}}'
+}
+
+check_prometheus_files() {
+  say "promtool"
+  docker compose exec -T prometheus promtool check config /etc/prometheus/prometheus.yml
+  docker compose exec -T prometheus promtool check rules /etc/prometheus/alerts.yml
+}
+
+stream_every_placement() {
+  local placement
+  for placement in full backbone transformer workstation; do
+    say "the clip through $placement"
+    detect --placement "$placement" >"$ANSWERS" || die "detect failed"
+    "$PYTHON" tests/system/count.py "$FRAMES" "$placement" <"$ANSWERS" || die "wrong answers"
+  done
+}
+
+all_targets_up() { [ "$(query 'count(up == 1)')" = "5 " ]; }
+frames_flow() { query "sum(rate(tandem_frames_total{job=\"orchestrator\"}[1m])) > 0" | grep -q .; }
+alert_is() { query "ALERTS{alertname=\"TandemStageDown\",alertstate=\"$1\"}" | grep -q .; }
+no_alert() { ! query 'ALERTS{alertname="TandemStageDown"}' | grep -q .; }
+
+check_metrics() {
+  say "what Prometheus sees"
+  eventually 60 "every target up" all_targets_up
+  query up
+  eventually 60 "rate(tandem_frames_total[1m]) > 0" frames_flow
+  query 'rate(tandem_frames_total{job="orchestrator"}[1m])'
+}
+
+lose_a_stage() {
+  local detecting
+  say "the workstation's transformer stops under a stream"
+  detect >"$ANSWERS" &
+  detecting=$!
+  eventually 60 "the first answers" test -s "$ANSWERS"
+  docker compose stop --timeout 30 transformer >/dev/null 2>&1
+  docker inspect --format 'it exited {{.State.ExitCode}}' \
+    "$(docker compose ps --all --quiet transformer)" | tee /dev/stderr | grep -q 'exited 0$' ||
+    die "SIGTERM did not end it well"
+  wait "$detecting" || true
+  "$PYTHON" tests/system/count.py "$FRAMES" <"$ANSWERS" || die "frames without an answer"
+  eventually 60 "the alert" alert_is pending
+  query 'ALERTS{alertname="TandemStageDown"}'
+  say "without it, streams that leave the placement to the server go on"
+  detect >"$ANSWERS" || die "detect failed"
+  "$PYTHON" tests/system/count.py "$FRAMES" transformer <"$ANSWERS" || die "wrong answers"
+}
+
+get_it_back() {
+  say "it comes back"
+  docker compose start transformer >/dev/null 2>&1
+  eventually 60 "the alert's end" no_alert
+  detect --placement backbone >"$ANSWERS" || die "detect failed"
+  "$PYTHON" tests/system/count.py "$FRAMES" backbone <"$ANSWERS" || die "wrong answers"
+}
+
+ANSWERS=$(mktemp)
+trap take_down EXIT
+FRAMES=$("$PYTHON" -c "import cv2, sys
+print(int(cv2.VideoCapture(sys.argv[1]).get(cv2.CAP_PROP_FRAME_COUNT)))" "$CLIP")
+
+build
+bring_up
+check_prometheus_files
+stream_every_placement
+check_metrics
+lose_a_stage
+get_it_back
+
+say "down"
+take_down
+trap - EXIT
+[ -z "$(left_behind)" ] || die "left behind: $(left_behind)"
+say "compose.sh passed; nothing is left"

@@ -1,0 +1,32 @@
+"""Counts answers: reads `tandem detect --json` on stdin, prints what came.
+
+`count.py FRAMES [PLACEMENT]` fails unless there are FRAMES answers in order and, with PLACEMENT,
+all of them are detections that this placement made.
+"""
+
+import collections
+import json
+import sys
+
+
+def outcome(answer):
+    """What became of one frame, and where."""
+    if answer["error"]:
+        return "error"
+    return "dropped" if answer["dropped"] else f"detections by {answer['placement']}"
+
+
+def main(frames, placement=None):
+    answers = [json.loads(line) for line in sys.stdin]
+    counts = collections.Counter(outcome(answer) for answer in answers)
+    print(", ".join(f"{count} {name}" for name, count in counts.items()) or "no answers")
+    ids = [answer["frame_id"] for answer in answers]
+    if len(ids) != int(frames) or ids != sorted(set(ids)):
+        return f"expected {frames} answers in order, got {len(ids)}"
+    if placement is not None and set(counts) != {f"detections by {placement}"}:
+        return f"expected detections by {placement} only"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

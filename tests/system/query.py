@@ -1,0 +1,20 @@
+"""Asks Prometheus: `query.py URL EXPRESSION` prints each sample, `VALUE LABELS`, a line each."""
+
+import json
+import sys
+import urllib.parse
+import urllib.request
+
+
+def samples(server, expression):
+    """The instant vector that an expression yields: (value, labels) for each sample."""
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{server}/api/v1/query?{query}", timeout=10) as answer:
+        result = json.load(answer)["data"]["result"]
+    return [(float(each["value"][1]), each["metric"]) for each in result]
+
+
+if __name__ == "__main__":
+    for value, labels in samples(*sys.argv[1:]):
+        names = ",".join(f"{name}={text}" for name, text in sorted(labels.items()))
+        print(f"{value:g} {names}")
