@@ -112,7 +112,19 @@ class FlatSchedule(_Frozen):
     final_share: float = Field(0.01, ge=0, le=1)
 
 
-Schedule = Annotated[CosineSchedule | StepSchedule | FlatSchedule, Field(discriminator="shape")]
+class PiecewiseSchedule(_Frozen):
+    """Linear warm-up, then straight lines between points."""
+
+    shape: Literal["piecewise"] = "piecewise"
+    warmup_steps: int = Field(0, ge=0)
+    points: tuple[tuple[int, float], ...] = Field(
+        min_length=1, description="step and share of the learning rate, by ascending step"
+    )
+
+
+Schedule = Annotated[
+    CosineSchedule | StepSchedule | FlatSchedule | PiecewiseSchedule, Field(discriminator="shape")
+]
 
 
 class Evaluation(_Frozen):

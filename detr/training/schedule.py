@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from detr.training.recipe import FlatSchedule, Schedule, StepSchedule
+import numpy as np
+
+from detr.training.recipe import FlatSchedule, PiecewiseSchedule, Schedule, StepSchedule
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
@@ -13,6 +15,9 @@ def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
         return (step + 1) / schedule.warmup_steps
     if isinstance(schedule, StepSchedule):
         return schedule.drop_factor if step >= schedule.drop_at else 1.0
+    if isinstance(schedule, PiecewiseSchedule):
+        steps_of_points = [point for point, _ in schedule.points]
+        return float(np.interp(step, steps_of_points, [factor for _, factor in schedule.points]))
     if isinstance(schedule, FlatSchedule):
         height = min(1.0, (steps - step) / schedule.decay_steps)
     else:

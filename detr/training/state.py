@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +134,11 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
     if saved.model_dump(exclude=_FREE_KEYS) != recipe.model_dump(exclude=_FREE_KEYS):
         return False
     return all(
-        learning_rate_factor(saved.schedule, past, saved.steps)
-        == learning_rate_factor(recipe.schedule, past, recipe.steps)
+        math.isclose(
+            learning_rate_factor(saved.schedule, past, saved.steps),
+            learning_rate_factor(recipe.schedule, past, recipe.steps),
+            rel_tol=1e-6,
+        )
         for past in range(step)
     )
 

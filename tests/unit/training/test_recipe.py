@@ -7,6 +7,7 @@ from detr.scenes.categories import CATEGORIES
 from detr.training.recipe import (
     CosineSchedule,
     FlatSchedule,
+    PiecewiseSchedule,
     Recipe,
     StepSchedule,
     load_recipe,
@@ -63,6 +64,10 @@ def test_not_yaml(tmp_path):
     [
         (CosineSchedule(warmup_steps=10), {0: 0.1, 9: 1.0, 10: 1.0, 55: 0.505, 100: 0.01}),
         (StepSchedule(warmup_steps=0, drop_at=50), {0: 1.0, 49: 1.0, 50: 0.1, 100: 0.1}),
+        (
+            PiecewiseSchedule(warmup_steps=4, points=((10, 1.0), (60, 0.5), (100, 0.0))),
+            {0: 0.25, 5: 1.0, 35: 0.75, 80: 0.25, 120: 0.0},
+        ),
         (
             FlatSchedule(warmup_steps=2, decay_steps=40, final_share=0.0),
             {0: 0.5, 2: 1.0, 60: 1.0, 80: 0.5, 100: 0.0},
