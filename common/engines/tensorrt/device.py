@@ -76,6 +76,8 @@ class Gpu:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.host.size < size:
             if buffer is not None:
+                # Forgotten first: what comes next may fail for want of memory.
+                del self._buffers[name]
                 buffer.device.free()
             buffer = self._buffers[name] = _Buffer(size)
         return buffer
