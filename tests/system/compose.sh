@@ -10,7 +10,9 @@ PYTHON=${PYTHON:-.venv/bin/python}
 ADDRESS=127.0.0.77
 CLIP=models/demo-clip/clip.mp4
 export COMPOSE_PROJECT_NAME=tandem-test-$$ COMPOSE_FILE=docker-compose.yml
-export IMAGE=tandem-workstation:test-$$ ENGINE_THREADS=1 BUNDLE_DIR="" EDGE_HOST=""
+export IMAGE=tandem-workstation:test-$$ ENGINE_THREADS=1 BUNDLE_DIR="" TENSORRT=""
+export EDGE_HOST="" ORCHESTRATOR_HOST=""
+export ENGINE=onnxruntime PLACEMENT=auto
 export CLIENT_ADDRESS=$ADDRESS LINK_ADDRESS=$ADDRESS MONITOR_ADDRESS=$ADDRESS
 export PROMETHEUS_PORT=19090 GRAFANA_PORT=13000
 PROMETHEUS=http://$ADDRESS:$PROMETHEUS_PORT
@@ -34,7 +36,7 @@ eventually() {
   done
 }
 
-detect() { "$PYTHON" -m client detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
+detect() { "$PYTHON" -u -m client detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
 
 take_down() {
   docker compose down --volumes --remove-orphans --timeout 30 >/dev/null 2>&1 || true
@@ -108,15 +110,17 @@ check_metrics() {
 }
 
 lose_a_stage() {
-  local detecting
+  local detecting code
   say "the workstation's transformer stops under a stream"
+  : >"$ANSWERS"
   detect >"$ANSWERS" &
   detecting=$!
   eventually 60 "the first answers" test -s "$ANSWERS"
   docker compose stop --timeout 30 transformer >/dev/null 2>&1
-  docker inspect --format 'it exited {{.State.ExitCode}}' \
-    "$(docker compose ps --all --quiet transformer)" | tee /dev/stderr | grep -q 'exited 0$' ||
-    die "SIGTERM did not end it well"
+  code=$(docker inspect --format '{{.State.ExitCode}}' \
+    "$(docker compose ps --all --quiet transformer)")
+  echo "SIGTERM: it exited $code"
+  [ "$code" = 0 ] || die "SIGTERM did not end it well"
   wait "$detecting" || true
   "$PYTHON" tests/system/count.py "$FRAMES" <"$ANSWERS" || die "frames without an answer"
   eventually 60 "the alert" alert_is pending

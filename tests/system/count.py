@@ -19,7 +19,8 @@ def outcome(answer):
 def main(frames, placement=None):
     answers = [json.loads(line) for line in sys.stdin]
     counts = collections.Counter(outcome(answer) for answer in answers)
-    print(", ".join(f"{count} {name}" for name, count in counts.items()) or "no answers")
+    told = [f"{count} {name}" for name, count in counts.items()]
+    sys.stdout.write((", ".join(told) or "no answers") + "\n")
     ids = [answer["frame_id"] for answer in answers]
     if len(ids) != int(frames) or ids != sorted(set(ids)):
         return f"expected {frames} answers in order, got {len(ids)}"

@@ -17,4 +17,4 @@ def samples(server, expression):
 if __name__ == "__main__":
     for value, labels in samples(*sys.argv[1:]):
         names = ",".join(f"{name}={text}" for name, text in sorted(labels.items()))
-        print(f"{value:g} {names}")
+        sys.stdout.write(f"{value:g} {names}\n")
