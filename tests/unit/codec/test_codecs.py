@@ -1,5 +1,7 @@
 """Codecs keep shapes, and values within their error budgets."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -205,3 +207,39 @@ def test_a_calibrated_codec_refuses_other_channels(codecs, shape):
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(ConfigurationError, match="'zip'.*fp32, fp16, int8, q6, q5, q4, q3, q2"):
         codec_named("zip")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_tensor_comes_back_finite_and_within_its_channel(codecs, seed):
+    random = np.random.default_rng(seed)
+    frames, rows, columns = random.integers(1, 9, 3)
+    scale = np.float32(10.0 ** random.uniform(-30, 30))
+    tensor = features(frames, CHANNELS, rows, columns, seed) * scale
+    special = random.random(tensor.shape) < random.choice([0, 0.05, 0.5])
+    tensor[special] = random.choice([np.nan, np.inf, -np.inf, 3e38], special.sum())
+    proper = np.where(np.abs(tensor) <= 2.0**126, tensor, np.nan)
+    for codec in (Codec.INT8, *CALIBRATED_BITS):
+        arrived = there_and_back(codecs, tensor, codec)
+        assert arrived.shape == tensor.shape
+        assert np.isfinite(arrived).all()
+        # To send what arrived changes nothing more than a rounding error.
+        again = there_and_back(codecs, arrived, codec)
+        np.testing.assert_allclose(again, arrived, rtol=1e-4, atol=np.abs(arrived).max() * 1e-5)
+    inside = there_and_back(codecs, tensor, Codec.INT8)
+    for frame, channel in np.ndindex(frames, CHANNELS):
+        row = proper[frame, channel][~np.isnan(proper[frame, channel])]
+        least, most = (row.min(), row.max()) if row.size else (0, 0)
+        slack = (abs(least) + abs(most)) * 1e-6
+        assert inside[frame, channel].min() >= least - slack
+        assert inside[frame, channel].max() <= most + slack
+
+
+def test_threads_share_a_codec(codecs):
+    tensors = [features(rows=25, columns=34, seed=seed) for seed in range(8)]
+    alone = [codecs.encode(tensor, Codec.Q4) for tensor in tensors]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda one: codecs.encode(one, Codec.Q4), tensors * 20))
+        decoded = list(threads.map(codecs.decode, together))
+    assert together == alone * 20
+    for index, arrived in enumerate(decoded):
+        np.testing.assert_array_equal(arrived, codecs.decode(alone[index % 8]))
