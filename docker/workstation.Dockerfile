@@ -59,7 +59,8 @@ LABEL org.opencontainers.image.title="Tandem" \
       org.opencontainers.image.revision="${REVISION}"
 RUN groupadd --gid 10001 tandem \
  && useradd --uid 10001 --gid tandem --home-dir /nonexistent --no-create-home \
-      --shell /usr/sbin/nologin tandem
+      --shell /usr/sbin/nologin tandem \
+ && install --directory --owner tandem --group tandem /cache
 ENV PATH=/opt/venv/bin:${PATH} PYTHONPATH=/opt/tandem PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /opt/tandem

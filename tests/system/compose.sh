@@ -85,6 +85,8 @@ check_prometheus_files() {
   say "promtool"
   docker compose exec -T prometheus promtool check config /etc/prometheus/prometheus.yml
   docker compose exec -T prometheus promtool check rules /etc/prometheus/alerts.yml
+  docker run --rm --volume "$PWD/deploy/prometheus:/rules:ro" --entrypoint promtool \
+    "$(docker compose config --images | grep prometheus)" test rules /rules/alerts.test.yml
 }
 
 stream_every_placement() {
@@ -97,6 +99,9 @@ stream_every_placement() {
 }
 
 all_targets_up() { [ "$(query 'count(up == 1)')" = "5 " ]; }
+dashboard_answered() {
+  "$PYTHON" tests/system/dashboard.py "$PROMETHEUS" deploy/grafana/dashboards/tandem.json
+}
 frames_flow() { query "sum(rate(tandem_frames_total{job=\"orchestrator\"}[1m])) > 0" | grep -q .; }
 alert_is() { query "ALERTS{alertname=\"TandemStageDown\",alertstate=\"$1\"}" | grep -q .; }
 no_alert() { ! query 'ALERTS{alertname="TandemStageDown"}' | grep -q .; }
@@ -107,6 +112,7 @@ check_metrics() {
   query up
   eventually 60 "rate(tandem_frames_total[1m]) > 0" frames_flow
   query 'rate(tandem_frames_total{job="orchestrator"}[1m])'
+  dashboard_answered || die "the dashboard asks what Prometheus cannot answer"
 }
 
 lose_a_stage() {
