@@ -12,7 +12,8 @@ EDGE := $(VENV)/.edge-installed
 EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_bad_input.py tests/integration/test_faults.py \
   tests/integration/test_stage_client.py \
-  tests/integration/test_codecs.py tests/unit/codec tests/unit/vision $(wildcard tests/unit/*.py)
+  tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
+  tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
 
 .PHONY: demo test test-edge check stubs format help
 

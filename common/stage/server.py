@@ -18,6 +18,7 @@ from common.domain.errors import ConfigurationError, TandemError
 from common.stage.health import DrainingHealth
 from common.stage.settings import ServerSettings
 from common.telemetry.metrics import Metrics, MetricsServer
+from common.telemetry.sensors import find_sensors
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ class ServiceServer:
         self._name = name
         self._node = node
         self._settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(find_sensors())
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
         self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))

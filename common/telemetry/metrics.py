@@ -6,17 +6,16 @@ Names and labels are fixed: dashboards and alerts rely on them.
 from __future__ import annotations
 
 import threading
-from typing import Iterator, Tuple
+from typing import Sequence, Tuple
 from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
-import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from common.domain.errors import ConfigurationError
 from common.domain.timing import StageTiming
+from common.telemetry.sensors.base import Sensor
+from common.telemetry.sensors.collector import SensorCollector
 
 # From a toy engine on a workstation (1 ms) to a large model on the edge's CPU (10 s).
 _SECONDS_BUCKETS = (
@@ -28,10 +27,15 @@ STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "post
 
 
 class Metrics:
-    """One service's metrics, in a registry of their own."""
+    """One service's metrics, in a registry of their own.
 
-    def __init__(self) -> None:
-        """Register every metric of the contract."""
+    Attributes:
+        registry: of all of them.
+        sensors: of this machine; a `MetricsServer` starts and stops them.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor] = ()) -> None:
+        """Register every metric of the contract, and what `sensors` tell."""
         self.registry = CollectorRegistry()
         self.frames = Counter(
             "tandem_frames",
@@ -81,13 +85,8 @@ class Metrics:
             ["node", "stage"],
             registry=self.registry,
         )
-        self.power = Gauge(
-            "tandem_power_watts",
-            "Power drawn, by rail; no samples where no sensor can be read.",
-            ["rail"],
-            registry=self.registry,
-        )
-        self.registry.register(_MemoryCollector())
+        self.sensors = SensorCollector(sensors)
+        self.registry.register(self.sensors)
 
     def observe_stage(self, stage: str, timing: StageTiming) -> None:
         """Record the steps that a stage itself took; only the caller can know `transfer`."""
@@ -100,23 +99,6 @@ class Metrics:
         """Record one answered frame."""
         self.frames.labels(placement, outcome).inc()
         self.frame_latency.labels(placement).observe(seconds)
-
-
-class _MemoryCollector(Collector):
-    """Memory in bytes, read when scraped: this process, and the whole system."""
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield `tandem_memory_bytes`."""
-        family = GaugeMetricFamily(
-            "tandem_memory_bytes",
-            "Memory, by kind: process_rss of this service, system_used and system_total.",
-            labels=["kind"],
-        )
-        system = psutil.virtual_memory()
-        family.add_metric(["process_rss"], psutil.Process().memory_info().rss)
-        family.add_metric(["system_used"], system.total - system.available)
-        family.add_metric(["system_total"], system.total)
-        yield family
 
 
 class MetricsServer:
@@ -136,6 +118,8 @@ class MetricsServer:
             ) from error
         server_and_thread: Tuple[WSGIServer, threading.Thread] = started
         self._server, self._thread = server_and_thread
+        self._sensors = metrics.sensors
+        self._sensors.start()
 
     @property
     def port(self) -> int:
@@ -143,7 +127,8 @@ class MetricsServer:
         return int(self._server.server_port)
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving, and reading sensors."""
+        self._sensors.close()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -28,6 +28,9 @@ METRICS = {
     "tandem_placement_info": {"placement"},
     "tandem_node_up": {"node", "stage"},
     "tandem_power_watts": {"rail"},
+    "tandem_energy_joules": {"rail"},
+    "tandem_gpu_load_ratio": {"gpu"},
+    "tandem_temperature_celsius": {"zone"},
     "tandem_memory_bytes": {"kind"},
 }
 # What a service has no occasion to observe has a name and no samples.

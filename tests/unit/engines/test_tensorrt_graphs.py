@@ -50,7 +50,9 @@ def test_shipped_halves_hold_only_what_tensorrt_8_2_reads(path: Path) -> None:
 def test_exported_halves_hold_only_what_tensorrt_8_2_reads(split: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from common.bundle import Architecture
-    from detr.export.graph import export_halves
+    from detr.export.bundle import frozen_copy
+    from detr.export.graph import write_backbone, write_transformer
+    from detr.export.halves import BackboneHalf, TransformerHalf
     from detr.model import DETR
 
     made_of = Architecture(
@@ -65,7 +67,11 @@ def test_exported_halves_hold_only_what_tensorrt_8_2_reads(split: str, tmp_path:
         queries=5,
         classes=4,
     )
-    export_halves(DETR(made_of).eval(), split, tmp_path)
+    model = DETR(made_of)
+    channels = made_of.hidden_dim if split == "projected" else made_of.backbone_channels
+    write_backbone(BackboneHalf(frozen_copy(model), split), tmp_path / "backbone.onnx")
+    half = TransformerHalf(frozen_copy(model), split)
+    write_transformer(half, channels, made_of.hidden_dim, tmp_path / "transformer.onnx")
     halves = sorted(tmp_path.glob("*.onnx"))
     assert len(halves) == 2
     for path in halves:

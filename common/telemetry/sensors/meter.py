@@ -1,0 +1,117 @@
+"""Power and energy of every rail, whichever of the two its sensor tells."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, Dict, List, Sequence, Tuple
+
+from common.telemetry.sensors.base import Kind, Reading, Sensor
+
+_PERIOD_SECONDS = 1.0
+# After a pause this long (a suspended machine) nothing is known of what was drawn meanwhile.
+_LONGEST_GAP_SECONDS = 60.0
+
+
+class EnergyMeter:
+    """Integrates power to energy by trapezoids, and differentiates energy to power.
+
+    Energy starts at 0 with the first sample. Between two samples power is taken to change
+    linearly; a gap of more than a minute counts nothing. A rail that has a counter of its own
+    (RAPL, NVML) is not integrated.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Measure by `clock`, in seconds."""
+        self._clock = clock
+        self._last: Dict[Tuple[Kind, str], Tuple[float, float]] = {}
+        self._joules: Dict[str, float] = {}
+        self._watts: Dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Take one sample of every rail; other kinds of readings are passed over."""
+        now = self._clock()
+        counted = {reading.name for reading in readings if reading.kind is Kind.ENERGY}
+        told = {reading.name for reading in readings if reading.kind is Kind.POWER}
+        with self._lock:
+            # A rail that cannot be read any more has no power that is known.
+            self._watts = {
+                name: self._watts.get(name, 0.0) for name in counted - told if name in self._watts
+            }
+            for reading in readings:
+                if reading.kind is Kind.POWER:
+                    self._watts[reading.name] = reading.value
+                    if reading.name not in counted:
+                        self._integrate(reading, now)
+                elif reading.kind is Kind.ENERGY:
+                    self._count(reading, now, reading.name not in told)
+
+    def joules(self) -> Dict[str, float]:
+        """Energy of every rail since its first sample."""
+        with self._lock:
+            return dict(self._joules)
+
+    def watts(self) -> Dict[str, float]:
+        """Power of every rail at the last sample, or since the one before."""
+        with self._lock:
+            return dict(self._watts)
+
+    def _previous(self, reading: Reading, now: float) -> Tuple[float, float]:
+        """When and what the sample before was; this one if there is none."""
+        key = (reading.kind, reading.name)
+        previous = self._last.get(key, (now, reading.value))
+        self._last[key] = (now, reading.value)
+        self._joules.setdefault(reading.name, 0.0)
+        return previous
+
+    def _integrate(self, reading: Reading, now: float) -> None:
+        then, before = self._previous(reading, now)
+        if now - then <= _LONGEST_GAP_SECONDS:
+            self._joules[reading.name] += (before + reading.value) / 2 * (now - then)
+
+    def _count(self, reading: Reading, now: float, is_power_wanted: bool) -> None:
+        then, before = self._previous(reading, now)
+        # A counter goes back when its driver is loaded anew.
+        step = max(0.0, reading.value - before)
+        self._joules[reading.name] += step
+        if is_power_wanted and now > then:
+            self._watts[reading.name] = step / (now - then)
+
+
+class Sampler:
+    """Reads sensors from a thread of its own, once a second, off every frame's way."""
+
+    def __init__(self, sensors: Sequence[Sensor], meter: EnergyMeter) -> None:
+        """Sample `sensors` into `meter`, once started."""
+        self._sensors = sensors
+        self._meter = meter
+        self._latest: List[Reading] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sensors", daemon=True)
+
+    @property
+    def latest(self) -> List[Reading]:
+        """What was read last, of every kind."""
+        return self._latest
+
+    def start(self) -> None:
+        """Sample once, and then from the thread; with nothing to sample no thread is started."""
+        if self._sensors:
+            self._sample()
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop sampling."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_PERIOD_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        readings = [reading for sensor in self._sensors for reading in sensor.read()]
+        self._meter.add(readings)
+        self._latest = readings
