@@ -1,6 +1,5 @@
 """Every codec through real services."""
 
-import asyncio
 import itertools
 import json
 import shutil
@@ -52,21 +51,19 @@ def uncalibrated_cluster(uncalibrated):
     running.close()
 
 
-@pytest.fixture(scope="module")
-def answers(cluster):
-    def of(codec):
-        chosen = options(placement=detector_pb2.PLACEMENT_BACKBONE, codec=codec_to_wire(codec))
-        return asyncio.run(detect(cluster.address, [chosen, *FRAMES]))
-
-    return {codec: of(codec) for codec in Codec}
+async def answers_by(cluster, codec):
+    placement = detector_pb2.PLACEMENT_BACKBONE
+    chosen = options(placement=placement, codec=codec_to_wire(codec))
+    return await detect(cluster.address, [chosen, *FRAMES])
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_every_frame_is_answered_with_boxes_like_those_of_fp32(answers, codec):
-    assert [each.frame_id for each in answers[codec]] == list(range(30))
+async def test_every_frame_is_answered_with_boxes_like_those_of_fp32(cluster, codec):
+    answers = await answers_by(cluster, codec)
+    assert [each.frame_id for each in answers] == list(range(30))
     errors = [
         squared_error(scored_boxes(ours), scored_boxes(exact))
-        for ours, exact in zip(answers[codec], answers[Codec.FP32])
+        for ours, exact in zip(answers, await answers_by(cluster, Codec.FP32))
     ]
     error = np.sqrt(np.mean(errors))
     # A budget that is far too large would not notice a fault.
@@ -86,11 +83,11 @@ def squared_error(ours, exact):
     return np.square(ours[orders] - exact).mean(axis=(1, 2)).min()
 
 
-def test_fewer_bits_take_fewer_bytes(answers):
-    sizes = {
-        codec: sum(each.timing.transformer.request_bytes for each in responses)
-        for codec, responses in answers.items()
-    }
+async def test_fewer_bits_take_fewer_bytes(cluster):
+    sizes = {}
+    for codec in Codec:
+        answers = await answers_by(cluster, codec)
+        sizes[codec] = sum(each.timing.transformer.request_bytes for each in answers)
     assert sizes[Codec.FP32] == 30 * 8 * 3 * 4 * 4
     assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
     # q6 and q5 put one symbol into a byte, q4 and q3 two: of so few values, nothing is gained
