@@ -16,9 +16,10 @@ from common.domain.codec import EncodedTensor
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
+from common.domain.placement import Stage
 from common.domain.timing import StageTiming
 from common.stage.runner import EngineRunner
-from common.stage.shapes import typical_size
+from common.stage.shapes import input_shapes, typical_size
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 
@@ -50,6 +51,7 @@ class TransformerStage:
         self._node = node
         self._runner = runner
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
+        self._shapes = input_shapes(bundle.manifest, Stage.TRANSFORMER)["features"]
         self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="transformer")
 
     async def compute(
@@ -108,6 +110,11 @@ class TransformerStage:
         )
         if shape != expected:
             raise InvalidInputError(f"features have shape {shape}, {expected} is expected")
+        # Attention takes memory by the square of the cells: a peer must not choose how many.
+        if not self._shapes.contains(shape):
+            raise InvalidInputError(
+                f"features have shape {shape}, the bundle's input policy allows {self._shapes.max}"
+            )
 
     def _inputs(self, features: np.ndarray, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
         grid = (features.shape[2], features.shape[3])

@@ -16,6 +16,7 @@ from protos.tandem.v1 import (
     operations_pb2_grpc,
     stage_pb2,
     stage_pb2_grpc,
+    tensor_pb2,
 )
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import (
@@ -31,6 +32,7 @@ from tests.streams import (
 FULL = detector_pb2.PLACEMENT_FULL
 BACKBONE = detector_pb2.PLACEMENT_BACKBONE
 WORKSTATION = detector_pb2.PLACEMENT_WORKSTATION
+PARTS = ("frame", "input", "valid")
 
 
 @pytest.fixture
@@ -251,6 +253,35 @@ async def test_a_fast_client_is_held_back_to_the_pace_of_the_engine(slow_cluster
         flooding.cancel()
     # The window is 4; a few more frames of 3 MiB fit the transport's buffers.
     assert sent <= 10 + 4 + 4
+
+
+async def test_features_beyond_the_input_policy_are_refused(cluster):
+    digest = next(
+        event["digest"]
+        for event in cluster.stages["edge.transformer"].log_events()
+        if event["event"] == "engine loaded"
+    )
+    sides = {"height": 96 * 32, "width": 128 * 32}
+    geometry = {f"{part}_{side}": sides[side] for part in PARTS for side in sides}
+    tensor = tensor_pb2.Tensor(
+        shape=(1, 8, 96, 128), codec=tensor_pb2.CODEC_FP32, data=bytes(4 * 8 * 96 * 128)
+    )
+    features = stage_pb2.Features(
+        frame_id=1, geometry=stage_pb2.FrameGeometry(**geometry), tensor=tensor
+    )
+    opening = stage_pb2.TransformerOpen(bundle_digest=digest)
+    async with grpc.aio.insecure_channel(cluster.stages["edge.transformer"].address) as channel:
+        call = stage_pb2_grpc.TransformerStub(channel).Process(
+            iter(
+                [
+                    stage_pb2.TransformerRequest(open=opening),
+                    stage_pb2.TransformerRequest(features=features),
+                ]
+            )
+        )
+        _, answer = [response async for response in call]
+    assert answer.result.error.code == code_pb2.INVALID_ARGUMENT
+    assert "input policy" in answer.result.error.message
 
 
 async def test_a_stage_stream_has_to_open_first_and_once(cluster):
