@@ -11,7 +11,7 @@ import typer.main
 
 from client.commands.bench import bench
 from client.commands.detect import detect
-from client.commands.model import calibrate, info
+from client.commands.model import build, calibrate, info
 from client.commands.operations import placement, status
 from client.commands.up import up
 from client.console import show_line
@@ -61,6 +61,7 @@ def build_command() -> Any:
     model.callback()(_model)
     model.command()(info)
     model.command()(calibrate)
+    model.command()(build)
     app.add_typer(model, name="model")
     command: Any = typer.main.get_group(app)
     for group, name, module, summary in _TRAINING_COMMANDS:

@@ -1,4 +1,4 @@
-"""`tandem model info`: what a bundle holds; `tandem model calibrate`: adapt it to its frames."""
+"""`tandem model info`, `calibrate` and `build`: inspect, adapt and compile a bundle."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from rich.table import Table
 
 from client.calibration import CalibratedBundle, calibrate_bundle
 from client.commands.options import JsonOption
-from client.console import frame_progress, show_json, show_line, show_table
+from client.compilation import BuiltHalf, build_half
+from client.console import activity, frame_progress, show_json, show_line, show_table
 from client.sources import open_source
 from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
 from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.placement import Stage
+from common.engines.base import Precision
 
 
 def info(
@@ -75,6 +77,60 @@ def calibrate(
         show_table(_calibration_table(calibrated))
         show_line(f"{folder}: default codec {calibrated.bundle.manifest.codec.default}")
         show_line(f"new digest {calibrated.bundle.digest}: every node needs this bundle.json")
+
+
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
+    *,
+    precision: Annotated[
+        Precision, typer.Option(help="What the engine computes in.")
+    ] = Precision.FP16,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the plans; the stages have to be given the same as --engine-cache. "
+            "~/.cache/tandem/engines if left out.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compile both halves for this machine's NVIDIA GPU ahead of time, with TensorRT.
+
+    It takes minutes the first time; what is in the cache already is only loaded, to see that it
+    still can be. A stage that finds its plan in the cache starts within seconds.
+    """
+    bundle = load_bundle(folder)
+    built = []
+    for stage in Stage:
+        with activity(f"compiling the {stage.value} in {precision.value}"):
+            built.append(build_half(bundle, stage, precision, cache))
+        if not json:
+            show_line(half_to_line(built[-1]))
+    if json:
+        show_json([half_to_json(half) for half in built])
+
+
+def half_to_line(half: BuiltHalf) -> str:
+    """What became of one half, in a sentence."""
+    plan = half.plan
+    made = "was there already, loaded" if plan.was_cached else "compiled"
+    return (
+        f"{half.stage.value}: {half.engine}, {made} in {plan.seconds:.1f} s: {plan.path} "
+        f"({plan.size_bytes / 1e6:.1f} MB)"
+    )
+
+
+def half_to_json(half: BuiltHalf) -> dict[str, Any]:
+    """The same, by name."""
+    return {
+        "stage": half.stage.value,
+        "engine": half.engine,
+        "path": str(half.plan.path),
+        "bytes": half.plan.size_bytes,
+        "cached": half.plan.was_cached,
+        "seconds": round(half.plan.seconds, 3),
+    }
 
 
 def calibration_to_json(calibrated: CalibratedBundle) -> dict[str, Any]:

@@ -53,6 +53,23 @@ class CompileOptions:
     cache: Path
 
 
+@dataclass(frozen=True)
+class PlanReport:
+    """Where what an engine compiled came from.
+
+    Attributes:
+        path: of the plan in the cache.
+        size_bytes: of the plan.
+        was_cached: False if it was built just now.
+        seconds: to find or build it, and to load it.
+    """
+
+    path: Path
+    size_bytes: int
+    was_cached: bool
+    seconds: float
+
+
 class Engine(Protocol):
     """One loaded half of a model.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Tuple
 
@@ -12,7 +11,7 @@ import structlog
 import tensorrt
 
 from common.domain.errors import EngineError
-from common.engines.base import CompileOptions
+from common.engines.base import CompileOptions, PlanReport
 from common.engines.tensorrt.adapters import execution_of
 from common.engines.tensorrt.build import build_plan
 from common.engines.tensorrt.cache import Device, PlanCache, PlanKey, sha256_of
@@ -21,23 +20,6 @@ from common.engines.tensorrt.log import ReasonLog
 from common.engines.tensorrt.messages import plan_failure
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class PlanReport:
-    """Where an engine's plan came from.
-
-    Attributes:
-        path: of the plan in the cache.
-        size_bytes: of the plan.
-        was_cached: False if it was built just now.
-        seconds: to find or build it, and to load it.
-    """
-
-    path: Path
-    size_bytes: int
-    was_cached: bool
-    seconds: float
 
 
 class TensorRtEngine:

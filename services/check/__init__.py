@@ -1,0 +1,1 @@
+"""Checks an engine on this device before any stage runs on it; it serves nothing."""

@@ -1,0 +1,105 @@
+"""Comparing an engine with ONNX Runtime on this device."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.bundle import load_bundle
+from common.domain.errors import ConfigurationError
+from common.domain.placement import Stage
+from common.engines.base import Precision
+from common.stage.check import (
+    HalfCheck,
+    check_half,
+    compute_reference,
+    read_reference,
+    relative_error,
+    write_reference,
+)
+from common.stage.shapes import compile_options
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = load_bundle(ROOT / "tests" / "data" / "toy-bundle")
+
+
+def run(*arguments: str) -> Any:
+    command = [sys.executable, "-m", "services.check", "--bundle", str(BUNDLE.folder), *arguments]
+    return subprocess.run(command, cwd=str(ROOT), capture_output=True, text=True)
+
+
+def test_a_reference_is_written_and_read(tmp_path: Path) -> None:
+    reference = compute_reference(BUNDLE)
+    path = tmp_path / "reference.npz"
+    write_reference(path, BUNDLE, reference)
+    again = read_reference(path, BUNDLE)
+    assert again.keys() == reference.keys() == set(Stage)
+    for stage in Stage:
+        for side in ("inputs", "outputs"):
+            written, read = getattr(reference[stage], side), getattr(again[stage], side)
+            assert written.keys() == read.keys()
+            for name in written:
+                np.testing.assert_array_equal(written[name], read[name])
+
+
+def test_the_mask_counts() -> None:
+    mask = compute_reference(BUNDLE)[Stage.TRANSFORMER].inputs["mask"]
+    assert 0 < np.count_nonzero(mask) < mask.size
+
+
+def test_a_reference_of_another_bundle_is_refused(tmp_path: Path) -> None:
+    demo = load_bundle(ROOT / "models" / "demo-r18")
+    path = tmp_path / "reference.npz"
+    write_reference(path, BUNDLE, compute_reference(BUNDLE))
+    with pytest.raises(ConfigurationError, match=f"is of bundle {BUNDLE.digest}, not of"):
+        read_reference(path, demo)
+    path.write_bytes(b"not a reference")
+    with pytest.raises(ConfigurationError, match="cannot read the reference"):
+        read_reference(path, BUNDLE)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_onnxruntime_agrees_with_itself(stage: Stage, tmp_path: Path) -> None:
+    options = compile_options(BUNDLE.manifest, stage, Precision.FP32, tmp_path)
+    reference = compute_reference(BUNDLE)[stage]
+    check = check_half(BUNDLE, stage, "onnxruntime", options, reference)
+    assert check.is_good
+    assert check.relative_error < 1e-5
+    assert check.milliseconds > 0
+
+
+def test_arbitrary_numbers_do_not_agree(tmp_path: Path) -> None:
+    options = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP32, tmp_path)
+    reference = compute_reference(BUNDLE)[Stage.BACKBONE]
+    assert not check_half(BUNDLE, Stage.BACKBONE, "none", options, reference).is_good
+
+
+def test_what_is_not_a_number_is_not_good() -> None:
+    error = relative_error(np.full(4, np.nan), np.arange(4.0))
+    assert not HalfCheck(Stage.BACKBONE, "", 0, 0, error, 0.1).is_good
+
+
+def test_the_command_compares_with_a_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "reference.npz")
+    assert run("--write-reference", path).returncode == 0
+    good = run("--engine", "onnxruntime", "--reference", path, "--json")
+    assert good.returncode == 0, good.stderr
+    assert [half["good"] for half in json.loads(good.stdout)["halves"]] == [True, True]
+    bad = run("--engine", "none", "--reference", path)
+    assert bad.returncode == 1
+    assert bad.stdout.count("TOO DIFFERENT") == 2
+
+
+def test_the_command_fails_in_a_sentence() -> None:
+    failed = run("--engine", "onnxruntime", "--engine-precision", "fp16")
+    assert failed.returncode == 2
+    assert failed.stderr.strip().splitlines() == [
+        "python -m services.check: engine 'onnxruntime' has no choice of precision; fp16 is for "
+        "tensorrt"
+    ]
