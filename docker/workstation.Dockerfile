@@ -31,7 +31,7 @@ ENV CUDA_ROOT=/build/cuda
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${TENSORRT}" ]; then \
       pip --python /opt/venv/bin/python install --constraint runtime.txt \
-        "tensorrt-cu12==${TENSORRT}" nvidia-cuda-runtime-cu12 ; \
+        "tensorrt-cu12==${TENSORRT}" nvidia-cuda-runtime-cu12 "nvidia-ml-py>=12" ; \
     fi
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${TENSORRT}" ]; then \

@@ -11,8 +11,13 @@ from pathlib import Path
 
 from query import samples
 
-# Without a sensor there is no power; without a fault there is no alert.
-MAY_BE_EMPTY = ("tandem_power_watts", "ALERTS")
+# Not every machine has the sensors; without a fault there is no alert.
+MAY_BE_EMPTY = (
+    "tandem_power_watts",
+    "tandem_gpu_load_ratio",
+    "tandem_temperature_celsius",
+    "ALERTS",
+)
 
 
 def expressions(dashboard):
