@@ -36,7 +36,7 @@ RUN chmod 644 /etc/apt/trusted.gpg.d/jetson-ota.asc \
 
 # ---------------------------------------------------------------------------- what is compiled
 FROM base AS builder
-ARG BUILD_PACKAGES="cuda-cudart-dev-10-2 cuda-driver-dev-10-2 libnvinfer-dev libnvinfer-plugin-dev libnvonnxparsers-dev libnvparsers-dev"
+ARG BUILD_PACKAGES="cuda-cudart-dev-10-2 cuda-driver-dev-10-2 cuda-misc-headers-10-2 libnvinfer-dev libnvinfer-plugin-dev libnvonnxparsers-dev libnvparsers-dev"
 ARG PYTHON
 RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ curl python3-distutils \

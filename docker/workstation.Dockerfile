@@ -31,14 +31,15 @@ ENV CUDA_ROOT=/build/cuda
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${TENSORRT}" ]; then \
       pip --python /opt/venv/bin/python install --constraint runtime.txt \
-        "tensorrt-cu12==${TENSORRT}" nvidia-cuda-runtime-cu12 "nvidia-ml-py>=12" ; \
+        "tensorrt-cu12==${TENSORRT}" "nvidia-ml-py>=12" \
+        nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12 ; \
     fi
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${TENSORRT}" ]; then \
       apt-get update \
    && apt-get install -y --no-install-recommends g++ \
-   && mkdir -p "${CUDA_ROOT}/lib" \
-   && ln -s /opt/venv/lib/python3*/site-packages/nvidia/cuda_runtime/include "${CUDA_ROOT}/include" \
+   && mkdir -p "${CUDA_ROOT}/lib" "${CUDA_ROOT}/include" \
+   && cp -r /opt/venv/lib/python3*/site-packages/nvidia/cuda_*/include/. "${CUDA_ROOT}/include" \
    && echo 'int empty;' | gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -x c - -o "${CUDA_ROOT}/lib/libcuda.so" \
    && printf 'CUDA_ROOT = "%s"\nCUDA_ENABLE_CURAND = False\n' "${CUDA_ROOT}" > /etc/aksetup-defaults.py \
    && pip --python /opt/venv/bin/python install --constraint runtime.txt --no-binary pycuda \
