@@ -38,7 +38,8 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
         ("grpc.max_send_message_length", max_message_bytes),
         # The defaults wait up to two minutes before a restarted stage is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Also how long a connection may take to be made: a busy device needs more than the 100 ms.
+        ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
 
