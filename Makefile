@@ -11,7 +11,7 @@ EDGE := $(VENV)/.edge-installed
 # What needs neither the client nor torch, which run on 3.11 only.
 EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_bad_input.py tests/integration/test_faults.py \
-  tests/integration/test_stage_client.py \
+  tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
   tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
 
@@ -61,7 +61,7 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 	$(BIN)/pip install --quiet --requirement requirements/dev.txt
 	touch $@
 
-$(EDGE): requirements/edge-dev.txt | $(VENV)/bin/python
+$(EDGE): requirements/edge-dev.txt $(RUNTIME)
 	$(shell scripts/find_python38.sh || echo python3.8) -m venv $(VENV)/edge
 	$(VENV)/edge/bin/pip install --quiet --requirement requirements/edge-dev.txt
 	touch $@
