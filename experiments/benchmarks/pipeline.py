@@ -9,9 +9,10 @@ and cameras are pinned to one core, the workstation to another. The first run ma
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ _SIMULATED = f"both stages, {PACE_MS:g} ms each"
 _SPLIT = (Placement.BACKBONE, Placement.TRANSFORMER)
 _CLIENTS = 16
 _OVERLOAD = 4
-_ALONE_SECONDS = 8.0
+_ALONE_SECONDS = 6.0
 _DROPPED = 'outcome="dropped"'
 
 
@@ -60,13 +61,15 @@ async def paced_rows(setting: Setting) -> AsyncIterator[Row]:
     ideal = 1000 / PACE_MS
     async with Cluster(plan) as cluster:
         for placement in _SPLIT:
-            one = frames_per_second(await cluster.stream(setting.camera(placement)))
+            answers = await cluster.stream(setting.camera(placement))
+            one = frames_per_second(answers)
             yield Row(
                 f"pipeline efficiency of {placement.value}, paced",
                 one / ideal,
                 "",
                 0.97,
-                f"ideal {ideal:.1f} frames/s, one after another {ideal / 2:.1f}; reached {one:.2f}",
+                f"ideal {ideal:.1f} frames/s, one after another {ideal / 2:.1f}; reached "
+                f"{one:.2f}, {_busy(answers)}",
                 _SIMULATED,
             )
         yield await _many_clients(cluster, setting)
@@ -140,17 +143,12 @@ def _dropped(cluster: Cluster) -> float:
 
 
 async def real_rows(setting: Setting) -> AsyncIterator[Row]:
-    """Efficiency and added latency with real engines, a core for each node."""
-    both = list(Stage)
-    (serial_ms,) = await alone_ms(setting.bundle, _ALONE_SECONDS, (LOCAL_EDGE, both))
+    """Efficiency with real engines, a core for each node, the cameras on either."""
+    (serial_ms,) = await alone_ms(setting.bundle, _ALONE_SECONDS, (LOCAL_EDGE, list(Stage)))
     for cameras in (LOCAL_EDGE, LOCAL_WORKSTATION):
-        plan = ClusterPlan(setting.bundle, cameras=cameras)
-        async with Cluster(plan) as cluster:
+        async with Cluster(ClusterPlan(setting.bundle, cameras=cameras)) as cluster:
             for placement in _SPLIT:
                 yield await _real_efficiency(cluster, setting, placement, serial_ms, cameras.node)
-            if cameras is LOCAL_EDGE:
-                for row in await _added_latency(cluster, setting):
-                    yield row
 
 
 async def _real_efficiency(
@@ -162,7 +160,7 @@ async def _real_efficiency(
         (hosts[placement.transformer_node], [Stage.TRANSFORMER]),
     ]
     backbone_ms, transformer_ms = await alone_ms(setting.bundle, _ALONE_SECONDS, *loops)
-    answers = await cluster.stream(setting.camera(placement, count=100, warm_up=20))
+    answers = await cluster.stream(setting.camera(placement, count=60, warm_up=12))
     fps = frames_per_second(answers)
     ideal = 1000 / max(backbone_ms, transformer_ms)
     return Row(
@@ -172,17 +170,19 @@ async def _real_efficiency(
         "",
         0.93,
         f"engines alone, pipelined: {backbone_ms:.1f} and {transformer_ms:.1f} ms, ideal "
-        f"{ideal:.2f} frames/s, one after another {1000 / serial_ms:.2f}; reached {fps:.2f}",
+        f"{ideal:.2f} frames/s, one after another {1000 / serial_ms:.2f}; reached {fps:.2f}, "
+        f"{_busy(answers)}",
     )
 
 
-async def _added_latency(cluster: Cluster, setting: Setting) -> list[Row]:
-    rows = []
-    for placement in (Placement.BACKBONE, Placement.FULL):
-        answers = await cluster.stream(setting.camera(placement, in_flight=1, count=50, warm_up=5))
-        added = [answer.round_trip - answer.own_steps for answer in answers]
-        rows.append(
-            Row(
+async def latency_rows(setting: Setting) -> AsyncIterator[Row]:
+    """What Tandem adds to a frame's own steps, seen by the client, real engines."""
+    async with Cluster(ClusterPlan(setting.bundle)) as cluster:
+        for placement in (Placement.BACKBONE, Placement.FULL):
+            plan = setting.camera(placement, in_flight=1, count=50, warm_up=5)
+            answers = await cluster.stream(plan)
+            added = [answer.round_trip - answer.own_steps for answer in answers]
+            yield Row(
                 f"latency of a frame beyond its own steps, {placement.value}, window 1, p50",
                 percentile_ms(added, 0.5),
                 "ms",
@@ -190,23 +190,41 @@ async def _added_latency(cluster: Cluster, setting: Setting) -> list[Row]:
                 f"own steps {_own_ms(answers):.1f} ms; p95 beyond them "
                 f"{percentile_ms(added, 0.95):.2f} ms",
             )
-        )
-    return rows
 
 
 def _own_ms(answers: Sequence[Answer]) -> float:
     return percentile_ms([answer.own_steps for answer in answers], 0.5)
 
 
+def _busy(answers: Sequence[Answer]) -> str:
+    """How much of the time each engine ran; what a paced one takes too long is the machine's."""
+    fps = frames_per_second(answers)
+    backbone = statistics.fmean(answer.backbone_execute for answer in answers)
+    transformer = statistics.fmean(answer.transformer_execute for answer in answers)
+    return (
+        f"engines busy {backbone * fps:.1%} ({1000 * backbone:.2f} ms) and "
+        f"{transformer * fps:.1%} ({1000 * transformer:.2f} ms)"
+    )
+
+
+async def orchestrator_rows(_: Setting) -> AsyncIterator[Row]:
+    """See `experiments.benchmarks.relaying`."""
+    yield await orchestrator_alone()
+
+
+PARTS: dict[str, Callable[[Setting], AsyncIterator[Row]]] = {
+    "orchestrator": orchestrator_rows,
+    "paced": paced_rows,
+    "latency": latency_rows,
+    "real": real_rows,
+}
+
+
 async def measure(setting: Setting, parts: Sequence[str]) -> list[Row]:
     """Run the parts in turn."""
     rows: list[Row] = []
-    if "orchestrator" in parts:
-        rows += await orchestrator_alone()
-    if "paced" in parts:
-        rows += [row async for row in paced_rows(setting)]
-    if "real" in parts:
-        rows += [row async for row in real_rows(setting)]
+    for part in parts:
+        rows += [row async for row in PARTS[part](setting)]
     return rows
 
 
@@ -216,12 +234,10 @@ def main() -> None:
     parser.add_argument("--codec", default="int8")
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="of models and frames")
     parser.add_argument("--csv", type=Path, help="file to write")
-    parser.add_argument(
-        "--part", action="append", choices=("orchestrator", "paced", "real"), help="default: all"
-    )
+    parser.add_argument("--part", action="append", choices=tuple(PARTS), help="default: all")
     options = parser.parse_args()
     setting = Setting(R18.bundle(options.folder), R18.frames(options.folder), options.codec)
-    rows = run_to_end(measure(setting, options.part or ("orchestrator", "paced", "real")))
+    rows = run_to_end(measure(setting, options.part or list(PARTS)))
     show(f"Pipeline, codec {options.codec}, {R18.name}", rows)
     if options.csv:
         write_csv(options.csv, rows)

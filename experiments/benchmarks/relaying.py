@@ -33,8 +33,8 @@ _DETECT = "/tandem.v1.Detector/Detect"
 _MODULE = "experiments.benchmarks.relaying"
 
 
-async def orchestrator_alone() -> list[Row]:
-    """Rates of the orchestrator and of a bare relay, each on a core of its own."""
+async def orchestrator_alone() -> Row:
+    """Rate of the orchestrator and of a bare relay, each alone on a core."""
     started: list[ServiceProcess] = []
     instant = "experiments.benchmarks.instant"
     try:
@@ -57,15 +57,13 @@ async def orchestrator_alone() -> list[Row]:
     finally:
         for process in reversed(started):
             await process.stop()
-    return [
-        Row(
-            "orchestrator alone, 20 kB frames, one core",
-            fps,
-            "frames/s",
-            1000,
-            f"a bare grpc.aio relay: {relay_fps:.0f} frames/s",
-        )
-    ]
+    return Row(
+        "orchestrator alone, 20 kB frames, one core",
+        fps,
+        "frames/s",
+        1000,
+        f"a bare grpc.aio relay: {relay_fps:.0f} frames/s",
+    )
 
 
 async def _rate(method: str, address: str) -> float:
