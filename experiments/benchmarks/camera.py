@@ -19,7 +19,7 @@ from pathlib import Path
 
 from client.detector import DetectorClient
 from client.results import FrameResult
-from common.domain.errors import ServiceError
+from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.stream import OverloadPolicy
 from common.domain.timing import StageTiming
@@ -152,7 +152,10 @@ def _own_steps(stage: StageTiming) -> float:
 def main() -> None:
     """Stream and print."""
     address, plan = sys.argv[1:]
-    answers = asyncio.run(stream(address, CameraPlan(**json.loads(plan))))
+    try:
+        answers = asyncio.run(stream(address, CameraPlan(**json.loads(plan))))
+    except* TandemError as failed:
+        raise SystemExit("; ".join(str(error) for error in failed.exceptions)) from None
     json.dump([asdict(answer) for answer in answers], sys.stdout)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from client.processes import ServiceProcess
-from common.domain.errors import ServiceError
+from common.domain.errors import ServiceError, TandemError
 from common.domain.placement import EDGE, WORKSTATION
 
 LOOPBACK = "127.0.0.1"
@@ -69,6 +69,8 @@ def run_to_end(main: Coroutine[Any, Any, T]) -> T:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return asyncio.run(main)
+    except TandemError as error:
+        raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit("interrupted") from None
 
