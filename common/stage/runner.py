@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional
 
@@ -41,6 +41,9 @@ class EngineRunner:
     def __init__(self) -> None:
         """Start the thread; the engine comes with `load`."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        # Waking the event loop gives the GIL away; were it the engine's thread that does so, the
+        # next execution would wait until the loop is done.
+        self._delivery = ThreadPoolExecutor(1, thread_name_prefix="delivery")
         self._engine: Optional[Engine] = None
 
     async def load(self, load: Callable[[], Engine]) -> Engine:
@@ -64,8 +67,9 @@ class EngineRunner:
         if self._engine is None:
             raise EngineError("no engine is loaded")
         asked = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _execute, self._engine, inputs, asked)
+        answer: Future[Execution] = Future()
+        self._thread.submit(self._execute, self._engine, inputs, asked, answer)
+        return await asyncio.wrap_future(answer)
 
     async def close(self) -> None:
         """Release the engine on its thread, then end the thread."""
@@ -73,9 +77,23 @@ class EngineRunner:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._engine.close)
         self._thread.shutdown()
+        self._delivery.shutdown()
 
-
-def _execute(engine: Engine, inputs: Mapping[str, np.ndarray], asked: float) -> Execution:
-    started = time.perf_counter()
-    outputs = engine.run(inputs)
-    return Execution(outputs, started, started - asked, time.perf_counter() - started)
+    def _execute(
+        self,
+        engine: Engine,
+        inputs: Mapping[str, np.ndarray],
+        asked: float,
+        answer: Future[Execution],
+    ) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        started = time.perf_counter()
+        try:
+            outputs = engine.run(inputs)
+        except BaseException as error:
+            self._delivery.submit(answer.set_exception, error)
+        else:
+            elapsed = time.perf_counter() - started
+            execution = Execution(outputs, started, started - asked, elapsed)
+            self._delivery.submit(answer.set_result, execution)
