@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Union
 
 import grpc
 import structlog
@@ -42,16 +42,9 @@ async def serve_backbone(settings: BackboneSettings) -> None:
     servicer = BackboneServicer(_host(Stage.BACKBONE, settings, bundle, server), stage, channels)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
 
-    async def prepare() -> None:
-        await _load(runner, settings, bundle, Stage.BACKBONE)
-        await stage.warm_up()
-        server.metrics.node_up.labels(settings.node, Stage.BACKBONE.value).set(1)
-
     try:
-        await server.run(prepare)
+        await _run(Stage.BACKBONE, stage, runner, settings=settings, bundle=bundle, server=server)
     finally:
-        stage.close()
-        await runner.close()
         for channel in channels.values():
             await channel.close()
 
@@ -69,10 +62,24 @@ async def serve_transformer(settings: TransformerSettings) -> None:
     servicer = TransformerServicer(_host(Stage.TRANSFORMER, settings, bundle, server), stage)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
 
+    await _run(Stage.TRANSFORMER, stage, runner, settings=settings, bundle=bundle, server=server)
+
+
+async def _run(
+    kind: Stage,
+    stage: Union[BackboneStage, TransformerStage],
+    runner: EngineRunner,
+    *,
+    settings: StageSettings,
+    bundle: Bundle,
+    server: ServiceServer,
+) -> None:
+    """Load, warm up, serve until SIGTERM, release."""
+
     async def prepare() -> None:
-        await _load(runner, settings, bundle, Stage.TRANSFORMER)
+        await _load(runner, settings, bundle, kind)
         await stage.warm_up()
-        server.metrics.node_up.labels(settings.node, Stage.TRANSFORMER.value).set(1)
+        server.metrics.node_up.labels(settings.node, kind.value).set(1)
 
     try:
         await server.run(prepare)
