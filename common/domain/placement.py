@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Optional
+
+from common.domain.errors import InvalidInputError
 
 EDGE = "edge"
 WORKSTATION = "workstation"
@@ -33,6 +36,55 @@ class Placement(str, Enum):
     def transformer_node(self) -> str:
         """Name of the node that runs the transformer."""
         return EDGE if self in (Placement.FULL, Placement.TRANSFORMER) else WORKSTATION
+
+    @property
+    def pair(self) -> NodePair:
+        """The nodes that it names."""
+        return NodePair(self.backbone_node, self.transformer_node)
+
+
+@dataclass(frozen=True)
+class NodePair:
+    """Which node runs which stage, of any nodes; each `Placement` is a name for one of these.
+
+    Attributes:
+        backbone: name of the node that runs the backbone.
+        transformer: name of the node that runs the transformer.
+    """
+
+    backbone: str
+    transformer: str
+
+    @classmethod
+    def parse(cls, text: str) -> NodePair:
+        """Read a placement's name, or `backbone=NODE,transformer=NODE`.
+
+        Raises:
+            InvalidInputError: the text is neither.
+        """
+        for placement in Placement:
+            if text == placement.value:
+                return placement.pair
+        nodes = dict(part.partition("=")[::2] for part in text.split(","))
+        if set(nodes) != {stage.value for stage in Stage} or not all(nodes.values()):
+            names = ", ".join(placement.value for placement in Placement)
+            raise InvalidInputError(
+                f"{text!r} is no placement: give {names}, or backbone=NODE,transformer=NODE"
+            )
+        return cls(nodes[Stage.BACKBONE.value], nodes[Stage.TRANSFORMER.value])
+
+    @property
+    def placement(self) -> Optional[Placement]:
+        """The placement that is a name for these nodes, if one is."""
+        return next((each for each in Placement if each.pair == self), None)
+
+    @property
+    def name(self) -> str:
+        """The placement's name, or `backbone=NODE,transformer=NODE`."""
+        placement = self.placement
+        if placement is not None:
+            return placement.value
+        return f"backbone={self.backbone},transformer={self.transformer}"
 
 
 @dataclass(frozen=True)
