@@ -51,18 +51,22 @@ class DetectRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class StreamOptions(_message.Message):
-    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec")
+    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     OVERLOAD_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_NODE_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORMER_NODE_FIELD_NUMBER: _ClassVar[int]
     placement: Placement
     score_threshold: float
     max_detections: int
     overload: OverloadPolicy
     codec: _tensor_pb2.Codec
-    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
+    backbone_node: str
+    transformer_node: str
+    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("frame_id", "captured_at", "encoded", "raw")

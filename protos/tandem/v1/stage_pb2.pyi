@@ -17,14 +17,16 @@ class BackboneRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
 
 class BackboneOpen(_message.Message):
-    __slots__ = ("context", "downstream_node", "codec")
+    __slots__ = ("context", "downstream_node", "codec", "downstream_replica")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_NODE_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    DOWNSTREAM_REPLICA_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     downstream_node: str
     codec: _tensor_pb2.Codec
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
+    downstream_replica: int
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ...) -> None: ...
 
 class TransformerRequest(_message.Message):
     __slots__ = ("open", "features")
