@@ -10,6 +10,7 @@ import structlog
 from common.bundle import Bundle, load_bundle
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
+from common.engines.device import SharedDevice
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.stage.backbone import BackboneStage
@@ -121,7 +122,9 @@ async def _load(
     def load() -> Engine:
         engine = load_engine(settings.engine, path, settings.engine_threads, options)
         if settings.paced_milliseconds > 0:
-            return PacedEngine(engine, settings.paced_milliseconds / 1000)
+            name = settings.paced_device
+            device = None if name is None else SharedDevice(name)
+            return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
         return engine
 
     engine = await runner.load(load)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -88,9 +88,23 @@ class StageSettings(ServerSettings):
     paced_milliseconds: float = Field(
         0.0, ge=0, description="simulate a device that takes this long an execution; 0: off"
     )
+    paced_device: Optional[str] = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="name of the simulated device; stages of one machine that name the same one "
+        "take turns on it. One of its own if left out",
+    )
     max_frames_in_flight: int = Field(
         32, gt=0, description="frames of one stream held at a time; more wait in the transport"
     )
+
+    @model_validator(mode="after")
+    def _check_pace(self) -> StageSettings:
+        if self.paced_device is not None and self.paced_milliseconds == 0:
+            raise ValueError(
+                "paced_device needs paced_milliseconds: only a simulated one is shared"
+            )
+        return self
 
 
 class TransformerSettings(StageSettings):

@@ -88,3 +88,12 @@ def test_nodes_are_read_from_yaml(tmp_path):
     assert settings.nodes["edge"].backbone == "h:1"
     assert settings.nodes["edge"].transformer is None
     assert settings.placement == "full"
+
+
+def test_only_a_paced_device_is_shared():
+    paced = ["--paced-milliseconds", "20", "--paced-device", "tx2"]
+    assert load([*REQUIRED, *paced]).paced_device == "tx2"
+    with pytest.raises(ConfigurationError, match="needs paced_milliseconds"):
+        load([*REQUIRED, "--paced-device", "tx2"])
+    with pytest.raises(ConfigurationError, match="paced_device"):
+        load([*REQUIRED, *paced[:3], "../tx2"])

@@ -12,6 +12,7 @@ import pytest
 from common.bundle import load_bundle
 from common.domain.errors import EngineError
 from common.domain.placement import Stage
+from common.engines.device import SharedDevice
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 
@@ -75,3 +76,14 @@ def test_paced_engine_holds_each_result_and_says_that_it_is_simulated(name):
     assert time.perf_counter() - started >= 3 * DURATION_SECONDS
     assert "simulated pace 50 ms" in engine.description
     engine.close()
+
+
+def test_paced_engine_names_the_device_that_it_shares(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    engine = load_engine("none", BUNDLE.onnx_path(Stage.BACKBONE), 1)
+    paced = PacedEngine(engine, DURATION_SECONDS, SharedDevice("tx2"))
+    assert paced.description.endswith("simulated pace 50 ms on shared device tx2")
+    started = time.perf_counter()
+    assert paced.run(inputs(Stage.BACKBONE, 64, 64))["features"].shape == (1, 128, 2, 2)
+    assert time.perf_counter() - started >= DURATION_SECONDS
+    paced.close()
