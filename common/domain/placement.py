@@ -95,8 +95,16 @@ class StageAddress:
         node: name of the node, as in the configuration.
         stage: which half runs there.
         address: `host:port` of its gRPC server.
+        replica: which of the node's addresses for this stage it is, from 0.
     """
 
     node: str
     stage: Stage
     address: str
+    replica: int = 0
+
+    @property
+    def name(self) -> str:
+        """The stage as people call it."""
+        copy = f" (replica {self.replica})" if self.replica else ""
+        return f"{self.stage.value} on {self.node}{copy}"

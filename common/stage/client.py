@@ -137,6 +137,10 @@ class StageStream:
         await asyncio.wait([self._reader])
         return self._error or UnavailableError(f"{self._peer} ended the stream")
 
+    def abandon(self) -> None:
+        """End the stream at once, without waiting. Questions under way fail."""
+        self._call.cancel()
+
     async def close(self) -> None:
         """End the stream. Questions under way fail."""
         self._call.cancel()
