@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from common.bundle import Bundle
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.errors import ConfigurationError
-from detr.training.coco_data import open_coco
-from detr.training.evaluation import bundle_detector, coco_figures
+from detr.average_precision import coco_figures
+from detr.coco_folder import open_coco
+from detr.training.evaluation import bundle_detector
 
 MIN_IOU = 0.5
 """A detection finds an object when their boxes overlap at least this much."""

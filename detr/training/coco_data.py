@@ -1,11 +1,9 @@
-"""COCO folders: reading instances files, and training samples with the paper's augmentation."""
+"""COCO folders: training samples with the paper's augmentation."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,59 +13,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from common.bundle import Normalization, ShortestEdgeInput
-from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
+from detr.coco_folder import CocoFolder
 from detr.training.targets import Sample
-
-
-@dataclass(frozen=True)
-class CocoFolder:
-    """Pictures and their instances file.
-
-    Attributes:
-        images: the folder of the pictures.
-        instances: the content of the instances file.
-        pictures: the `images` entries, by ascending id.
-        annotations: of each picture (by id), those that mark single objects.
-    """
-
-    images: Path
-    instances: dict[str, Any]
-    pictures: tuple[dict[str, Any], ...]
-    annotations: dict[int, tuple[dict[str, Any], ...]]
-
-    def read(self, picture: dict[str, Any]) -> NDArray[np.uint8]:
-        """Return a picture's pixels, RGB uint8.
-
-        Raises:
-            ConfigurationError: the file is missing or not a picture.
-        """
-        path = self.images / picture["file_name"]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ConfigurationError(f"{path} is missing or is not a picture.")
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def open_coco(images: Path, instances_file: Path) -> CocoFolder:
-    """Read an instances file.
-
-    Raises:
-        ConfigurationError: it is missing or not in COCO's format.
-    """
-    try:
-        content = json.loads(instances_file.read_text(encoding="utf-8"))
-        pictures = sorted(content["images"], key=lambda picture: int(picture["id"]))
-        annotations: dict[int, list[dict[str, Any]]] = {p["id"]: [] for p in pictures}
-        for annotation in content["annotations"]:
-            if not annotation.get("iscrowd", 0):
-                annotations[annotation["image_id"]].append(annotation)
-    except OSError as error:
-        raise ConfigurationError(f"{instances_file} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{instances_file} is not a COCO instances file.") from error
-    frozen = {image_id: tuple(found) for image_id, found in annotations.items()}
-    return CocoFolder(images, content, tuple(pictures), frozen)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 
 from common.bundle import Category
+from detr.coco_folder import CocoFolder, open_coco
 from detr.scenes.categories import CATEGORIES
 from detr.scenes.coco_format import export_coco
 from detr.scenes.compositor import SceneSettings
 from detr.scenes.sources import Split
 from detr.scenes.splits import open_split
-from detr.training.coco_data import CocoDataset, CocoFolder, open_coco
+from detr.training.coco_data import CocoDataset
 from detr.training.distributed import rank, world_size
 from detr.training.recipe import CocoData, Recipe, ScenesData
 from detr.training.sampling import StepSampler

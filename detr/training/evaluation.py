@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +17,9 @@ from common.engines.onnxruntime import load
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
+from detr.average_precision import coco_figures
+from detr.coco_folder import CocoFolder
 from detr.model import DETR
-from detr.training.coco_data import CocoFolder
-
-FIGURES = (
-    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
-    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
-)
-"""Names of the twelve COCO figures, in pycocotools' order."""
 
 Predictor = Callable[
     [NDArray[np.float32], FrameGeometry], tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -109,42 +101,3 @@ def bundle_detector(bundle: Bundle, threads: int = 0) -> Detector:
     manifest = bundle.manifest
     predict = bundle_predictor(bundle, threads)
     return Detector(predict, manifest.input, manifest.normalization, manifest.categories)
-
-
-def coco_figures(
-    instances: dict[str, Any],
-    found: Iterable[tuple[int, Sequence[Detection]]],
-    image_ids: Sequence[int],
-) -> dict[str, float]:
-    """Return the twelve COCO figures for detections in the pictures `image_ids`.
-
-    Args:
-        instances: the content of an instances file.
-        found: image id and detections of each picture.
-        image_ids: the pictures to count.
-    """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    results = [row for image_id, items in found for row in _result_rows(image_id, items)]
-    if not results:
-        return dict.fromkeys(FIGURES, 0.0)
-    # pycocotools reports by printing.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = instances
-        truth.createIndex()
-        evaluator = COCOeval(truth, truth.loadRes(np.array(results)), "bbox")
-        evaluator.params.imgIds = list(image_ids)
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    return dict(zip(FIGURES, (float(value) for value in evaluator.stats), strict=True))
-
-
-def _result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[tuple[float, ...]]:
-    """Image id, x, y, width, height, score, category: the rows that pycocotools loads."""
-    for item in items:
-        box = item.box
-        width, height = box.x_max - box.x_min, box.y_max - box.y_min
-        yield image_id, box.x_min, box.y_min, width, height, item.score, item.category_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,31 +13,25 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.domain.errors import ConfigurationError
+from detr.coco_folder import CocoFolder
 from detr.training.checkpoints import CHECKPOINT_NAME
-from detr.training.coco_data import CocoFolder
 from detr.training.data import categories_of, evaluation_folder, training_batches
-from detr.training.dense_head import dense_loss
 from detr.training.distributed import barrier, mean_over_processes, rank, world_size
 from detr.training.evaluation import Detector, evaluate, torch_predictor
-from detr.training.losses import LossWeights, set_loss
-from detr.training.matcher import MatchCosts
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
 from detr.training.recipe import Recipe
-from detr.training.schedule import learning_rate_factor
+from detr.training.schedule import phase_at, recipe_factor
 from detr.training.state import (
     TrainingState,
-    memory_format,
     new_state,
     plain_model,
     restore_state,
     save_state,
 )
 from detr.training.targets import Batch
-from detr.training.training_model import TrainingOutput
+from detr.training.task import Detection, Task
 
 LOG_EVERY_STEPS = 20
-COSTS = MatchCosts()
-WEIGHTS = LossWeights()
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,13 @@ class Surroundings:
     report: Callable[[MetricsRow, int], None]
 
 
-def train(recipe: Recipe, surroundings: Surroundings) -> Path:
+def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) -> Path:
     """Train to the recipe's last step.
+
+    Args:
+        recipe: what to do.
+        surroundings: where.
+        task: what to minimise; detection without a teacher by default.
 
     Returns:
         The path of the final checkpoint.
@@ -72,17 +72,24 @@ def train(recipe: Recipe, surroundings: Surroundings) -> Path:
         raise ConfigurationError(
             f"a batch of {recipe.batch_size} cannot be split over {world_size()} processes."
         )
+    task = task or Detection()
     # Weights that start at zero make denormal numbers, which are many times slower.
     torch.set_flush_denormal(True)
     checkpoint = surroundings.output / CHECKPOINT_NAME
-    state = _open_run(recipe, checkpoint, surroundings.resume)
+    state = _open_run(recipe, checkpoint, surroundings.resume, task)
     folder = _evaluation_folder(recipe, surroundings.cache)
     batches = training_batches(recipe, surroundings.cache, state.step, surroundings.workers)
-    reporter = _Reporter(recipe, surroundings, state, folder) if rank() == 0 else None
-    network = _parallel(state.model)
+    reporter = _Reporter(recipe, surroundings, state, folder, task) if rank() == 0 else None
+    network: nn.Module | None = None
     for batch in batches:
         started = time.perf_counter()
-        losses = training_step(recipe, state, network, batch)
+        phase = phase_at(recipe, state.step)
+        anew = phase.first_step == state.step
+        if network is None or anew:
+            task.begin_phase(recipe, state.model, phase, anew)
+            # Built for the weights that are trained, so once for each phase.
+            network = _parallel(state.model)
+        losses = training_step(recipe, state, network, batch, task)
         state.seconds += time.perf_counter() - started
         if reporter is not None:
             reporter.after_step(losses)
@@ -91,7 +98,13 @@ def train(recipe: Recipe, surroundings: Surroundings) -> Path:
     return checkpoint
 
 
-def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batch: Batch) -> Tensor:
+def training_step(
+    recipe: Recipe,
+    state: TrainingState,
+    network: nn.Module,
+    batch: Batch,
+    task: Task | None = None,
+) -> Tensor:
     """Do one step in place.
 
     Args:
@@ -99,21 +112,19 @@ def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batc
         state: `state.step` is the number of the step to do.
         network: the state's model, or what runs it over several processes.
         batch: this process's share of the batch.
+        task: what to minimise; detection without a teacher by default.
 
     Returns:
-        [5] over all processes: total loss, the last layer's cross-entropy, L1 and GIoU, and the
-        dense head's total.
+        The task's losses over all processes.
     """
-    state.model.train()
+    task = task or Detection()
+    task.train_mode(state.model, phase_at(recipe, state.step))
     # Dropout depends on the step alone, so a resumed run repeats it.
     torch.manual_seed((recipe.seed * 1_000_003 + state.step) * 1_009 + rank())
-    factor = learning_rate_factor(recipe.schedule, state.step, recipe.steps)
+    factor = recipe_factor(recipe, state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.optimiser.learning_rate * group["lr_factor"] * factor
-    images = batch.images.contiguous(memory_format=memory_format(recipe))
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-        output: TrainingOutput = network(images, batch.padding)
-    losses = total_loss(recipe, output, batch)
+    losses = task.losses(recipe, network, batch, state.step)
     state.optimiser.zero_grad(set_to_none=True)
     losses[0].backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optimiser.clip_norm)
@@ -123,41 +134,24 @@ def training_step(recipe: Recipe, state: TrainingState, network: nn.Module, batc
     return mean_over_processes(losses)
 
 
-def total_loss(recipe: Recipe, output: TrainingOutput, batch: Batch) -> Tensor:
-    """Return [5]: what is minimised, and the parts of it that are reported; see `training_step`."""
-    layers = set_loss(
-        output.detr.layer_logits,
-        output.detr.layer_boxes,
-        batch,
-        groups=recipe.parts.query_groups,
-        costs=COSTS,
-        weights=WEIGHTS,
-    )
-    total = torch.stack([layer.total(WEIGHTS) for layer in layers]).sum()
-    dense = torch.zeros(())
-    if output.dense_logits is not None and output.dense_boxes is not None:
-        stride = batch.images.shape[2] / output.dense_logits.shape[1]
-        parts = dense_loss(
-            output.dense_logits, output.dense_boxes, output.detr.padding, batch, stride
-        )
-        dense = parts.total(WEIGHTS)
-    total = total + recipe.parts.dense_head_weight * dense
-    last = layers[-1]
-    return torch.stack([total, last.classes, last.l1, last.giou, dense])
-
-
 class _Reporter:
     """Rank 0's duties after a step: metrics, evaluation, checkpoints."""
 
     def __init__(
-        self, recipe: Recipe, surroundings: Surroundings, state: TrainingState, folder: CocoFolder
+        self,
+        recipe: Recipe,
+        surroundings: Surroundings,
+        state: TrainingState,
+        folder: CocoFolder,
+        task: Task,
     ) -> None:
         surroundings.output.mkdir(parents=True, exist_ok=True)
         self.recipe = recipe
         self.surroundings = surroundings
         self.state = state
         self.folder = folder
-        self.metrics = MetricsFile(surroundings.output, state.step)
+        self.loss_names = task.loss_names
+        self.metrics = MetricsFile(surroundings.output, state.step, task.loss_names)
         self.pending: list[Tensor] = []
 
     def after_step(self, losses: Tensor) -> None:
@@ -174,7 +168,8 @@ class _Reporter:
             save_state(self.state, self.recipe, self.surroundings.output)
 
     def _row(self) -> MetricsRow:
-        loss, classes, l1, giou, dense = torch.stack(self.pending).mean(dim=0).tolist()
+        # A phase begins between two logged lines: the mean is over the steps that had a loss.
+        means = torch.stack(self.pending).nanmean(dim=0).tolist()
         self.pending.clear()
         state = self.state
         return MetricsRow(
@@ -182,11 +177,11 @@ class _Reporter:
             images=state.step * self.recipe.batch_size,
             seconds=state.seconds,
             learning_rate=state.optimiser.param_groups[-1]["lr"],
-            loss=loss,
-            classes=classes,
-            l1=l1,
-            giou=giou,
-            dense=dense,
+            losses={
+                name: value
+                for name, value in zip(self.loss_names, means, strict=True)
+                if not math.isnan(value)
+            },
         )
 
     def _evaluated(self, row: MetricsRow) -> MetricsRow:
@@ -201,15 +196,15 @@ class _Reporter:
         return replace(row, ap=figures["AP"], ap50=figures["AP50"])
 
 
-def _open_run(recipe: Recipe, checkpoint: Path, resume: bool) -> TrainingState:
+def _open_run(recipe: Recipe, checkpoint: Path, resume: bool, task: Task) -> TrainingState:
     if resume and checkpoint.exists():
-        return restore_state(checkpoint, recipe)
+        return restore_state(checkpoint, recipe, task.build)
     if checkpoint.exists():
         raise ConfigurationError(
             f"{checkpoint.parent} already holds a run: continue it with --resume, "
             "or give another --output."
         )
-    return new_state(recipe)
+    return new_state(recipe, task.build)
 
 
 def _evaluation_folder(recipe: Recipe, cache: Path) -> CocoFolder:

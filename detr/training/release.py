@@ -19,11 +19,11 @@ from torch import Tensor
 from common.bundle import Bundle
 from common.bundle.folder import sha256_of
 from common.domain.errors import ConfigurationError
+from detr.coco_folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.model import DETR
 from detr.scenes.sources import ARTWORK_SETS
 from detr.training.checkpoints import load_checkpoint
-from detr.training.coco_data import CocoFolder
 from detr.training.data import scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from common.domain.errors import ConfigurationError
+from detr.coco_folder import open_coco
 from detr.scenes.coco_format import export_coco
 from detr.scenes.splits import SceneSource
-from detr.training.coco_data import open_coco
 from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
 from detr.training.release import WEIGHTS_NAME, add_figures, read_record, rebuild, release
@@ -22,7 +22,9 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("release")
     recipe = Recipe.model_validate({**TINY, "norm": "batch"})
     checkpoint = save_state(new_state(recipe), recipe, root / "run")
-    MetricsFile(root / "run", 0).append(MetricsRow(1, 4, 1.0, 1e-3, 9.0, 1, 1, 1, 1, 0.1, 0.2))
+    MetricsFile(root / "run", 0, ["loss"]).append(
+        MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0}, 0.1, 0.2)
+    )
     released = release(checkpoint, root / "bundle", root / "record", "0123abc")
     return root / "bundle", root / "record", released
 

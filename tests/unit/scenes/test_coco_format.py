@@ -5,11 +5,12 @@ import pytest
 
 from common.domain.detections import Box, Detection
 from common.domain.errors import ConfigurationError
+from detr.average_precision import coco_figures
+from detr.coco_folder import open_coco
 from detr.scenes.categories import CATEGORIES
 from detr.scenes.coco_format import export_coco
 from detr.scenes.splits import reduced
-from detr.training.coco_data import normalised_boxes, open_coco
-from detr.training.evaluation import coco_figures
+from detr.training.coco_data import normalised_boxes
 
 
 @pytest.fixture

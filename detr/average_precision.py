@@ -1,0 +1,114 @@
+"""Detections to COCO's average precision, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from common.domain.detections import Detection
+
+FIGURES = (
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
+)
+"""Names of the twelve COCO figures, in pycocotools' order."""
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""Overlaps from which a detection counts; AP is the mean over them."""
+
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""Where pycocotools samples the precision."""
+
+
+class ResultRow(NamedTuple):
+    """One detection, in the order that pycocotools loads from an array; pixels."""
+
+    image_id: int
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+    category_id: int
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """What pycocotools says about a set of detections.
+
+    Attributes:
+        figures: the twelve COCO figures by their names in `FIGURES`; -1 where the set has no
+            object to judge by.
+        precision: [10,101] over `IOU_THRESHOLDS` and `RECALLS`, the mean over the categories that
+            have objects, for all sizes and up to 100 detections a picture.
+    """
+
+    figures: dict[str, float]
+    precision: NDArray[np.float64]
+
+
+def coco_scores(
+    instances: dict[str, Any], rows: Sequence[ResultRow], image_ids: Sequence[int]
+) -> CocoScores:
+    """Judge detections in the pictures `image_ids`.
+
+    Args:
+        instances: the content of an instances file.
+        rows: every detection, none left out for its score.
+        image_ids: the pictures to count.
+    """
+    if not rows:
+        blank = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
+        return CocoScores(dict.fromkeys(FIGURES, 0.0), blank)
+    # pycocotools reports by printing.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = instances
+        truth.createIndex()
+        evaluator = COCOeval(truth, truth.loadRes(np.array(rows)), "bbox")
+        evaluator.params.imgIds = list(image_ids)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    figures = dict(zip(FIGURES, (float(value) for value in evaluator.stats), strict=True))
+    return CocoScores(figures, _mean_precision(evaluator.eval["precision"]))
+
+
+def coco_figures(
+    instances: dict[str, Any],
+    found: Iterable[tuple[int, Sequence[Detection]]],
+    image_ids: Sequence[int],
+) -> dict[str, float]:
+    """Return the twelve COCO figures for detections in the pictures `image_ids`.
+
+    Args:
+        instances: the content of an instances file.
+        found: image id and detections of each picture.
+        image_ids: the pictures to count.
+    """
+    rows = [row for image_id, items in found for row in result_rows(image_id, items)]
+    return coco_scores(instances, rows, image_ids).figures
+
+
+def result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[ResultRow]:
+    """A picture's detections as pycocotools takes them."""
+    for item in items:
+        box = item.box
+        width, height = box.x_max - box.x_min, box.y_max - box.y_min
+        yield ResultRow(image_id, box.x_min, box.y_min, width, height, item.score, item.category_id)
+
+
+def _mean_precision(precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[thresholds,recalls,categories,sizes,limits] to [thresholds,recalls]; -1 marks no object."""
+    of_all_sizes = precision[:, :, :, 0, -1]
+    known = of_all_sizes > -1
+    total = np.where(known, of_all_sizes, 0).sum(axis=2)
+    return np.asarray(total / np.maximum(known.sum(axis=2), 1), np.float64)
