@@ -118,10 +118,32 @@ class DETR(nn.Module):
                 where one must not see another (as between groups of queries in training).
         """
         features, padding, pos = self.backbone(images, padding)
+        return self.interpret(
+            self.input_proj(features), padding, pos, query_embed=query_embed, query_mask=query_mask
+        )
+
+    def interpret(
+        self,
+        projected: Tensor,
+        padding: Tensor,
+        pos: Tensor,
+        *,
+        query_embed: Tensor | None = None,
+        query_mask: Tensor | None = None,
+    ) -> DetrOutput:
+        """Detect in projected features: all that follows the backbone and `input_proj`.
+
+        Args:
+            projected: [N,d,h,w].
+            padding: [N,h,w] bool, true on padding.
+            pos: [N,d,h,w], positional encoding.
+            query_embed: see `forward`.
+            query_mask: see `forward`.
+        """
         hidden, memory = self.transformer(
-            self.input_proj(features),
+            projected,
             pos,
-            padding.to(features.dtype) * PADDING_SCORE,
+            padding.to(projected.dtype) * PADDING_SCORE,
             self.query_embed.weight if query_embed is None else query_embed,
             query_mask,
         )

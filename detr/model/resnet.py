@@ -171,15 +171,15 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stages(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Outputs of the four stages (C2 to C5) for images [N,3,H,W]."""
+    def stages(self, images: Tensor, count: int = 4) -> tuple[Tensor, ...]:
+        """Outputs of the first `count` stages (C2 to C5) for images [N,3,H,W]."""
         x = functional.relu(self.bn1(self.conv1(images)))
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
-        c2 = self.layer1(x)
-        c3 = self.layer2(c2)
-        c4 = self.layer3(c3)
-        c5 = self.layer4(c4)
-        return c2, c3, c4, c5
+        outputs = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4)[:count]:
+            x = layer(x)
+            outputs.append(x)
+        return tuple(outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """C5 of images [N,3,H,W]: [N,num_channels,h,w] at stride 32, or 16 when dilated."""

@@ -10,14 +10,13 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from common.domain.errors import TandemError
 from detr.scenes.fetch import DEFAULT_CACHE, fetch_all
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
+from detr.training.display import Display
 from detr.training.distributed import process_group, rank, world_size
 from detr.training.loop import Surroundings, train
-from detr.training.metrics import MetricsRow
 from detr.training.recipe import ScenesData, load_recipe
 
 app = typer.Typer(help="Training.", add_completion=False, pretty_exceptions_enable=False)
@@ -52,57 +51,13 @@ def train_command(
         if isinstance(chosen.data, ScenesData) and rank() == 0:
             fetch_all(cache, console.print)
         folder = output or Path("runs") / chosen.name
-        with _Display(console, chosen.batch_size, chosen.steps) as display:
+        with Display(console, chosen.batch_size, chosen.steps) as display:
             done = folder / CHECKPOINT_NAME
             if resume and done.exists():
                 display.start_at(load_checkpoint(done)["step"])
             surroundings = Surroundings(folder, cache, resume, workers, display.show)
             checkpoint = train(chosen, surroundings)
         console.print(f"finished: {checkpoint}, {folder}/metrics.csv, {folder}/curve.png")
-
-
-class _Display:
-    """A progress bar with the time remaining; plain lines where there is no terminal."""
-
-    def __init__(self, console: Console, batch_size: int, steps: int) -> None:
-        self.console = console
-        self.batch_size = batch_size
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            # The speed of the last few minutes tells more than that of the last seconds.
-            speed_estimate_period=300,
-        )
-        self.task = self.progress.add_task("training", total=steps)
-        self.last = (0, 0.0)
-
-    def __enter__(self) -> _Display:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def start_at(self, step: int) -> None:
-        """Begin at a resumed run's step."""
-        self.progress.update(self.task, completed=step)
-
-    def show(self, row: MetricsRow, steps: int) -> None:
-        """Show one logged line."""
-        done, seconds = self.last
-        speed = (row.step - done) / max(row.seconds - seconds, 1e-9)
-        self.last = (row.step, row.seconds)
-        text = f"loss {row.loss:.3f}  {speed * self.batch_size:.0f} images/s"
-        self.progress.update(self.task, completed=row.step, description=text)
-        if row.ap is not None:
-            self.console.print(f"step {row.step}: AP {row.ap:.3f}, AP50 {row.ap50:.3f}, {text}")
-        elif not self.console.is_terminal and row.step % 100 == 0:
-            remaining = (steps - row.step) / speed / 60
-            self.console.print(f"step {row.step}/{steps}: {text}, {remaining:.0f} min remain")
 
 
 def main() -> None:

@@ -13,11 +13,13 @@ from common.bundle import Architecture, InputPolicy, Normalization
 from common.domain.errors import ConfigurationError
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A value of a recipe: immutable, and without keys that nobody reads."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ScenesData(_Frozen):
+class ScenesData(Frozen):
     """Scenes composed on the fly; `val` scenes stand on photographs that training never shows."""
 
     kind: Literal["scenes"] = "scenes"
@@ -37,7 +39,7 @@ class ScenesData(_Frozen):
     val_width: int = Field(480, gt=0, description="pixels")
 
 
-class CocoData(_Frozen):
+class CocoData(Frozen):
     """Folders of pictures with COCO instances files; class rows are COCO category ids."""
 
     kind: Literal["coco"] = "coco"
@@ -52,28 +54,37 @@ class CocoData(_Frozen):
     longest_side: int = Field(1333, gt=0, description="pixels")
 
 
-class TrainingParts(_Frozen):
+class TrainingParts(Frozen):
     """Parts that exist in training only."""
 
     query_groups: Annotated[int, Field(ge=1)] = 1
     dense_head_weight: Annotated[float, Field(ge=0, description="0: no dense head")] = 0.0
 
 
-class FromScratch(_Frozen):
+class FromScratch(Frozen):
     """Starting values for training without any pretrained weights."""
 
     kind: Literal["scratch"] = "scratch"
     query_grid: tuple[int, int] = Field(description="rows and columns of the queries' places")
 
 
-class FromWeights(_Frozen):
+class FromWeights(Frozen):
     """Start from a state dict (`torch.save`) under the official names, or from random values."""
 
     kind: Literal["weights"] = "weights"
     file: Path | None = None
 
 
-class Optimiser(_Frozen):
+class FromTeacher(Frozen):
+    """A distilled student: the teacher's weights wherever shapes agree, its queries included."""
+
+    kind: Literal["teacher"] = "teacher"
+    backbone_file: Path | None = Field(
+        None, description="torchvision's weights for the backbone; without: started from scratch"
+    )
+
+
+class Optimiser(Frozen):
     """AdamW; no weight decay on norms, biases and queries."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -82,7 +93,7 @@ class Optimiser(_Frozen):
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
 
 
-class CosineSchedule(_Frozen):
+class CosineSchedule(Frozen):
     """Linear warm-up, then a cosine down to a share of the learning rate."""
 
     shape: Literal["cosine"] = "cosine"
@@ -90,7 +101,7 @@ class CosineSchedule(_Frozen):
     final_share: float = Field(0.01, ge=0, le=1)
 
 
-class StepSchedule(_Frozen):
+class StepSchedule(Frozen):
     """Linear warm-up, then one drop (the paper's schedule)."""
 
     shape: Literal["step"] = "step"
@@ -99,7 +110,7 @@ class StepSchedule(_Frozen):
     drop_factor: float = Field(0.1, gt=0, le=1)
 
 
-class FlatSchedule(_Frozen):
+class FlatSchedule(Frozen):
     """Linear warm-up, a constant learning rate, and a linear decay over the last steps.
 
     Until the decay begins, nothing depends on how many steps there will be: such a run can be
@@ -112,7 +123,7 @@ class FlatSchedule(_Frozen):
     final_share: float = Field(0.01, ge=0, le=1)
 
 
-class PiecewiseSchedule(_Frozen):
+class PiecewiseSchedule(Frozen):
     """Linear warm-up, then straight lines between points."""
 
     shape: Literal["piecewise"] = "piecewise"
@@ -127,14 +138,36 @@ Schedule = Annotated[
 ]
 
 
-class Evaluation(_Frozen):
+class Evaluation(Frozen):
     """How often, and on how many of the first pictures of `val`, AP is computed."""
 
     every_steps: int = Field(gt=0)
     images: int = Field(gt=0)
 
 
-class Recipe(_Frozen):
+class TeacherIdentity(Frozen):
+    """What a student is distilled from."""
+
+    name: str
+    sha256: str = Field(description="of its weights, see `detr.distillation.teacher`")
+    architecture: Architecture
+
+
+class Distillation(Frozen):
+    """How a student learns from a teacher; see `detr.distillation`."""
+
+    method: Literal["stages", "joint", "encoder"]
+    teacher: TeacherIdentity
+    phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0,), min_length=1, description="of the steps; each phase has the whole schedule"
+    )
+    weights: dict[str, tuple[tuple[float, float], ...]] = Field(
+        default_factory=dict,
+        description="of each loss: points of share of the steps done and weight, lines between",
+    )
+
+
+class Recipe(Frozen):
     """A training run; with the code's version it determines the result."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -147,7 +180,7 @@ class Recipe(_Frozen):
     precision: Literal["fp32", "bf16"] = "fp32"
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     parts: TrainingParts = TrainingParts()
-    start: Annotated[FromScratch | FromWeights, Field(discriminator="kind")]
+    start: Annotated[FromScratch | FromWeights | FromTeacher, Field(discriminator="kind")]
     batch_size: int = Field(gt=0, description="images a step, over all processes")
     steps: int = Field(gt=0)
     optimiser: Optimiser = Optimiser()
@@ -155,6 +188,7 @@ class Recipe(_Frozen):
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging")
     evaluation: Evaluation
     checkpoint_every_steps: int = Field(gt=0)
+    distillation: Distillation | None = None
 
     @model_validator(mode="after")
     def _grid_has_a_cell_for_each_query(self) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from detr.model import DETR, FrozenBatchNorm2d
 from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import load_checkpoint, save_checkpoint
 from detr.training.initialisation import initialise_from_scratch
-from detr.training.recipe import FromScratch, Recipe, ScenesData
-from detr.training.schedule import learning_rate_factor
+from detr.training.recipe import FromScratch, FromWeights, Recipe, ScenesData
+from detr.training.schedule import recipe_factor
 from detr.training.training_model import TrainingModel
 
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
@@ -41,21 +41,31 @@ class TrainingState:
     seconds: float = 0.0
 
 
-def new_state(recipe: Recipe) -> TrainingState:
-    """Build the model and everything around it, seeded.
+Builder = Callable[[Recipe], TrainingModel]
+"""Makes the model that a run starts with; what it does not train, it has frozen."""
+
+
+def build_model(recipe: Recipe) -> TrainingModel:
+    """Build a model that learns without a teacher.
 
     Raises:
         ConfigurationError: the recipe's weights file does not fit.
     """
-    torch.manual_seed(recipe.seed)
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
     detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
     parts = recipe.parts
     model = TrainingModel(detr, parts.query_groups, parts.dense_head_weight > 0)
     if isinstance(recipe.start, FromScratch):
         initialise_from_scratch(model, recipe.start.query_grid)
-    elif recipe.start.file is not None:
+    elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         _load_weights(detr, recipe.start.file)
+    return model
+
+
+def new_state(recipe: Recipe, build: Builder = build_model) -> TrainingState:
+    """Build the model and everything around it, seeded; errors as those of `build`."""
+    torch.manual_seed(recipe.seed)
+    model = build(recipe)
     model.to(memory_format=memory_format(recipe))  # type: ignore[call-overload]
     return TrainingState(model, WeightAverage(model, recipe.ema_decay), _optimiser(recipe, model))
 
@@ -85,7 +95,7 @@ def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
     return save_checkpoint(folder, content)
 
 
-def restore_state(path: Path, recipe: Recipe) -> TrainingState:
+def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> TrainingState:
     """Return the run as it was saved.
 
     Raises:
@@ -98,7 +108,7 @@ def restore_state(path: Path, recipe: Recipe) -> TrainingState:
             f"{path} was written by a different recipe {saved.name}: give another --output, "
             "or remove the old run."
         )
-    state = new_state(recipe)
+    state = new_state(recipe, build)
     state.model.load_state_dict(content["model"])
     state.average.state = content["average"]
     state.average.updates = content["average_updates"]
@@ -135,8 +145,8 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
         return False
     return all(
         math.isclose(
-            learning_rate_factor(saved.schedule, past, saved.steps),
-            learning_rate_factor(recipe.schedule, past, recipe.steps),
+            recipe_factor(saved, past),
+            recipe_factor(recipe, past),
             rel_tol=1e-6,
         )
         for past in range(step)

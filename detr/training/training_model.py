@@ -47,9 +47,15 @@ class TrainingModel(nn.Module):
 
     def forward(self, images: Tensor, padding: Tensor) -> TrainingOutput:
         """Detect in images [N,3,H,W] with padding [N,H,W] (true on padding)."""
-        output = self.detr(
-            images,
+        features, padding, pos = self.detr.backbone(images, padding)
+        return self.interpret(self.detr.input_proj(features), padding, pos)
+
+    def interpret(self, projected: Tensor, padding: Tensor, pos: Tensor) -> TrainingOutput:
+        """Detect in projected features by all groups of queries; see `DETR.interpret`."""
+        output = self.detr.interpret(
+            projected,
             padding,
+            pos,
             query_embed=torch.cat([self.detr.query_embed.weight, self.extra_queries]),
             query_mask=self.query_mask if self.groups > 1 else None,
         )

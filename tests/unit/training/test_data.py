@@ -83,15 +83,19 @@ def test_samples_are_repeatable(dataset):
     assert torch.equal(dataset[11].boxes, dataset[11].boxes)
 
 
-def row(step, ap=None):
-    return MetricsRow(step, step * 4, step * 0.5, 1e-3, 9.0 / step, 1.0, 0.5, 0.5, 2.0, ap, ap)
+def row(step, ap=None, **more):
+    losses = {"loss": 9.0 / step, "classes": 1.0}
+    return MetricsRow(step, step * 4, step * 0.5, 1e-3, {**losses, **more}, ap, ap)
+
+
+LOSSES = ("loss", "classes", "stage1", "stage2")
 
 
 def test_metrics_of_repeated_steps_are_dropped(tmp_path):
-    file = MetricsFile(tmp_path, 0)
+    file = MetricsFile(tmp_path, 0, LOSSES)
     for step in (10, 20, 30):
         file.append(row(step))
-    resumed = MetricsFile(tmp_path, 20)
+    resumed = MetricsFile(tmp_path, 20, LOSSES)
     resumed.append(row(25, ap=0.5))
     rows = read_metrics(tmp_path / "metrics.csv")
     assert [r.step for r in rows] == [10, 20, 25]
@@ -100,7 +104,17 @@ def test_metrics_of_repeated_steps_are_dropped(tmp_path):
 
 
 def test_the_curve_is_drawn(tmp_path):
-    file = MetricsFile(tmp_path, 0)
+    file = MetricsFile(tmp_path, 0, LOSSES)
     file.append(row(10))
     file.append(row(20, ap=0.25))
+    assert draw_curve(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_losses_of_a_phase_are_empty_cells_in_the_others(tmp_path):
+    file = MetricsFile(tmp_path, 0, LOSSES)
+    file.append(row(10, stage1=0.5))
+    file.append(row(20, ap=0.25, stage2=0.75))
+    first, second = read_metrics(tmp_path / "metrics.csv")
+    assert first.losses == {"loss": pytest.approx(0.9), "classes": 1.0, "stage1": 0.5}
+    assert "stage1" not in second.losses
     assert draw_curve(tmp_path).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,105 @@
+"""What a run minimises, and what of the model it trains: by itself here, or from a teacher."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from detr.training.dense_head import dense_loss
+from detr.training.losses import LossParts, LossWeights, set_loss
+from detr.training.matcher import MatchCosts
+from detr.training.recipe import Recipe
+from detr.training.schedule import Phase
+from detr.training.state import build_model, memory_format
+from detr.training.targets import Batch
+from detr.training.training_model import TrainingModel, TrainingOutput
+
+COSTS = MatchCosts()
+WEIGHTS = LossWeights()
+
+
+class Task(Protocol):
+    """One kind of run."""
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Of what `losses` returns; the first is `loss`."""
+
+    def build(self, recipe: Recipe) -> TrainingModel:
+        """Make the model to start with, all that no phase trains being frozen."""
+
+    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+        """Choose which weights are trained from now on; `anew` unless a run is resumed within."""
+
+    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+        """Put what is trained into training mode, and the rest into evaluation mode."""
+
+    def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Run the network and return the losses, the one to minimise first; NaN where not used.
+
+        Args:
+            recipe: of the run.
+            network: the model, or what runs it over several processes.
+            batch: this process's share of the batch.
+            step: counted from 0.
+        """
+
+
+class Detection:
+    """Set prediction from labelled pictures, without a teacher."""
+
+    loss_names = ("loss", "classes", "l1", "giou", "dense")
+
+    def build(self, recipe: Recipe) -> TrainingModel:
+        """See `Task`; errors as `build_model`."""
+        return build_model(recipe)
+
+    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+        """Leave everything trainable; there is one phase only."""
+
+    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+        """See `Task`."""
+        model.train()
+
+    def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
+        """See `Task`."""
+        images = batch.images.contiguous(memory_format=memory_format(recipe))
+        with mixed_precision(recipe):
+            output: TrainingOutput = network(images, batch.padding)
+        return total_loss(recipe, output, batch)
+
+
+def mixed_precision(recipe: Recipe) -> torch.autocast:
+    """Return the context in which models run."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def total_loss(recipe: Recipe, output: TrainingOutput, batch: Batch) -> Tensor:
+    """Return [5]: what is minimised, the last layer's parts, the dense head's total."""
+    total, last, dense = truth_losses(recipe, output, batch)
+    return torch.stack([total, last.classes, last.l1, last.giou, dense])
+
+
+def truth_losses(
+    recipe: Recipe, output: TrainingOutput, batch: Batch
+) -> tuple[Tensor, LossParts, Tensor]:
+    """Return the ground truth's total, the last layer's parts, and the dense head's total."""
+    layers = set_loss(
+        output.detr.layer_logits,
+        output.detr.layer_boxes,
+        batch,
+        groups=recipe.parts.query_groups,
+        costs=COSTS,
+        weights=WEIGHTS,
+    )
+    total = torch.stack([layer.total(WEIGHTS) for layer in layers]).sum()
+    dense = torch.zeros(())
+    if output.dense_logits is not None and output.dense_boxes is not None:
+        stride = batch.images.shape[2] / output.dense_logits.shape[1]
+        parts = dense_loss(
+            output.dense_logits, output.dense_boxes, output.detr.padding, batch, stride
+        )
+        dense = parts.total(WEIGHTS)
+    return total + recipe.parts.dense_head_weight * dense, layers[-1], dense
