@@ -18,11 +18,16 @@ from client.console import show_line
 from client.lazy import LazyCommand, is_present
 
 PROGRAM = "tandem"
-# Commands that need torch: group ('' is the root), name, module, summary.
-_TRAINING_COMMANDS = (
-    ("model", "import", "detr.cli", "Make a bundle from official or Hugging Face weights."),
-    ("", "train", "detr.training.cli", "Train the demo model."),
-)
+# Commands of other packages, by extra that they need: group ('' is the root), name, module, summary.
+_NAMED_COMMANDS = {
+    "evaluate": (
+        ("", "evaluate", "experiments.evaluation.cli", "Measure COCO AP through running services."),
+    ),
+    "train": (
+        ("model", "import", "detr.cli", "Make a bundle from official or Hugging Face weights."),
+        ("", "train", "detr.training.cli", "Train the demo model."),
+    ),
+}
 
 
 def run_command(arguments: list[str]) -> int:
@@ -64,10 +69,11 @@ def build_command() -> Any:
     model.command()(build)
     app.add_typer(model, name="model")
     command: Any = typer.main.get_group(app)
-    for group, name, module, summary in _TRAINING_COMMANDS:
+    named = ((extra, *one) for extra, several in _NAMED_COMMANDS.items() for one in several)
+    for extra, group, name, module, summary in named:
         if is_present(module):
             parent = command.commands[group] if group else command
-            parent.add_command(LazyCommand(name, module, "train", summary))
+            parent.add_command(LazyCommand(name, module, extra, summary))
     return command
 
 

@@ -1,0 +1,92 @@
+"""A COCO-format set as it is evaluated: which pictures, and that all is there before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.domain.errors import InvalidInputError
+from detr.coco_folder import open_coco
+
+# What pycocotools reads of an annotation, and fails without.
+_ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a set."""
+
+    image_id: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures and their truth.
+
+    Attributes:
+        instances: the content of the annotations file.
+        pictures: those to evaluate, by ascending id.
+        digest: sha256 of the annotations file and of the pictures' ids, names and sizes; tells
+            whether an unfinished run was on the same set.
+    """
+
+    instances: dict[str, Any]
+    pictures: tuple[Picture, ...]
+    digest: str
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Of the pictures to evaluate, ascending."""
+        return [picture.image_id for picture in self.pictures]
+
+
+def open_picture_set(images: Path, annotations: Path, limit: int | None = None) -> PictureSet:
+    """Read the annotations and look for every picture.
+
+    Args:
+        images: folder of the pictures.
+        annotations: file in COCO's instances format.
+        limit: take the pictures with the lowest ids only, this many.
+
+    Raises:
+        CallerError: the annotations are missing or malformed, or pictures are missing.
+    """
+    if not images.is_dir():
+        raise InvalidInputError(f"there is no folder {images}")
+    folder = open_coco(images, annotations)
+    _check_annotations(annotations, folder.instances)
+    listed = folder.pictures[:limit]
+    if not listed:
+        raise InvalidInputError(f"{annotations} lists no images")
+    try:
+        pictures = tuple(Picture(int(each["id"]), images / each["file_name"]) for each in listed)
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"{annotations}: an image has no file_name") from error
+    missing = [picture.path for picture in pictures if not picture.path.is_file()]
+    if missing:
+        raise InvalidInputError(
+            f"{len(missing)} of {len(pictures)} pictures are missing; the first is {missing[0]}"
+        )
+    return PictureSet(folder.instances, pictures, _digest(annotations, pictures))
+
+
+def _check_annotations(path: Path, instances: dict[str, Any]) -> None:
+    if not instances.get("categories"):
+        raise InvalidInputError(f"{path} lists no categories")
+    for position, annotation in enumerate(instances["annotations"]):
+        missing = [key for key in _ANNOTATION_KEYS if key not in annotation]
+        if missing:
+            raise InvalidInputError(f"{path}: annotation {position} has no {missing[0]}")
+        if len(annotation["bbox"]) != 4:
+            raise InvalidInputError(f"{path}: the bbox of annotation {position} is not x, y, w, h")
+
+
+def _digest(annotations: Path, pictures: tuple[Picture, ...]) -> str:
+    digest = hashlib.sha256(annotations.read_bytes())
+    for picture in pictures:
+        size = picture.path.stat().st_size
+        digest.update(f"\n{picture.image_id} {picture.path.name} {size}".encode())
+    return digest.hexdigest()
