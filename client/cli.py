@@ -18,7 +18,7 @@ from client.console import show_line
 from client.lazy import LazyCommand, is_present
 
 PROGRAM = "tandem"
-# Commands of other packages, by extra that they need: group ('' is the root), name, module, summary.
+# Of other packages, by the extra that they need: group ("" is the root), name, module, summary.
 _NAMED_COMMANDS = {
     "evaluate": (
         ("", "evaluate", "experiments.evaluation.cli", "Measure COCO AP through running services."),
