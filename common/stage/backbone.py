@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, Hashable, Optional
 
 import numpy as np
 
@@ -15,13 +13,11 @@ from common.codec import FeatureCodec, codec_named
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
-from common.stage.runner import EngineRunner
+from common.stage.flow import FrameFlow
+from common.stage.runner import EngineRunner, Execution
 from common.stage.shapes import typical_size
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
-
-# Decoding the next frame overlaps with encoding the previous one's features.
-_WORKER_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class FrameFeatures:
 
 @dataclass(frozen=True)
 class _Input:
-    pixels: np.ndarray
+    tensors: Dict[str, np.ndarray]
     geometry: FrameGeometry
     decode_seconds: float
     preprocess_seconds: float
@@ -51,7 +47,7 @@ class BackboneStage:
         self._runner = runner
         self._max_pixels = max_pixels
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
-        self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="backbone")
+        self._flow = FrameFlow(runner, "backbone")
 
     def usable_codec(self, asked: Optional[Codec]) -> Codec:
         """The codec asked for, or the bundle's default.
@@ -63,31 +59,24 @@ class BackboneStage:
         self._codec.require(codec)
         return codec
 
-    async def compute(self, image: Image, codec: Codec) -> FrameFeatures:
+    async def compute(self, image: Image, codec: Codec, stream: Hashable) -> FrameFeatures:
         """Take one frame from its bytes to encoded features.
+
+        Args:
+            image: the frame.
+            codec: for the features.
+            stream: that the frame is of; streams take turns.
 
         Raises:
             InvalidInputError: the image is malformed or too large.
             EngineError: execution failed.
         """
         began = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._workers, self._prepare, image)
-        execution = await self._runner.run({"pixels": prepared.pixels})
-        features = execution.outputs["features"]
-        tensor, encode_seconds = await loop.run_in_executor(
-            self._workers, self._timed_encode, features, codec
+        return await self._flow.run(
+            stream,
+            lambda: self._prepare(image),
+            lambda prepared, execution: self._encode(prepared, execution, codec, began),
         )
-        timing = StageTiming(
-            node=self._node,
-            decode_seconds=prepared.decode_seconds,
-            preprocess_seconds=prepared.preprocess_seconds,
-            queue_seconds=execution.queue_seconds,
-            execute_seconds=execution.execute_seconds,
-            execute_after_seconds=execution.started - began,
-            encode_seconds=encode_seconds,
-        )
-        return FrameFeatures(prepared.geometry, tensor, timing)
 
     async def warm_up(self) -> None:
         """Run once at the usual size: the first execution plans memory and may tune kernels."""
@@ -96,7 +85,7 @@ class BackboneStage:
 
     def close(self) -> None:
         """End the worker threads; the engine is closed by its runner."""
-        self._workers.shutdown()
+        self._flow.close()
 
     def _prepare(self, image: Image) -> _Input:
         started = time.perf_counter()
@@ -104,9 +93,20 @@ class BackboneStage:
         decoded = time.perf_counter()
         pixels, geometry = preprocess(rgb, self._manifest.input, self._manifest.normalization)
         prepared = time.perf_counter()
-        return _Input(pixels, geometry, decoded - started, prepared - decoded)
+        return _Input({"pixels": pixels}, geometry, decoded - started, prepared - decoded)
 
-    def _timed_encode(self, features: np.ndarray, codec: Codec) -> Tuple[EncodedTensor, float]:
+    def _encode(
+        self, prepared: _Input, execution: Execution, codec: Codec, began: float
+    ) -> FrameFeatures:
         started = time.perf_counter()
-        tensor = self._codec.encode(features, codec)
-        return tensor, time.perf_counter() - started
+        tensor = self._codec.encode(execution.outputs["features"], codec)
+        timing = StageTiming(
+            node=self._node,
+            decode_seconds=prepared.decode_seconds,
+            preprocess_seconds=prepared.preprocess_seconds,
+            queue_seconds=execution.queue_seconds,
+            execute_seconds=execution.execute_seconds,
+            execute_after_seconds=execution.started - began,
+            encode_seconds=time.perf_counter() - started,
+        )
+        return FrameFeatures(prepared.geometry, tensor, timing)

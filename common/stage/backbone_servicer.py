@@ -6,11 +6,10 @@ from typing import Any, AsyncIterator, Mapping, Tuple
 
 import grpc
 
-from common.domain.codec import Codec
 from common.domain.errors import PreconditionError
-from common.domain.placement import Stage
+from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
-from common.stage.backbone import BackboneStage
+from common.stage.backbone import BackboneStage, FrameFeatures
 from common.stage.client import StageStream
 from common.stage.servicing import (
     Context,
@@ -46,7 +45,8 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
         opening = await opening_of(requests)
-        facts = StreamFacts.of(opening.context)
+        nodes = NodePair(self._host.node, opening.downstream_node)
+        facts = StreamFacts.of(opening.context, nodes)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         transformer = await self._open_transformer(opening)
 
@@ -54,7 +54,11 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             frame = request.frame
 
             async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
-                return await self._detect(frame, codec, transformer, opening.downstream_node)
+                features = await self._stage.compute(
+                    image_from_wire(frame), codec, facts.session_id
+                )
+                result = await self._ask(transformer, opening.downstream_node, frame, features)
+                return result, features.timing
 
             return await answer_frame(self._host, facts, frame.frame_id, image_bytes(frame), work)
 
@@ -86,11 +90,14 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             self._transformers[node], Stage.TRANSFORMER, request, f"transformer on {node}"
         )
 
-    async def _detect(
-        self, frame: detector_pb2.Frame, codec: Codec, transformer: StageStream, node: str
-    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """Features here, detections from the transformer on `node`."""
-        features = await self._stage.compute(image_from_wire(frame), codec)
+    async def _ask(
+        self,
+        transformer: StageStream,
+        node: str,
+        frame: detector_pb2.Frame,
+        features: FrameFeatures,
+    ) -> stage_pb2.FrameResult:
+        """What the transformer on `node` makes of a frame's features."""
         request = stage_pb2.TransformerRequest(
             features=stage_pb2.Features(
                 frame_id=frame.frame_id,
@@ -104,4 +111,4 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds
         )
-        return result, features.timing
+        return result

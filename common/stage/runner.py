@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional
+from typing import Callable, Deque, Dict, Hashable, Mapping, Optional, Union
 
 import numpy as np
 
 from common.domain.errors import EngineError
 from common.engines.base import Engine
+from common.stage.threads import TurnThreads
+
+# An execution that takes longer than both is taken for stuck.
+STUCK_SECONDS = 10.0
+STUCK_MEDIANS = 50
+_RECENT_EXECUTIONS = 51
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,23 @@ class Execution:
     execute_seconds: float
 
 
+Outcome = Union[Execution, BaseException]
+
+
 class EngineRunner:
     """The one thread that loads, runs and closes an engine.
 
     pycuda's context belongs to the thread that made it, and one execution at a time is what a
-    GPU, or a CPU engine with threads of its own, does best. Executions run in the order asked.
+    GPU, or a CPU engine with threads of its own, does best. Streams take turns; the executions of
+    one stream run in the order asked.
     """
 
     def __init__(self) -> None:
         """Start the thread; the engine comes with `load`."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        # Waking the event loop gives the GIL away; were it the engine's thread that does so, the
-        # next execution would wait until the loop is done.
-        self._delivery = ThreadPoolExecutor(1, thread_name_prefix="delivery")
+        self._thread = TurnThreads(1, "engine")
         self._engine: Optional[Engine] = None
+        self._running_since: Optional[float] = None
+        self._recent_seconds: Deque[float] = deque(maxlen=_RECENT_EXECUTIONS)
 
     async def load(self, load: Callable[[], Engine]) -> Engine:
         """Load the engine on its thread.
@@ -53,47 +64,81 @@ class EngineRunner:
             EngineError: the file cannot be loaded.
             ConfigurationError: the engine is unknown or not installed.
         """
-        loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(self._thread, load)
-        self._engine = engine
-        return engine
+        self._engine = await self._thread.call(load)
+        return self._engine
 
-    async def run(self, inputs: Mapping[str, np.ndarray]) -> Execution:
-        """Execute once, after what was asked before.
+    def submit(
+        self,
+        stream: Hashable,
+        inputs: Mapping[str, np.ndarray],
+        done: Callable[[Outcome], None],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Queue an execution, from any thread.
+
+        Args:
+            stream: whose turn it takes.
+            inputs: arrays by input name.
+            done: gets the execution, or what it raised, on the engine's thread: the next execution
+                waits for it, so it must neither take time nor make a system call, which would give
+                the GIL away.
+            is_wanted: asked when its turn has come; if it is not, neither is it run nor `done`
+                called.
+        """
+        asked = time.perf_counter()
+
+        def job() -> None:
+            if is_wanted():
+                done(self._outcome(inputs, asked))
+
+        self._thread.submit(stream, job)
+
+    async def run(self, inputs: Mapping[str, np.ndarray], stream: Hashable = None) -> Execution:
+        """Execute once, when it is the stream's turn.
 
         Raises:
             EngineError: execution failed, or no engine is loaded.
         """
-        if self._engine is None:
-            raise EngineError("no engine is loaded")
-        asked = time.perf_counter()
         answer: Future[Execution] = Future()
-        self._thread.submit(self._execute, self._engine, inputs, asked, answer)
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, BaseException):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        self.submit(stream, inputs, done, answer.set_running_or_notify_cancel)
         return await asyncio.wrap_future(answer)
+
+    def stuck_seconds(self) -> float:
+        """How long the present execution has been running if that is far too long, else 0.
+
+        The first one has no limit: it plans memory and may tune kernels.
+        """
+        since, recent = self._running_since, list(self._recent_seconds)
+        if since is None or not recent:
+            return 0.0
+        elapsed = time.perf_counter() - since
+        limit = max(STUCK_SECONDS, STUCK_MEDIANS * statistics.median(recent))
+        return elapsed if elapsed > limit else 0.0
 
     async def close(self) -> None:
         """Release the engine on its thread, then end the thread."""
         if self._engine is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._engine.close)
-        self._thread.shutdown()
-        self._delivery.shutdown()
+            await self._thread.call(self._engine.close)
+        self._thread.close()
 
-    def _execute(
-        self,
-        engine: Engine,
-        inputs: Mapping[str, np.ndarray],
-        asked: float,
-        answer: Future[Execution],
-    ) -> None:
-        if not answer.set_running_or_notify_cancel():
-            return
+    def _outcome(self, inputs: Mapping[str, np.ndarray], asked: float) -> Outcome:
+        if self._engine is None:
+            return EngineError("no engine is loaded")
         started = time.perf_counter()
+        self._running_since = started
         try:
-            outputs = engine.run(inputs)
+            outputs = self._engine.run(inputs)
         except BaseException as error:
-            self._delivery.submit(answer.set_exception, error)
-        else:
-            elapsed = time.perf_counter() - started
-            execution = Execution(outputs, started, started - asked, elapsed)
-            self._delivery.submit(answer.set_result, execution)
+            return error
+        finally:
+            self._running_since = None
+        elapsed = time.perf_counter() - started
+        self._recent_seconds.append(elapsed)
+        return Execution(outputs, started, started - asked, elapsed)

@@ -85,8 +85,9 @@ async def _run(
     try:
         await server.run(prepare)
     finally:
-        stage.close()
+        # The engine first: it hands what it has done to the stage's workers.
         await runner.close()
+        stage.close()
 
 
 def _host(

@@ -12,12 +12,11 @@ import structlog
 from common.bundle import Bundle
 from common.domain.detections import DetectionOptions
 from common.domain.errors import CallerError, InvalidInputError, TandemError, UnavailableError
-from common.domain.placement import Stage
+from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
 from common.stage.guard import StreamGuard
 from common.telemetry.metrics import Metrics
 from common.wire.detections import options_from_wire, stage_timing_to_wire
-from common.wire.placements import placement_from_wire
 from common.wire.status import status_to_wire
 from protos.tandem.v1 import stage_pb2
 
@@ -72,7 +71,14 @@ class StageHost:
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What the opening message tells about a stream; see `StreamContext` in stage.proto."""
+    """What is known of a stream from its opening message; see `StreamContext` in stage.proto.
+
+    Attributes:
+        session_id: for logs, and to take turns by.
+        placement: name of the nodes that serve the stream, for metrics.
+        sender: who sends its requests.
+        options: which detections are wanted.
+    """
 
     session_id: str
     placement: str
@@ -80,16 +86,15 @@ class StreamFacts:
     options: DetectionOptions
 
     @classmethod
-    def of(cls, context: stage_pb2.StreamContext) -> StreamFacts:
-        """Check and take over the context.
+    def of(cls, context: stage_pb2.StreamContext, nodes: NodePair) -> StreamFacts:
+        """Check and take over the context of a stream that these nodes serve.
 
         Raises:
             InvalidInputError: a value is out of range.
         """
-        placement = placement_from_wire(context.placement)
         return cls(
             session_id=context.session_id,
-            placement=placement.value if placement else "",
+            placement=nodes.name,
             sender=context.sender,
             options=options_from_wire(context),
         )

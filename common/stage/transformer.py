@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Dict, Hashable, Tuple
 
 import numpy as np
 
@@ -18,13 +16,11 @@ from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.domain.timing import StageTiming
-from common.stage.runner import EngineRunner
+from common.stage.flow import FrameFlow
+from common.stage.runner import EngineRunner, Execution
 from common.stage.shapes import input_shapes, typical_size
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
-
-# Decoding the next frame overlaps with reading the previous one's boxes.
-_WORKER_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ class FrameDetections:
 @dataclass(frozen=True)
 class _Input:
     tensors: Dict[str, np.ndarray]
+    geometry: FrameGeometry
     decode_seconds: float
     preprocess_seconds: float
 
@@ -52,34 +49,33 @@ class TransformerStage:
         self._runner = runner
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._shapes = input_shapes(bundle.manifest, Stage.TRANSFORMER)["features"]
-        self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="transformer")
+        self._flow = FrameFlow(runner, "transformer")
 
     async def compute(
-        self, tensor: EncodedTensor, geometry: FrameGeometry, options: DetectionOptions
+        self,
+        tensor: EncodedTensor,
+        geometry: FrameGeometry,
+        options: DetectionOptions,
+        stream: Hashable,
     ) -> FrameDetections:
         """Take one frame from encoded features to detections.
+
+        Args:
+            tensor: the features.
+            geometry: of the frame that they are of.
+            options: which detections are wanted.
+            stream: that the frame is of; streams take turns.
 
         Raises:
             InvalidInputError: the features do not fit the bundle, the geometry or their payload.
             EngineError: execution failed.
         """
         began = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._workers, self._prepare, tensor, geometry)
-        execution = await self._runner.run(prepared.tensors)
-        found, postprocess_seconds = await loop.run_in_executor(
-            self._workers, self._read_boxes, execution.outputs, geometry, options
+        return await self._flow.run(
+            stream,
+            lambda: self._prepare(tensor, geometry),
+            lambda prepared, execution: self._read_boxes(prepared, execution, options, began),
         )
-        timing = StageTiming(
-            node=self._node,
-            decode_seconds=prepared.decode_seconds,
-            preprocess_seconds=prepared.preprocess_seconds,
-            queue_seconds=execution.queue_seconds,
-            execute_seconds=execution.execute_seconds,
-            execute_after_seconds=execution.started - began,
-            postprocess_seconds=postprocess_seconds,
-        )
-        return FrameDetections(found, timing)
 
     async def warm_up(self) -> None:
         """Run once at the usual size: the first execution plans memory and may tune kernels."""
@@ -91,7 +87,7 @@ class TransformerStage:
 
     def close(self) -> None:
         """End the worker threads; the engine is closed by its runner."""
-        self._workers.shutdown()
+        self._flow.close()
 
     def _prepare(self, tensor: EncodedTensor, geometry: FrameGeometry) -> _Input:
         started = time.perf_counter()
@@ -99,7 +95,7 @@ class TransformerStage:
         features = self._codec.decode(tensor)
         decoded = time.perf_counter()
         inputs = self._inputs(features, geometry)
-        return _Input(inputs, decoded - started, time.perf_counter() - decoded)
+        return _Input(inputs, geometry, decoded - started, time.perf_counter() - decoded)
 
     def _check_shape(self, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
         channels, stride = self._manifest.feature_channels, self._manifest.feature_stride
@@ -122,10 +118,18 @@ class TransformerStage:
         return {"features": features, "pos": position, "mask": mask}
 
     def _read_boxes(
-        self, outputs: Dict[str, np.ndarray], geometry: FrameGeometry, options: DetectionOptions
-    ) -> Tuple[Tuple[Detection, ...], float]:
+        self, prepared: _Input, execution: Execution, options: DetectionOptions, began: float
+    ) -> FrameDetections:
         started = time.perf_counter()
-        found = detections(
-            outputs["logits"][0], outputs["boxes"][0], geometry, self._manifest.categories, options
+        logits, boxes = (execution.outputs[name][0] for name in ("logits", "boxes"))
+        found = detections(logits, boxes, prepared.geometry, self._manifest.categories, options)
+        timing = StageTiming(
+            node=self._node,
+            decode_seconds=prepared.decode_seconds,
+            preprocess_seconds=prepared.preprocess_seconds,
+            queue_seconds=execution.queue_seconds,
+            execute_seconds=execution.execute_seconds,
+            execute_after_seconds=execution.started - began,
+            postprocess_seconds=time.perf_counter() - started,
         )
-        return found, time.perf_counter() - started
+        return FrameDetections(found, timing)

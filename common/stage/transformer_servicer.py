@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, AsyncIterator, Tuple
 
 from common.domain.errors import PreconditionError
+from common.domain.placement import NodePair
 from common.domain.timing import StageTiming
 from common.stage.servicing import (
     Context,
@@ -36,7 +37,8 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
         opening = await opening_of(requests)
-        facts = StreamFacts.of(opening.context)
+        nodes = NodePair(opening.context.sender, self._host.node)
+        facts = StreamFacts.of(opening.context, nodes)
         self._check_bundle(opening.bundle_digest, facts.sender)
 
         async def answer(request: stage_pb2.TransformerRequest) -> stage_pb2.StageResponse:
@@ -69,6 +71,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
             tensor_from_wire(features.tensor),
             geometry_from_wire(features.geometry),
             facts.options,
+            facts.session_id,
         )
         result = stage_pb2.FrameResult(
             frame_id=features.frame_id, detections=detections_to_wire(found.detections)

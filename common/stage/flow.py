@@ -1,0 +1,127 @@
+"""A frame's way through a stage: prepared by a worker, executed, finished by a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Callable, Dict, Generic, Hashable, Protocol, TypeVar
+
+import numpy as np
+
+from common.stage.runner import EngineRunner, Execution, Outcome
+from common.stage.threads import TurnThreads
+
+# Preparing the next frame overlaps with finishing the previous one.
+_WORKER_THREADS = 2
+
+
+class Prepared(Protocol):
+    """What a worker makes of a request for the engine."""
+
+    @property
+    def tensors(self) -> Dict[str, np.ndarray]:
+        """The engine's inputs by name."""
+        ...
+
+
+P = TypeVar("P", bound=Prepared)
+R = TypeVar("R")
+
+
+class FrameFlow:
+    """Takes frames through the workers and the engine, each overlapping with the others' frames.
+
+    A frame passes from thread to thread without the event loop, which only learns of its end: each
+    turn of the loop would cost the frame a wait for the GIL. Streams take turns at every step.
+    """
+
+    def __init__(self, runner: EngineRunner, name: str) -> None:
+        """Start the workers.
+
+        Args:
+            runner: of the engine.
+            name: of the threads.
+        """
+        self._runner = runner
+        self._workers = TurnThreads(_WORKER_THREADS, name)
+
+    async def run(
+        self, stream: Hashable, prepare: Callable[[], P], finish: Callable[[P, Execution], R]
+    ) -> R:
+        """Take one frame through; if the caller is cancelled, steps not yet begun are left out.
+
+        Args:
+            stream: that the frame is of.
+            prepare: makes the engine's inputs, on a worker.
+            finish: makes the result of the execution, on a worker.
+
+        Raises:
+            Exception: whatever a step raised.
+        """
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        passage = _Passage(stream, prepare, finish, answer)
+        self._workers.submit((stream, "prepare"), lambda: self._prepare(passage))
+        try:
+            return await answer
+        finally:
+            passage.is_wanted = False
+
+    def close(self) -> None:
+        """End the workers; no frame may be under way."""
+        self._workers.close()
+
+    def _prepare(self, passage: _Passage[P, R]) -> None:
+        if not passage.is_wanted:
+            return
+        try:
+            prepared = passage.prepare()
+        except BaseException as error:
+            passage.fail(error)
+            return
+
+        def executed(outcome: Outcome) -> None:
+            job = _finishing(passage, prepared, outcome)
+            self._workers.submit((passage.stream, "finish"), job)
+
+        self._runner.submit(passage.stream, prepared.tensors, executed, lambda: passage.is_wanted)
+
+
+@dataclass
+class _Passage(Generic[P, R]):
+    """One frame under way; `is_wanted` becomes False when nobody waits for it any more."""
+
+    stream: Hashable
+    prepare: Callable[[], P]
+    finish: Callable[[P, Execution], R]
+    answer: asyncio.Future[R]
+    is_wanted: bool = True
+
+    def succeed(self, result: R) -> None:
+        self._tell(lambda: self.answer.set_result(result))
+
+    def fail(self, error: BaseException) -> None:
+        self._tell(lambda: self.answer.set_exception(error))
+
+    def _tell(self, settle: Callable[[], None]) -> None:
+        def settle_if_waited_for() -> None:
+            if not self.answer.done():
+                settle()
+
+        self.answer.get_loop().call_soon_threadsafe(settle_if_waited_for)
+
+
+def _finishing(passage: _Passage[P, R], prepared: P, outcome: Outcome) -> Callable[[], None]:
+    def job() -> None:
+        if not passage.is_wanted:
+            return
+        if isinstance(outcome, BaseException):
+            passage.fail(outcome)
+            return
+        try:
+            result = passage.finish(prepared, outcome)
+        except BaseException as error:
+            passage.fail(error)
+        else:
+            passage.succeed(result)
+
+    return job
