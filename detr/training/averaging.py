@@ -13,7 +13,13 @@ class WeightAverage:
         """Start at the model's present state; a `decay` of 0 follows the model exactly."""
         self.decay = decay
         self.updates = 0
-        self.state: dict[str, Tensor] = {
+        self.state: dict[str, Tensor] = {}
+        self.restart(model)
+
+    def restart(self, model: nn.Module) -> None:
+        """Begin anew at the model's present state."""
+        self.updates = 0
+        self.state = {
             name: value.detach().clone() for name, value in model.state_dict().items()
         }
 

@@ -27,7 +27,7 @@ def initialise_from_scratch(model: TrainingModel, grid: tuple[int, int]) -> None
     """
     detr = model.detr
     with torch.no_grad():
-        _start_residuals_at_zero(detr)
+        start_residuals_at_zero(detr)
         _look_where_the_query_says(detr)
         for head in [detr.bbox_embed, *([model.dense_head.bbox_embed] if model.dense_head else [])]:
             _start_with_small_boxes(head.layers[-1])
@@ -37,7 +37,7 @@ def initialise_from_scratch(model: TrainingModel, grid: tuple[int, int]) -> None
             model.extra_queries.copy_(torch.cat(groups[1:]))
 
 
-def _start_residuals_at_zero(detr: DETR) -> None:
+def start_residuals_at_zero(detr: DETR) -> None:
     """Every block starts as its shortcut (Goyal et al., 2017, arXiv 1706.02677, section 5.1)."""
     for module in detr.backbone.modules():
         last = None

@@ -87,6 +87,8 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
         anew = phase.first_step == state.step
         if network is None or anew:
             task.begin_phase(recipe, state.model, phase, anew)
+            if anew:
+                state.average.restart(state.model)
             # Built for the weights that are trained, so once for each phase.
             network = _parallel(state.model)
         losses = training_step(recipe, state, network, batch, task)

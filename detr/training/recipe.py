@@ -80,7 +80,8 @@ class FromTeacher(Frozen):
 
     kind: Literal["teacher"] = "teacher"
     backbone_file: Path | None = Field(
-        None, description="torchvision's weights for the backbone; without: started from scratch"
+        default=None,
+        description="torchvision's weights for the backbone; without: started from scratch",
     )
 
 
@@ -97,8 +98,8 @@ class CosineSchedule(Frozen):
     """Linear warm-up, then a cosine down to a share of the learning rate."""
 
     shape: Literal["cosine"] = "cosine"
-    warmup_steps: int = Field(0, ge=0)
-    final_share: float = Field(0.01, ge=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    final_share: float = Field(default=0.01, ge=0, le=1)
 
 
 class StepSchedule(Frozen):
@@ -176,7 +177,7 @@ class Recipe(Frozen):
     input: InputPolicy
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     parts: TrainingParts = TrainingParts()

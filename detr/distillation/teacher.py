@@ -1,0 +1,139 @@
+"""The teacher: a trained DETR, from whatever holds its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from common.bundle import Architecture, load_bundle
+from common.bundle.folder import MANIFEST_NAME
+from common.domain.errors import ConfigurationError
+from detr.importing import import_weights
+from detr.model import DETR
+from detr.scenes.categories import CATEGORIES
+from detr.training.checkpoints import load_checkpoint
+from detr.training.recipe import CocoData, Recipe, ScenesData, TeacherIdentity, TrainingParts
+from detr.training.release import RECORD_NAME, WEIGHTS_NAME, read_record
+from detr.training.training_model import TrainingModel
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model that stays as it is.
+
+    Attributes:
+        identity: what a run remembers of it.
+        parts: what it still has of its own training: query groups and dense head.
+        model: in evaluation mode, with fixed norms, without gradients.
+    """
+
+    identity: TeacherIdentity
+    parts: TrainingParts
+    model: TrainingModel
+
+
+def load_teacher(path: Path) -> Teacher:
+    """Read a teacher.
+
+    Args:
+        path: `checkpoint.pt` of a training run, whose averaged weights are used and whose query
+            groups and dense head help the student too; a record's folder or weights file; a
+            bundle whose record lies beside it, in `records`; or any file that `tandem model
+            import` reads.
+
+    Raises:
+        ConfigurationError: there is nothing there, or it holds no weights.
+        WeightsError: the weights are of no known layout.
+    """
+    if not path.exists():
+        raise ConfigurationError(f"there is no teacher {path}.")
+    if path.is_dir() and (path / MANIFEST_NAME).is_file():
+        return _from_record(_record_of_bundle(path))
+    if path.is_dir() and (path / RECORD_NAME).is_file():
+        return _from_record(path)
+    if path.name == WEIGHTS_NAME and (path.parent / RECORD_NAME).is_file():
+        return _from_record(path.parent)
+    if path.is_file() and _is_checkpoint(path):
+        return _from_checkpoint(path)
+    detr = import_weights(path).model
+    return _teacher(path.stem, detr.architecture, TrainingParts(), _prefixed(detr.state_dict()))
+
+
+def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
+    """Refuse a teacher that names other classes than the data.
+
+    Raises:
+        ConfigurationError: their numbers differ; for COCO folders this shows up with the data.
+    """
+    classes = teacher.identity.architecture.classes
+    if isinstance(data, ScenesData) and classes != len(CATEGORIES):
+        raise ConfigurationError(
+            f"teacher {teacher.identity.name} knows {classes} classes, but the recipe's data has "
+            f"{len(CATEGORIES)}."
+        )
+
+
+def _record_of_bundle(bundle: Path) -> Path:
+    name = load_bundle(bundle).manifest.name
+    record = bundle.parent / "records" / name
+    if not (record / RECORD_NAME).is_file():
+        raise ConfigurationError(
+            f"bundle {bundle} holds no weights to learn from, and there is no record {record}: "
+            "give a checkpoint or a weights file as the teacher."
+        )
+    return record
+
+
+def _from_record(record: Path) -> Teacher:
+    recipe = Recipe.model_validate(read_record(record)["recipe"])
+    weights = {name: value.float() for name, value in load_file(record / WEIGHTS_NAME).items()}
+    return _teacher(recipe.name, recipe.architecture, TrainingParts(), _prefixed(weights))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        return False
+    return isinstance(content, dict) and {"step", "recipe", "average"} <= set(content)
+
+
+def _from_checkpoint(path: Path) -> Teacher:
+    content = load_checkpoint(path)
+    recipe = Recipe.model_validate_json(content["recipe"])
+    return _teacher(recipe.name, recipe.architecture, recipe.parts, content["average"])
+
+
+def _teacher(
+    name: str, architecture: Architecture, parts: TrainingParts, state: dict[str, Tensor]
+) -> Teacher:
+    dense_head = parts.dense_head_weight > 0
+    model = TrainingModel(DETR(architecture, dropout=0.0), parts.query_groups, dense_head)
+    wanted = {"extra_queries", *(key for key, _ in model.named_parameters())}
+    wanted |= {key for key, _ in model.named_buffers()}
+    model.load_state_dict({key: value for key, value in state.items() if key in wanted})
+    model.eval().requires_grad_(False)
+    identity = TeacherIdentity(name=name, sha256=_sha256(model), architecture=architecture)
+    return Teacher(identity, parts, model)
+
+
+def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A plain model's weights as those of a `TrainingModel` with one group of queries."""
+    prefixed = {f"detr.{name}": value for name, value in state.items()}
+    hidden_dim = state["query_embed.weight"].shape[1]
+    return {**prefixed, "extra_queries": torch.empty(0, hidden_dim)}
+
+
+def _sha256(model: TrainingModel) -> str:
+    """Of all weights by ascending name, so it does not depend on the kind of file."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
