@@ -26,7 +26,7 @@ _NAMED_COMMANDS = {
     "train": (
         ("model", "import", "detr.cli", "Make a bundle from official or Hugging Face weights."),
         ("", "train", "detr.training.cli", "Train the demo model."),
-    ("", "distill", "detr.distillation.cli", "Make a smaller model from a trained one."),
+        ("", "distill", "detr.distillation.cli", "Make a smaller model from a trained one."),
     ),
 }
 

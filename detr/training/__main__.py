@@ -9,19 +9,17 @@ from typing import Annotated
 import typer
 
 from common.bundle import load_bundle
-from common.domain.errors import TandemError
+from common.domain.errors import ConfigurationError, TandemError
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.scenes.sources import Split
 from detr.training.clip_check import judge_clip
 from detr.training.data import evaluation_folder
-from detr.training.release import add_figures, rebuild, release
+from detr.training.release import add_figures, rebuild, release, run_name, shipped_records
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-BundleFolder = Annotated[Path, typer.Option(help="Folder of the bundle.")]
-RecordFolder = Annotated[Path, typer.Option(help="Folder of weights, curve and record.")]
-DEFAULT_BUNDLE = Path("models") / "demo-r50"
-DEFAULT_RECORD = Path("models") / "records" / "demo-r50"
+MODELS = Path("models")
+RECORDS = MODELS / "records"
 _RELEASE_SPLITS: tuple[Split, ...] = ("val", "unseen")
 
 
@@ -30,15 +28,22 @@ def release_command(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a finished run.")],
     *,
     commit: Annotated[str, typer.Option(help="Of the code that trained.")],
-    bundle: BundleFolder = DEFAULT_BUNDLE,
-    record: RecordFolder = DEFAULT_RECORD,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; models/NAME by default.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Folder of weights, curve and record; models/records/NAME by default."),
+    ] = None,
     cache: Annotated[
         Path, typer.Option(help="Folder of fetched artwork and photographs.")
     ] = DEFAULT_CACHE,
 ) -> None:
     """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
-    released = release(checkpoint, bundle, record, commit)
-    typer.echo(f"{bundle}: digest {released.bundle.digest}")
+    name = run_name(checkpoint)
+    record = record or RECORDS / name
+    released = release(checkpoint, bundle or MODELS / name, record, commit)
+    typer.echo(f"{released.bundle.folder}: digest {released.bundle.digest}")
     for split in _RELEASE_SPLITS:
         folder = evaluation_folder(released.recipe, cache, split)
         for engine, figures in add_figures(released, record, split, folder).items():
@@ -47,19 +52,25 @@ def release_command(
 
 @app.command("rebuild")
 def rebuild_command(
-    record: RecordFolder = DEFAULT_RECORD,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder of one record; all that ship by default.")
+    ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Where to put it; compared and dropped by default.")
+        Path | None,
+        typer.Option(help="Where to put one record's; compared and dropped by default."),
     ] = None,
 ) -> None:
-    """Build the bundle from the record's weights and check that it is the shipped one."""
-    rebuild(record, bundle)
-    typer.echo("the rebuilt bundle has the recorded digest")
+    """Build bundles from their records' weights and check that they are the shipped ones."""
+    if bundle is not None and record is None:
+        raise ConfigurationError("--bundle is for one record: name it by --record.")
+    for folder in [record] if record else shipped_records(RECORDS):
+        rebuild(folder, bundle)
+        typer.echo(f"{folder}: the rebuilt bundle has the recorded digest")
 
 
 @app.command("clip")
 def clip_command(
-    bundle: BundleFolder = DEFAULT_BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")] = MODELS / "demo-r50",
     clip: Annotated[Path, typer.Option(help="Folder of the clip.")] = Path("models/demo-clip"),
     threshold: Annotated[float, typer.Option(min=0, max=1)] = 0.7,
     sheet: Annotated[

@@ -19,9 +19,7 @@ class WeightAverage:
     def restart(self, model: nn.Module) -> None:
         """Begin anew at the model's present state."""
         self.updates = 0
-        self.state = {
-            name: value.detach().clone() for name, value in model.state_dict().items()
-        }
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

@@ -38,7 +38,7 @@ class Released:
     """A run turned into a bundle.
 
     Attributes:
-        recipe: of the run.
+        recipe: of the run, by itself or from a teacher.
         model: the plain model, its weights rounded.
         bundle: its export.
         record: the content of `record.json`.
@@ -92,6 +92,23 @@ def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Releas
     }
     _write_record(record, written)
     return Released(recipe, model, exported, written)
+
+
+def run_name(checkpoint: Path) -> str:
+    """Return the name of a run's model; errors as `load_checkpoint`."""
+    return Recipe.model_validate_json(load_checkpoint(checkpoint)["recipe"]).name
+
+
+def shipped_records(folder: Path) -> list[Path]:
+    """Return the records in a folder of records, by name.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{RECORD_NAME}"))
+    if not found:
+        raise ConfigurationError(f"there are no records in {folder}.")
+    return found
 
 
 def rebuild(record: Path, bundle: Path | None = None) -> Bundle | None:
@@ -185,14 +202,20 @@ def _description(recipe: Recipe) -> Description:
     artwork = ", ".join(
         f"{artwork.name} ({artwork.license})" for artwork in ARTWORK_SETS if artwork.trained_on
     )
+    origin = f"trained from scratch by recipe {recipe.name} on scenes composed of {artwork} "
+    if recipe.distillation is not None:
+        teacher = recipe.distillation.teacher
+        origin = (
+            f"distilled from {teacher.name} by the method {recipe.distillation.method} on scenes "
+            f"composed of {artwork} "
+        )
     return Description(
         name=recipe.name,
         input=recipe.input,
         normalization=recipe.normalization,
         categories=scene_categories(),
         license="Apache-2.0",
-        origin=f"trained from scratch by recipe {recipe.name} on scenes composed of {artwork} "
-        "and the photographs listed in NOTICE",
+        origin=f"{origin}and the photographs listed in NOTICE",
     )
 
 

@@ -32,6 +32,8 @@ class TrainingOutput:
 class TrainingModel(nn.Module):
     """A DETR, further groups of queries (Group DETR, arXiv 2207.13085) and a dense head."""
 
+    query_mask: Tensor
+
     def __init__(self, detr: DETR, groups: int, dense_head: bool) -> None:
         """Wrap `detr`; the first of the `groups` is the model's own queries."""
         super().__init__()

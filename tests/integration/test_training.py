@@ -19,12 +19,12 @@ from detr.scenes.fetch import DEFAULT_CACHE, require_cache
 from detr.scenes.splits import SceneSource
 from detr.training.checkpoints import load_checkpoint
 from detr.training.metrics import read_metrics
-from detr.training.release import WEIGHTS_NAME, read_record, rebuild
+from detr.training.release import read_record, rebuild, shipped_records
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 from tests.unit.training.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "models" / "records" / "demo-r50"
+RECORDS = shipped_records(ROOT / "models" / "records")
 
 
 @pytest.fixture(scope="module")
@@ -115,18 +115,18 @@ def test_an_unknown_recipe_is_one_sentence(tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.skipif(not (RECORD / WEIGHTS_NAME).exists(), reason="NO TRAINED DEMO MODEL RECORDED")
-def test_the_shipped_bundle_is_rebuilt_from_its_record():
-    record = read_record(RECORD)
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+def test_a_shipped_bundle_is_rebuilt_from_its_record(folder):
+    record = read_record(folder)
     assert load_bundle(ROOT / "models" / record["name"]).digest == record["bundle_digest"]
     if record["torch"] != torch.__version__:
         pytest.skip(f"THE BUNDLE WAS MADE WITH torch {record['torch']}: BYTES MAY DIFFER")
-    rebuild(RECORD)
+    rebuild(folder)
 
 
-@pytest.mark.skipif(not (RECORD / WEIGHTS_NAME).exists(), reason="NO TRAINED DEMO MODEL RECORDED")
-def test_the_exported_halves_score_as_the_model_does():
-    for split, figures in read_record(RECORD)["figures"].items():
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+def test_exported_halves_score_as_the_model_does(folder):
+    for split, figures in read_record(folder)["figures"].items():
         for name in ("AP", "AP50"):
             assert figures["onnx"][name] == pytest.approx(figures["torch"][name], abs=5e-4), split
 
