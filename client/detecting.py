@@ -15,7 +15,7 @@ from client.sinks import Sink
 from client.sources import Source, SourceFrame, played
 from common.domain.codec import Codec
 from common.domain.frames import EncodedImage
-from common.domain.placement import Placement
+from common.domain.placement import NodePair
 from common.domain.stream import OverloadPolicy
 
 Report = Callable[[SourceFrame, FrameResult], None]
@@ -26,7 +26,7 @@ class DetectionRequest:
     """What to ask of the server.
 
     Attributes:
-        placement: None leaves it to the server.
+        pair: None leaves it to the server.
         codec: None is the model's own.
         threshold: boxes with a lower score are left out.
         max_detections: boxes a frame, the best; 0: all.
@@ -34,7 +34,7 @@ class DetectionRequest:
         limit: frames of the source to use; None: all.
     """
 
-    placement: Placement | None = None
+    pair: NodePair | None = None
     codec: Codec | None = None
     threshold: float = 0.7
     max_detections: int = 0
@@ -86,7 +86,7 @@ async def detect_source(
     started = time.perf_counter()
     async for result in client.detect(
         images(),
-        placement=request.placement,
+        placement=request.pair,
         score_threshold=request.threshold,
         max_detections=request.max_detections,
         overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,

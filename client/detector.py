@@ -22,7 +22,7 @@ from client.results import FrameResult
 from client.stream import DetectStream, Frames
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.domain.placement import Placement
+from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
 from common.domain.stream import OverloadPolicy, StreamOptions
 from common.wire.operations import system_status_from_wire
@@ -86,7 +86,7 @@ class DetectorClient:
         self,
         frames: Frames,
         *,
-        placement: Placement | str | None = None,
+        placement: Placement | NodePair | str | None = None,
         score_threshold: float = 0.7,
         max_detections: int = 0,
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
@@ -101,7 +101,8 @@ class DetectorClient:
 
         Args:
             frames: what to detect on; closed at the end if it can be.
-            placement: which node runs which stage; None leaves it to the server.
+            placement: which node runs which stage, also as `backbone=NODE,transformer=NODE`;
+                None leaves it to the server.
             score_threshold: detections below it are left out, 0 to 1.
             max_detections: at most this many a frame, the highest scores first; 0: all.
             overload: `DROP_OLDEST` for a live source, whose newest frame wins.
@@ -115,7 +116,7 @@ class DetectorClient:
                 of the frames sent before come first.
         """
         options = StreamOptions(
-            placement=placement_named(placement),
+            pair=pair_named(placement),
             score_threshold=score_threshold,
             max_detections=max_detections,
             overload=overload,
@@ -163,15 +164,18 @@ class DetectorClient:
         finally:
             call.cancel()
 
-    async def set_placement(self, placement: Placement | str | None) -> SystemStatus:
+    async def set_placement(self, placement: Placement | NodePair | str | None) -> SystemStatus:
         """Set where streams go that leave it to the server; None lets the server choose.
 
         Raises:
             UnavailableError: no route can serve the placement now; the setting stays.
             TandemError: the server cannot be reached.
         """
-        setting = placement_to_wire(placement_named(placement))
-        request = operations_pb2.SetPlacementRequest(placement=setting)
+        pair = pair_named(placement)
+        named = pair.placement if pair else None
+        request = operations_pb2.SetPlacementRequest(placement=placement_to_wire(named))
+        if pair is not None and named is None:
+            request.backbone_node, request.transformer_node = pair.backbone, pair.transformer
         return await self._operation("SetPlacement", request)
 
     async def _operation(
@@ -199,18 +203,17 @@ class DetectorClient:
         return error_from_rpc(code, details, f"orchestrator at {self._address}")
 
 
-def placement_named(name: Placement | str | None) -> Placement | None:
-    """The placement of this name; None for None and `auto`.
+def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:
+    """The nodes of this name; None for None and `auto`.
 
     Raises:
-        InvalidInputError: there is none.
+        InvalidInputError: the text is no placement.
     """
     if name is None or name == "auto":
         return None
-    with contextlib.suppress(ValueError):
-        return Placement(name)
-    known = ", ".join(placement.value for placement in Placement)
-    raise InvalidInputError(f"unknown placement {name!r}; placements: {known}, auto")
+    if isinstance(name, NodePair):
+        return name
+    return name.pair if isinstance(name, Placement) else NodePair.parse(name)
 
 
 def _codec_named(name: Codec | str | None) -> Codec | None:

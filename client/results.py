@@ -7,7 +7,7 @@ from typing import Any
 
 from common.domain.detections import Detection
 from common.domain.errors import TandemError
-from common.domain.placement import Placement
+from common.domain.placement import NodePair, Placement
 from common.domain.timing import FrameTiming
 from common.wire.status import grpc_status
 
@@ -21,7 +21,7 @@ class FrameResult:
         detections: objects found, the highest score first; empty if `error` or `dropped`.
         error: why the frame could not be served, or None.
         dropped: a newer frame took this one's place (live streams only).
-        placement: which placement served it; None when none did.
+        pair: nodes that served it; None when none did.
         timing: where the server spent the frame's time.
         round_trip_seconds: from handing the frame to the stream to reading its answer; waiting
             for room in the stream is part of it.
@@ -31,9 +31,14 @@ class FrameResult:
     detections: tuple[Detection, ...]
     error: TandemError | None
     dropped: bool
-    placement: Placement | None
+    pair: NodePair | None
     timing: FrameTiming
     round_trip_seconds: float
+
+    @property
+    def placement(self) -> Placement | None:
+        """The placement that names `pair`, if one does."""
+        return self.pair.placement if self.pair else None
 
 
 def result_to_json(result: FrameResult) -> dict[str, Any]:
@@ -41,7 +46,7 @@ def result_to_json(result: FrameResult) -> dict[str, Any]:
     error = result.error
     return {
         "frame_id": result.frame_id,
-        "placement": result.placement.value if result.placement else None,
+        "placement": result.pair.name if result.pair else None,
         "detections": [
             {
                 "category_id": detection.category_id,

@@ -20,7 +20,7 @@ from common.wire.detections import detections_from_wire, timing_from_wire
 from common.wire.ending import CallEnding
 from common.wire.frames import frame_to_wire
 from common.wire.options import stream_options_to_wire
-from common.wire.placements import placement_from_wire
+from common.wire.placements import served_pair_from_wire
 from common.wire.status import status_from_wire
 from protos.tandem.v1 import detector_pb2
 
@@ -145,7 +145,7 @@ class DetectStream:
             detections=detections_from_wire(response.detections),
             error=status_from_wire(response.error) if kind == "error" else None,
             dropped=kind == "dropped",
-            placement=placement_from_wire(response.placement),
+            pair=served_pair_from_wire(response),
             timing=timing_from_wire(response),
             round_trip_seconds=time.perf_counter() - sent_at,
         )

@@ -10,17 +10,18 @@ from typing import Annotated
 import typer
 
 from client.commands.options import (
-    PLACEMENT_NAMES,
+    AUTOMATIC,
     BundleOption,
     CodecOption,
     JsonOption,
     OptionalServerOption,
-    PlacementChoice,
+    PlacementOption,
     detector,
     refuse_with_server,
 )
 from client.console import frame_progress, sentence, show_json, show_line
 from client.detecting import DetectionRequest, Tally, detect_source
+from client.detector import pair_named
 from client.local import LocalOptions
 from client.pictures import JPEG_QUALITY
 from client.results import FrameResult, result_to_json
@@ -43,13 +44,7 @@ def detect(
     *,
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
-    placement: Annotated[
-        PlacementChoice,
-        typer.Option(
-            metavar="NAME",
-            help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, or auto.",
-        ),
-    ] = PlacementChoice.AUTO,
+    placement: PlacementOption = AUTOMATIC,
     codec: CodecOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Leave out boxes with a lower score.")
@@ -88,7 +83,7 @@ def detect(
     refuse_with_server(server, bundle=bundle)
     with closing(open_source(source, quality)) as opened:
         request = DetectionRequest(
-            placement=placement.placement,
+            pair=pair_named(placement),
             codec=codec,
             threshold=threshold,
             max_detections=max_detections,

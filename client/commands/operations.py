@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,17 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from client.commands.options import (
+    AUTOMATIC,
     DEFAULT_SERVER,
     PLACEMENT_NAMES,
     JsonOption,
-    PlacementChoice,
     ServerOption,
 )
 from client.console import show_json, show_line, show_table
 from client.detector import DetectorClient
 from client.running import run
-from common.domain.placement import Placement
-from common.domain.status import SystemStatus
+from common.domain.placement import NodePair
+from common.domain.status import EventCounts, SystemStatus
 
 
 def status(
@@ -36,21 +37,25 @@ def status(
 
 def placement(
     name: Annotated[
-        PlacementChoice | None,
+        str | None,
         typer.Argument(
             metavar="NAME",
-            help=f"What to set: {PLACEMENT_NAMES}, or auto; shows what is set if left out.",
+            help=f"What to set: {PLACEMENT_NAMES}, backbone=NODE,transformer=NODE, or auto; shows "
+            "what is set if left out.",
             show_default=False,
         ),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what is expected of each placement, and why.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show or set where streams go that leave it to the server; auto lets it choose.
 
     Streams that are open follow: frames in flight finish where they are.
     """
-    run(_show_placement(server, name, json))
+    run(_show_placement(server, name, explain, json))
 
 
 async def _show_status(server: str, watch: bool, as_json: bool) -> None:
@@ -64,64 +69,128 @@ async def _show_status(server: str, watch: bool, as_json: bool) -> None:
                 return
 
 
-async def _show_placement(server: str, choice: PlacementChoice | None, as_json: bool) -> None:
+async def _show_placement(server: str, name: str | None, explain: bool, as_json: bool) -> None:
     async with DetectorClient(server) as client:
-        if choice is None:
+        if name is None:
             system = await client.status()
         else:
-            system = await client.set_placement(choice.placement)
+            system = await client.set_placement(name)
     if as_json:
-        show_json(
-            {
-                "setting": _name(system.placement_setting, "auto"),
-                "placement": _name(system.placement, None),
-            }
-        )
-    else:
-        show_line(_placement_sentence(system))
+        told: dict[str, Any] = {
+            "setting": _name(system.setting, AUTOMATIC),
+            "placement": _name(system.current, None),
+        }
+        if explain:
+            told["explanation"] = list(system.explanation)
+        show_json(told)
+        return
+    show_line(_placement_sentence(system))
+    if explain:
+        for sentence in system.explanation:
+            show_line(sentence)
 
 
 def status_to_json(system: SystemStatus) -> dict[str, Any]:
-    """The machine-readable form of `tandem status --json`."""
-    return {**asdict(system), "placement_setting": _name(system.placement_setting, "auto")}
+    """The machine-readable form of `tandem status --json`; pairs of nodes are told by name."""
+    told = asdict(system)
+    told["placement_setting"] = _name(system.setting, AUTOMATIC)
+    told["placement"] = _name(system.current, None)
+    del told["setting"], told["current"]
+    for one, row in zip(system.placements, told["placements"], strict=True):
+        row["placement"] = one.pair.name
+        del row["pair"]
+    for session, row in zip(system.sessions, told["sessions"], strict=True):
+        row["placement"] = _name(session.pair, None)
+        del row["pair"]
+    return told
 
 
 def _show_tables(system: SystemStatus) -> None:
-    stages = Table("node", "stage", "address", "health")
-    for stage in system.stages:
-        stages.add_row(
-            stage.node, stage.stage.value, stage.address, _health(stage.healthy, stage.reason)
-        )
-    placements = Table("placement", "state", "frames", "frames a second")
-    for one in system.placements:
-        placements.add_row(
-            one.placement.value,
-            _health(one.available, one.reason, "available"),
-            str(one.frames),
-            f"{one.frames_per_second:.1f}",
-        )
-    show_table(stages)
-    show_table(placements)
+    show_table(_stages_table(system))
+    show_table(_placements_table(system))
+    if system.links:
+        show_table(_links_table(system))
     if system.sessions:
         sessions = Table("stream", "placement", "frames answered", "in flight")
         for session in system.sessions:
             sessions.add_row(
                 session.session_id,
-                _name(session.placement, "none yet"),
+                _name(session.pair, "none yet"),
                 str(session.frames_answered),
                 str(session.frames_in_flight),
             )
         show_table(sessions)
+    for line in _event_lines(system.events):
+        show_line(line)
     draining = ", draining" if system.draining else ""
     show_line(f"{_placement_sentence(system)}; up for {system.uptime_seconds:.0f} s{draining}")
 
 
+def _stages_table(system: SystemStatus) -> Table:
+    table = Table("node", "stage", "address", "health", "in flight", "ms a frame", "seen s ago")
+    for stage in system.stages:
+        estimate = stage.estimate
+        table.add_row(
+            stage.node,
+            stage.stage.value,
+            stage.address,
+            _health(stage.healthy, stage.reason),
+            str(stage.frames_in_flight),
+            f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
+            f"{estimate.age_seconds:.0f}" if estimate else "",
+        )
+    return table
+
+
+def _placements_table(system: SystemStatus) -> Table:
+    table = Table(
+        *("placement", "state", "frames", "frames a second"),
+        *("expected", "latency ms", "kB a frame", "limited by"),
+    )
+    for one in system.placements:
+        expected = one.prediction
+        # A pair can be available and still not be chosen: its reason is worth telling.
+        state = _health(one.available and not one.reason, one.reason, "available")
+        table.add_row(
+            one.pair.name,
+            state,
+            str(one.frames),
+            f"{one.frames_per_second:.1f}",
+            f"{expected.frames_per_second:.1f}" if expected else "",
+            f"{expected.latency_seconds * 1e3:.1f}" if expected else "",
+            f"{expected.bytes_per_frame / 1e3:.1f}" if expected else "",
+            expected.bottleneck if expected else "",
+        )
+    return table
+
+
+def _links_table(system: SystemStatus) -> Table:
+    table = Table("link", "Mbit/s", "round trip ms", "seen s ago")
+    for link in system.links:
+        table.add_row(
+            f"{link.source} to {link.destination}",
+            f"{link.bytes_per_second * 8e-6:.1f}",
+            f"{link.latency_seconds * 1e3:.2f}",
+            f"{link.age_seconds:.0f}",
+        )
+    return table
+
+
+def _event_lines(events: EventCounts) -> Iterator[str]:
+    for what, counts in (("switches", events.switches), ("faults", events.failovers)):
+        if counts:
+            told = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
+            yield f"{what}: {told}"
+    if events.replayed_frames:
+        yield f"frames sent again: {events.replayed_frames}"
+
+
 def _placement_sentence(system: SystemStatus) -> str:
-    setting = _name(system.placement_setting, "auto")
-    if system.placement is None:
+    setting = _name(system.setting, AUTOMATIC)
+    if system.current is None:
         return f"placement: {setting}, but nothing can be served now"
-    if system.placement_setting is None:
-        return f"placement: auto, now {system.placement.value}"
+    if system.setting is None:
+        return f"placement: {AUTOMATIC}, for {system.objective}; now {system.current.name}"
     return f"placement: {setting}"
 
 
@@ -129,5 +198,5 @@ def _health(good: bool, reason: str, word: str = "healthy") -> Text:
     return Text(word, style="green") if good else Text(reason or "down", style="red")
 
 
-def _name(placement: Placement | None, none: str | None) -> str | None:
-    return none if placement is None else placement.value
+def _name(pair: NodePair | None, none: str | None) -> str | None:
+    return none if pair is None else pair.name

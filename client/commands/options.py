@@ -34,8 +34,18 @@ class PlacementChoice(StrEnum):
         return None if self is PlacementChoice.AUTO else Placement(self.value)
 
 
+AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
 
+PlacementOption = Annotated[
+    str,
+    typer.Option(
+        "--placement",
+        metavar="NAME",
+        help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, "
+        "backbone=NODE,transformer=NODE, or auto.",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")
 ]

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from common.domain.codec import Codec
-from common.domain.placement import Placement
+from common.domain.placement import NodePair
 
 
 class OverloadPolicy(str, Enum):
@@ -24,14 +24,14 @@ class StreamOptions:
     """The opening message of a client's stream.
 
     Attributes:
-        placement: None leaves it to the orchestrator.
+        pair: nodes that run the stages; None leaves it to the orchestrator.
         score_threshold: detections below this score are left out, 0 to 1.
         max_detections: at most this many a frame, the highest scores first; 0 means all.
         overload: what happens when frames come faster than they can be served.
         codec: how features travel between the stages; None is the bundle's default.
     """
 
-    placement: Optional[Placement] = None
+    pair: Optional[NodePair] = None
     score_threshold: float = 0.7
     max_detections: int = 0
     overload: OverloadPolicy = OverloadPolicy.BLOCK

@@ -22,6 +22,7 @@ class StageTiming:
     request_bytes: int = 0
     received_at_seconds: float = 0.0
     execute_after_seconds: float = 0.0
+    power_watts: Optional[float] = None
 
 
 @dataclass(frozen=True)

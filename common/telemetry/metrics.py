@@ -85,6 +85,46 @@ class Metrics:
             ["node", "stage"],
             registry=self.registry,
         )
+        self.switches = Counter(
+            "tandem_switches",
+            "Changes of the placement of streams that leave it to the server, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.failovers = Counter(
+            "tandem_failovers",
+            "Stages and routes lost, by kind of fault.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.replayed_frames = Counter(
+            "tandem_replayed_frames",
+            "Frames sent again since their route was lost.",
+            registry=self.registry,
+        )
+        self.probe_frames = Counter(
+            "tandem_probe_frames",
+            "Copies of frames sent for measurement only.",
+            registry=self.registry,
+        )
+        self.predicted_frames_per_second = Gauge(
+            "tandem_predicted_frames_per_second",
+            "Throughput that the orchestrator expects of a placement.",
+            ["placement"],
+            registry=self.registry,
+        )
+        self.stage_estimate = Gauge(
+            "tandem_stage_estimate_seconds",
+            "Time of one execution, as the orchestrator estimates it.",
+            ["node", "stage"],
+            registry=self.registry,
+        )
+        self.link_estimate = Gauge(
+            "tandem_link_estimate_bytes_per_second",
+            "Throughput of the way between two places, as the orchestrator estimates it.",
+            ["source", "destination"],
+            registry=self.registry,
+        )
         self.sensors = SensorCollector(sensors)
         self.registry.register(self.sensors)
 

@@ -78,12 +78,18 @@ def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
     """The timing of a client's answer."""
     timing = response.timing
     return FrameTiming(
-        backbone=_stage_timing(timing.backbone) if timing.HasField("backbone") else None,
-        transformer=_stage_timing(timing.transformer) if timing.HasField("transformer") else None,
+        backbone=stage_timing_from_wire(timing.backbone) if timing.HasField("backbone") else None,
+        transformer=(
+            stage_timing_from_wire(timing.transformer) if timing.HasField("transformer") else None
+        ),
         total_seconds=timing.total_seconds,
         received_at_seconds=timing.received_at_seconds,
     )
 
 
-def _stage_timing(wire: detection_pb2.StageTiming) -> StageTiming:
-    return StageTiming(**{name: getattr(wire, name) for name in StageTiming.__dataclass_fields__})
+def stage_timing_from_wire(wire: detection_pb2.StageTiming) -> StageTiming:
+    """One stage's timing."""
+    told = {name: getattr(wire, name) for name in StageTiming.__dataclass_fields__}
+    if not wire.HasField("power_watts"):
+        told["power_watts"] = None
+    return StageTiming(**told)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Dict, Optional
 
 from common.domain.errors import InvalidInputError
-from common.domain.placement import Placement
-from protos.tandem.v1 import detector_pb2
+from common.domain.placement import NodePair, Placement
+from protos.tandem.v1 import detector_pb2, operations_pb2
 
 _TO_WIRE = {
     Placement.FULL: detector_pb2.PLACEMENT_FULL,
@@ -33,3 +33,43 @@ def placement_from_wire(value: int) -> Optional[Placement]:
     if value not in _FROM_WIRE:
         raise InvalidInputError(f"unknown placement {value}")
     return _FROM_WIRE[value]
+
+
+def pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[NodePair]:
+    """The nodes asked for, by a placement or by their names; None if neither is given.
+
+    Raises:
+        InvalidInputError: no placement has this value, one node alone is named, or both ways are
+            used at once.
+    """
+    named = placement_from_wire(placement)
+    if not backbone and not transformer:
+        return None if named is None else named.pair
+    if not backbone or not transformer:
+        raise InvalidInputError("backbone_node and transformer_node have to be set both, or none")
+    if named is not None:
+        raise InvalidInputError("give a placement or the names of two nodes, not both")
+    return NodePair(backbone, transformer)
+
+
+def pair_to_wire(pair: Optional[NodePair]) -> Optional[operations_pb2.NodePair]:
+    """Nodes by their names; None is an absent message."""
+    if pair is None:
+        return None
+    return operations_pb2.NodePair(backbone=pair.backbone, transformer=pair.transformer)
+
+
+def optional_pair_from_wire(message: operations_pb2.NodePair, present: bool) -> Optional[NodePair]:
+    """The nodes of a message; None if it is absent."""
+    return NodePair(message.backbone, message.transformer) if present else None
+
+
+def served_pair_from_wire(response: detector_pb2.DetectResponse) -> Optional[NodePair]:
+    """The nodes that served a frame: of its placement, or as its timing names them."""
+    placement = placement_from_wire(response.placement)
+    if placement is not None:
+        return placement.pair
+    timing = response.timing
+    if not timing.HasField("backbone") or not timing.HasField("transformer"):
+        return None
+    return NodePair(timing.backbone.node, timing.transformer.node)

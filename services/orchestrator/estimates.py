@@ -98,10 +98,17 @@ class EstimateKeeper:
         )
         for sender, receiver, stage, timing in ways:
             key = (sender, receiver, stage)
-            self._links.observe(key, timing.request_bytes, timing.transfer_seconds, now)
+            # It crossed before it was held; behind a slow link that can be seconds ago.
+            crossed_at = now - timing.held_seconds
+            self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
         self._frame_bytes.append(backbone.request_bytes)
         self._feature_bytes.append(transformer.request_bytes)
-        self._pairs.setdefault(pair, PairRate()).observe(backlogged, now)
+        self._pairs.setdefault(pair, PairRate()).observe(
+            backbone.queue_seconds + transformer.queue_seconds,
+            backbone.transfer_seconds + transformer.transfer_seconds,
+            backlogged=backlogged,
+            now=now,
+        )
 
     def observe_round_trip(self, node: str, seconds: float, now: float) -> None:
         """Take note of how long the orchestrator waited for a node's answer to a small message."""
@@ -164,11 +171,16 @@ class EstimateKeeper:
     ) -> PairEstimate:
         age_seconds = max(0.0, now - rate.measured_at)
         if age_seconds <= _FRESH_SECONDS and is_measured(pair, measured):
-            self._note_compute_share(pair, frames_per_second, measured, now)
+            self._note_compute_share(pair, rate, frames_per_second, measured, now)
         return PairEstimate(frames_per_second, age_seconds, self._compute_share(pair))
 
     def _note_compute_share(
-        self, pair: NodePair, frames_per_second: float, measured: Estimates, now: float
+        self,
+        pair: NodePair,
+        rate: PairRate,
+        frames_per_second: float,
+        measured: Estimates,
+        now: float,
     ) -> None:
         """Compare the rate with the model; one that a link holds back is only a lower bound."""
         interval_seconds = modelled_compute_limit(pair, measured).seconds_per_frame
@@ -176,7 +188,8 @@ class EstimateKeeper:
         links = link_limits(pair, measured, self._located_at)
         link_seconds = max((limit.seconds_per_frame for limit in links), default=0.0)
         link_bound = frames_per_second * link_seconds >= _LINK_BOUND_SHARE
-        if link_bound and share <= (self._compute_share(pair) or 1.0):
+        is_lower_bound = link_bound or not rate.engines_are_limit
+        if is_lower_bound and share <= (self._compute_share(pair) or 1.0):
             return
         shares = self._compute_shares.setdefault(pair, deque())
         shares.append((now, min(max(share, _LEAST_COMPUTE_SHARE), _MOST_COMPUTE_SHARE)))

@@ -17,6 +17,11 @@ class NewestWinsGate:
         self._free = slots
         self._waiting: Optional[asyncio.Future[bool]] = None
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a frame is waiting, so that those being served are not all there are."""
+        return self._waiting is not None
+
     async def enter(self) -> bool:
         """Wait for a slot.
 

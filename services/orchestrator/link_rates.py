@@ -143,7 +143,7 @@ class LinkRates:
             key: sender, receiver, and the stage that received.
             payload_bytes: of the frame or the features.
             transfer_seconds: round trip less the time that the receiver held it.
-            now: when its answer came.
+            now: when it arrived.
         """
         sender, receiver, _ = key
         if sender == receiver or payload_bytes <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any, AsyncIterator, Callable, Dict, List, Mapping
 
@@ -11,7 +12,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.placement import Stage, StageAddress
-from services.orchestrator.placement import StageHealth, StageKey, name_of
+from services.orchestrator.placement import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
 
@@ -21,37 +22,54 @@ _FIRST_LOOK_SECONDS = 2.0
 
 
 class StageMonitor:
-    """Keeps what is known of each stage, by the `Watch` of its health service.
+    """Keeps what is known of each stage, by its health service.
 
-    A stage that stops, drains or dies is known within a round trip, since the watch says so or
-    breaks; one that is down is tried again at a fixed interval.
+    `Watch` tells within a round trip that a stage drains or that its process is gone. A process
+    that hangs, and a link that swallows packets, tell nothing: they are found out by calls of
+    `Check`, which have to be answered in time, and whose round trips measure the link's latency.
 
     Attributes:
-        states: what is known now, by node and stage.
+        states: what is known now, by address.
     """
 
     def __init__(
-        self, channels: Mapping[StageAddress, grpc.aio.Channel], interval_seconds: float
+        self,
+        channels: Mapping[StageAddress, grpc.aio.Channel],
+        interval_seconds: float,
+        timeout_seconds: float,
     ) -> None:
         """Prepare; `start` begins to watch.
 
         Args:
             channels: one to each stage.
-            interval_seconds: between tries at a stage that is down.
+            interval_seconds: between heartbeats, and between tries at a stage that is down.
+            timeout_seconds: a heartbeat not answered for so long means that the stage is lost.
         """
         self._channels = channels
         self._interval_seconds = interval_seconds
+        self._timeout_seconds = timeout_seconds
         self._on_change: Callable[[StageHealth], None]
+        self._on_round_trip: Callable[[StageAddress, float], None]
         self._watches: List[asyncio.Task[None]] = []
+        self._closing = False
         self._first_looks = {address: asyncio.Event() for address in channels}
-        self.states: Dict[StageKey, StageHealth] = {
-            (address.node, address.stage): StageHealth(address, False, "not reached yet")
-            for address in channels
+        self.states: Dict[StageAddress, StageHealth] = {
+            address: StageHealth(address, False, "not reached yet", DIED) for address in channels
         }
 
-    def start(self, on_change: Callable[[StageHealth], None]) -> None:
-        """Begin to watch every stage; `on_change` is told each state, the present ones first."""
+    def start(
+        self,
+        on_change: Callable[[StageHealth], None],
+        on_round_trip: Callable[[StageAddress, float], None],
+    ) -> None:
+        """Begin to watch every stage.
+
+        Args:
+            on_change: is told each state, the present ones first.
+            on_round_trip: is told the seconds that each heartbeat took.
+        """
         self._on_change = on_change
+        self._on_round_trip = on_round_trip
         for state in self.states.values():
             on_change(state)
         for address, channel in self._channels.items():
@@ -67,6 +85,7 @@ class StageMonitor:
 
     async def close(self) -> None:
         """Stop watching."""
+        self._closing = True
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
@@ -76,27 +95,59 @@ class StageMonitor:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
+            call = stub.Watch(request)
+            heartbeats = asyncio.ensure_future(self._beat(address, stub, request, call))
             try:
-                await self._follow(address, stub.Watch(request))
-                self._note(address, "ended its health stream")
+                await self._follow(address, call)
+                self._note(address, "ended its health stream", DIED)
             except grpc.aio.AioRpcError as error:
-                self._note(address, error.details() or error.code().name)
+                self._note(address, error.details() or error.code().name, DIED)
+            except asyncio.CancelledError:
+                # A heartbeat that found the stage silent cancels the watch, and no more.
+                if self._closing or not heartbeats.done():
+                    raise
+            finally:
+                heartbeats.cancel()
+                call.cancel()
             await asyncio.sleep(self._interval_seconds)
 
     async def _follow(self, address: StageAddress, answers: AsyncIterator[Any]) -> None:
         async for answer in answers:
             status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-            self._note(address, "" if status == "SERVING" else f"its health is {status}")
+            reason = "" if status == "SERVING" else f"its health is {status}"
+            self._note(address, reason, NOT_SERVING)
 
-    def _note(self, address: StageAddress, reason: str) -> None:
+    async def _beat(
+        self, address: StageAddress, stub: Any, request: Any, watch: grpc.aio.Call
+    ) -> None:
+        """Call until the stage does not answer in time; then give up its watch as well."""
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            asked = time.perf_counter()
+            try:
+                await stub.Check(request, timeout=self._timeout_seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    # The watch has its own way to know why.
+                    continue
+                self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
+                watch.cancel()
+                return
+            self._on_round_trip(address, time.perf_counter() - asked)
+
+    def _note(self, address: StageAddress, reason: str, fault: str) -> None:
         self._first_looks[address].set()
-        key = (address.node, address.stage)
-        known = self.states[key]
-        state = replace(known, healthy=reason == "", reason=reason)
-        if state == known:
+        known = self.states[address]
+        healthy = reason == ""
+        if not healthy and known.fault == SILENT:
+            # How the call to a silent stage ends says less than that it is silent.
             return
-        self.states[key] = state
+        if (healthy, reason) == (known.healthy, known.reason):
+            return
+        state = replace(known, healthy=healthy, reason=reason, fault="" if healthy else fault)
+        if healthy != known.healthy:
+            state = replace(state, since=time.monotonic(), lapsed=known.lapsed or known.healthy)
+            write = log.info if healthy else log.warning
+            write("stage", name=address.name, healthy=healthy, reason=reason)
+        self.states[address] = state
         self._on_change(state)
-        if state.healthy != known.healthy:
-            write = log.info if state.healthy else log.warning
-            write("stage", name=name_of(address), healthy=state.healthy, reason=reason)

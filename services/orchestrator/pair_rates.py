@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
+from dataclasses import dataclass
 from typing import Deque, Optional
 
 _WINDOW_SECONDS = 1.5
 _LEAST_SPAN_SECONDS = 0.75
 _MAX_ANSWERS = 2048
-# A pause ends the run of answers that a rate is made of; so do many answers in a row to sessions
-# whose window was not full.
-_PAUSE_SECONDS = 2.0
-_UNSATURATED_ANSWERS = 16
+# So long without an answer to a session with a full window, and the run is over that a rate is
+# made of.
+_PAUSE_SECONDS = 1.0
+# Frames that wait for a link reach the engines one by one, and hardly wait there.
+_ENGINE_WAIT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class _Answer:
+    at: float
+    queue_seconds: float
+    transfer_seconds: float
 
 
 class PairRate:
@@ -20,36 +30,43 @@ class PairRate:
     Attributes:
         frames_per_second: the latest; None before the first.
         measured_at: when the latest answer came that it is made of.
+        engines_are_limit: whether frames waited for the engines then, rather than for links.
     """
 
     def __init__(self) -> None:
         """Begin without a rate."""
         self.frames_per_second: Optional[float] = None
         self.measured_at = 0.0
-        self._answered_at: Deque[float] = deque(maxlen=_MAX_ANSWERS)
-        # Of these, how many of the latest were to sessions without a backlog.
-        self._unsaturated = 0
+        self.engines_are_limit = False
+        self._answers: Deque[_Answer] = deque(maxlen=_MAX_ANSWERS)
+        self._backlogged_at = 0.0
 
-    def observe(self, backlogged: bool, now: float) -> None:
-        """Take note of an answer; costs the same however many came before."""
-        if self._answered_at and now - self._answered_at[-1] > _PAUSE_SECONDS:
-            self._forget()
-        self._answered_at.append(now)
-        self._unsaturated = 0 if backlogged else self._unsaturated + 1
-        if self._unsaturated >= _UNSATURATED_ANSWERS:
-            self._forget()
+    def observe(
+        self, queue_seconds: float, transfer_seconds: float, *, backlogged: bool, now: float
+    ) -> None:
+        """Take note of an answer; costs the same however many came before.
+
+        Args:
+            queue_seconds: that its frame waited for engines.
+            transfer_seconds: that it was on links.
+            backlogged: whether its session had its window full.
+            now: when it came.
+        """
+        if backlogged:
+            if now - self._backlogged_at > _PAUSE_SECONDS:
+                self._answers.clear()
+            self._backlogged_at = now
+        if backlogged or self._answers:
+            self._answers.append(_Answer(now, queue_seconds, transfer_seconds))
 
     def measure(self) -> None:
         """Derive the rate, if enough answers came since the pair became saturated."""
-        if self._unsaturated >= len(self._answered_at):
+        until = self._backlogged_at
+        recent = [each for each in self._answers if until - _WINDOW_SECONDS <= each.at <= until]
+        if not recent or recent[-1].at - recent[0].at < _LEAST_SPAN_SECONDS:
             return
-        latest = self._answered_at[-1 - self._unsaturated]
-        recent = [at for at in self._answered_at if latest - _WINDOW_SECONDS <= at <= latest]
-        span_seconds = latest - recent[0]
-        if span_seconds >= _LEAST_SPAN_SECONDS:
-            self.frames_per_second = (len(recent) - 1) / span_seconds
-            self.measured_at = latest
-
-    def _forget(self) -> None:
-        self._answered_at.clear()
-        self._unsaturated = 0
+        self.frames_per_second = (len(recent) - 1) / (recent[-1].at - recent[0].at)
+        self.measured_at = until
+        waited_seconds = statistics.median(each.queue_seconds for each in recent)
+        transfer_seconds = statistics.median(each.transfer_seconds for each in recent)
+        self.engines_are_limit = waited_seconds > _ENGINE_WAIT_SHARE * transfer_seconds

@@ -1,42 +1,61 @@
-"""One session's streams to backbones: opened when needed, closed when left."""
+"""One session's streams to backbones: opened when needed, given up when they make no progress."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Mapping, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 import grpc
 
+from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import Stage, StageAddress
 from common.stage.client import StageStream
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
-from services.orchestrator.placement import Route, name_of
+from services.orchestrator.placement import Route
 
 SENDER = "orchestrator"
 
 
 @dataclass
 class _Entry:
-    """A route's stream, or its opening, and how many frames are under way on it."""
+    """A route's stream, or its opening, and the frames under way on it.
+
+    Attributes:
+        frames: how many they are.
+        progress: when one of them was answered last, or came to an idle route; `time.monotonic`.
+        given_up: why the route was given up; None while it is not.
+    """
 
     opening: asyncio.Task[StageStream]
     frames: int = 0
+    progress: float = 0.0
+    given_up: Optional[UnavailableError] = None
 
     @property
     def ended(self) -> bool:
         """Whether the route has to be opened anew: it could not be, or was lost since."""
+        if self.given_up is not None:
+            return True
         if not self.opening.done():
             return False
         failed = self.opening.cancelled() or self.opening.exception() is not None
         return failed or self.opening.result().lost
 
+    @property
+    def open(self) -> bool:
+        """Whether a frame can be sent without waiting for the opening."""
+        return self.opening.done() and not self.ended
+
 
 class RouteStreams:
     """A stream for each route that the session's frames take.
 
-    Usually one; two while the frames in flight on a left route come home.
+    Usually one; two while the frames in flight on a left route come home, or while the next route
+    is being prepared.
     """
 
     def __init__(
@@ -44,6 +63,7 @@ class RouteStreams:
         session_id: str,
         options: detector_pb2.StreamOptions,
         channels: Mapping[StageAddress, grpc.aio.Channel],
+        in_flight: Counter[StageAddress],
     ) -> None:
         """Open nothing yet.
 
@@ -51,11 +71,18 @@ class RouteStreams:
             session_id: for the stages' logs.
             options: of the client's stream.
             channels: to each backbone.
+            in_flight: counts the frames of all sessions, by the stage that they are bound for.
         """
         self._session_id = session_id
         self._options = options
         self._channels = channels
+        self._in_flight = in_flight
         self._entries: Dict[Route, _Entry] = {}
+
+    def is_open(self, route: Route) -> bool:
+        """Whether frames can be sent along a route at once."""
+        entry = self._entries.get(route)
+        return entry is not None and entry.open
 
     async def ask(self, route: Route, frame: detector_pb2.Frame) -> stage_pb2.FrameResult:
         """Send a frame along a route and wait for its result.
@@ -66,20 +93,60 @@ class RouteStreams:
         entry = self._entries.get(route)
         if entry is None or entry.ended:
             entry = self._entries[route] = _Entry(asyncio.ensure_future(self._open(route)))
+        if not entry.frames:
+            entry.progress = time.monotonic()
         entry.frames += 1
+        self._in_flight.update((route.backbone, route.transformer))
         try:
             # Shielded: that one frame is given up must not end the opening for the others.
             stream = await asyncio.shield(entry.opening)
-            return await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+            result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+        except TandemError as error:
+            raise entry.given_up or error from error
+        except asyncio.CancelledError:
+            if entry.given_up is not None and entry.opening.cancelled():
+                raise entry.given_up from None
+            raise
         finally:
             entry.frames -= 1
+            self._in_flight.subtract((route.backbone, route.transformer))
+        entry.progress = time.monotonic()
+        return result
 
-    async def leave_others(self, route: Route) -> None:
-        """Close the routes other than this one that no frame is on any more."""
-        left = [
-            other for other, entry in self._entries.items() if other != route and not entry.frames
+    def stalled(self, now: float, deadline_seconds: Mapping[Route, float]) -> Sequence[Route]:
+        """The routes whose frames have been waiting for the next answer for too long."""
+        return [
+            route
+            for route, entry in self._entries.items()
+            if entry.frames
+            and entry.given_up is None
+            and now - entry.progress > deadline_seconds[route]
         ]
-        await _close_all([self._entries.pop(other) for other in left])
+
+    def give_up(self, route: Route, reason: str) -> None:
+        """Fail the frames under way on a route, so that they can be sent elsewhere."""
+        entry = self._entries.get(route)
+        if entry is None or entry.ended:
+            return
+        entry.given_up = UnavailableError(reason)
+        if entry.opening.done():
+            entry.opening.result().abandon()
+        else:
+            entry.opening.cancel()
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The routes that streams are open on, or being opened."""
+        return tuple(self._entries)
+
+    async def leave_others(self, *kept: Route) -> None:
+        """Close the routes other than these that no frame is on any more."""
+        left = [
+            route
+            for route, entry in self._entries.items()
+            if route not in kept and not entry.frames
+        ]
+        await _close_all([self._entries.pop(route) for route in left])
 
     async def close(self) -> None:
         """Close every route."""
@@ -90,7 +157,7 @@ class RouteStreams:
     async def _open(self, route: Route) -> StageStream:
         context = stage_pb2.StreamContext(
             session_id=self._session_id,
-            placement=placement_to_wire(route.placement),
+            placement=placement_to_wire(route.pair.placement),
             max_detections=self._options.max_detections,
             sender=SENDER,
         )
@@ -98,14 +165,15 @@ class RouteStreams:
             context.score_threshold = self._options.score_threshold
         opening = stage_pb2.BackboneOpen(
             context=context,
-            downstream_node=route.transformer_node,
+            downstream_node=route.transformer.node,
+            downstream_replica=route.transformer.replica,
             codec=self._options.codec,
         )
         return await StageStream.open(
             self._channels[route.backbone],
             Stage.BACKBONE,
             stage_pb2.BackboneRequest(open=opening),
-            name_of(route.backbone),
+            route.backbone.name,
         )
 
 

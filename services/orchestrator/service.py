@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+import asyncio
+from typing import Dict, List, Optional, Union
 
 import grpc
 
-from common.domain.placement import Placement, Stage, StageAddress
+from common.domain.placement import NodePair, Stage, StageAddress
 from common.stage.guard import StreamGuard
 from common.stage.server import ServiceServer, channel_options, max_message_bytes
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
+from services.orchestrator.decision import Objective, Policy
+from services.orchestrator.events import Events
 from services.orchestrator.monitor import StageMonitor
+from services.orchestrator.routing import Router, RoutingOptions
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
-from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.settings import AUTOMATIC, OrchestratorSettings
 from services.orchestrator.system import System
 
 
@@ -27,14 +31,18 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     """
     server = ServiceServer("orchestrator", settings)
     channels = _channels(settings)
-    monitor = StageMonitor(channels, settings.health_interval_seconds)
+    monitor = StageMonitor(
+        channels, settings.health_interval_seconds, settings.health_timeout_seconds
+    )
+    router = Router(
+        monitor.states, _routing_options(settings), _setting(settings), Events(server.metrics)
+    )
     system = System(
         channels=channels,
-        states=monitor.states,
+        router=router,
         metrics=server.metrics,
         draining=server.draining,
         window=settings.window,
-        setting=_placement_setting(settings),
     )
     detector = DetectorServicer(system, StreamGuard(settings.max_sessions))
     server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
@@ -42,14 +50,16 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     server.add(
         operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
     )
+    keeping = asyncio.ensure_future(system.run())
 
     async def prepare() -> None:
-        monitor.start(system.note)
+        monitor.start(system.note, router.observe_round_trip)
         await monitor.first_look()
 
     try:
         await server.run(prepare)
     finally:
+        keeping.cancel()
         await monitor.close()
         for channel in channels.values():
             await channel.close()
@@ -58,16 +68,35 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
 def _channels(settings: OrchestratorSettings) -> Dict[StageAddress, grpc.aio.Channel]:
     options = channel_options(max_message_bytes(settings))
     addresses = [
-        StageAddress(name, stage, address)
+        StageAddress(name, stage, address, replica)
         for name, node in settings.nodes.items()
-        for stage, address in (
-            (Stage.BACKBONE, node.backbone),
-            (Stage.TRANSFORMER, node.transformer),
-        )
-        if address is not None
+        for stage, told in ((Stage.BACKBONE, node.backbone), (Stage.TRANSFORMER, node.transformer))
+        for replica, address in enumerate(_as_list(told))
     ]
     return {each: grpc.aio.insecure_channel(each.address, options) for each in addresses}
 
 
-def _placement_setting(settings: OrchestratorSettings) -> Optional[Placement]:
-    return None if settings.placement == "auto" else Placement(settings.placement)
+def _as_list(addresses: Union[None, str, List[str]]) -> List[str]:
+    if addresses is None:
+        return []
+    return [addresses] if isinstance(addresses, str) else addresses
+
+
+def _setting(settings: OrchestratorSettings) -> Optional[NodePair]:
+    return None if settings.placement == AUTOMATIC else NodePair.parse(settings.placement)
+
+
+def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:
+    return RoutingOptions(
+        policy=Policy(
+            objective=Objective(settings.objective),
+            improvement=settings.switch_improvement,
+            hold_seconds=settings.switch_hold_seconds,
+            frames_may_leave=settings.frames_may_leave,
+            features_may_leave=settings.features_may_leave,
+            located_at=settings.located_at,
+        ),
+        patience_seconds=settings.unavailable_after,
+        recovery_seconds=settings.recovery_seconds,
+        probe_share=settings.probe_share,
+    )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from typing import Any, AsyncIterator, Dict
 
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.domain.placement import Placement
 from common.stage.guard import StreamGuard
-from common.wire.placements import placement_from_wire, placement_to_wire
+from common.wire.placements import pair_from_wire
 from common.wire.status import grpc_status, public_message
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
-from services.orchestrator.placement import obstacle
 from services.orchestrator.session import Session
+from services.orchestrator.status import system_status
 from services.orchestrator.system import System
 
 log = structlog.get_logger()
@@ -69,7 +67,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.GetStatusRequest, context: Context
     ) -> operations_pb2.SystemStatus:
         """See operations.proto."""
-        return self._status()
+        return system_status(self._system, self._sessions.values())
 
     async def WatchStatus(  # noqa: N802
         self, request: operations_pb2.WatchStatusRequest, context: Context
@@ -82,7 +80,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
             error = InvalidInputError(f"interval {interval_seconds:g} s is under 100 ms")
             await context.abort(grpc_status(error), public_message(error))
         while not self._system.draining.is_set():
-            await context.write(self._status())
+            await context.write(system_status(self._system, self._sessions.values()))
             try:
                 await asyncio.wait_for(self._system.draining.wait(), interval_seconds)
             except asyncio.TimeoutError:
@@ -93,50 +91,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.SystemStatus:
         """See operations.proto."""
         try:
-            self._system.set_placement(placement_from_wire(request.placement))
+            pair = pair_from_wire(
+                request.placement, request.backbone_node, request.transformer_node
+            )
+            self._system.router.set(pair)
         except TandemError as error:
             await context.abort(grpc_status(error), public_message(error))
-        setting = self._system.setting
-        log.info("placement set", placement=setting.value if setting else "auto")
-        return self._status()
-
-    def _status(self) -> operations_pb2.SystemStatus:
-        system = self._system
-        return operations_pb2.SystemStatus(
-            placement_setting=placement_to_wire(system.setting),
-            placement=placement_to_wire(system.current()),
-            stages=[
-                operations_pb2.StageStatus(
-                    node=state.address.node,
-                    stage=state.address.stage.value,
-                    address=state.address.address,
-                    healthy=state.healthy,
-                    reason=state.reason,
-                )
-                for state in system.states.values()
-            ],
-            placements=[_placement_status(system, placement) for placement in Placement],
-            sessions=[_session_status(session) for session in self._sessions.values()],
-            uptime_seconds=time.monotonic() - system.started,
-            draining=system.draining.is_set(),
-        )
-
-
-def _placement_status(system: System, placement: Placement) -> operations_pb2.PlacementStatus:
-    reason = obstacle(placement, system.states)
-    return operations_pb2.PlacementStatus(
-        placement=placement_to_wire(placement),
-        available=reason == "",
-        reason=reason,
-        frames=system.frames_served(placement),
-        frames_per_second=system.frames_per_second(placement),
-    )
-
-
-def _session_status(session: Session) -> operations_pb2.SessionStatus:
-    return operations_pb2.SessionStatus(
-        session_id=session.session_id,
-        placement=placement_to_wire(session.placement),
-        frames_answered=session.frames_answered,
-        frames_in_flight=session.frames_in_flight,
-    )
+        log.info("placement set", placement=pair.name if pair else "auto")
+        self._system.show_choice()
+        return system_status(self._system, self._sessions.values())

@@ -10,17 +10,17 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Optional
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError
-from common.domain.placement import Placement, Stage
+from common.domain.placement import NodePair, Stage
 from common.stage.stream import OrderedStream
 from common.wire.detections import checked_threshold
 from common.wire.frames import image_bytes
-from common.wire.placements import placement_from_wire, placement_to_wire
+from common.wire.placements import pair_from_wire, placement_to_wire
 from common.wire.status import status_to_wire
 from common.wire.tensors import codec_from_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
+from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.gate import NewestWinsGate
 from services.orchestrator.placement import Route
-from services.orchestrator.routes import RouteStreams
 from services.orchestrator.system import System
 from services.orchestrator.window import WindowEstimator, WindowSlots
 
@@ -53,7 +53,7 @@ class Session:
 
     Attributes:
         session_id: for logs and status.
-        placement: where the latest frame went; None before the first.
+        pair: nodes that served the latest frame; None before the first.
         frames_answered: so far.
         frames_in_flight: read and not yet answered.
     """
@@ -61,15 +61,15 @@ class Session:
     def __init__(self, session_id: str, system: System) -> None:
         """Serve with what `system` knows and has."""
         self.session_id = session_id
-        self.placement: Optional[Placement] = None
+        self.pair: Optional[NodePair] = None
         self.frames_answered = 0
         self.frames_in_flight = 0
         self._system = system
-        self._wanted: Optional[Placement] = None
-        self._routes: RouteStreams
+        self._dispatcher: Dispatcher
         self._gate = NewestWinsGate(_LIVE_SLOTS)
         self._estimator = WindowEstimator()
         self._slots = WindowSlots(system.window or self._estimator.window)
+        self._live = False
         self._adaptive = False
 
     async def run(
@@ -84,9 +84,9 @@ class Session:
         if first is None:
             return
         options = _checked_options(first)
-        self._wanted = placement_from_wire(options.placement)
-        self._routes = RouteStreams(self.session_id, options, self._system.channels)
-        live = options.overload == detector_pb2.OVERLOAD_DROP_OLDEST
+        wanted = pair_from_wire(options.placement, options.backbone_node, options.transformer_node)
+        self._dispatcher = self._system.dispatcher(self.session_id, wanted, options)
+        self._live = live = options.overload == detector_pb2.OVERLOAD_DROP_OLDEST
         self._adaptive = not live and not self._system.window
         stream = OrderedStream(
             self._serve_or_drop if live else self._serve,
@@ -98,7 +98,7 @@ class Session:
             await stream.run(self._frames(first, requests), self._system.draining.wait())
         finally:
             self._resize(0)
-            await self._routes.close()
+            await self._system.dismiss(self._dispatcher)
 
     async def _frames(
         self, first: detector_pb2.DetectRequest, requests: AsyncIterator[Any]
@@ -148,12 +148,7 @@ class Session:
         response = Response(frame_id=frame.frame_id)
         route: Optional[Route] = None
         try:
-            route = self._system.route(self._wanted)
-            response.placement = placement_to_wire(route.placement)
-            if route.placement is not self.placement:
-                self._estimator.reset()
-            self.placement = route.placement
-            await self._fill(response, route, frame)
+            route = await self._fill(response, frame)
         except TandemError as error:
             response.error.CopyFrom(status_to_wire(error))
         elapsed_seconds = time.perf_counter() - arrival.ticks
@@ -165,14 +160,42 @@ class Session:
             log.warning(
                 "frame failed", session=self.session_id, frame=frame.frame_id, error=message
             )
-        elif self._adaptive:
-            self._adapt_window(response.timing)
-        self._system.count(route.placement if route else None, outcome, elapsed_seconds)
+        elif route is not None:
+            self._learn(route, response.timing)
+        self._system.count(route.pair if route else None, outcome, elapsed_seconds)
         return response
 
-    def _adapt_window(self, timing: detection_pb2.Timing) -> None:
+    async def _fill(self, response: Response, frame: Frame) -> Route:
+        metrics = self._system.metrics
+        with metrics.in_flight.track_inprogress():
+            route, result = await self._dispatcher.detect(frame)
+        metrics.link_bytes.labels(route.backbone.node, "sent").inc(image_bytes(frame))
+        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
+            result.timing.backbone.transfer_seconds
+        )
+        response.placement = placement_to_wire(route.pair.placement)
+        response.timing.CopyFrom(result.timing)
+        if result.WhichOneof("result") == "error":
+            response.error.CopyFrom(result.error)
+        else:
+            response.detections.CopyFrom(result.detections)
+        await self._dispatcher.leave_idle_routes()
+        return route
+
+    def _learn(self, route: Route, timing: detection_pb2.Timing) -> None:
+        """Learn from an answer how fast the route is, and how many frames should be in flight."""
+        if route.pair != self.pair:
+            self.pair = route.pair
+            self._estimator.reset()
+        filled = self.frames_in_flight >= self._slots.size
+        backlogged = self._gate.crowded if self._live else filled
+        self._system.router.observe(route, timing, backlogged)
+        if self._adaptive:
+            self._adapt_window(timing, backlogged)
+
+    def _adapt_window(self, timing: detection_pb2.Timing, backlogged: bool) -> None:
         """Learn from an answer how many frames should be in flight."""
-        if self.frames_in_flight < self._slots.size:
+        if not backlogged:
             self._estimator.pause()
             return
         backbone, transformer = timing.backbone, timing.transformer
@@ -187,21 +210,6 @@ class Session:
     def _resize(self, size: int) -> None:
         self._system.metrics.window.inc(size - self._slots.size)
         self._slots.resize(size)
-
-    async def _fill(self, response: Response, route: Route, frame: Frame) -> None:
-        metrics = self._system.metrics
-        metrics.link_bytes.labels(route.backbone.node, "sent").inc(image_bytes(frame))
-        with metrics.in_flight.track_inprogress():
-            await self._routes.leave_others(route)
-            result = await self._routes.ask(route, frame)
-        response.timing.CopyFrom(result.timing)
-        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
-            result.timing.backbone.transfer_seconds
-        )
-        if result.WhichOneof("result") == "error":
-            response.error.CopyFrom(result.error)
-        else:
-            response.detections.CopyFrom(result.detections)
 
 
 async def _next(requests: AsyncIterator[Any]) -> Optional[detector_pb2.DetectRequest]:
@@ -218,7 +226,6 @@ def _checked_options(first: detector_pb2.DetectRequest) -> detector_pb2.StreamOp
         InvalidInputError: a value is out of range, saying which.
     """
     options = first.options
-    placement_from_wire(options.placement)
     codec_from_wire(options.codec)
     if options.HasField("score_threshold"):
         checked_threshold(options.score_threshold)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict, List, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Literal
 
+from common.domain.errors import InvalidInputError
+from common.domain.placement import NodePair
 from common.stage.settings import ServerSettings
+from services.orchestrator.measured import ORCHESTRATOR_PLACE
+
+AUTOMATIC = "auto"
 
 
 class NodeSettings(BaseModel):
-    """The stages of one device."""
+    """The stages of one device; several addresses of a stage are replicas that share its frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: Optional[str] = Field(None, description="host:port of its backbone service")
-    transformer: Optional[str] = Field(None, description="host:port of its transformer service")
+    backbone: Optional[Union[str, List[str]]] = Field(
+        None, description="host:port of its backbone service, or a list of them"
+    )
+    transformer: Optional[Union[str, List[str]]] = Field(
+        None, description="host:port of its transformer service, or a list of them"
+    )
 
 
 class OrchestratorSettings(ServerSettings):
@@ -27,12 +36,58 @@ class OrchestratorSettings(ServerSettings):
         9150, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
     nodes: Dict[str, NodeSettings] = Field(description="each device's stages, by its name")
-    placement: Literal["auto", "full", "backbone", "transformer", "workstation"] = Field(
-        "auto", description="where streams that leave it to the server go"
+    placement: str = Field(
+        AUTOMATIC,
+        description="where streams that leave it to the server go: auto, full, backbone, "
+        "transformer, workstation, or backbone=NODE,transformer=NODE",
+    )
+    located_at: str = Field(
+        ORCHESTRATOR_PLACE,
+        description="node that the orchestrator runs on, if any: frames to it cross no link",
+    )
+    objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
+        "throughput", description="what the automatic placement aims at"
+    )
+    switch_improvement: float = Field(
+        0.1, ge=0, description="by how much another placement has to be better, as a share"
+    )
+    switch_hold_seconds: float = Field(
+        1.0, ge=0, description="for how long it has to be better before it is switched to"
+    )
+    frames_may_leave: bool = Field(
+        True, description="whether the automatic placement may send pictures across a link"
+    )
+    features_may_leave: bool = Field(
+        True, description="whether the automatic placement may send features across a link"
+    )
+    probe_share: float = Field(
+        0.05,
+        ge=0,
+        le=0.5,
+        description="copies of frames sent to measure what is not in use, at most; 0: none",
+    )
+    unavailable_after: float = Field(
+        5.0, ge=0, description="seconds that a frame waits for a route that can serve it"
+    )
+    recovery_seconds: float = Field(
+        2.0, ge=0, description="how long a lost stage has to be healthy before it is chosen again"
     )
     window: int = Field(
         0, ge=0, description="frames of one session in flight; 0: as many as keep it busy"
     )
     health_interval_seconds: float = Field(
-        0.5, gt=0, description="how often a stage that is down is tried again"
+        0.5, gt=0, description="between heartbeats, and between tries at a stage that is down"
     )
+    health_timeout_seconds: float = Field(
+        1.5, gt=0, description="a stage that does not answer a heartbeat for so long is lost"
+    )
+
+    @field_validator("placement")
+    @classmethod
+    def _is_a_placement(cls, value: str) -> str:
+        if value != AUTOMATIC:
+            try:
+                NodePair.parse(value)
+            except InvalidInputError as error:
+                raise ValueError(str(error)) from error
+        return value

@@ -1,36 +1,34 @@
-"""What all sessions share: stages' states, the placement set, counts."""
+"""What all sessions share: the router, channels to the stages, counts."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from typing import Deque, Dict, Mapping, Optional
+from typing import Deque, Dict, Mapping, Optional, Set
 
 import grpc
 
-from common.domain.errors import TandemError
-from common.domain.placement import Placement, StageAddress
+from common.domain.placement import NodePair, StageAddress
 from common.telemetry.metrics import Metrics
-from services.orchestrator.placement import (
-    Route,
-    StageHealth,
-    StageStates,
-    choose_route,
-)
+from protos.tandem.v1 import detector_pb2
+from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.placement import StageHealth
+from services.orchestrator.routing import Router
 
 RATE_WINDOW_SECONDS = 10.0
+# Often enough to find a route that makes no progress well before people do.
+_TICK_SECONDS = 0.25
 
 
 class System:
     """The orchestrator's state.
 
     Attributes:
-        channels: to each stage.
+        router: knows where frames go.
         metrics: of this service.
         draining: set once SIGTERM has come.
         window: frames of one session in flight; 0: each session finds its own.
-        setting: placement of the streams that leave it to the server; None is automatic.
         started: when the orchestrator began, by `time.monotonic`.
     """
 
@@ -38,95 +36,114 @@ class System:
         self,
         *,
         channels: Mapping[StageAddress, grpc.aio.Channel],
-        states: StageStates,
+        router: Router,
         metrics: Metrics,
         draining: asyncio.Event,
         window: int,
-        setting: Optional[Placement],
     ) -> None:
-        """Take over what was composed; `states` is kept up to date by the monitor."""
-        self.channels = channels
+        """Take over what was composed."""
+        self.router = router
         self.metrics = metrics
         self.draining = draining
         self.window = window
-        self.setting = setting
         self.started = time.monotonic()
-        self._states = states
-        self._served: Dict[Placement, int] = dict.fromkeys(Placement, 0)
-        self._recent: Dict[Placement, Deque[float]] = {each: deque() for each in Placement}
+        self._channels = channels
+        self._dispatchers: Set[Dispatcher] = set()
+        self._reached: Set[StageAddress] = set()
+        self._served: Dict[NodePair, int] = dict.fromkeys(router.pairs, 0)
+        self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in router.pairs}
 
-    @property
-    def states(self) -> StageStates:
-        """What is known of every stage."""
-        return self._states
+    def dispatcher(
+        self,
+        session_id: str,
+        wanted: Optional[NodePair],
+        options: detector_pb2.StreamOptions,
+    ) -> Dispatcher:
+        """A new session's dispatcher; to be given back by `dismiss`."""
+        dispatcher = Dispatcher(session_id, wanted, options, self.router, self._channels)
+        self._dispatchers.add(dispatcher)
+        return dispatcher
 
-    def route(self, wanted: Optional[Placement]) -> Route:
-        """Where a frame goes now.
-
-        Args:
-            wanted: what its client asked for; None leaves it to the server.
-
-        Raises:
-            PreconditionError: a node that the placement needs is not configured.
-            UnavailableError: no route can serve; the message names what is down.
-        """
-        return choose_route(wanted or self.setting, self._states)
-
-    def current(self) -> Optional[Placement]:
-        """Where a stream that leaves it to the server would go; None when nothing can serve."""
-        try:
-            return self.route(None).placement
-        except TandemError:
-            return None
-
-    def set_placement(self, placement: Optional[Placement]) -> None:
-        """Set the placement of the streams that leave it to the server; None is automatic.
-
-        Raises:
-            PreconditionError: a node that the placement needs is not configured.
-            UnavailableError: it cannot serve now; the setting stays as it was.
-        """
-        choose_route(placement, self._states)
-        self.setting = placement
-        self.show_placement()
+    async def dismiss(self, dispatcher: Dispatcher) -> None:
+        """A session ends: close its routes."""
+        self._dispatchers.discard(dispatcher)
+        await dispatcher.close()
 
     def note(self, state: StageHealth) -> None:
         """Take over a stage's new state."""
         address = state.address
-        self.metrics.node_up.labels(address.node, address.stage.value).set(state.healthy)
-        self.show_placement()
+        if state.healthy:
+            self._reached.add(address)
+        self.router.note(state, address in self._reached)
+        for dispatcher in self._dispatchers:
+            # One that drains still answers what it has read.
+            if state.silent:
+                dispatcher.stage_lost(address, state.reason)
+            dispatcher.forget_refusals(address)
+        self._show_health(address)
 
-    def show_placement(self) -> None:
-        """Bring the placement metric up to date."""
-        current = self.current()
-        for placement in Placement:
-            self.metrics.placement.labels(placement.value).set(placement is current)
+    async def run(self) -> None:
+        """Look after routes, choice and metrics until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self.router.draining = self.draining.is_set()
+            now = time.monotonic()
+            for dispatcher in self._dispatchers:
+                dispatcher.check(now)
+            self.router.tick()
+            self.show_choice()
 
-    def count(self, placement: Optional[Placement], outcome: str, seconds: float) -> None:
+    def show_choice(self) -> None:
+        """Bring the metrics of placement and estimates up to date."""
+        current = self.router.current()
+        for pair in self.router.pairs:
+            self.metrics.placement.labels(pair.name).set(pair == current)
+            prediction = self.router.decision.predictions.get(pair)
+            if prediction is not None and prediction.frames_per_second is not None:
+                self.metrics.predicted_frames_per_second.labels(pair.name).set(
+                    prediction.frames_per_second
+                )
+        estimates = self.router.estimates
+        for (node, stage), estimate in estimates.stages.items():
+            self.metrics.stage_estimate.labels(node, stage.value).set(estimate.execute_seconds)
+        for (source, destination), link in estimates.links.items():
+            self.metrics.link_estimate.labels(source, destination).set(link.bytes_per_second)
+
+    def count(self, pair: Optional[NodePair], outcome: str, seconds: float) -> None:
         """Count one answer."""
-        name = placement.value if placement else "none"
+        name = pair.name if pair else "none"
         if outcome == "dropped":
             # It was not served, so that its latency would say nothing.
             self.metrics.frames.labels(name, outcome).inc()
             return
         self.metrics.observe_frame(name, outcome, seconds)
-        if placement is not None and outcome == "detections":
-            self._served[placement] += 1
-            self._recent[placement].append(time.monotonic())
-            self._forget_old(placement)
+        if pair is not None and outcome == "detections":
+            self._served[pair] += 1
+            self._recent[pair].append(time.monotonic())
+            self._forget_old(pair)
 
-    def frames_served(self, placement: Placement) -> int:
+    def frames_served(self, pair: NodePair) -> int:
         """Frames answered with detections, since the start."""
-        return self._served[placement]
+        return self._served[pair]
 
-    def frames_per_second(self, placement: Placement) -> float:
+    def frames_per_second(self, pair: NodePair) -> float:
         """Frames answered with detections a second, over the last `RATE_WINDOW_SECONDS`."""
-        self._forget_old(placement)
+        self._forget_old(pair)
         elapsed = min(RATE_WINDOW_SECONDS, time.monotonic() - self.started)
-        return len(self._recent[placement]) / max(elapsed, 1e-3)
+        return len(self._recent[pair]) / max(elapsed, 1e-3)
 
-    def _forget_old(self, placement: Placement) -> None:
-        recent = self._recent[placement]
+    def _show_health(self, address: StageAddress) -> None:
+        """A stage of a node is up while one of its replicas is."""
+        up = any(
+            state.healthy
+            for other, state in self.router.states.items()
+            if (other.node, other.stage) == (address.node, address.stage)
+        )
+        self.metrics.node_up.labels(address.node, address.stage.value).set(up)
+        self.show_choice()
+
+    def _forget_old(self, pair: NodePair) -> None:
+        recent = self._recent[pair]
         oldest = time.monotonic() - RATE_WINDOW_SECONDS
         while recent and recent[0] < oldest:
             recent.popleft()

@@ -77,24 +77,68 @@ async def test_several_clients_at_once_each_get_their_own_answers(cluster):
 
 async def test_a_stream_without_options_is_served_where_the_server_chooses(cluster):
     responses = await detect(cluster.address, FRAMES[:3])
-    assert {each.placement for each in responses} == {detector_pb2.PLACEMENT_BACKBONE}
-    assert [each.WhichOneof("result") for each in responses] == ["detections"] * 3
+    for response in responses:
+        assert response.WhichOneof("result") == "detections"
+        nodes = response.timing.backbone.node, response.timing.transformer.node
+        assert nodes == PLACEMENTS[response.placement]
 
 
 async def test_set_placement_moves_an_open_stream_and_keeps_the_order(cluster):
     try:
         async with LiveStream(cluster.address) as stream:
             await stream.send(*FRAMES[:10])
-            before = await stream.receive(10)
-            state = await set_placement(cluster.address, detector_pb2.PLACEMENT_WORKSTATION)
-            await stream.send(*FRAMES[10:20])
-            after = await stream.rest()
+            await stream.receive(10)
+            left = (await status(cluster.address)).sessions[0].placement
+            new = next(placement for placement in PLACEMENTS if placement != left)
+            state = await set_placement(cluster.address, new)
+            after = []
+            # Frames take the old way until the new one has served the copy of a frame.
+            for each in FRAMES[10:]:
+                await stream.send(each)
+                after += await stream.receive(1)
+            assert await stream.rest() == []
     finally:
         await set_placement(cluster.address, detector_pb2.PLACEMENT_UNSPECIFIED)
-    assert state.placement == detector_pb2.PLACEMENT_WORKSTATION
-    assert {each.placement for each in before} == {detector_pb2.PLACEMENT_BACKBONE}
-    assert {each.placement for each in after} == {detector_pb2.PLACEMENT_WORKSTATION}
-    assert [each.frame_id for each in before + after] == list(range(20))
+    assert state.placement == new
+    assert [each.frame_id for each in after] == list(range(10, 30))
+    placements = [each.placement for each in after]
+    moved = placements.index(new)
+    assert set(placements[:moved]) <= {left}
+    assert set(placements[moved:]) == {new}
+
+
+async def test_two_nodes_can_be_named_instead_of_a_placement(cluster):
+    named = detector_pb2.DetectRequest(
+        options=detector_pb2.StreamOptions(backbone_node="workstation", transformer_node="edge")
+    )
+    (response,) = await detect(cluster.address, [named, frame(0)])
+    assert response.placement == detector_pb2.PLACEMENT_TRANSFORMER
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"backbone_node": "edge"}, "both, or none"),
+        (
+            {"backbone_node": "edge", "transformer_node": "edge", "placement": 1},
+            "a placement or the names of two nodes",
+        ),
+    ],
+)
+async def test_half_a_pair_is_refused(cluster, asked, message):
+    opening = detector_pb2.DetectRequest(options=detector_pb2.StreamOptions(**asked))
+    with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
+        await detect(cluster.address, [opening, frame(0)])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_unknown_node_is_named(cluster):
+    named = detector_pb2.DetectRequest(
+        options=detector_pb2.StreamOptions(backbone_node="edge", transformer_node="moon")
+    )
+    (response,) = await detect(cluster.address, [named, frame(0)])
+    assert response.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert "transformer on moon" in response.error.message
 
 
 async def test_switching_under_load_loses_nothing(cluster):
@@ -126,7 +170,7 @@ async def test_options_limit_what_is_reported(cluster):
 async def test_status_reports_stages_placements_and_sessions(cluster):
     async with LiveStream(cluster.address) as stream:
         await stream.send(*FRAMES[:4])
-        await stream.receive(4)
+        responses = await stream.receive(4)
         state = await status(cluster.address)
     assert {(each.node, each.stage) for each in state.stages} == {
         (node, stage) for node in ("edge", "workstation") for stage in ("backbone", "transformer")
@@ -136,7 +180,7 @@ async def test_status_reports_stages_placements_and_sessions(cluster):
     assert all(each.available for each in state.placements)
     (session,) = state.sessions
     assert (session.frames_answered, session.frames_in_flight) == (4, 0)
-    assert session.placement == detector_pb2.PLACEMENT_BACKBONE
+    assert session.placement == responses[-1].placement
 
 
 async def test_a_client_that_vanishes_leaves_no_session(cluster):

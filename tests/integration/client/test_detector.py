@@ -130,7 +130,7 @@ async def test_options_reach_the_server():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"placement": "moon"}, "unknown placement 'moon'; placements: full, backbone"),
+        ({"placement": "moon"}, "'moon' is no placement: give full, backbone"),
         ({"codec": "zip"}, "unknown codec 'zip'; codecs: fp32"),
         ({"max_in_flight": 0}, "max_in_flight has to be at least 1"),
     ],

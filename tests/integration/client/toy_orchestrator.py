@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from common.domain.placement import Placement
+from common.wire.placements import pair_from_wire, pair_to_wire
 from protos.tandem.v1 import (
     detection_pb2,
     detector_pb2,
@@ -115,6 +117,8 @@ class ToyOperations(operations_pb2_grpc.OperationsServicer):
         return operations_pb2.SystemStatus(
             placement_setting=self.setting,
             placement=detector_pb2.PLACEMENT_WORKSTATION,
+            setting=pair_to_wire(pair_from_wire(self.setting, "", "")),
+            current=pair_to_wire(Placement.WORKSTATION.pair),
             stages=[
                 operations_pb2.StageStatus(
                     node="edge", stage="backbone", address="h:1", healthy=False, reason="gone"
@@ -123,6 +127,7 @@ class ToyOperations(operations_pb2_grpc.OperationsServicer):
             placements=[
                 operations_pb2.PlacementStatus(
                     placement=detector_pb2.PLACEMENT_WORKSTATION,
+                    nodes=pair_to_wire(Placement.WORKSTATION.pair),
                     available=True,
                     frames=3,
                     frames_per_second=1.5,

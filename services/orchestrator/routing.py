@@ -1,0 +1,362 @@
+"""Knows the routes that can serve, and which of them the next frame takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Container, Dict, List, Mapping, Optional, Tuple
+
+import structlog
+
+from common.domain.errors import PreconditionError, TandemError
+from common.domain.placement import NodePair, Placement, StageAddress
+from common.wire.detections import stage_timing_from_wire
+from protos.tandem.v1 import detection_pb2
+from services.orchestrator.decision import Decider, Decision, Policy
+from services.orchestrator.estimates import EstimateKeeper
+from services.orchestrator.events import Events
+from services.orchestrator.measured import Estimates
+from services.orchestrator.placement import (
+    Impasse,
+    Route,
+    StageHealth,
+    StageStates,
+    configured_pairs,
+    nothing_serves,
+    obstacle,
+    routes_of,
+    settled,
+)
+from services.orchestrator.probing import ProbeBudget, pair_to_probe
+
+log = structlog.get_logger()
+
+STALLED = "stalled"
+# By then the stage's health says what became of it.
+_LOST_IMPASSE_SECONDS = 1.0
+# Health knows nothing of an engine that hangs, or of a link between two other machines.
+_STALLED_IMPASSE_SECONDS = 15.0
+_LEAST_PROGRESS_SECONDS = 2.0
+_PROGRESS_LATENCIES = 10.0
+# Before anything was measured: a first frame may have to wait for a cold engine.
+_FIRST_PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RoutingOptions:
+    """How frames are routed.
+
+    Attributes:
+        policy: what the automatic choice aims at, and what it must not do.
+        patience_seconds: how long a frame waits for a route before it is answered UNAVAILABLE.
+        recovery_seconds: how long a lost stage has to be healthy before it is chosen again.
+        probe_share: of the frames, how many are copied for measurement at most.
+    """
+
+    policy: Policy
+    patience_seconds: float
+    recovery_seconds: float
+    probe_share: float
+
+
+class Router:
+    """The routes, their states, and the automatic choice among them.
+
+    Attributes:
+        setting: nodes of the streams that leave it to the server; None: the automatic choice.
+        in_flight: frames under way, by the stage that they are bound for.
+        events: counts.
+        draining: set to True once the service ends; frames wait for nothing any more.
+    """
+
+    def __init__(
+        self,
+        states: StageStates,
+        options: RoutingOptions,
+        setting: Optional[NodePair],
+        events: Events,
+    ) -> None:
+        """Take over what was composed; `states` is kept up to date by the monitor."""
+        self.setting = setting
+        self.in_flight: Counter[StageAddress] = Counter()
+        self.events = events
+        self.draining = False
+        self._states = states
+        self._options = options
+        self._pairs = configured_pairs(states)
+        replicas = Counter((address.node, address.stage) for address in states)
+        self._keeper = EstimateKeeper(options.policy.located_at, replicas)
+        self._decider = Decider(options.policy)
+        self._impasses: Dict[Route, Impasse] = {}
+        self._budget = ProbeBudget(options.probe_share)
+        self._probe: Optional[NodePair] = None
+        self._change: Optional[asyncio.Future[None]] = None
+        self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
+        self.decision: Decision = self._decide()
+
+    @property
+    def states(self) -> StageStates:
+        """What is known of every stage's server."""
+        return self._states
+
+    @property
+    def pairs(self) -> Tuple[NodePair, ...]:
+        """Every pair of nodes that is configured."""
+        return self._pairs
+
+    @property
+    def pairs_to_show(self) -> Tuple[NodePair, ...]:
+        """The four placements, configured or not, then every other pair that is configured."""
+        named = tuple(placement.pair for placement in Placement)
+        return (*named, *(pair for pair in self._pairs if pair not in named))
+
+    @property
+    def options(self) -> RoutingOptions:
+        """How frames are routed."""
+        return self._options
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a frame waits for a route before it is answered UNAVAILABLE."""
+        return self._options.patience_seconds
+
+    def route(
+        self,
+        wanted: Optional[NodePair],
+        refused: Mapping[Route, PreconditionError],
+    ) -> Route:
+        """Where a frame goes now.
+
+        Args:
+            wanted: nodes that its client asked for; None leaves it to the server.
+            refused: routes that do not serve this client's streams, with their reasons.
+
+        Raises:
+            PreconditionError: the nodes are not configured, or every route refused.
+            UnavailableError: no route can serve now; the message names what is down.
+        """
+        pinned = wanted or self.setting
+        if pinned is not None:
+            return self._least_busy(pinned, refused)
+        if self.decision.pair is None or self.obstacle(self.decision.pair):
+            self.decide()
+        refusal: Optional[TandemError] = None
+        for pair in self._by_preference():
+            try:
+                return self._least_busy(pair, refused)
+            except TandemError as error:
+                refusal = refusal or error
+        if isinstance(refusal, PreconditionError):
+            raise refusal
+        raise nothing_serves(self._states, self._impasses)
+
+    def obstacle(self, pair: NodePair) -> str:
+        """Why a pair of nodes cannot serve; empty when it can."""
+        return obstacle(pair, self._states, self._impasses)
+
+    def passable(self, route: Route) -> bool:
+        """Whether a route can serve."""
+        healthy = all(self._states[each].healthy for each in (route.backbone, route.transformer))
+        return healthy and route not in self._impasses
+
+    def require(self, pair: NodePair) -> None:
+        """Check that a pair of nodes can serve now.
+
+        Raises:
+            PreconditionError: a node is not configured.
+            UnavailableError: it cannot serve; the message names what is down.
+        """
+        routes_of(pair, self._states, self._impasses)
+
+    def current(self) -> Optional[NodePair]:
+        """Where a stream that leaves it to the server goes; None when nothing can serve."""
+        try:
+            return self.route(None, {}).pair
+        except TandemError:
+            return None
+
+    def set(self, pair: Optional[NodePair]) -> None:
+        """Set the nodes of the streams that leave it to the server; None is automatic.
+
+        Raises:
+            PreconditionError: a node is not configured.
+            UnavailableError: it cannot serve now; the setting stays as it was.
+        """
+        if pair is not None:
+            self.require(pair)
+        self.setting = pair
+        self.events.switched("set")
+        self._changed()
+
+    def note(self, state: StageHealth, known_before: bool) -> None:
+        """Take over a stage's new state, which the states hold already."""
+        if not state.healthy and known_before:
+            self.events.failed(state.fault)
+        # Whatever was wrong with its routes: the stage explains it, or has started anew.
+        self._impasses = {
+            route: impasse
+            for route, impasse in self._impasses.items()
+            if not route.uses(state.address)
+        }
+        self.decide()
+        self._changed()
+
+    def lost(self, route: Route, reason: str) -> None:
+        """A frame did not come back from a route."""
+        self._block(route, reason, _LOST_IMPASSE_SECONDS)
+
+    def stalled(self, route: Route, deadline_seconds: float) -> None:
+        """No frame came back from a route in time."""
+        reason = f"{route.pair.name} answered nothing for {deadline_seconds:.1f} s"
+        log.warning("route stalled", route=route.pair.name, seconds=deadline_seconds)
+        self.events.failed(STALLED)
+        self._block(route, reason, _STALLED_IMPASSE_SECONDS)
+
+    def progress_deadline_seconds(self, route: Route, recent_seconds: float) -> float:
+        """How long a route may go without an answer while frames are on it.
+
+        Args:
+            route: of any pair.
+            recent_seconds: that a frame took lately; 0: none has come back yet.
+        """
+        prediction = self.decision.predictions.get(route.pair)
+        predicted = prediction.latency_seconds if prediction else None
+        latency_seconds = max(recent_seconds, predicted or 0.0)
+        if not latency_seconds:
+            return _FIRST_PROGRESS_SECONDS
+        return max(_LEAST_PROGRESS_SECONDS, _PROGRESS_LATENCIES * latency_seconds)
+
+    def observe(self, route: Route, timing: detection_pb2.Timing, backlogged: bool) -> None:
+        """Learn from an answer.
+
+        Args:
+            route: that the frame took.
+            timing: of both stages.
+            backlogged: whether further frames were waiting, so that the route was kept busy.
+        """
+        self._budget.earn()
+        stages = [stage_timing_from_wire(each) for each in (timing.backbone, timing.transformer)]
+        self._keeper.observe(route.pair, *stages, now=time.monotonic(), backlogged=backlogged)
+        for stage in stages:
+            if stage.power_watts is not None:
+                self._keeper.observe_power(stage.node, stage.power_watts)
+
+    def observe_round_trip(self, address: StageAddress, seconds: float) -> None:
+        """Learn from a heartbeat."""
+        self._keeper.observe_round_trip(address.node, seconds, now=time.monotonic())
+
+    def take_probe(self, refused: Container[Route]) -> Optional[Route]:
+        """The route that a copy of the next frame should take, to measure it; usually None."""
+        if self._probe is None or not self._budget.enough:
+            return None
+        pair, self._probe = self._probe, None
+        for route in self._routes_or_none(pair):
+            if route not in refused:
+                self._budget.spend()
+                self.events.probed()
+                return route
+        return None
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done once something may have become possible that was not."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+    def tick(self) -> None:
+        """Look anew at everything that changes with time."""
+        now = time.monotonic()
+        over = [route for route, impasse in self._impasses.items() if now >= impasse.until]
+        for route in over:
+            del self._impasses[route]
+        self.estimates = self._keeper.snapshot(now)
+        self.decide()
+        self._probe = self._next_probe()
+        if over:
+            self._changed()
+
+    def decide(self) -> None:
+        """Bring the automatic choice up to date."""
+        before = self.decision.pair
+        self.decision = self._decide()
+        after = self.decision.pair
+        if after == before:
+            return
+        log.info(
+            "placement chosen",
+            placement=after.name if after else "none",
+            before=before.name if before else "none",
+            reason=self.decision.reason,
+        )
+        if before is not None and after is not None:
+            self.events.switched(self.decision.reason)
+        self._changed()
+
+    def _decide(self) -> Decision:
+        now = time.monotonic()
+        down = {pair: self.obstacle(pair) for pair in self._pairs}
+        usable = [pair for pair in self._pairs if not down[pair]]
+        proven = [
+            pair
+            for pair in usable
+            if settled(pair, self._states, now, self._options.recovery_seconds)
+        ]
+        choice = proven or usable
+        for pair in usable:
+            if pair in choice:
+                del down[pair]
+            else:
+                down[pair] = f"{pair.name} is not chosen again yet: it was lost a moment ago"
+        return self._decider.decide(now, choice, self.estimates, down)
+
+    def _by_preference(self) -> List[NodePair]:
+        """The pairs that are not ruled out: the chosen one, then the faster ones first."""
+        decision = self.decision
+        allowed = [pair for pair in self._pairs if not decision.ruled_out.get(pair)]
+
+        def rank(pair: NodePair) -> Tuple[bool, float]:
+            prediction = decision.predictions.get(pair)
+            known = prediction.frames_per_second if prediction else None
+            return pair != decision.pair, -(known or 0.0)
+
+        return sorted(allowed, key=rank)
+
+    def _least_busy(self, pair: NodePair, refused: Mapping[Route, PreconditionError]) -> Route:
+        routes = routes_of(pair, self._states, self._impasses)
+        willing = [route for route in routes if route not in refused]
+        if not willing:
+            raise refused[routes[0]]
+        return min(
+            willing,
+            key=lambda route: self.in_flight[route.backbone] + self.in_flight[route.transformer],
+        )
+
+    def _routes_or_none(self, pair: NodePair) -> Tuple[Route, ...]:
+        try:
+            return routes_of(pair, self._states, self._impasses)
+        except TandemError:
+            return ()
+
+    def _next_probe(self) -> Optional[NodePair]:
+        current = self.decision.pair
+        if current is None:
+            return None
+        candidates = [
+            pair
+            for pair in self._pairs
+            if not self.decision.ruled_out.get(pair) and not self.obstacle(pair)
+        ]
+        return pair_to_probe(candidates, current, self.estimates, self._options.policy.located_at)
+
+    def _block(self, route: Route, reason: str, seconds: float) -> None:
+        if route not in self._impasses:
+            self._impasses[route] = Impasse(reason, time.monotonic() + seconds)
+            self.decide()
+            self._changed()
+
+    def _changed(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+        self._change = None
