@@ -332,7 +332,7 @@ async def test_status():
     assert status.placement is Placement.WORKSTATION
     assert (status.stages[0].node, status.stages[0].reason) == ("edge", "gone")
     assert status.placements[0].frames_per_second == 1.5
-    assert status.sessions[0].placement is None
+    assert status.sessions[0].pair is None
 
 
 async def test_watch_status():
