@@ -91,7 +91,7 @@ class EstimateKeeper:
             backlogged: whether the frame's session had its window full on this pair, so that the
                 pair was kept busy; never for a frame that was sent to measure.
         """
-        self._stages.observe(((Stage.BACKBONE, backbone), (Stage.TRANSFORMER, transformer)), now)
+        self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
         ways = (
             (self._located_at, pair.backbone, Stage.BACKBONE, backbone),
             (pair.backbone, pair.transformer, Stage.TRANSFORMER, transformer),

@@ -13,6 +13,8 @@ _MAX_ANSWERS = 2048
 # So long without an answer to a session with a full window, and the run is over that a rate is
 # made of.
 _PAUSE_SECONDS = 1.0
+# Before that frames of the pair that served last are still under way.
+_SETTLING_SECONDS = 0.5
 # Frames that wait for a link reach the engines one by one, and hardly wait there.
 _ENGINE_WAIT_SHARE = 0.25
 
@@ -39,6 +41,7 @@ class PairRate:
         self.measured_at = 0.0
         self.engines_are_limit = False
         self._answers: Deque[_Answer] = deque(maxlen=_MAX_ANSWERS)
+        self._began_at = 0.0
         self._backlogged_at = 0.0
 
     def observe(
@@ -55,6 +58,8 @@ class PairRate:
         if backlogged:
             if now - self._backlogged_at > _PAUSE_SECONDS:
                 self._answers.clear()
+            if not self._answers:
+                self._began_at = now
             self._backlogged_at = now
         if backlogged or self._answers:
             self._answers.append(_Answer(now, queue_seconds, transfer_seconds))
@@ -62,7 +67,8 @@ class PairRate:
     def measure(self) -> None:
         """Derive the rate, if enough answers came since the pair became saturated."""
         until = self._backlogged_at
-        recent = [each for each in self._answers if until - _WINDOW_SECONDS <= each.at <= until]
+        since = max(until - _WINDOW_SECONDS, self._began_at + _SETTLING_SECONDS)
+        recent = [each for each in self._answers if since <= each.at <= until]
         if not recent or recent[-1].at - recent[0].at < _LEAST_SPAN_SECONDS:
             return
         self.frames_per_second = (len(recent) - 1) / (recent[-1].at - recent[0].at)

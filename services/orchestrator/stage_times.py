@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from typing import Deque, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Deque, Dict, Mapping, Optional, Tuple
 
 from common.domain.placement import Stage
 from common.domain.timing import StageTiming
@@ -93,10 +93,22 @@ class StageTimes:
         self._replicas = dict(replicas or {})
         self._records: Dict[StageKey, _StageRecord] = {}
 
-    def observe(self, served: Iterable[Tuple[Stage, StageTiming]], now: float) -> None:
-        """Take note of one frame, by the stages that served it."""
-        served = tuple(served)
-        alone = [self._is_alone(timing.node, stage, now) for stage, timing in served]
+    def observe(
+        self, backbone: StageTiming, transformer: StageTiming, *, backlogged: bool, now: float
+    ) -> None:
+        """Take note of one frame, by the stages that served it.
+
+        Args:
+            backbone: that stage's part.
+            transformer: that stage's part.
+            backlogged: whether more frames of the session were on the same nodes.
+            now: when its answer came.
+        """
+        served = ((Stage.BACKBONE, backbone), (Stage.TRANSFORMER, transformer))
+        together = backlogged and backbone.node == transformer.node
+        alone = [
+            not together and self._is_alone(timing.node, stage, now) for stage, timing in served
+        ]
         for (stage, timing), was_alone in zip(served, alone):
             record = self._records.setdefault((timing.node, stage), _StageRecord())
             record.add(timing, was_alone, now)
