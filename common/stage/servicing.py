@@ -152,6 +152,7 @@ async def answer_frame(
         held_seconds=time.perf_counter() - started,
         request_bytes=request_bytes,
         received_at_seconds=received_at_seconds,
+        power_watts=metrics.sensors.device_watts(),
     )
     own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
     own.CopyFrom(stage_timing_to_wire(timing))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+from typing import Iterator, Optional, Sequence
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,9 +24,17 @@ class SensorCollector(Collector):
         """Start sampling."""
         self._sampler.start()
 
+    def device_watts(self) -> Optional[float]:
+        """Power of the whole device, as last sampled; None where no sensor tells it."""
+        return self._meter.device_watts()
+
     def close(self) -> None:
         """Stop sampling."""
         self._sampler.close()
+
+    def describe(self) -> Iterator[Metric]:
+        """The same families: scrapes that ask for some by name find them here."""
+        return self.collect()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families; those of sensors that are absent have no samples."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from common.telemetry.sensors.base import Kind, Reading, Sensor
 
 _PERIOD_SECONDS = 1.0
 # After a pause this long (a suspended machine) nothing is known of what was drawn meanwhile.
 _LONGEST_GAP_SECONDS = 60.0
+# Contains a Jetson's other rails.
+_MODULE_RAIL = "VDD_IN"
+# RAPL's domains of whole processors, and NVML's GPUs.
+_OUTER_RAIL = re.compile(r"(package-|gpu)\d+")
 
 
 class EnergyMeter:
@@ -56,6 +61,17 @@ class EnergyMeter:
         """Power of every rail at the last sample, or since the one before."""
         with self._lock:
             return dict(self._watts)
+
+    def device_watts(self) -> Optional[float]:
+        """Power of the whole device; None where no sensor tells it.
+
+        On a Jetson the rail that feeds the module; else processors and GPUs together.
+        """
+        watts = self.watts()
+        if _MODULE_RAIL in watts:
+            return watts[_MODULE_RAIL]
+        outer = [value for rail, value in watts.items() if _OUTER_RAIL.fullmatch(rail)]
+        return sum(outer) if outer else None
 
     def _previous(self, reading: Reading, now: float) -> Tuple[float, float]:
         """When and what the sample before was; this one if there is none."""

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import List
+from typing import Dict, List, Optional
 
 import pytest
 from prometheus_client import generate_latest
@@ -54,6 +54,22 @@ def test_power_is_integrated_by_trapezoids(clock: Clock, meter: EnergyMeter) -> 
         meter.add(power(watts))
     assert meter.joules() == {"VDD_IN": pytest.approx(3 + 4)}
     assert meter.watts() == {"VDD_IN": 0}
+
+
+@pytest.mark.parametrize(
+    ("rails", "expected"),
+    [
+        ({}, None),
+        ({"VDD_SYS_GPU": 3.0}, None),
+        ({"VDD_IN": 9.0, "VDD_SYS_GPU": 3.0}, 9.0),
+        ({"package-0": 30.0, "package-0-core": 20.0, "package-1": 5.0, "gpu0": 100.0}, 135.0),
+    ],
+)
+def test_the_power_of_the_whole_device(
+    meter: EnergyMeter, rails: Dict[str, float], expected: Optional[float]
+) -> None:
+    meter.add([reading for rail, watts in rails.items() for reading in power(watts, rail)])
+    assert meter.device_watts() == expected
 
 
 def test_energy_starts_at_zero(meter: EnergyMeter) -> None:
