@@ -146,7 +146,8 @@ class RouteStreams:
             for route, entry in self._entries.items()
             if route not in kept and not entry.frames
         ]
-        await _close_all([self._entries.pop(route) for route in left])
+        if left:
+            await _close_all([self._entries.pop(route) for route in left])
 
     async def close(self) -> None:
         """Close every route."""
