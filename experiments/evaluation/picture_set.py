@@ -29,8 +29,8 @@ class PictureSet:
     Attributes:
         instances: the content of the annotations file.
         pictures: those to evaluate, by ascending id.
-        digest: sha256 of the annotations file and of the pictures' ids, names and sizes; tells
-            whether an unfinished run was on the same set.
+        digest: sha256 of the annotations file and of the pictures' ids; tells whether an
+            unfinished run was on the same set.
     """
 
     instances: dict[str, Any]
@@ -87,6 +87,5 @@ def _check_annotations(path: Path, instances: dict[str, Any]) -> None:
 def _digest(annotations: Path, pictures: tuple[Picture, ...]) -> str:
     digest = hashlib.sha256(annotations.read_bytes())
     for picture in pictures:
-        size = picture.path.stat().st_size
-        digest.update(f"\n{picture.image_id} {picture.path.name} {size}".encode())
+        digest.update(f"\n{picture.image_id}".encode())
     return digest.hexdigest()
