@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from client.local import orchestrator_config
 from client.ports import free_ports
 from client.processes import Announcement, ServiceProcess
 from common.domain.placement import Stage
 from experiments.benchmarks.camera import Answer, CameraPlan
 from experiments.benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, LOOPBACK, Host
 
+# Stages start before the orchestrator, which may find one late on a busy machine.
+_HEALTH_INTERVAL_SECONDS = 0.1
 _QUIET = ["--metrics-port", "0", "--log-level", "warning"]
 
 
@@ -33,6 +34,8 @@ class ClusterPlan:
         engine: of all stages.
         paced_milliseconds: simulated duration of an execution of each stage that it names.
         delay_milliseconds: added to each way between the nodes.
+        used: the stages that are started, each as node and stage; None: both on both nodes.
+        extra: more arguments of a stage's service, by node and stage.
     """
 
     bundle: Path
@@ -42,15 +45,22 @@ class ClusterPlan:
     engine: str = "onnxruntime"
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     delay_milliseconds: float = 0.0
+    used: Collection[tuple[str, Stage]] | None = None
+    extra: Mapping[tuple[str, Stage], Sequence[str]] = field(default_factory=dict)
 
     @property
     def stages(self) -> list[tuple[Host, Stage]]:
-        """Every stage and its host."""
-        return [(host, stage) for host in (self.edge, self.workstation) for stage in Stage]
+        """Every stage that is started, and its host."""
+        return [
+            (host, stage)
+            for host in (self.edge, self.workstation)
+            for stage in Stage
+            if self.used is None or (host.node, stage) in self.used
+        ]
 
 
 class Cluster:
-    """The four stages and the orchestrator; an asynchronous context manager.
+    """The plan's stages and the orchestrator; an asynchronous context manager.
 
     Attributes:
         orchestrator: where it listens; set while the cluster runs.
@@ -120,7 +130,7 @@ class Cluster:
         cameras = self._plan.cameras
         with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
             config = Path(folder) / "nodes.yaml"
-            config.write_text(orchestrator_config(self._seen_from(cameras)), encoding="utf-8")
+            config.write_text(_nodes_file(self._seen_from(cameras)), encoding="utf-8")
             arguments = ["--config", str(config), "--host", cameras.address, "--port", "0", *_QUIET]
             process = await cameras.start("orchestrator", "services.orchestrator", arguments)
             # First, so that it does not report stages that we stop as lost.
@@ -140,7 +150,7 @@ class Cluster:
             seen = self._seen_from(host)
             transformers = {n: a for (n, s), a in seen.items() if s is Stage.TRANSFORMER}
             arguments += ["--transformers", json.dumps(transformers)]
-        return arguments
+        return [*arguments, *plan.extra.get((host.node, stage), ())]
 
     def _seen_from(self, viewer: Host) -> dict[tuple[str, Stage], str]:
         """Addresses of all stages; with a delay, the other node's are those of proxies to them."""
@@ -162,3 +172,11 @@ class Cluster:
             await process.stop()
         await asyncio.gather(*(process.stop() for process in self._processes[1:]))
         self._processes.clear()
+
+
+def _nodes_file(addresses: Mapping[tuple[str, Stage], str]) -> str:
+    """The orchestrator's file of the stages that there are; JSON, which YAML contains."""
+    nodes: dict[str, dict[str, str]] = {}
+    for (node, stage), address in addresses.items():
+        nodes.setdefault(node, {})[stage.value] = address
+    return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})

@@ -27,20 +27,20 @@ class Host:
 
     Attributes:
         node: its name.
-        core: that its processes are pinned to.
+        core: that its processes are pinned to; None leaves them to the scheduler.
         address: that they listen on.
         namespace: network namespace; None is that of this process.
     """
 
     node: str
-    core: int
+    core: int | None
     address: str = LOOPBACK
     namespace: str | None = None
 
     def command(self, module: str, arguments: Sequence[str]) -> list[str]:
         """The command line of `python -m MODULE ARGUMENTS` here."""
         network = ["ip", "netns", "exec", self.namespace] if self.namespace else []
-        pinned = ["taskset", "--cpu-list", str(self.core)]
+        pinned = [] if self.core is None else ["taskset", "--cpu-list", str(self.core)]
         return [*network, *pinned, sys.executable, "-m", module, *arguments]
 
     async def start(self, name: str, module: str, arguments: Sequence[str]) -> ServiceProcess:

@@ -28,11 +28,13 @@ class ShapedLink:
         workstation: where the workstation's run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, edge_core: int = 0, workstation_core: int = 1) -> None:
         """Name the namespaces after this process; nothing is made yet."""
         own = os.getpid()
-        self.edge = Host(EDGE, 0, "10.77.0.1", f"tandem-edge-{own}")
-        self.workstation = Host(WORKSTATION, 1, "10.77.0.2", f"tandem-workstation-{own}")
+        self.edge = Host(EDGE, edge_core, "10.77.0.1", f"tandem-edge-{own}")
+        self.workstation = Host(
+            WORKSTATION, workstation_core, "10.77.0.2", f"tandem-workstation-{own}"
+        )
 
     def __enter__(self) -> Self:
         """Make both namespaces and an unshaped link.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,7 @@ from rich.table import Table
 
 from client.bench import percentile
 from experiments.benchmarks.camera import Answer
-
-_PACKAGES = ("grpcio", "onnxruntime", "numpy", "opencv-python-headless")
+from experiments.machine import machine_facts
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,12 @@ class Row:
 
 def machine() -> str:
     """The machine and the software, in a line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    facts = machine_facts()
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"{facts['processor']}, {facts['cores']} cores, "
+        f"{facts['memory_bytes'] / (1 << 30):.0f} GiB, "
+        f"{facts['system']}, Python {facts['python']}, "
         f"{packages}; load {os.getloadavg()[0]:.1f} at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     )
 
@@ -106,10 +104,3 @@ def percentile_ms(seconds: Sequence[float], share: float) -> float:
 
 def _required(row: Row) -> str:
     return f"{'under' if row.unit == 'ms' else 'at least'} {row.required:g}"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

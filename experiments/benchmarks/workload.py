@@ -64,11 +64,9 @@ class Workload:
         """The model's bundle below `folder`; exported the first time."""
         out = folder / self.name.replace(" ", "-").lower()
         if not (out / "bundle.json").is_file():
-            with torch.random.fork_rng():
-                torch.manual_seed(_SEED)
-                model = DETR(Architecture(backbone=self.backbone, classes=CLASSES))
-            export_bundle(model.eval(), out, self._description(), split=self.split)
-            _calibrate(load_bundle(out))
+            architecture = Architecture(backbone=self.backbone, classes=CLASSES)
+            input_size = FixedInput(height=self.height, width=self.width)
+            export_random(self.name, architecture, input_size, out, self.split)
         return out
 
     def frames(self, folder: Path) -> Path:
@@ -91,15 +89,36 @@ class Workload:
             path = folder / f"{index:03}.jpg"
             cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
-    def _description(self) -> Description:
-        return Description(
-            name=self.name,
-            input=FixedInput(height=self.height, width=self.width),
-            categories=COCO_CATEGORIES,
-            license="Apache-2.0",
-            origin=f"random weights, seed {_SEED}, for benchmarks",
-            trained=False,
-        )
+
+def export_random(
+    name: str,
+    architecture: Architecture,
+    input_size: FixedInput,
+    out: Path,
+    split: Literal["projected", "c5"] = "projected",
+) -> None:
+    """Export a DETR with seeded random weights for COCO's classes; calibrate it for every codec.
+
+    Args:
+        name: what the bundle calls itself.
+        architecture: of the model.
+        input_size: the bundle's input policy.
+        out: the bundle's folder, which must not exist.
+        split: where the model is cut.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        model = DETR(architecture)
+    description = Description(
+        name=name,
+        input=input_size,
+        categories=COCO_CATEGORIES,
+        license="Apache-2.0",
+        origin=f"random weights, seed {_SEED}, for benchmarks",
+        trained=False,
+    )
+    export_bundle(model.eval(), out, description, split=split)
+    _calibrate(load_bundle(out))
 
 
 def _calibrate(bundle: Bundle) -> None:

@@ -1,0 +1,79 @@
+"""The frames that are streamed, as files."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+
+from client.pictures import decode_picture
+from client.shipped import shipped_clip
+from client.sources import open_source
+from common.bundle import FixedInput
+from common.domain.errors import ConfigurationError
+from experiments.placements.config import ClipSource, CocoSource, Config
+
+_JPEG_QUALITY = 90
+_SENT_AS_THEY_ARE = {".jpg", ".jpeg", ".png"}
+
+
+def frame_files(config: Config, cache: Path) -> list[Path]:
+    """The files to send, in order.
+
+    Args:
+        config: names the source.
+        cache: folder where the clip's frames are kept once they were cut.
+
+    Raises:
+        ConfigurationError: there is none, or one that is named is missing.
+    """
+    source = config.source
+    if isinstance(source, ClipSource):
+        return _clip_frames(config.input, cache)
+    if isinstance(source, CocoSource):
+        return coco_files(source)
+    if not source.folder.is_dir():
+        raise ConfigurationError(f"{source.folder} is no folder")
+    files = sorted(
+        path for path in source.folder.iterdir() if path.suffix.lower() in _SENT_AS_THEY_ARE
+    )
+    if not files:
+        raise ConfigurationError(f"the folder {source.folder} holds no pictures (JPEG or PNG)")
+    return files
+
+
+def coco_files(source: CocoSource) -> list[Path]:
+    """The first images by id, as COCO's own tools order them.
+
+    Raises:
+        ConfigurationError: the annotations cannot be read, or an image is missing.
+    """
+    try:
+        images = json.loads(source.annotations.read_text(encoding="utf-8"))["images"]
+        named = sorted((int(image["id"]), str(image["file_name"])) for image in images)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{source.annotations}: no COCO annotations ({error})") from error
+    files = [source.images / name for _, name in named[: source.limit]]
+    missing = [path for path in files if not path.is_file()]
+    if missing or not files:
+        raise ConfigurationError(
+            f"{len(missing)} of {len(files)} images are missing in {source.images}"
+        )
+    return files
+
+
+def _clip_frames(size: FixedInput, cache: Path) -> list[Path]:
+    """Every frame of the shipped clip, scaled to `size`; written the first time."""
+    folder = cache / f"clip-{size.height}x{size.width}"
+    if not folder.is_dir():
+        unfinished = folder.with_suffix(".new")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with closing(open_source(str(shipped_clip()))) as clip:
+            for index, frame in enumerate(clip):
+                scaled = cv2.resize(decode_picture(frame.image), (size.width, size.height))
+                path = unfinished / f"{index:06}.jpg"
+                cv2.imwrite(str(path), scaled, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        unfinished.rename(folder)
+    return sorted(folder.glob("*.jpg"))

@@ -1,0 +1,131 @@
+"""Samples of memory and power as rows, and what a node's are."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TextIO
+
+from experiments.placements.sampling import MEMORY, POWER
+
+# The rail that is the whole module on a Jetson TX2.
+_WHOLE_JETSON = "VDD_IN"
+_RAPL_PACKAGE = "package-"
+_OF_A_PROCESS = "process_"
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One value, as in `samples.csv`.
+
+    Attributes:
+        at_seconds: by this machine's monotonic clock, as `answered_at_seconds` of the frames.
+        phase: that was under way; empty in a warm-up.
+        node: that was asked.
+        stage: whose service told it.
+        metric: `tandem_memory_bytes` or `tandem_power_watts`.
+        label: kind of memory, or rail.
+        value: bytes or watts.
+    """
+
+    at_seconds: float
+    phase: str
+    node: str
+    stage: str
+    metric: str
+    label: str
+    value: float
+
+
+def sample_rows(
+    node: str, told: Sequence[Mapping[str, Any]], spans: Mapping[str, tuple[float, float]]
+) -> list[SampleRow]:
+    """Rows of what one sampler told.
+
+    Args:
+        node: that it sampled.
+        told: lines of `experiments.placements.sampling`.
+        spans: first and last moment of each phase.
+    """
+    rows = []
+    for sample in told:
+        at = float(sample["at"])
+        phase = next((name for name, (begin, end) in spans.items() if begin <= at <= end), "")
+        for stage, readings in sample["stages"].items():
+            rows += [SampleRow(at, phase, node, stage, **reading) for reading in readings]
+    return rows
+
+
+def write_samples(rows: Sequence[SampleRow], file: TextIO) -> None:
+    """Write `samples.csv`."""
+    writer = csv.DictWriter(file, [field.name for field in fields(SampleRow)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+
+
+def read_samples(file: TextIO) -> list[SampleRow]:
+    """Read `samples.csv`."""
+    return [
+        SampleRow(
+            at_seconds=float(row.pop("at_seconds")),
+            value=float(row.pop("value")),
+            **row,
+        )
+        for row in csv.DictReader(file)
+    ]
+
+
+def node_memory_bytes(rows: Sequence[SampleRow], node: str, kind: str) -> float | None:
+    """Median memory of a node; None where it was not told.
+
+    Args:
+        rows: of the phase that is of interest.
+        node: of interest.
+        kind: of `tandem_memory_bytes`. Memory of processes is summed over the node's services;
+            any other is the whole device's, which each of them tells alike.
+    """
+    moments: dict[float, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.node == node and row.metric == MEMORY and row.label == kind:
+            moments[row.at_seconds].append(row.value)
+    if not moments:
+        return None
+    whole = sum if kind.startswith(_OF_A_PROCESS) else max
+    return statistics.median(float(whole(values)) for values in moments.values())
+
+
+def node_watts(rows: Sequence[SampleRow], node: str, rail: str | None) -> float | None:
+    """Median power of a node; None where no sensor can be read, or no rail is known to be all.
+
+    Args:
+        rows: of the phase that is of interest.
+        node: of interest.
+        rail: that is the whole device; None looks for a Jetson's or for RAPL's packages, and
+            takes a single rail for all.
+    """
+    moments: dict[float, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row.node == node and row.metric == POWER:
+            # Two services of one node tell the same sensor.
+            moments[row.at_seconds][row.label] = row.value
+    told = [_whole_device(rails, rail) for rails in moments.values()]
+    known = [watts for watts in told if watts is not None]
+    return statistics.median(known) if known else None
+
+
+def _whole_device(rails: Mapping[str, float], rail: str | None) -> float | None:
+    if rail is not None:
+        return rails.get(rail)
+    if _WHOLE_JETSON in rails:
+        return rails[_WHOLE_JETSON]
+    packages = [
+        watts
+        for name, watts in rails.items()
+        if name.startswith(_RAPL_PACKAGE) and name.removeprefix(_RAPL_PACKAGE).isdecimal()
+    ]
+    if packages:
+        return sum(packages)
+    return next(iter(rails.values())) if len(rails) == 1 else None
