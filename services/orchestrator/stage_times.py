@@ -133,8 +133,11 @@ class StageTimes:
     ) -> StageEstimate:
         record = self._records[key]
         execute_seconds = record.execute_seconds
-        if record.alone is None and shared_seconds is not None:
-            execute_seconds *= self._deflation(key[0], shared_seconds)
+        if record.alone is None:
+            if shared_seconds is not None:
+                execute_seconds *= self._deflation(key[0], shared_seconds)
+            else:
+                execute_seconds -= self._waited_seconds(key)
         return StageEstimate(
             execute_seconds=execute_seconds,
             compute_seconds=execute_seconds + record.other_seconds,
@@ -142,6 +145,15 @@ class StageTimes:
             age_seconds=max(0.0, now - record.latest_at),
             replicas=self._replicas.get(key, 1),
         )
+
+    def _waited_seconds(self, key: StageKey) -> float:
+        """What a frame that came while the other stage was busy has waited for it, on average."""
+        node, stage = key
+        other = self._records.get((node, _OTHER[stage]))
+        if other is None:
+            return 0.0
+        # Half of its execution; and a device that is shared by turns is never more than halved.
+        return min(other.execute_seconds, self._records[key].execute_seconds) / 2
 
     def _deflation(self, node: str, shared_seconds: float) -> float:
         """How much of both stages' times, each seen beside the other, the node had for a frame."""
