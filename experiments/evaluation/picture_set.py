@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,13 @@ def open_picture_set(images: Path, annotations: Path, limit: int | None = None) 
         raise InvalidInputError(f"there is no folder {images}")
     folder = open_coco(images, annotations)
     _check_annotations(annotations, folder.instances)
-    listed = folder.pictures[:limit]
-    if not listed:
+    listed = [_picture(annotations, images, entry) for entry in folder.pictures]
+    for one, following in pairwise(listed):
+        if one.image_id == following.image_id:
+            raise InvalidInputError(f"{annotations} lists image {one.image_id} twice")
+    pictures = tuple(listed[:limit])
+    if not pictures:
         raise InvalidInputError(f"{annotations} lists no images")
-    try:
-        pictures = tuple(Picture(int(each["id"]), images / each["file_name"]) for each in listed)
-    except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"{annotations}: an image has no file_name") from error
     missing = [picture.path for picture in pictures if not picture.path.is_file()]
     if missing:
         raise InvalidInputError(
@@ -73,14 +74,22 @@ def open_picture_set(images: Path, annotations: Path, limit: int | None = None) 
     return PictureSet(folder.instances, pictures, _digest(annotations, pictures))
 
 
+def _picture(path: Path, images: Path, entry: dict[str, Any]) -> Picture:
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not isinstance(entry["id"], int):
+        raise InvalidInputError(f"{path}: image {entry['id']} has no file_name, or no number as id")
+    return Picture(entry["id"], images / name)
+
+
 def _check_annotations(path: Path, instances: dict[str, Any]) -> None:
-    if not instances.get("categories"):
-        raise InvalidInputError(f"{path} lists no categories")
+    categories = instances.get("categories")
+    if not categories or not all("id" in category for category in categories):
+        raise InvalidInputError(f"{path} lists no categories with their ids")
     for position, annotation in enumerate(instances["annotations"]):
         missing = [key for key in _ANNOTATION_KEYS if key not in annotation]
         if missing:
             raise InvalidInputError(f"{path}: annotation {position} has no {missing[0]}")
-        if len(annotation["bbox"]) != 4:
+        if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4:
             raise InvalidInputError(f"{path}: the bbox of annotation {position} is not x, y, w, h")
 
 

@@ -41,9 +41,16 @@ def main() -> None:
         "--annotations", type=Path, required=True, help="file in COCO's instances format"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--limit", type=int, help="only so many pictures, those of lowest id")
+    parser.add_argument("--limit", type=_count, help="only so many pictures, those of lowest id")
     options = parser.parse_args()
     sys.exit(exit_code_of(lambda: _run(options), PROGRAM))
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return count
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -179,46 +179,6 @@ def test_a_run_with_other_settings_is_not_continued(cluster, own_set, tmp_path):
     assert record["frames_of_earlier_runs"] == 23
 
 
-def without_images(content):
-    content["images"] = []
-    content["annotations"] = []
-
-
-def without_one_image(content):
-    content["images"] = [each for each in content["images"] if each["id"] != 20]
-
-
-def without_area(content):
-    del content["annotations"][0]["area"]
-
-
-def without_categories(content):
-    content["categories"] = []
-
-
-def with_a_missing_picture(content):
-    content["images"][0]["file_name"] = "gone.png"
-
-
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (without_images, "lists no images"),
-        (without_one_image, "an annotation is of image 20, which is not listed"),
-        (without_area, "annotation 0 has no area"),
-        (without_categories, "lists no categories"),
-        (with_a_missing_picture, "1 of 24 pictures are missing; the first is"),
-    ],
-)
-def test_a_damaged_set_is_refused(own_set, tmp_path, damage, sentence):
-    content = own_set.content()
-    damage(content)
-    own_set.annotations.write_text(json.dumps(content))
-    output = tmp_path / "output"
-    assert sentence in error_of(tandem("evaluate", *own_set.options, "--output", output))
-    assert not output.exists()
-
-
 def test_missing_inputs_are_named(clip_set, tmp_path):
     nowhere, text = tmp_path / "nowhere", tmp_path / "text.json"
     text.write_text("no JSON")
