@@ -49,7 +49,7 @@ class OrchestratorSettings(ServerSettings):
         "throughput", description="what the automatic placement aims at"
     )
     switch_improvement: float = Field(
-        0.1, ge=0, description="by how much another placement has to be better, as a share"
+        0.05, ge=0, description="by how much another placement has to be better, as a share"
     )
     switch_hold_seconds: float = Field(
         1.0, ge=0, description="for how long it has to be better before it is switched to"
