@@ -8,7 +8,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import yaml
 
@@ -18,15 +18,30 @@ NODES = ("edge", "workstation")
 START_SECONDS = 60.0
 
 
+class Place(NamedTuple):
+    """Where a node's services run: the address they listen on, and how a command gets there."""
+
+    address: str = "127.0.0.1"
+    command: Tuple[str, ...] = ()
+
+
+HERE = Place()
+
+
 class ServiceProcess:
     """One service; its address is known once it is healthy."""
 
     def __init__(
-        self, module: str, *arguments: str, python: str = sys.executable, environment=None
+        self,
+        module: str,
+        *arguments: str,
+        python: str = sys.executable,
+        environment=None,
+        place: Place = HERE,
     ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(
-            [python, "-m", module, "--log-format", "json", *arguments],
+            [*place.command, python, "-m", module, "--log-format", "json", *arguments],
             cwd=str(ROOT),
             env={**clean_environment(), **(environment or {})},
             stdout=subprocess.PIPE,
@@ -64,6 +79,13 @@ class ServiceProcess:
         self.process.kill()
         self.process.wait()
 
+    def hang(self) -> None:
+        """Stop it as it is: it keeps its connections and answers nothing, until `go_on`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self, timeout_seconds: float = 30.0) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -77,20 +99,44 @@ class ServiceProcess:
 
 
 class Cluster:
-    """An edge node and a workstation node, both stages each, and the orchestrator."""
+    """Nodes, both stages each, and the orchestrator.
+
+    Attributes:
+        stages: by `NODE.STAGE`, further replicas by `NODE.STAGE.NUMBER`.
+    """
 
     def __init__(
-        self, bundle: Path = TOY_BUNDLE, stage_arguments=(), orchestrator_arguments=()
+        self,
+        bundle: Path = TOY_BUNDLE,
+        stage_arguments=(),
+        orchestrator_arguments=(),
+        *,
+        nodes=NODES,
+        replicas=None,
+        places=None,
     ) -> None:
+        """Start all and wait until they are healthy.
+
+        Args:
+            bundle: that the stages serve.
+            stage_arguments: of every stage.
+            orchestrator_arguments: of the orchestrator.
+            nodes: their names.
+            replicas: how many processes there are of a stage, by `NODE.STAGE`; 1 if left out.
+            places: where a node's stages run, by its name; here if left out.
+        """
         self._stack = ExitStack()
         self._bundle = bundle
         self._stage_arguments = stage_arguments
+        self._nodes = nodes
+        self._replicas = replicas or {}
+        self._places = places or {}
         self.stages: Dict[str, ServiceProcess] = {}
         try:
-            for node in NODES:
-                self.start_stage(node, "transformer")
-            for node in NODES:
-                self.start_stage(node, "backbone")
+            for stage in ("transformer", "backbone"):
+                for node in nodes:
+                    for name in self._names(node, stage):
+                        self._start_stage(name)
             self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             self.orchestrator = self._start_orchestrator(orchestrator_arguments)
             self.orchestrator.announcement  # noqa: B018 - waits until it is healthy
@@ -98,32 +144,47 @@ class Cluster:
             self.close()
             raise
 
-    def start_stage(self, node: str, stage: str, *arguments: str, port: int = 0) -> ServiceProcess:
-        """Start one stage (anew), by default on a free port."""
+    def restart(self, name: str) -> ServiceProcess:
+        """Start a stage that has ended anew, where it listened before."""
+        return self._start_stage(name, self.stages[name].address.rpartition(":")[2])
+
+    def _start_stage(self, name: str, port: str = "0") -> ServiceProcess:
+        node, stage = name.split(".")[:2]
+        place = self._places.get(node, HERE)
+        downstream = ()
         if stage == "backbone":
-            transformers = {each: self.stages[f"{each}.transformer"].address for each in NODES}
-            arguments = ("--transformers", json.dumps(transformers), *arguments)
-        common = ("--node", node, "--bundle", str(self._bundle), *self._stage_arguments)
-        ports = ("--port", str(port), "--metrics-port", "0")
-        process = self._start(f"services.{stage}", *common, *ports, *arguments)
-        self.stages[f"{node}.{stage}"] = process
+            transformers = {each: self._addresses(each, "transformer") for each in self._nodes}
+            downstream = ("--transformers", json.dumps(transformers))
+        process = self._start(
+            f"services.{stage}",
+            *("--node", node, "--bundle", str(self._bundle), *self._stage_arguments),
+            *("--host", place.address, "--port", port, "--metrics-port", "0", *downstream),
+            place=place,
+        )
+        self.stages[name] = process
         return process
+
+    def _names(self, node: str, stage: str) -> List[str]:
+        """Of a stage's processes."""
+        first = f"{node}.{stage}"
+        more = range(1, self._replicas.get(first, 1))
+        return [first, *(f"{first}.{number}" for number in more)]
+
+    def _addresses(self, node: str, stage: str) -> List[str]:
+        return [self.stages[name].address for name in self._names(node, stage)]
 
     def _start_orchestrator(self, arguments) -> ServiceProcess:
         nodes = {
-            node: {
-                stage: self.stages[f"{node}.{stage}"].address
-                for stage in ("backbone", "transformer")
-            }
-            for node in NODES
+            node: {stage: self._addresses(node, stage) for stage in ("backbone", "transformer")}
+            for node in self._nodes
         }
         path = self.folder / "nodes.yaml"
         path.write_text(yaml.safe_dump({"nodes": nodes}))
         ports = ("--port", "0", "--metrics-port", "0")
         return self._start("services.orchestrator", "--config", str(path), *ports, *arguments)
 
-    def _start(self, module: str, *arguments: str) -> ServiceProcess:
-        process = ServiceProcess(module, *arguments)
+    def _start(self, module: str, *arguments: str, place: Place = HERE) -> ServiceProcess:
+        process = ServiceProcess(module, *arguments, place=place)
         self._stack.callback(process.close)
         return process
 

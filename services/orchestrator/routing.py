@@ -190,9 +190,14 @@ class Router:
         self.events.switched("set")
         self._changed()
 
-    def note(self, state: StageHealth, known_before: bool) -> None:
-        """Take over a stage's new state, which the states hold already."""
-        if not state.healthy and known_before:
+    def note(self, state: StageHealth, was_healthy: bool) -> None:
+        """Take over a stage's new state, which the states hold already.
+
+        Args:
+            state: the new one.
+            was_healthy: whether it is news that it is not; of one that is down the reason varies.
+        """
+        if not state.healthy and was_healthy:
             self.events.failed(state.fault)
         # Whatever was wrong with its routes: the stage explains it, or has started anew.
         self._impasses = {

@@ -49,7 +49,7 @@ class System:
         self.started = time.monotonic()
         self._channels = channels
         self._dispatchers: Set[Dispatcher] = set()
-        self._reached: Set[StageAddress] = set()
+        self._healthy: Set[StageAddress] = set()
         self._served: Dict[NodePair, int] = dict.fromkeys(router.pairs, 0)
         self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in router.pairs}
 
@@ -72,9 +72,11 @@ class System:
     def note(self, state: StageHealth) -> None:
         """Take over a stage's new state."""
         address = state.address
+        self.router.note(state, was_healthy=address in self._healthy)
         if state.healthy:
-            self._reached.add(address)
-        self.router.note(state, address in self._reached)
+            self._healthy.add(address)
+        else:
+            self._healthy.discard(address)
         for dispatcher in self._dispatchers:
             # One that drains still answers what it has read.
             if state.silent:

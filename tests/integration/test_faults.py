@@ -65,7 +65,6 @@ async def test_each_frame_that_a_killed_stage_held_gets_an_error(slow_cluster, s
 
 
 async def test_a_killed_stage_is_named_and_used_again_once_it_is_back(own_cluster):
-    port = own_cluster.stages["edge.backbone"].address.rpartition(":")[2]
     async with LiveStream(own_cluster.address) as stream:
         await stream.send(options(placement=FULL), frame(0))
         (first,) = await stream.receive(1)
@@ -73,7 +72,7 @@ async def test_a_killed_stage_is_named_and_used_again_once_it_is_back(own_cluste
         await watch_until(own_cluster.address, lambda state: stages_up(state) == 3)
         await stream.send(frame(1))
         (during,) = await stream.receive(1)
-        own_cluster.start_stage("edge", "backbone", port=int(port)).announcement  # noqa: B018
+        own_cluster.restart("edge.backbone")
         await watch_until(own_cluster.address, lambda state: stages_up(state) == 4)
         await stream.send(frame(2))
         (after,) = await stream.rest()
