@@ -29,8 +29,6 @@ from detr.training.distributed import barrier, process_group, rank, world_size
 from detr.training.loop import Surroundings, train
 from detr.training.recipe import ScenesData
 
-CALIBRATION_BATCHES = 8
-
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -99,7 +97,7 @@ def distill_command(
             task = make_task(
                 run,
                 trained,
-                lambda: itertools.islice(training_batches(run, cache, 0, 0), CALIBRATION_BATCHES),
+                lambda count: itertools.islice(training_batches(run, cache, 0, 0), count),
             )
             checkpoint = train(run, surroundings, task)
         console.print(f"finished: {checkpoint}, {folder}/metrics.csv, {folder}/curve.png")

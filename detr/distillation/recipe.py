@@ -35,7 +35,7 @@ LOSSES = ("truth", "outputs", "projected", "memory", "stage1", "stage2", "stage3
 
 
 class MethodSettings(Frozen):
-    """How long and how strongly a method trains; see `Distillation` for shares and weights."""
+    """How long and how strongly a method trains; see `Distillation` for the last three."""
 
     steps: int = Field(gt=0)
     optimiser: Optimiser = Optimiser()
@@ -45,6 +45,7 @@ class MethodSettings(Frozen):
         0.0, ge=0, lt=1, description="of the steps, at the data's `early_scale`; scenes only"
     )
     phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    fit_batches: int = Field(default=0, ge=0)
     weights: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -138,6 +139,7 @@ def run_recipe(
             method=method,
             teacher=teacher,
             phase_shares=settings.phase_shares,
+            fit_batches=settings.fit_batches,
             weights=settings.weights,
         ),
     )

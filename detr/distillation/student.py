@@ -158,8 +158,8 @@ def build_student(recipe: Recipe, teacher: Teacher, adapted: Sequence[str]) -> S
     return student
 
 
-def kept_encoder_layers(of: int, count: int) -> tuple[int, ...]:
-    """Return which of a teacher's encoder layers a student starts with: evenly, with the last."""
+def kept_layers(of: int, count: int) -> tuple[int, ...]:
+    """Return which of a teacher's layers a student's stand for: evenly spaced, with the last."""
     return tuple((index + 1) * of // count - 1 for index in range(count))
 
 
@@ -178,7 +178,7 @@ def _renumbered(student: Student, teacher: Teacher) -> dict[str, Tensor]:
     """The teacher's state, with those encoder layers that the student has."""
     state = teacher.model.state_dict()
     prefix = "detr.transformer.encoder.layers."
-    kept = kept_encoder_layers(
+    kept = kept_layers(
         teacher.identity.architecture.encoder_layers, student.detr.architecture.encoder_layers
     )
     renamed = {name: value for name, value in state.items() if not name.startswith(prefix)}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detr.distillation.calibration import measure_statistics, teacher_levels
+from detr.distillation.fitting import fit_backbone
 from detr.distillation.losses import feature_loss, output_loss
 from detr.distillation.student import STAGES, Student, Trace, build_student, trace
 from detr.distillation.teacher import Teacher
@@ -23,23 +24,28 @@ from detr.training.targets import Batch
 from detr.training.task import WEIGHTS, mixed_precision, truth_losses
 from detr.training.training_model import TrainingModel
 
-Batches = Callable[[], Iterable[Batch]]
-"""Yields the batches that the teacher's statistics are measured on."""
+STATISTICS_BATCHES = 8
+
+Batches = Callable[[int], Iterable[Batch]]
+"""Yields as many of the first batches, to look at before the first step."""
 
 
 class DistillationTask(ABC):
     """What the methods share: the teacher, and a student of which some modules are trained."""
 
-    def __init__(self, recipe: Recipe, teacher: Teacher, calibration: Batches) -> None:
+    def __init__(self, recipe: Recipe, teacher: Teacher, first_batches: Batches) -> None:
         teacher.model.to(memory_format=memory_format(recipe))  # type: ignore[call-overload]
         self.teacher = teacher
-        self._calibration = calibration
+        self._first_batches = first_batches
 
     def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
         """See `Task`; before the first step the teacher's statistics are measured."""
         student = cast(Student, model)
         if anew and phase.index == 0:
-            measure_statistics(student, self.teacher, self._calibration())
+            measure_statistics(student, self.teacher, self._first_batches(STATISTICS_BATCHES))
+            if recipe.distillation is not None and recipe.distillation.fit_batches:
+                wanted = recipe.distillation.fit_batches
+                fit_backbone(student, self.teacher, self._first_batches(wanted))
         student.requires_grad_(False)
         for module in self.trained(student, phase.index):
             module.requires_grad_(True)
@@ -194,7 +200,7 @@ class Encoder(Joint):
         return [student.detr.transformer.encoder]
 
 
-def make_task(recipe: Recipe, teacher: Teacher, calibration: Batches) -> DistillationTask:
+def make_task(recipe: Recipe, teacher: Teacher, first_batches: Batches) -> DistillationTask:
     """Return the task of a run.
 
     Raises:
@@ -204,7 +210,7 @@ def make_task(recipe: Recipe, teacher: Teacher, calibration: Batches) -> Distill
         raise ValueError("the recipe has no teacher")
     kinds: dict[str, Callable[[Recipe, Teacher, Batches], DistillationTask]]
     kinds = {"stages": Stages, "joint": Joint, "encoder": Encoder}
-    return kinds[recipe.distillation.method](recipe, teacher, calibration)
+    return kinds[recipe.distillation.method](recipe, teacher, first_batches)
 
 
 def loss_weights(recipe: Recipe, step: int) -> dict[str, float]:

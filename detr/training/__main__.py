@@ -14,7 +14,13 @@ from detr.scenes.fetch import DEFAULT_CACHE
 from detr.scenes.sources import Split
 from detr.training.clip_check import judge_clip
 from detr.training.data import evaluation_folder
-from detr.training.release import add_figures, rebuild, release, run_name, shipped_records
+from detr.training.release import (
+    add_figures,
+    rebuild,
+    release,
+    shipped_records,
+    training_scenes,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -40,9 +46,9 @@ def release_command(
     ] = DEFAULT_CACHE,
 ) -> None:
     """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
-    name = run_name(checkpoint)
-    record = record or RECORDS / name
-    released = release(checkpoint, bundle or MODELS / name, record, commit)
+    recipe, scenes = training_scenes(checkpoint, cache)
+    record = record or RECORDS / recipe.name
+    released = release(checkpoint, bundle or MODELS / recipe.name, record, commit, scenes)
     typer.echo(f"{released.bundle.folder}: digest {released.bundle.digest}")
     for split in _RELEASE_SPLITS:
         folder = evaluation_folder(released.recipe, cache, split)

@@ -162,6 +162,9 @@ class Distillation(Frozen):
     phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (1.0,), min_length=1, description="of the steps; each phase has the whole schedule"
     )
+    fit_batches: int = Field(
+        default=0, ge=0, description="to solve for the first weights on; 0: start from scratch"
+    )
     weights: dict[str, tuple[tuple[float, float], ...]] = Field(
         default_factory=dict,
         description="of each loss: points of share of the steps done and weight, lines between",

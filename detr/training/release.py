@@ -16,16 +16,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.bundle import Bundle
+from common.bundle import Bundle, CodecDefaults
 from common.bundle.folder import sha256_of
 from common.domain.errors import ConfigurationError
 from detr.coco_folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.model import DETR
+from detr.scenes.compositor import SceneSettings
 from detr.scenes.sources import ARTWORK_SETS
+from detr.scenes.splits import SceneSource, open_split
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
+from detr.training.feature_ranges import measured_codecs, with_codecs
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import plain_model
@@ -50,14 +53,17 @@ class Released:
     record: dict[str, Any]
 
 
-def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Released:
-    """Export a run on scenes, and write weights, metrics, curve and record.
+def release(
+    checkpoint: Path, bundle: Path, record: Path, commit: str, scenes: SceneSource
+) -> Released:
+    """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
     Args:
         checkpoint: of the run; its metrics lie beside it.
         bundle: folder of the bundle; one that is there is replaced.
         record: folder of the record.
         commit: of the code that trained.
+        scenes: to calibrate the codecs on; such as the model was trained on.
 
     Raises:
         ConfigurationError: there is no checkpoint, or the run was not on scenes.
@@ -75,6 +81,8 @@ def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Releas
     draw_curve(record)
     model = _model(recipe, record / WEIGHTS_NAME)
     exported = export_bundle(model, bundle, _description(recipe), overwrite=True).bundle
+    codecs = measured_codecs(exported, scenes, recipe.data.val_height, recipe.data.val_width)
+    exported = with_codecs(exported, codecs)
     written = {
         "name": recipe.name,
         "recipe": json.loads(recipe.model_dump_json()),
@@ -87,6 +95,7 @@ def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Releas
         "curve": CURVE_NAME,
         "metrics": METRICS_NAME,
         "weights_sha256": sha256_of(record / WEIGHTS_NAME),
+        "codec": json.loads(codecs.model_dump_json(exclude_none=True)),
         "bundle_digest": exported.digest,
         "figures": {},
     }
@@ -94,9 +103,18 @@ def release(checkpoint: Path, bundle: Path, record: Path, commit: str) -> Releas
     return Released(recipe, model, exported, written)
 
 
-def run_name(checkpoint: Path) -> str:
-    """Return the name of a run's model; errors as `load_checkpoint`."""
-    return Recipe.model_validate_json(load_checkpoint(checkpoint)["recipe"]).name
+def training_scenes(checkpoint: Path, cache: Path) -> tuple[Recipe, SceneSource]:
+    """Return the recipe of a run, and the scenes that it saw.
+
+    Raises:
+        ConfigurationError: there is no checkpoint, the run was not on scenes, or `cache` lacks
+            something.
+    """
+    recipe = Recipe.model_validate_json(load_checkpoint(checkpoint)["recipe"])
+    if not isinstance(recipe.data, ScenesData):
+        raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
+    settings = SceneSettings(max_objects=recipe.data.max_objects)
+    return recipe, open_split(cache, "train", recipe.seed, settings)
 
 
 def shipped_records(folder: Path) -> list[Path]:
@@ -135,6 +153,7 @@ def rebuild(record: Path, bundle: Path | None = None) -> Bundle | None:
     with tempfile.TemporaryDirectory() as temporary:
         out = bundle or Path(temporary) / recipe.name
         exported = export_bundle(model, out, _description(recipe), overwrite=True).bundle
+        exported = with_codecs(exported, CodecDefaults.model_validate(written["codec"]))
     if exported.digest != written["bundle_digest"]:
         raise ConfigurationError(
             f"the rebuilt bundle has digest {exported.digest}; recorded is "

@@ -77,7 +77,7 @@ def prepared(distil_recipe, teacher):
 
     def prepare(method, **more):
         recipe = run_recipe(distil_recipe, method, teacher.identity, teacher.parts, **more)
-        task = make_task(recipe, teacher, lambda: [random_batch(100 + i) for i in range(3)])
+        task = make_task(recipe, teacher, lambda n: [random_batch(100 + i) for i in range(n)])
         return recipe, task, new_state(recipe, task.build)
 
     return prepare

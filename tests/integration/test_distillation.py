@@ -1,0 +1,155 @@
+"""Distillation by real commands: both methods, over two processes, resumed, to a bundle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from common.bundle import load_bundle
+from detr.export import Description, export_bundle
+from detr.scenes.coco_format import export_coco
+from detr.scenes.splits import SceneSource
+from detr.training.checkpoints import load_checkpoint
+from detr.training.data import scene_categories
+from detr.training.metrics import read_metrics
+from detr.training.recipe import Recipe
+from detr.training.state import new_state, plain_model, save_state
+from tests.unit.distillation.conftest import DISTIL, SETTINGS, WEIGHTS
+from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
+from tests.unit.training.conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+INPUT = {"policy": "shortest_edge", "shortest_edge": 48, "longest_edge": 64}
+ARCHITECTURE = {
+    **TINY["architecture"],
+    "classes": 20,
+    "backbone": "resnet50",
+    "encoder_layers": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A COCO folder of eight composed scenes, a teacher's checkpoint and a recipe for both."""
+    folder = tmp_path_factory.mktemp("distil")
+    source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
+    export_coco((source.scene(index, 48, 64) for index in range(8)), folder, "test")
+    data = {
+        "kind": "coco",
+        "train_images": str(folder / "images"),
+        "train_annotations": str(folder / "instances.json"),
+        "val_images": str(folder / "images"),
+        "val_annotations": str(folder / "instances.json"),
+        "short_sides": [48],
+        "longest_side": 64,
+    }
+    teacher = Recipe.model_validate(
+        {**TINY, "name": "tiny-r50", "architecture": ARCHITECTURE, "input": INPUT, "data": data}
+    )
+    save_state(new_state(teacher), teacher, folder / "teacher")
+    settings = {**SETTINGS, "steps": 5}
+    recipe = {
+        **DISTIL,
+        "teacher": str(folder / "teacher" / "checkpoint.pt"),
+        "input": INPUT,
+        # Statistics of a batch would differ between one process and two.
+        "norm": "frozen",
+        "data": data,
+        "checkpoint_every_steps": 3,
+        "stages": {**settings, "phase_shares": [1, 1, 1, 1, 1]},
+        "joint": {**settings, "weights": WEIGHTS},
+        "encoder": {**settings, "weights": {"memory": [[0.0, 1.0]]}},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def distil(recipe, output, *more, processes=1):
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*launcher, "-m", "detr.distillation.cli", "--recipe", str(recipe)]
+    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def last_losses(folder):
+    return read_metrics(folder / "metrics.csv")[-1].losses
+
+
+@pytest.mark.parametrize("method", ["stages", "joint"])
+def test_two_processes_distil_as_one(material, method, tmp_path):
+    for processes in (1, 2):
+        result = distil(
+            material / "tiny.yaml",
+            tmp_path / str(processes),
+            "--method",
+            method,
+            processes=processes,
+        )
+        assert result.returncode == 0, result.stderr
+        assert "step 5: AP" in result.stderr
+    alone, together = last_losses(tmp_path / "1"), last_losses(tmp_path / "2")
+    assert together == pytest.approx(alone, rel=2e-4, nan_ok=True)
+    expected = {"stages": {"stage1", "stage4", "projected"}, "joint": {"stage3", "outputs"}}
+    assert expected[method] <= set(alone)
+    assert (tmp_path / "1" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_is_resumed(material, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ["--method", "stages", "--seed", "3", "--steps", "10"]
+    assert distil(material / "tiny.yaml", whole, *arguments).returncode == 0
+    assert distil(material / "tiny.yaml", broken, *arguments).returncode == 0
+    recipe = Recipe.model_validate_json(load_checkpoint(whole / "checkpoint.pt")["recipe"])
+    assert (recipe.seed, recipe.steps, recipe.architecture.backbone) == (3, 10, "resnet18")
+    refused = distil(material / "tiny.yaml", broken, *arguments)
+    assert refused.returncode == 1
+    assert "continue it with --resume" in refused.stderr
+    other = distil(material / "tiny.yaml", broken, "--method", "joint", "--resume")
+    assert other.returncode == 1
+    assert "written by a different recipe" in other.stderr
+    assert distil(material / "tiny.yaml", broken, *arguments, "--resume").returncode == 0
+    first, second = (load_checkpoint(x / "checkpoint.pt")["average"] for x in (whole, broken))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_shorter_encoder_becomes_a_bundle(material, tmp_path):
+    result = distil(material / "tiny.yaml", tmp_path / "run", "--encoder-layers", "1")
+    assert result.returncode == 0, result.stderr
+    content = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    recipe = Recipe.model_validate_json(content["recipe"])
+    description = Description(recipe.name, recipe.input, scene_categories(), "Apache-2.0", "test")
+    model = plain_model(recipe, content["average"])
+    bundle = export_bundle(model, tmp_path / "bundle", description).bundle
+    assert load_bundle(bundle.folder).manifest.name == "tiny-r50-e1"
+    assert bundle.manifest.architecture.encoder_layers == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--recipe", "no-such"], "there is no distillation recipe no-such; shipped recipes: coco"),
+        (["--teacher", "absent.pt"], "there is no teacher absent.pt"),
+        (["--encoder-layers", "2"], "has 2 encoder layers: a student has fewer, not 2"),
+        (["--recipe", "demo-r50-r34"], "knows 20 classes, but the recipe's data has 10"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(material, arguments, sentence, tmp_path):
+    teacher = str(material / "teacher" / "checkpoint.pt")
+    if "--teacher" not in arguments:
+        arguments = ["--teacher", teacher, *arguments]
+    result = distil(material / "tiny.yaml", tmp_path / "x", *arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith("tandem distill: ")
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
