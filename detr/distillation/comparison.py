@@ -1,0 +1,109 @@
+"""Models beside their teacher: parameters, backbone time and precision (thesis, table 3.1)."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.bundle import Bundle, FixedInput
+from common.domain.placement import Stage
+from common.engines.onnxruntime import load
+from detr.coco_folder import CocoFolder
+from detr.export import Description, export_bundle
+from detr.training.checkpoints import load_checkpoint
+from detr.training.data import categories_of
+from detr.training.evaluation import bundle_detector, evaluate
+from detr.training.recipe import Recipe
+from detr.training.state import plain_model
+
+WARMUP_FRAMES, TIMED_FRAMES = 10, 60
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the table.
+
+    Attributes:
+        name: as given to the table.
+        parameters: of both halves, fixed norms left out as the paper does.
+        backbone_milliseconds: median of one frame in ONNX Runtime.
+        ap: over all pictures.
+        ap50: likewise.
+    """
+
+    name: str
+    parameters: int
+    backbone_milliseconds: float
+    ap: float
+    ap50: float
+
+
+def compare(
+    models: Sequence[tuple[str, Path]], folder: CocoFolder, threads: int, limit: int | None = None
+) -> list[Row]:
+    """Measure models, exported where they are checkpoints.
+
+    Args:
+        models: name, and a run's checkpoint; times are taken in turn on an idle machine.
+        folder: pictures to evaluate on.
+        threads: of ONNX Runtime.
+        limit: how many of the pictures.
+
+    Raises:
+        ConfigurationError: there is no such checkpoint.
+    """
+    return [_measure(name, path, folder, threads, limit) for name, path in models]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown, with each model's difference from the first, the teacher."""
+    lines = [
+        "| model | parameters | backbone, ms | AP | AP50 | AP against the teacher |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        loss = "" if row is rows[0] else f"{(row.ap / rows[0].ap - 1):+.1%}"
+        lines.append(
+            f"| {row.name} | {row.parameters / 1e6:.2f}M | {row.backbone_milliseconds:.1f} "
+            f"| {row.ap:.3f} | {row.ap50:.3f} | {loss} |"
+        )
+    return "\n".join(lines)
+
+
+def _measure(name: str, path: Path, folder: CocoFolder, threads: int, limit: int | None) -> Row:
+    content = load_checkpoint(path)
+    recipe = Recipe.model_validate_json(content["recipe"])
+    model = plain_model(recipe, content["average"])
+    with tempfile.TemporaryDirectory() as temporary:
+        description = Description(
+            name=recipe.name,
+            input=recipe.input,
+            normalization=recipe.normalization,
+            categories=categories_of(recipe, folder),
+            license="unreleased",
+            origin=str(path),
+        )
+        bundle = export_bundle(model, Path(temporary) / recipe.name, description).bundle
+        figures = evaluate(bundle_detector(bundle, threads), folder, limit)
+        milliseconds = backbone_milliseconds(bundle, threads)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Row(name, parameters, milliseconds, figures["AP"], figures["AP50"])
+
+
+def backbone_milliseconds(bundle: Bundle, threads: int) -> float:
+    """Return the median time of the backbone half on one frame, after a few to warm up."""
+    policy = bundle.manifest.input
+    size = (policy.height, policy.width) if isinstance(policy, FixedInput) else (800, 1066)
+    engine = load(bundle.onnx_path(Stage.BACKBONE), threads)
+    pixels = np.random.default_rng(0).standard_normal((1, 3, *size), np.float32)
+    seconds = []
+    for _ in range(WARMUP_FRAMES + TIMED_FRAMES):
+        started = time.perf_counter()
+        engine.run({"pixels": pixels})
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[WARMUP_FRAMES:]))
