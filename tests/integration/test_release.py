@@ -25,7 +25,8 @@ def folders(tmp_path_factory):
     MetricsFile(root / "run", 0, ["loss"]).append(
         MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0}, 0.1, 0.2)
     )
-    released = release(checkpoint, root / "bundle", root / "record", "0123abc")
+    scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
+    released = release(checkpoint, root / "bundle", root / "record", "0123abc", scenes)
     return root / "bundle", root / "record", released
 
 
@@ -36,6 +37,10 @@ def test_the_record_says_where_the_bundle_comes_from(folders):
     assert content["bundle_digest"] == released.bundle.digest
     assert Recipe.model_validate(content["recipe"]) == released.recipe
     assert (record / "curve.png").exists()
+    codec = released.bundle.manifest.codec
+    assert codec.default == "int8"
+    assert codec.calibration is not None
+    assert content["codec"]["calibration"]["frames"] == codec.calibration.frames == 300
     assert released.bundle.manifest.categories[-1].name == "horse"
     assert released.bundle.manifest.categories[-1].id == 19
 
