@@ -1,18 +1,18 @@
-"""Clients that write down when each frame was answered, and how long they had to wait."""
+"""Clients that stream until told to end, and write down what they were answered."""
 
 import asyncio
 import itertools
-import statistics
 import time
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import AsyncIterator, Dict, List, Sequence
+from typing import AsyncIterator, Callable, List, Optional
 
 from client.detector import DetectorClient
 from client.results import FrameResult
+from common.domain.placement import NodePair
 from common.domain.stream import OverloadPolicy
 from tests.streams import jpeg
-from tests.system.faults import Event
 
 
 @dataclass
@@ -25,7 +25,9 @@ class Camera:
         ids: of the frames answered, as they came.
         outcomes: counted; an error by its text.
         served_at: when each detection came; `time.monotonic`.
-        gaps: of `served_at`, once it has ended.
+        failed_at: when each error came.
+        latencies: of the detections, in the server; seconds.
+        pair: nodes that served the latest of them.
     """
 
     name: str
@@ -35,6 +37,10 @@ class Camera:
     ids: List[int] = field(default_factory=list)
     outcomes: "Counter[str]" = field(default_factory=Counter)
     served_at: List[float] = field(default_factory=list)
+    failed_at: List[float] = field(default_factory=list)
+    latencies: List[float] = field(default_factory=list)
+    pair: Optional[NodePair] = None
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, address: str, ended: asyncio.Event) -> None:
         """Stream until `ended`, and take every answer."""
@@ -60,33 +66,38 @@ class Camera:
         self.ids.append(result.frame_id)
         if result.error is not None:
             self.outcomes[f"error: {result.error}"] += 1
+            self.failed_at.append(time.monotonic())
         elif result.dropped:
             self.outcomes["dropped"] += 1
         else:
             self.outcomes["detections"] += 1
             self.served_at.append(time.monotonic())
+            self.latencies.append(result.timing.total_seconds)
+            self.pair = result.pair
+        self._came.set()
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Wait for an answer after which `condition` holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self._came.clear()
+            await asyncio.wait_for(self._came.wait(), end - time.monotonic())
+
+    async def served(self, more: int) -> None:
+        """Wait for so many more detections."""
+        enough = len(self.served_at) + more
+        await self.until(lambda: len(self.served_at) >= enough)
 
 
-def longest_gaps(served_at: Sequence[float], events: Sequence[Event]) -> Dict[Event, float]:
-    """The longest time without a detection that each event caused.
-
-    A gap belongs to the first event within it, and else to the last one before.
-    """
-    longest: Dict[Event, float] = {}
-    for before, after in itertools.pairwise(served_at):
-        within = [event for event in events if before < event.at <= after]
-        earlier = [event for event in events if event.at <= before]
-        if not within and not earlier:
-            continue
-        event = within[0] if within else earlier[-1]
-        longest[event] = max(longest.get(event, 0.0), after - before)
-    return longest
-
-
-def table(gaps: Dict[str, Sequence[float]]) -> List[str]:
-    """Count, median and longest of the gaps of each kind of event."""
-    return [
-        f"{kind:12} {len(seconds):3}  median {statistics.median(seconds):5.2f} s"
-        f"  longest {max(seconds):5.2f} s"
-        for kind, seconds in sorted(gaps.items())
-    ]
+@asynccontextmanager
+async def streaming(address: str, *cameras: Camera) -> AsyncIterator[None]:
+    """Let the cameras stream meanwhile; afterwards all their frames have been answered in order."""
+    ended = asyncio.Event()
+    streams = [asyncio.ensure_future(each.run(address, ended)) for each in cameras]
+    try:
+        yield
+    finally:
+        ended.set()
+        await asyncio.gather(*streams)
+    for camera in cameras:
+        assert camera.ids == list(range(camera.sent)), camera.name
