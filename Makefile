@@ -8,6 +8,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 STUBS := $(VENV)/.stubs-installed
 EDGE := $(VENV)/.edge-installed
+QUICK := output/experiments/quick
 # What needs neither the client nor torch, which run on 3.11 only.
 EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_bad_input.py tests/integration/test_faults.py \
@@ -15,13 +16,14 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
   tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
 
-.PHONY: demo test test-edge check stubs format help
+.PHONY: demo test test-edge check experiments-quick stubs format help
 
 help:
 	@echo "make demo    stream the shipped clip through every placement"
 	@echo "make test    every test that needs no GPU"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"
 	@echo "make check   lint, types, imports, stubs"
+	@echo "make experiments-quick  the placement experiment with slim models, and its page"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
 
@@ -41,6 +43,12 @@ check: $(DEV) $(STUBS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	scripts/check_stubs.sh
+
+# Within minutes, to see that it works; docs/experiments.md has the whole experiment.
+experiments-quick: $(DEV)
+	rm -rf $(QUICK)
+	$(BIN)/python -m experiments.placements --config experiments/configs/quick.yaml --output $(QUICK)
+	$(BIN)/python -m experiments.figures $(QUICK)
 
 stubs: $(STUBS)
 	scripts/generate_stubs.sh

@@ -73,8 +73,8 @@ class LocalNodes(_Frozen):
     engine: str = Field("onnxruntime", description="of all stages; none: a simulated device")
     edge: LocalNode = LocalNode(core=0)
     workstation: LocalNode = LocalNode(core=1)
-    without_root: Literal["refuse", "unshaped"] = Field(
-        "refuse", description="what to do about shaped links when this user is not root"
+    cannot_shape: Literal["refuse", "unshaped"] = Field(
+        "refuse", description="what to do about shaped links where none can be made"
     )
 
     @model_validator(mode="after")
@@ -150,6 +150,7 @@ class Config(_Frozen):
     power_rails: dict[NodeName, str] = Field(
         default_factory=dict, description="the rail that is the whole device, where it is known"
     )
+    remarks: str = Field("", description="Markdown that the page says below the thesis's numbers")
     compare_with_thesis: bool = Field(
         False, description="edge and workstation are, or imitate, the thesis's"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from experiments.placements.sampling import MEMORY, POWER
 
 # The rail that is the whole module on a Jetson TX2.
 _WHOLE_JETSON = "VDD_IN"
-_RAPL_PACKAGE = "package-"
+# RAPL's packages, which contain their cores, and NVML's GPUs.
+_DEVICES_OF_A_PC = re.compile(r"package-\d+|gpu\d+")
 _OF_A_PROCESS = "process_"
 
 
@@ -103,8 +105,8 @@ def node_watts(rows: Sequence[SampleRow], node: str, rail: str | None) -> float 
     Args:
         rows: of the phase that is of interest.
         node: of interest.
-        rail: that is the whole device; None looks for a Jetson's or for RAPL's packages, and
-            takes a single rail for all.
+        rail: that is the whole device; None looks for a Jetson's, or adds up a PC's processor
+            packages and GPUs, and takes a single rail for all.
     """
     moments: dict[float, dict[str, float]] = defaultdict(dict)
     for row in rows:
@@ -121,11 +123,7 @@ def _whole_device(rails: Mapping[str, float], rail: str | None) -> float | None:
         return rails.get(rail)
     if _WHOLE_JETSON in rails:
         return rails[_WHOLE_JETSON]
-    packages = [
-        watts
-        for name, watts in rails.items()
-        if name.startswith(_RAPL_PACKAGE) and name.removeprefix(_RAPL_PACKAGE).isdecimal()
-    ]
-    if packages:
-        return sum(packages)
+    devices = [watts for name, watts in rails.items() if _DEVICES_OF_A_PC.fullmatch(name)]
+    if devices:
+        return sum(devices)
     return next(iter(rails.values())) if len(rails) == 1 else None

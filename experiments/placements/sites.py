@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -59,15 +60,15 @@ class LocalSite:
         """What all runs share: the namespaces, if any link is shaped.
 
         Raises:
-            ConfigurationError: this user is not root.
+            ConfigurationError: a link cannot be shaped here.
         """
         if not shaped:
             yield
             return
-        if os.geteuid() != 0:
+        if not can_shape():
             raise ConfigurationError(
-                "a shaped link needs root, for network namespaces and traffic shaping; without it, "
-                "set links: [unshaped] or nodes.without_root: unshaped"
+                "a shaped link needs root, and the commands ip and tc (iproute2); without them, "
+                "set links: [unshaped], or nodes.cannot_shape: unshaped"
             )
         with ShapedLink(self._nodes.edge.core, self._nodes.workstation.core) as link:
             self._link = link
@@ -156,13 +157,18 @@ def site_of(config: Config, models: Mapping[str, Model]) -> LocalSite | RemoteSi
     return RemoteSite(config.nodes)
 
 
+def can_shape() -> bool:
+    """Whether this user may make network namespaces, and has what that takes."""
+    return os.geteuid() == 0 and all(shutil.which(command) for command in ("ip", "tc"))
+
+
 def without_impossible_links(config: Config) -> Config:
-    """Leave shaped links to those who may make them, where the configuration allows that."""
+    """Leave the link unshaped where it cannot be shaped, if the configuration allows that."""
     nodes = config.nodes
     if (
         isinstance(nodes, LocalNodes)
-        and nodes.without_root == UNSHAPED
-        and os.geteuid() != 0
+        and nodes.cannot_shape == UNSHAPED
+        and not can_shape()
         and config.links != (UNSHAPED,)
     ):
         return config.model_copy(update={"links": (UNSHAPED,)})
