@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, AsyncIterator, Mapping, Tuple
+from typing import Any, AsyncIterator, Mapping, Sequence, Tuple
 
 import grpc
 
@@ -32,9 +32,9 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         self,
         host: StageHost,
         stage: BackboneStage,
-        transformers: Mapping[str, grpc.aio.Channel],
+        transformers: Mapping[str, Sequence[grpc.aio.Channel]],
     ) -> None:
-        """Serve `stage`, with channels to the transformers by node."""
+        """Serve `stage`, with channels to each node's transformers."""
         self._host = host
         self._stage = stage
         self._transformers = transformers
@@ -74,21 +74,29 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             await transformer.close()
 
     async def _open_transformer(self, opening: stage_pb2.BackboneOpen) -> StageStream:
-        node = opening.downstream_node
-        if node not in self._transformers:
-            known = ", ".join(sorted(self._transformers))
-            raise PreconditionError(
-                f"backbone on {self._host.node}: unknown downstream node {node!r}; known: {known}"
-            )
+        channel = self._channel(opening.downstream_node, opening.downstream_replica)
         context = stage_pb2.StreamContext()
         context.CopyFrom(opening.context)
         context.sender = self._host.node
         request = stage_pb2.TransformerRequest(
             open=stage_pb2.TransformerOpen(context=context, bundle_digest=self._host.bundle.digest)
         )
-        return await StageStream.open(
-            self._transformers[node], Stage.TRANSFORMER, request, f"transformer on {node}"
-        )
+        peer = f"transformer on {opening.downstream_node}"
+        return await StageStream.open(channel, Stage.TRANSFORMER, request, peer)
+
+    def _channel(self, node: str, replica: int) -> grpc.aio.Channel:
+        """To the transformer of this number on `node`."""
+        own = f"backbone on {self._host.node}"
+        if node not in self._transformers:
+            known = ", ".join(sorted(self._transformers))
+            raise PreconditionError(f"{own}: unknown downstream node {node!r}; known: {known}")
+        replicas = self._transformers[node]
+        if replica >= len(replicas):
+            raise PreconditionError(
+                f"{own}: there is no transformer {replica} on {node}; it knows {len(replicas)}, "
+                "numbered from 0"
+            )
+        return replicas[replica]
 
     async def _ask(
         self,

@@ -50,8 +50,13 @@ class EngineRunner:
     one stream run in the order asked.
     """
 
-    def __init__(self) -> None:
-        """Start the thread; the engine comes with `load`."""
+    def __init__(self, stuck_after_seconds: float = STUCK_SECONDS) -> None:
+        """Start the thread; the engine comes with `load`.
+
+        Args:
+            stuck_after_seconds: the least that an execution takes which is said to be stuck.
+        """
+        self._stuck_after_seconds = stuck_after_seconds
         self._thread = TurnThreads(1, "engine")
         self._engine: Optional[Engine] = None
         self._running_since: Optional[float] = None
@@ -119,7 +124,7 @@ class EngineRunner:
         if since is None or not recent:
             return 0.0
         elapsed = time.perf_counter() - since
-        limit = max(STUCK_SECONDS, STUCK_MEDIANS * statistics.median(recent))
+        limit = max(self._stuck_after_seconds, STUCK_MEDIANS * statistics.median(recent))
         return elapsed if elapsed > limit else 0.0
 
     async def close(self) -> None:

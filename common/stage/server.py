@@ -23,10 +23,18 @@ from common.telemetry.sensors import find_sensors
 log = structlog.get_logger()
 
 _MEBIBYTE = 1 << 20
-# A peer whose machine or link vanished without a word is noticed within about 15 seconds.
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # A machine or link that vanished without a word: after so long without data a ping is sent,
+    # and TCP gives the connection up when the ping is not acknowledged within the second time.
+    ("grpc.keepalive_time_ms", 1_500),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    # A process that hangs, for whose kernel still acknowledges. The ping queues behind the frames
+    # that a slow link has yet to carry: with 2 s, connections that were in use were given up.
+    ("grpc.http2.ping_timeout_ms", 15_000),
+    # An idle connection is found dead before a stream is opened on it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    # By default the third ping without a message in between is put off, while an engine is at work.
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
@@ -47,7 +55,7 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
 def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     return [
         *_KEEPALIVE_OPTIONS,
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         # Otherwise a second server on the same port would silently take half of the streams.
@@ -112,10 +120,10 @@ class ServiceServer:
             self.metrics, self._settings.host, self._settings.metrics_port
         )
         try:
-            await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+            await self.set_serving(False)
             await self._server.start()
             await prepare()
-            await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+            await self.set_serving(True)
             self._announce(port, metrics_server.port)
             await self.draining.wait()
             log.info("draining", grace_seconds=self._settings.grace_seconds)
@@ -136,6 +144,11 @@ class ServiceServer:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+
+    async def set_serving(self, is_serving: bool) -> None:
+        """Tell by health whether frames can be served; once draining it stays NOT_SERVING."""
+        answers = health_pb2.HealthCheckResponse
+        await self._set_health(answers.SERVING if is_serving else answers.NOT_SERVING)
 
     async def _set_health(self, status: int) -> None:
         # The empty name stands for the server as a whole.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Union
+import asyncio
+from itertools import chain
+from typing import Dict, List, Mapping, Sequence, Union
 
 import grpc
 import structlog
@@ -23,6 +25,7 @@ from common.stage.settings import BackboneSettings, StageSettings, TransformerSe
 from common.stage.shapes import compile_options
 from common.stage.transformer import TransformerStage
 from common.stage.transformer_servicer import TransformerServicer
+from common.stage.watchdog import watch_engine
 from protos.tandem.v1 import stage_pb2_grpc
 
 log = structlog.get_logger()
@@ -39,14 +42,14 @@ async def serve_backbone(settings: BackboneSettings) -> None:
     runner = EngineRunner()
     max_pixels = int(settings.max_image_megapixels * 1e6)
     stage = BackboneStage(bundle, settings.node, runner, max_pixels)
-    channels = _channels(settings.transformers, max_message_bytes(settings))
+    channels = _channels(settings.transformer_replicas, max_message_bytes(settings))
     servicer = BackboneServicer(_host(Stage.BACKBONE, settings, bundle, server), stage, channels)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
 
     try:
         await _run(Stage.BACKBONE, stage, runner, settings=settings, bundle=bundle, server=server)
     finally:
-        for channel in channels.values():
+        for channel in chain.from_iterable(channels.values()):
             await channel.close()
 
 
@@ -76,15 +79,22 @@ async def _run(
     server: ServiceServer,
 ) -> None:
     """Load, warm up, serve until SIGTERM, release."""
+    is_up = server.metrics.node_up.labels(settings.node, kind.value)
+
+    async def set_serving(is_serving: bool) -> None:
+        await server.set_serving(is_serving)
+        is_up.set(is_serving)
 
     async def prepare() -> None:
         await _load(runner, settings, bundle, kind)
         await stage.warm_up()
-        server.metrics.node_up.labels(settings.node, kind.value).set(1)
+        is_up.set(1)
 
+    watchdog = asyncio.ensure_future(watch_engine(runner, set_serving))
     try:
         await server.run(prepare)
     finally:
+        watchdog.cancel()
         # The engine first: it hands what it has done to the stage's workers.
         await runner.close()
         stage.close()
@@ -104,11 +114,14 @@ def _host(
     )
 
 
-def _channels(addresses: Mapping[str, str], message_bytes: int) -> Dict[str, grpc.aio.Channel]:
-    """A channel to each node's transformer; it connects when it is first used."""
+def _channels(
+    replicas: Mapping[str, Sequence[str]], message_bytes: int
+) -> Dict[str, List[grpc.aio.Channel]]:
+    """A channel to each of each node's transformers; it connects when it is first used."""
     options = channel_options(message_bytes)
     return {
-        node: grpc.aio.insecure_channel(address, options) for node, address in addresses.items()
+        node: [grpc.aio.insecure_channel(address, options) for address in addresses]
+        for node, addresses in replicas.items()
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
-from typing_extensions import Literal
+from typing_extensions import Annotated, Literal
 
 from common.domain.errors import ConfigurationError
 
@@ -123,12 +123,21 @@ class BackboneSettings(StageSettings):
     metrics_port: int = Field(
         9151, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
-    transformers: Dict[str, str] = Field(
-        description="host:port of each node's transformer, by the node's name"
+    transformers: Dict[str, Union[str, Annotated[List[str], Field(min_length=1)]]] = Field(
+        description="host:port of each node's transformer, by the node's name; a list of them "
+        "where a node has several"
     )
     max_image_megapixels: float = Field(
         50.0, gt=0, description="larger images are refused before they are decoded"
     )
+
+    @property
+    def transformer_replicas(self) -> Dict[str, Tuple[str, ...]]:
+        """The addresses of each node's transformers, also where there is but one."""
+        return {
+            node: (addresses,) if isinstance(addresses, str) else tuple(addresses)
+            for node, addresses in self.transformers.items()
+        }
 
 
 def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:

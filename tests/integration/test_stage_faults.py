@@ -1,0 +1,152 @@
+"""Stages without an orchestrator: replicas, stopped processes, callers that leave."""
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+
+import grpc
+import pytest
+
+from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.placement import Stage
+from common.stage.client import StageStream
+from common.stage.server import channel_options
+from protos.tandem.v1 import detector_pb2, stage_pb2
+from tests.harness import TOY_BUNDLE, ServiceProcess
+from tests.streams import jpeg
+
+SLOW_SECONDS = 0.25
+PATIENCE_SECONDS = 8.0
+ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0")
+SLOW = ("--paced-milliseconds", str(1000 * SLOW_SECONDS))
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """A backbone on `edge`; two slow transformers on `far`, one on `edge`."""
+    started = []
+
+    def start(kind, node, *arguments):
+        started.append(ServiceProcess(f"services.{kind}", *ARGUMENTS, "--node", node, *arguments))
+        return started[-1]
+
+    try:
+        near = start("transformer", "edge")
+        far = [start("transformer", "far", *SLOW) for _ in range(2)]
+        addresses = {"edge": near.address, "far": [each.address for each in far]}
+        backbone = start("backbone", "edge", "--transformers", json.dumps(addresses))
+        yield {"edge": near, "far": far, "backbone": backbone}
+    finally:
+        for process in started:
+            process.close()
+
+
+@pytest.fixture
+async def channel(stages):
+    async with grpc.aio.insecure_channel(
+        stages["backbone"].address, channel_options(1 << 26)
+    ) as it:
+        yield it
+
+
+async def open_stream(channel, node, replica=0, session="s"):
+    opening = stage_pb2.BackboneOpen(
+        context=stage_pb2.StreamContext(session_id=session, sender="test"),
+        downstream_node=node,
+        downstream_replica=replica,
+    )
+    request = stage_pb2.BackboneRequest(open=opening)
+    return await StageStream.open(channel, Stage.BACKBONE, request, "backbone on edge")
+
+
+def ask(stream, frame_id):
+    frame = detector_pb2.Frame(frame_id=frame_id, encoded=jpeg(frame_id))
+    return asyncio.ensure_future(stream.ask(stage_pb2.BackboneRequest(frame=frame), frame_id))
+
+
+def metric(process, start):
+    """Sum of the samples whose lines start so."""
+    with urllib.request.urlopen(process.metrics_url) as response:
+        lines = response.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+async def until(condition):
+    """Wait for a condition, some seconds at the most."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def test_the_opening_chooses_the_replica(stages, channel):
+    served = 'tandem_frames_total{outcome="detections",placement="backbone=edge,transformer=far"}'
+    before = [metric(each, served) for each in stages["far"]]
+    for replica, count in ((0, 1), (1, 2)):
+        stream = await open_stream(channel, "far", replica)
+        for frame_id in range(count):
+            result = await ask(stream, frame_id)
+            assert result.timing.transformer.node == "far"
+        await stream.close()
+    after = [metric(each, served) for each in stages["far"]]
+    assert [now - then for now, then in zip(after, before)] == [1, 2]
+    assert metric(stages["backbone"], served) >= 3
+
+
+async def test_a_replica_that_is_not_there_is_refused_by_node_and_count(channel):
+    with pytest.raises(PreconditionError, match="no transformer 2 on far; it knows 2"):
+        await open_stream(channel, "far", 2)
+    with pytest.raises(PreconditionError, match="no transformer 1 on edge; it knows 1"):
+        await open_stream(channel, "edge", 1)
+
+
+async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
+    far = stages["far"][0]
+    gone = await open_stream(channel, "far", session="gone")
+    asked = [ask(gone, frame_id) for frame_id in range(16)]
+    await until(lambda: metric(far, "tandem_in_flight_frames") == 16)
+    await gone.close()
+    await asyncio.wait(asked)
+    assert all(isinstance(each.exception(), UnavailableError) or each.cancelled() for each in asked)
+    stream = await open_stream(channel, "far", session="next")
+    result = await ask(stream, 1)
+    # The execution under way is waited for; the fifteen behind it are not run.
+    assert result.timing.transformer.queue_seconds < 2 * SLOW_SECONDS
+    await until(lambda: metric(far, "tandem_in_flight_frames") == 0)
+    await stream.close()
+
+
+async def test_a_flooding_stream_does_not_starve_another(stages, channel):
+    flood = await open_stream(channel, "far", session="flood")
+    camera = await open_stream(channel, "far", session="camera")
+    asked = [ask(flood, frame_id) for frame_id in range(16)]
+    await until(lambda: metric(stages["far"][0], "tandem_in_flight_frames") == 16)
+    result = await ask(camera, 1)
+    # The execution under way, and one of the other stream at the most.
+    assert result.timing.transformer.queue_seconds < 2.5 * SLOW_SECONDS
+    assert sum(each.done() for each in asked) < 8
+    await flood.close()
+    await camera.close()
+    await asyncio.wait(asked)
+
+
+@pytest.mark.parametrize("which", ["transformer", "backbone"])
+async def test_a_stage_that_was_stopped_for_a_while_goes_on_serving(stages, channel, which):
+    stopped = stages["backbone"] if which == "backbone" else stages["far"][1]
+    stream = await open_stream(channel, "far", 1)
+    assert (await ask(stream, 1)).WhichOneof("result") == "detections"
+    stopped.process.send_signal(signal.SIGSTOP)
+    try:
+        asked = [ask(stream, frame_id) for frame_id in (2, 3)]
+        # Longer than the silence after which a ping is sent.
+        _, waiting = await asyncio.wait(asked, timeout=2.5)
+        assert len(waiting) == 2
+    finally:
+        stopped.process.send_signal(signal.SIGCONT)
+    assert [(await each).WhichOneof("result") for each in asked] == ["detections"] * 2
+    again = await open_stream(channel, "far", 1)
+    assert (await ask(again, 4)).WhichOneof("result") == "detections"
+    await again.close()
+    await stream.close()
