@@ -44,7 +44,7 @@ def distill_command(
     ] = "joint",
     encoder_layers: Annotated[
         int | None,
-        typer.Option(min=0, help="Keep the backbone and shorten the encoder to N layers instead."),
+        typer.Option(min=1, help="Keep the backbone and shorten the encoder to N layers instead."),
     ] = None,
     teacher: Annotated[
         Path | None,

@@ -181,7 +181,7 @@ def _student(
     architecture = teacher.architecture
     if encoder_layers is None:
         return architecture.model_copy(update={"backbone": recipe.backbone})
-    if not 0 <= encoder_layers < architecture.encoder_layers:
+    if not 1 <= encoder_layers < architecture.encoder_layers:
         raise ConfigurationError(
             f"teacher {teacher.name} has {architecture.encoder_layers} encoder layers: a student "
             f"has fewer, not {encoder_layers}."
