@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from common.bundle import Architecture
 from common.domain.placement import EDGE, WORKSTATION, Placement
 from experiments.figures import thesis
 from experiments.figures.data import Evaluation, Experiment, Series, link_label
@@ -153,15 +154,26 @@ def models_table(experiment: Experiment, evaluations: Sequence[Evaluation]) -> s
     rows = [[row.model, "thesis", row.parameters, row.ap] for row in thesis.TABLE_3_1]
     measured = {each.model: each.ap for each in evaluations}
     for name, model in experiment.record["models"].items():
-        parameters = model.get("parameters")
+        architecture = model.get("architecture")
+        count = parameters(Architecture.model_validate(architecture)) if architecture else None
         ap = f"{100 * measured.pop(name):.1f}" if name in measured else "not evaluated"
         if model.get("trained") is False:
             ap = "none: random weights"
-        rows.append(
-            [f"DETR-{name}", "here", f"{parameters / 1e6:.1f}M" if parameters else "not known", ap]
-        )
+        rows.append([f"DETR-{name}", "here", f"{count / 1e6:.1f}M" if count else "not known", ap])
     rows += [[name, "evaluation", "", f"{100 * ap:.1f}"] for name, ap in measured.items()]
     return _table(["model", "from", "parameters", "AP"], rows)
+
+
+def parameters(architecture: Architecture) -> int | None:
+    """Parameters of a DETR, without allocating them; None where torch is not installed."""
+    try:
+        import torch
+
+        from detr.model import DETR
+    except ImportError:
+        return None
+    with torch.device("meta"):
+        return sum(each.numel() for each in DETR(architecture).parameters())
 
 
 def _method(experiment: Experiment) -> str:

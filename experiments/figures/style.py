@@ -40,7 +40,7 @@ _LEGEND_LINE_INCHES = 0.24
 _FOOTER_LINE_INCHES = 0.16
 # That fit the width, of the subtitle and of the footer.
 _SUBTITLE_CHARACTERS = 104
-_FOOTER_CHARACTERS = 146
+_FOOTER_CHARACTERS = 140
 _SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,

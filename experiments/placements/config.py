@@ -206,7 +206,11 @@ def load_config(path: Path) -> Config:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
-        )
-        raise ConfigurationError(f"{path}: {problems}") from error
+        raise ConfigurationError(f"{path}: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """Every key that is wrong, with why, in a line."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
+    )

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from common.domain.errors import ConfigurationError
 from experiments.machine import commit, machine_facts
 from experiments.placements.cases import Run, all_cases, ordered_runs
-from experiments.placements.config import Config
-from experiments.placements.models import Model, parameters
+from experiments.placements.config import Config, problems
+from experiments.placements.models import Model
 from experiments.placements.summary import summarise_cases, summarise_run, write_cases, write_runs
 
 RECORD_FILE = "record.json"
@@ -78,7 +78,10 @@ class RunFolder:
         try:
             return Config.model_validate(self.record()["config"])
         except (KeyError, ValidationError) as error:
-            raise ConfigurationError(f"{self.path / RECORD_FILE}: {error}") from error
+            why = problems(error) if isinstance(error, ValidationError) else "config is missing"
+            raise ConfigurationError(
+                f"{self.path / RECORD_FILE} is not of this version: {why}"
+            ) from error
 
     def run_path(self, run: Run) -> Path:
         """Folder of a run; it exists when the run is finished."""
@@ -137,7 +140,6 @@ def _model_record(model: Model) -> dict[str, Any]:
     return {
         "digest": model.bundle.digest,
         "architecture": manifest.architecture.model_dump(mode="json"),
-        "parameters": parameters(manifest.architecture),
         "split": manifest.split,
         "trained": manifest.trained,
         "origin": manifest.origin,

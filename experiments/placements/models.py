@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.bundle import Architecture, Bundle, load_bundle
+from common.bundle import Bundle, load_bundle
 from experiments.machine import ROOT
 from experiments.placements.config import Config, ModelPlan
 
@@ -39,18 +39,6 @@ def prepare_models(
         plan.name: Model(plan.name, _bundle(plan, config, cache, progress))
         for plan in config.models
     }
-
-
-def parameters(architecture: Architecture) -> int | None:
-    """Parameters of a DETR, without allocating them; None where torch is not installed."""
-    try:
-        import torch
-
-        from detr.model import DETR
-    except ImportError:
-        return None
-    with torch.device("meta"):
-        return sum(each.numel() for each in DETR(architecture).parameters())
 
 
 def _bundle(
