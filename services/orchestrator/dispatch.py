@@ -24,6 +24,7 @@ _COPY_IDS_FROM = (1 << 64) - 1
 # A frame that brings down every stage it comes to must not go round for ever.
 _MOST_REPLAYS = 10
 _RECENT = 0.1
+_IDLE_SECONDS = 2.0
 
 
 class Dispatcher:
@@ -99,10 +100,14 @@ class Dispatcher:
                 reason=str(loss),
             )
 
-    async def leave_idle_routes(self) -> None:
-        """Close the streams that neither frames nor a switch need any more."""
-        kept = (self._current, *self._copies)
-        await self._streams.leave_others(*(route for route in kept if route is not None))
+    async def leave_idle_routes(self, now: float) -> None:
+        """Close the streams that no frame has taken for a while; `now` by `time.monotonic`.
+
+        Not at once: the next frames are about to take a route that has just been warmed, and
+        a replica is without a frame now and then.
+        """
+        kept = () if self._current is None else (self._current,)
+        await self._streams.leave_idle(now - _IDLE_SECONDS, *kept)
         self._warm.intersection_update(self._streams.routes)
 
     def check(self, now: float) -> None:

@@ -139,12 +139,12 @@ class RouteStreams:
         """The routes that streams are open on, or being opened."""
         return tuple(self._entries)
 
-    async def leave_others(self, *kept: Route) -> None:
-        """Close the routes other than these that no frame is on any more."""
+    async def leave_idle(self, since: float, *kept: Route) -> None:
+        """Close the routes, other than these, that no frame has been on since then."""
         left = [
             route
             for route, entry in self._entries.items()
-            if route not in kept and not entry.frames
+            if route not in kept and not entry.frames and entry.progress <= since
         ]
         if left:
             await _close_all([self._entries.pop(route) for route in left])

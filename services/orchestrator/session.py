@@ -179,7 +179,6 @@ class Session:
             response.error.CopyFrom(result.error)
         else:
             response.detections.CopyFrom(result.detections)
-        await self._dispatcher.leave_idle_routes()
         return route
 
     def _learn(self, route: Route, timing: detection_pb2.Timing) -> None:

@@ -90,8 +90,9 @@ class System:
             await asyncio.sleep(_TICK_SECONDS)
             self.router.draining = self.draining.is_set()
             now = time.monotonic()
-            for dispatcher in self._dispatchers:
+            for dispatcher in tuple(self._dispatchers):
                 dispatcher.check(now)
+                await dispatcher.leave_idle_routes(now)
             self.router.tick()
             self.show_choice()
 
