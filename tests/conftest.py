@@ -20,7 +20,7 @@ def cluster():
 
 @pytest.fixture
 def own_cluster():
-    """Two nodes and an orchestrator that one test may kill."""
-    running = Cluster()
+    """Two nodes and an orchestrator that one test may kill; frames do not wait for it long."""
+    running = Cluster(orchestrator_arguments=("--unavailable-after", "0.5"))
     yield running
     running.close()

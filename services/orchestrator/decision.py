@@ -21,6 +21,9 @@ PREFERRED_ORDER = tuple(
     )
 )
 
+# Reason of the first choice.
+START = "start"
+
 # Rates so close are equal for all that can be measured.
 _EQUAL = 0.01
 # A gain so many times the one needed has to last only this part of the hold.
@@ -233,8 +236,8 @@ class Decider:
         best = best_pairs(choice, objective, self.policy.improvement) or in_order(choice)
         if self.pair in forbidden:
             self._reason = "policy"
-        elif self.pair is None and self._reason == "":
-            self._reason = "start"
+        elif self.pair is None and self._reason in {"", START}:
+            self._reason = START
         else:
             self._reason = "unavailable"
         self.pair = best[0] if best else None
@@ -249,6 +252,9 @@ class Decider:
     ) -> None:
         """Take a better pair if one has been better for long enough."""
         best = best_pairs(choice, objective, self.policy.improvement, current)
+        if not best:
+            # Nothing is measured: which stage happened to be up first says nothing either.
+            self.pair = in_order(choice)[0]
         if not choice[current].known or not best or current in best:
             self._challenger = None
             return

@@ -14,7 +14,7 @@ from common.domain.errors import PreconditionError, TandemError
 from common.domain.placement import NodePair, Placement, StageAddress
 from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
-from services.orchestrator.decision import Decider, Decision, Policy
+from services.orchestrator.decision import START, Decider, Decision, Policy
 from services.orchestrator.estimates import EstimateKeeper
 from services.orchestrator.events import Events
 from services.orchestrator.measured import Estimates
@@ -295,7 +295,7 @@ class Router:
             before=before.name if before else "none",
             reason=self.decision.reason,
         )
-        if before is not None and after is not None:
+        if before is not None and after is not None and self.decision.reason != START:
             self.events.switched(self.decision.reason)
         self._changed()
 

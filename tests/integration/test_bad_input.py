@@ -69,6 +69,12 @@ BAD_STREAMS = {
     "threshold over 1": ([options(score_threshold=1.5), frame(1)], 0, "1.5"),
     "threshold not a number": ([options(score_threshold=float("nan")), frame(1)], 0, "nan"),
     "unknown placement": ([options(placement=9), frame(1)], 0, "placement 9"),
+    "half a pair": ([options(backbone_node="edge"), frame(1)], 0, "both, or none"),
+    "a pair and a placement": (
+        [options(backbone_node="edge", transformer_node="edge", placement=1), frame(1)],
+        0,
+        "a placement or the names of two nodes",
+    ),
     "unknown codec": ([options(codec=77), frame(1)], 0, "codec 77"),
     "unknown overload policy": ([options(overload=9), frame(1)], 0, "policy 9"),
 }

@@ -40,14 +40,15 @@ PARTS = ("frame", "input", "valid")
 def slow_cluster():
     """A cluster whose engines take 50 ms, so that four frames are in flight when something dies."""
     running = Cluster(
-        stage_arguments=("--paced-milliseconds", "50"), orchestrator_arguments=("--window", "4")
+        stage_arguments=("--paced-milliseconds", "50"),
+        orchestrator_arguments=("--window", "4", "--unavailable-after", "0.5"),
     )
     yield running
     running.close()
 
 
 @pytest.mark.parametrize("stage", ["edge.backbone", "workstation.transformer"])
-async def test_each_frame_that_a_killed_stage_held_gets_an_error(slow_cluster, stage):
+async def test_where_a_stream_insists_a_killed_stage_is_named_with_each_frame(slow_cluster, stage):
     async with LiveStream(slow_cluster.address) as stream:
         await stream.send(options(placement=BACKBONE), *(frame(number) for number in range(10)))
         before = await stream.receive(2)
@@ -57,6 +58,7 @@ async def test_each_frame_that_a_killed_stage_held_gets_an_error(slow_cluster, s
     assert [each.frame_id for each in responses] == list(range(10))
     outcomes = [each.WhichOneof("result") for each in responses]
     assert outcomes[:2] == ["detections"] * 2
+    # Those that it held were tried again, until the server waited no longer.
     failed = [each for each in responses if each.WhichOneof("result") == "error"]
     assert failed
     for each in failed:
@@ -196,6 +198,8 @@ async def test_a_node_that_is_not_configured_is_named():
         "0",
         "--nodes",
         json.dumps({"edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:1"}}),
+        "--unavailable-after",
+        "0.2",
     )
     try:
         (response,) = await detect(service.address, [options(placement=WORKSTATION), frame(1)])

@@ -115,23 +115,6 @@ async def test_two_nodes_can_be_named_instead_of_a_placement(cluster):
     assert response.placement == detector_pb2.PLACEMENT_TRANSFORMER
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"backbone_node": "edge"}, "both, or none"),
-        (
-            {"backbone_node": "edge", "transformer_node": "edge", "placement": 1},
-            "a placement or the names of two nodes",
-        ),
-    ],
-)
-async def test_half_a_pair_is_refused(cluster, asked, message):
-    opening = detector_pb2.DetectRequest(options=detector_pb2.StreamOptions(**asked))
-    with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
-        await detect(cluster.address, [opening, frame(0)])
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
 async def test_an_unknown_node_is_named(cluster):
     named = detector_pb2.DetectRequest(
         options=detector_pb2.StreamOptions(backbone_node="edge", transformer_node="moon")
