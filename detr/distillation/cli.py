@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,8 @@ from detr.training.data import training_batches
 from detr.training.display import Display
 from detr.training.distributed import barrier, process_group, rank, world_size
 from detr.training.loop import Surroundings, train
-from detr.training.recipe import ScenesData
+from detr.training.recipe import Recipe, ScenesData
+from detr.training.targets import Batch
 
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -97,10 +99,16 @@ def distill_command(
             task = make_task(
                 run,
                 trained,
-                lambda count: itertools.islice(training_batches(run, cache, 0, 0), count),
+                lambda count: itertools.islice(_full_size_batches(run, cache), count),
             )
             checkpoint = train(run, surroundings, task)
         console.print(f"finished: {checkpoint}, {folder}/metrics.csv, {folder}/curve.png")
+
+
+def _full_size_batches(run: Recipe, cache: Path) -> Iterator[Batch]:
+    """Yield batches of the size that the model will have to do with."""
+    first = run.data.early_steps if isinstance(run.data, ScenesData) else 0
+    return training_batches(run, cache, first, workers=0)
 
 
 def _open_teacher(recipe: DistillationRecipe, given: Path | None) -> Teacher:

@@ -27,7 +27,7 @@ from detr.training.training_model import TrainingModel
 STATISTICS_BATCHES = 8
 
 Batches = Callable[[int], Iterable[Batch]]
-"""Yields as many of the first batches, to look at before the first step."""
+"""Yields as many batches, to look at before the first step."""
 
 
 class DistillationTask(ABC):
