@@ -13,7 +13,13 @@ from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.streams import jpeg
 
 FIGURES = ("3.2-fps", "3.3-components", "3.4-edge-fps", "3.5-edge-time", "3.6-power", "3.7-memory")
-FRAMES = 6
+FRAMES = 25
+# Paced, so that a run takes several sampling periods however fast the machine is.
+DEVICE = {
+    "name": "a device of 30 ms",
+    "source": "made up",
+    "milliseconds": {"Toy": {"backbone": 30, "transformer": 30}},
+}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -37,7 +43,11 @@ def folder(tmp_path_factory) -> Path:
     config = {
         "name": "toy",
         "title": "Toy model",
-        "nodes": {"kind": "local", "workstation": {"core": 0}},
+        "nodes": {
+            "kind": "local",
+            "edge": {"core": 0, "simulates": DEVICE},
+            "workstation": {"core": 0, "simulates": DEVICE},
+        },
         "models": [{"name": "Toy", "bundle": str(TOY_BUNDLE)}],
         "input": {"height": 64, "width": 64},
         "placements": ["full", "backbone"],
@@ -78,7 +88,9 @@ def test_memory_is_sampled_on_the_nodes_that_are_used(folder):
     assert (full["placement"], backbone["placement"]) == ("full", "backbone")
     assert float(full["edge_memory_bytes"]) > float(backbone["edge_memory_bytes"]) > 1e7
     assert full["workstation_memory_bytes"] == ""
-    assert float(full["fps"]) > 0
+    # One device has both halves to run, or each of two has one.
+    assert 0 < float(full["fps"]) < 1000 / 60
+    assert 0 < float(backbone["fps"]) < 1000 / 30
 
 
 def test_the_record_names_the_model_the_machine_and_the_commit(folder):
@@ -98,6 +110,8 @@ def test_figures_and_page_are_written(folder):
         for suffix in ("png", "svg"):
             assert (folder / f"out/figures/figure-{name}.{suffix}").stat().st_size > 1000
         assert f"figures/figure-{name}.png" in page
+    assert "**Simulated: the edge imitates a device of 30 ms" in page
+    assert "SIMULATED: the edge imitates" in (folder / "out/figures/figure-3.2-fps.svg").read_text()
     assert "| DETR-R50 | thesis | 49.2M | 42.0 |" in page
 
 
