@@ -44,6 +44,7 @@ class CameraPlan:
         in_flight: frames of a stream sent and not yet answered.
         camera_fps: frames a second of a live camera, whose newest frame wins; 0: as fast as
             they are taken.
+        seconds: after which no more frames are sent, however many there are; 0: no limit.
     """
 
     frames: str
@@ -54,6 +55,7 @@ class CameraPlan:
     clients: int = 1
     in_flight: int = MOST_IN_FLIGHT
     camera_fps: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Answer:
         frame_bytes: of the picture, as the backbone got it.
         feature_bytes: of the features, as the transformer got them.
         dropped: a newer frame took its place.
+        placement: that served it; empty when none did.
     """
 
     answered_at: float
@@ -81,6 +84,7 @@ class Answer:
     frame_bytes: int
     feature_bytes: int
     dropped: bool
+    placement: str = ""
 
 
 async def stream(address: str, plan: CameraPlan) -> list[Answer]:
@@ -91,7 +95,11 @@ async def stream(address: str, plan: CameraPlan) -> list[Answer]:
         TandemError: the server was lost.
     """
     images = [EncodedImage(path.read_bytes()) for path in sorted(Path(plan.frames).iterdir())]
+    supply: Iterator[EncodedImage]
     supply = itertools.islice(itertools.cycle(images), plan.warm_up + plan.count)
+    if plan.seconds > 0:
+        end = time.perf_counter() + plan.seconds
+        supply = itertools.takewhile(lambda _: time.perf_counter() < end, supply)
     answers: list[Answer] = []
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as streams:
         for _ in range(plan.clients):
@@ -142,6 +150,7 @@ def _answer(result: FrameResult) -> Answer:
         frame_bytes=timing.backbone.request_bytes if timing.backbone else 0,
         feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
         dropped=result.dropped,
+        placement=result.pair.name if result.pair else "",
     )
 
 

@@ -36,6 +36,7 @@ class ClusterPlan:
         delay_milliseconds: added to each way between the nodes.
         used: the stages that are started, each as node and stage; None: both on both nodes.
         extra: more arguments of a stage's service, by node and stage.
+        orchestrator: more arguments of the orchestrator.
     """
 
     bundle: Path
@@ -47,6 +48,7 @@ class ClusterPlan:
     delay_milliseconds: float = 0.0
     used: Collection[tuple[str, Stage]] | None = None
     extra: Mapping[tuple[str, Stage], Sequence[str]] = field(default_factory=dict)
+    orchestrator: Sequence[str] = ()
 
     @property
     def stages(self) -> list[tuple[Host, Stage]]:
@@ -132,6 +134,7 @@ class Cluster:
             config = Path(folder) / "nodes.yaml"
             config.write_text(_nodes_file(self._seen_from(cameras)), encoding="utf-8")
             arguments = ["--config", str(config), "--host", cameras.address, "--port", "0", *_QUIET]
+            arguments += self._plan.orchestrator
             process = await cameras.start("orchestrator", "services.orchestrator", arguments)
             # First, so that it does not report stages that we stop as lost.
             self._processes.insert(0, process)

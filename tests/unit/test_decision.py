@@ -67,6 +67,13 @@ def test_the_best_throughput_for_each_link(located_at, megabits, pair):
     assert (decision.pair, decision.reason, decision.changed) == (pair, "start", True)
 
 
+def test_until_something_is_measured_it_does_not_matter_which_is_up_first():
+    decider = Decider(Policy())
+    choices = [decider.decide(0.0, usable, Estimates()) for usable in ([], [REMOTE], PAIRS)]
+    assert [choice.pair for choice in choices] == [None, REMOTE, SPLIT]
+    assert {choice.reason for choice in choices} == {"start"}
+
+
 def test_the_thesis_splits_after_the_backbone():
     fast = {**THESIS_MS, (WORKSTATION, BACKBONE): 30}
     decision = start(estimates(100, fast), located_at=EDGE)
