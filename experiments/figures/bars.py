@@ -15,7 +15,8 @@ from experiments.placements.summary import Spread
 
 _GROUP_WIDTH = 0.8
 _HEADROOM = 1.18
-_NEAR = 0.95
+# Shares of the highest value: where a diamond and a number collide, and half a diamond's height.
+_BELOW, _ABOVE, _DIAMOND = -0.03, 0.1, 0.02
 _THESIS_MARK = {"marker": "D", "color": "black", "markerfacecolor": "white", "markersize": 6}
 
 Value = Callable[[str, Series], Spread | None]
@@ -42,20 +43,23 @@ def grouped_bars(
         decimals: of the numbers above the bars.
     """
     width = _GROUP_WIDTH / max(1, len(series))
-    highest = 0.0
+    bars = []
     for position, (each, look) in enumerate(series.items()):
         for group, model in enumerate(models):
             at = group + (position - (len(series) - 1) / 2) * width
             spread = value(model, each)
-            published = mark(model, each) if mark else None
-            if spread is None:
-                continue
-            top = max(spread.high, published or 0.0)
-            _bar(axes, at, width, spread, look)
-            _number(axes, at, spread.median, decimals, top, is_marked=_is_near(published, top))
-            if published is not None:
-                axes.plot([at], [published], linestyle="none", zorder=5, **_THESIS_MARK)  # type: ignore[arg-type]
-            highest = max(highest, top)
+            if spread is not None:
+                bars.append((at, look, spread, mark(model, each) if mark else None))
+    highest = max((max(bar[2].high, bar[3] or 0.0) for bar in bars), default=0.0)
+    for at, look, spread, published in bars:
+        _bar(axes, at, width, spread, look)
+        above = spread.high
+        if published is not None:
+            axes.plot([at], [published], linestyle="none", zorder=5, **_THESIS_MARK)  # type: ignore[arg-type]
+            # A diamond right there would cover the number.
+            if _BELOW * highest < published - above < _ABOVE * highest:
+                above = max(above, published) + _DIAMOND * highest
+        _number(axes, at, spread.median, decimals, above)
     axes.set_xticks(range(len(models)), models)
     axes.set_xlim(-0.6, len(models) - 0.4)
     axes.set_ylim(0, highest * _HEADROOM if highest else 1)
@@ -96,19 +100,11 @@ def _bar(axes: Axes, at: float, width: float, spread: Spread, look: Look) -> Non
     )
 
 
-def _is_near(published: float | None, top: float) -> bool:
-    """Whether the diamond would cover a number that stands right above the bar."""
-    return published is not None and published > _NEAR * top
-
-
-def _number(
-    axes: Axes, at: float, value: float, decimals: int, top: float, *, is_marked: bool
-) -> None:
-    """Write a bar's value above it, and above the diamond if that is on top of it."""
+def _number(axes: Axes, at: float, value: float, decimals: int, above: float) -> None:
     axes.annotate(
         f"{value:.{0 if value >= 100 else decimals}f}",
-        (at, top),
-        xytext=(0, 7 if is_marked else 4),
+        (at, above),
+        xytext=(0, 4),
         textcoords="offset points",
         ha="center",
         va="bottom",

@@ -17,11 +17,11 @@ from experiments.figures.style import COMPONENT_COLOURS, Frame, drawing, looks, 
 from experiments.placements.summary import NOT_READABLE, Spread
 
 _COMPONENTS = {
-    "edge": "edge, computing",
+    "edge": "edge computing",
     "link": "link",
-    "workstation": "workstation, computing",
+    "workstation": "workstation computing",
     "queue": "waiting for an engine",
-    "other": "the rest (hops within a node, threads)",
+    "other": "the rest",
 }
 _PLOT_INCHES = 3.4
 _PANEL_INCHES = 2.6
@@ -68,7 +68,7 @@ def time_by_component(experiment: Experiment, title: str) -> Figure:
     handles = [
         Patch(facecolor=COMPONENT_COLOURS[name], label=label) for name, label in _COMPONENTS.items()
     ]
-    frame = Frame(title, handles, legend_columns=3, bars="parts of bars are medians.")
+    frame = Frame(title, handles, bars="parts of bars are medians.")
     inches = 0.3 + len(models) * (0.7 + len(experiment.series) * _BAR_INCHES)
     with drawing(experiment, frame, inches, rows=len(models)) as (figure, panels):
         longest = max(

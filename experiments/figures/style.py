@@ -41,6 +41,9 @@ _FOOTER_LINE_INCHES = 0.16
 # That fit the width, of the subtitle and of the footer.
 _SUBTITLE_CHARACTERS = 104
 _FOOTER_CHARACTERS = 140
+# That fit a line of the legend; its key and the space behind take as much as some of them.
+_LEGEND_CHARACTERS = 106
+_KEY_CHARACTERS = 7
 _SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -68,14 +71,21 @@ class Frame:
     Attributes:
         title: in bold.
         legend: handles, above the plots.
-        legend_columns: at most.
         bars: what bars stand for, below the plots; empty when there are none.
     """
 
     title: str
     legend: Sequence[Artist] = ()
-    legend_columns: int = 4
     bars: str = "bars are medians, whiskers the least and the most."
+
+    @property
+    def columns(self) -> int:
+        """Of the legend: one line if the labels fit it, else as many as do."""
+        longest = max((len(str(handle.get_label())) for handle in self.legend), default=0)
+        total = sum(len(str(handle.get_label())) + _KEY_CHARACTERS for handle in self.legend)
+        if total <= _LEGEND_CHARACTERS:
+            return len(self.legend)
+        return max(1, _LEGEND_CHARACTERS // (longest + _KEY_CHARACTERS))
 
 
 def looks(series: Sequence[Series]) -> dict[Series, Look]:
@@ -102,9 +112,11 @@ def drawing(
         rows: plots, one below the other.
     """
     subtitle = textwrap.wrap(_subtitle(experiment), _SUBTITLE_CHARACTERS)
-    bars = f"Of {experiment.config.repeats} runs, {frame.bars} " if frame.bars else ""
+    repeats = experiment.config.repeats
+    bars = f"Of {repeats} run{'s' * (repeats > 1)}, {frame.bars} " if frame.bars else ""
     footer = textwrap.wrap(origin(experiment, bars), _FOOTER_CHARACTERS)
-    legend_lines = -(-len(frame.legend) // frame.legend_columns)
+    columns = max(1, frame.columns)
+    legend_lines = -(-len(frame.legend) // columns)
     header = 2 * _MARGIN_INCHES + _LINE_INCHES * (1 + len(subtitle))
     above = header + _LEGEND_LINE_INCHES * legend_lines + _MARGIN_INCHES
     below = 2 * _MARGIN_INCHES + _FOOTER_LINE_INCHES * len(footer)
@@ -120,7 +132,7 @@ def drawing(
                 handles=frame.legend,
                 loc="upper left",
                 bbox_to_anchor=(0.005, 1 - header / height),
-                ncols=min(frame.legend_columns, len(frame.legend)),
+                ncols=columns,
                 frameon=False,
                 fontsize=9,
                 borderaxespad=0,
