@@ -1,7 +1,7 @@
 """Counts answers: reads `tandem detect --json` on stdin, prints what came.
 
-`count.py FRAMES PLACEMENT...` fails unless there are FRAMES answers in order, all of them detections
-that one of these placements made.
+`count.py FRAMES PLACEMENT...` fails unless there are FRAMES answers in order, all of them
+detections that one of these placements made.
 """
 
 import collections
