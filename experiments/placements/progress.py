@@ -62,5 +62,5 @@ class Progress:
         note = f"about {timedelta(seconds=round(remaining))} left"
         self._bars.update(self._all, advance=1, note=note)
         self._console.print(
-            f"{run.name}: {seconds:.1f} s; {len(self._left)} runs left, {note}", highlight=False
+            f"{run.name}: {seconds:.1f} s; runs left: {len(self._left)}, {note}", highlight=False
         )
