@@ -14,10 +14,15 @@ from experiments.placements.summary import NOT_READABLE, CaseSummary, Spread
 
 _MEGABYTE = 1e6
 
+_LOCAL_METHOD = """\
+- Every run starts its own services, only those that the placement uses, and stops them afterwards.
+"""
+_REMOTE_METHOD = """\
+- The services were started beforehand and ran on from run to run. The link is the real network.
+"""
 _METHOD = """\
-- Every run starts its own services, only those that the placement uses, streams its frames twice
-  and stops them: first with as many frames in flight as the server takes (frames a second, latency
-  at full load, bytes, memory, power), then one frame at a time (the times by component). Warm-up
+- A run streams its frames twice: first with as many in flight as the server takes (frames a second,
+  latency at full load, bytes, memory, power), then one at a time (the times by component). Warm-up
   is left out. The order of the runs is random, one block of all cases a repetition; figures are
   medians of the runs, with the least and the most of them.
 - *Edge* and *workstation* are what the stages on a node themselves did: decode, resize, engine,
@@ -28,9 +33,6 @@ _METHOD = """\
   sample. Power sensors are read by the services once a second, so that about ten samples in a row
   tell the same watts; the median over a run is not changed by that, but nothing faster than a
   second is seen."""
-_REMOTE_METHOD = """\
-- Services were started beforehand and ran on; memory is that of the services that the placement
-  uses."""
 
 
 def page(
@@ -177,9 +179,8 @@ def parameters(architecture: Architecture) -> int | None:
 
 
 def _method(experiment: Experiment) -> str:
-    if isinstance(experiment.config.nodes, LocalNodes):
-        return _METHOD
-    return f"{_METHOD}\n{_REMOTE_METHOD}"
+    is_local = isinstance(experiment.config.nodes, LocalNodes)
+    return (_LOCAL_METHOD if is_local else _REMOTE_METHOD) + _METHOD
 
 
 def _origin(experiment: Experiment) -> str:

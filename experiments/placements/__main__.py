@@ -23,7 +23,7 @@ from experiments.placements.frames import frame_files
 from experiments.placements.models import DEFAULT_CACHE, prepare_models
 from experiments.placements.progress import Progress
 from experiments.placements.running import measure, plan_of, write_run
-from experiments.placements.sites import LocalSite, RemoteSite, site_of, without_impossible_links
+from experiments.placements.sites import LocalSite, RemoteSite, site_of, with_possible_links
 
 
 async def run_all(
@@ -57,7 +57,7 @@ def main() -> None:
     """Read the command line, prepare, run, and say where everything is."""
     options = _options()
     try:
-        config = without_impossible_links(load_config(options.config))
+        config = with_possible_links(load_config(options.config))
         models = prepare_models(config, options.cache, _say)
         if options.export_only:
             return

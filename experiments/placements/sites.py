@@ -57,19 +57,10 @@ class LocalSite:
 
     @contextmanager
     def network(self, shaped: bool) -> Iterator[None]:
-        """What all runs share: the namespaces, if any link is shaped.
-
-        Raises:
-            ConfigurationError: a link cannot be shaped here.
-        """
+        """What all runs share: the namespaces, if any link is shaped."""
         if not shaped:
             yield
             return
-        if not can_shape():
-            raise ConfigurationError(
-                "a shaped link needs root, and the commands ip and tc (iproute2); without them, "
-                "set links: [unshaped], or nodes.cannot_shape: unshaped"
-            )
         with ShapedLink(self._nodes.edge.core, self._nodes.workstation.core) as link:
             self._link = link
             yield
@@ -162,14 +153,18 @@ def can_shape() -> bool:
     return os.geteuid() == 0 and all(shutil.which(command) for command in ("ip", "tc"))
 
 
-def without_impossible_links(config: Config) -> Config:
-    """Leave the link unshaped where it cannot be shaped, if the configuration allows that."""
+def with_possible_links(config: Config) -> Config:
+    """Leave links unshaped where none can be shaped, if the configuration allows that.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
     nodes = config.nodes
-    if (
-        isinstance(nodes, LocalNodes)
-        and nodes.cannot_shape == UNSHAPED
-        and not can_shape()
-        and config.links != (UNSHAPED,)
-    ):
+    if not isinstance(nodes, LocalNodes) or config.links == (UNSHAPED,) or can_shape():
+        return config
+    if nodes.cannot_shape == UNSHAPED:
         return config.model_copy(update={"links": (UNSHAPED,)})
-    return config
+    raise ConfigurationError(
+        "a shaped link needs root, and the commands ip and tc (iproute2); without them, set "
+        "links: [unshaped], or nodes.cannot_shape: unshaped"
+    )
