@@ -11,7 +11,7 @@ from common.domain.errors import ConfigurationError, ServiceError
 from common.domain.placement import EDGE, WORKSTATION
 from experiments.benchmarks.hosts import Host
 
-_MINIMUM_BURST_BYTES = 16_000
+_MINIMUM_BURST_BYTES = 4_000
 # What the filter may let through at once: this long at full rate, at least a few packets.
 _BURST_SECONDS = 0.002
 _QUEUE = "50ms"

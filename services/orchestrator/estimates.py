@@ -126,8 +126,8 @@ class EstimateKeeper:
         measured = Estimates(
             stages=self._stages.estimates(now, self._shared_seconds()),
             links=self._links.estimates(now, lambda *places: self._round_trip(places, now)),
-            frame_bytes=_median(self._frame_bytes),
-            feature_bytes=_median(self._feature_bytes),
+            frame_bytes=_mean(self._frame_bytes),
+            feature_bytes=_mean(self._feature_bytes),
             watts=dict(self._watts),
         )
         pairs = {
@@ -201,5 +201,5 @@ class EstimateKeeper:
         return max(share for _, share in shares) if shares else None
 
 
-def _median(values: Deque[int]) -> Optional[float]:
-    return statistics.median(values) if values else None
+def _mean(values: Deque[int]) -> Optional[float]:
+    return statistics.fmean(values) if values else None

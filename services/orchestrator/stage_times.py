@@ -13,6 +13,8 @@ from services.orchestrator.measured import StageEstimate
 StageKey = Tuple[str, Stage]
 
 _KEPT_FRAMES = 32
+# Of frames that came while the device was at work, these hardly had to wait.
+_QUICK_QUANTILE = 0.1
 # The other stage counts as busy for so long after its last frame, and two of its own times more.
 _BUSY_SECONDS = 0.5
 
@@ -38,6 +40,11 @@ class _Times:
     @property
     def execute_seconds(self) -> float:
         return statistics.median(self._execute_seconds)
+
+    @property
+    def quick_execute_seconds(self) -> float:
+        ordered = sorted(self._execute_seconds)
+        return ordered[int(_QUICK_QUANTILE * (len(ordered) - 1))]
 
     @property
     def other_seconds(self) -> float:
@@ -136,8 +143,10 @@ class StageTimes:
         if record.alone is None:
             if shared_seconds is not None:
                 execute_seconds *= self._deflation(key[0], shared_seconds)
-            else:
+            elif record.beside is not None:
+                # To be told too fast means to be tried, and seen alone.
                 execute_seconds -= self._waited_seconds(key)
+                execute_seconds = min(execute_seconds, record.beside.quick_execute_seconds)
         return StageEstimate(
             execute_seconds=execute_seconds,
             compute_seconds=execute_seconds + record.other_seconds,

@@ -15,6 +15,10 @@ _LEAST_BACKLOG_FRAMES = 0.7
 _MOST_BACKLOG_FRAMES = 2.0
 # Answers that an estimate is made of, at least; a window that is just filling up misleads.
 _LEAST_ROUND_ANSWERS = 8
+# Frames in front of it in the link make a transfer this many times as long at most; one that is
+# longer throughout a round, by a good part of the latency, is over a link that has become slower.
+_SLOWER_LINK_FACTOR = 1 + _MOST_BACKLOG_FRAMES
+_SLOWER_LINK_LATENCY_SHARE = 0.2
 
 
 class WindowEstimator:
@@ -35,6 +39,7 @@ class WindowEstimator:
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
         self._least_transfer_seconds = float("inf")
+        self._round_transfer_seconds = float("inf")
 
     def observe(
         self, now: float, latency_seconds: float, queue_seconds: float, transfer_seconds: float
@@ -51,11 +56,17 @@ class WindowEstimator:
         if self._began is None:
             self._began = now
             return
+        self._round_transfer_seconds = min(self._round_transfer_seconds, transfer_seconds)
         waits = queue_seconds + transfer_seconds - self._least_transfer_seconds
         self._wait_free_seconds.append(latency_seconds - waits)
         answers = len(self._wait_free_seconds)
         elapsed_seconds = now - self._began
         if answers < max(_LEAST_ROUND_ANSWERS, 2 * self.window) or elapsed_seconds <= 0:
+            return
+        if self._link_is_slower(latency_seconds):
+            # How slow can be seen only once no frame is in front of another.
+            self.window = MIN_WINDOW
+            self.reset()
             return
         throughput = answers / elapsed_seconds
         at_work = throughput * statistics.median(self._wait_free_seconds)
@@ -66,11 +77,19 @@ class WindowEstimator:
         """Forget the round under way: the client does not fill the window."""
         self._began = None
         self._wait_free_seconds = []
+        self._round_transfer_seconds = float("inf")
 
     def reset(self) -> None:
         """Forget the link as well: frames go another way now."""
         self._least_transfer_seconds = float("inf")
         self.pause()
+
+    def _link_is_slower(self, latency_seconds: float) -> bool:
+        quickest, least = self._round_transfer_seconds, self._least_transfer_seconds
+        return (
+            quickest > _SLOWER_LINK_FACTOR * least
+            and quickest - least > _SLOWER_LINK_LATENCY_SHARE * latency_seconds
+        )
 
     def _adjust(self, backlog_frames: float) -> None:
         if backlog_frames < _LEAST_BACKLOG_FRAMES:
