@@ -22,9 +22,10 @@ _REMOTE_METHOD = """\
 """
 _METHOD = """\
 - A run streams its frames twice: first with as many in flight as the server takes (frames a second,
-  latency at full load, bytes, memory, power), then one at a time (the times by component). Warm-up
-  is left out. The order of the runs is random, one block of all cases a repetition; figures are
-  medians of the runs, with the least and the most of them.
+  latency at full load, bytes, memory, power), then one at a time (the times by component). Warm-up,
+  and the last frames, when the pipeline runs empty, are left out. The order of the runs is random,
+  one block of all cases a repetition; figures are medians of the runs, with the least and the most
+  of them.
 - *Edge* and *workstation* are what the stages on a node themselves did: decode, resize, engine,
   codec, boxes. *Link* is the way between the nodes and back as the sender saw it, without the
   time that the receiver held the frame: no two clocks are compared. The five components add up

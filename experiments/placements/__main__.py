@@ -44,7 +44,7 @@ async def run_all(
                 continue
             plan = plan_of(run, config, files)
             began = time.monotonic()
-            progress.begin(run, sum(phase.warm_up + phase.frames for phase in plan.phases))
+            progress.begin(run, sum(phase.total for phase in plan.phases))
             measured = await measure(site, run, plan, progress.advance)
             taken = time.monotonic() - began
             with folder.writing(run) as unfinished:

@@ -142,6 +142,9 @@ class Config(_Frozen):
     )
     frames: int = Field(100, gt=1, description="measured of a run, as many in flight as go")
     warm_up: int = Field(10, ge=0, description="answered before, and left out")
+    cool_down: int = Field(
+        8, ge=0, description="answered after, and left out: more than the server's window"
+    )
     single_frames: int = Field(20, gt=0, description="measured then, one in flight at a time")
     single_warm_up: int = Field(2, ge=0, description="answered before, and left out")
     repeats: int = Field(3, gt=0)

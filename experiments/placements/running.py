@@ -22,7 +22,15 @@ from experiments.placements.folder import RUN_FILE
 from experiments.placements.samples import SampleRow, sample_rows, write_samples
 from experiments.placements.sampling import PERIOD_SECONDS
 from experiments.placements.sites import LocalSite, RemoteSite, System
-from experiments.placements.streaming import FrameRow, StreamPlan, phases, write_frames
+from experiments.placements.streaming import (
+    MOST_IN_FLIGHT,
+    PIPELINED,
+    SINGLE,
+    FrameRow,
+    Phase,
+    StreamPlan,
+    write_frames,
+)
 from experiments.placements.summary import FRAMES_FILE, SAMPLES_FILE
 
 _STREAMING = "experiments.placements.streaming"
@@ -34,7 +42,7 @@ class Measured:
     """What a run gave.
 
     Attributes:
-        frames: every row, the warm-up's included.
+        frames: every row, of frames that are not measured too.
         samples: of all nodes that the placement uses.
         sampler_share: of a core that sampling took on each node; the services' part in it, about
             as much again, is not in there.
@@ -101,11 +109,21 @@ def plan_of(run: Run, config: Config, files: Path) -> StreamPlan:
         placement=run.case.placement.value,
         codec=run.case.codec.value if run.case.codec else None,
         cameras=config.cameras,
-        phases=phases(
-            model.frames or config.frames,
-            config.warm_up,
-            model.single_frames or config.single_frames,
-            config.single_warm_up,
+        phases=(
+            Phase(
+                PIPELINED,
+                warm_up=config.warm_up,
+                frames=model.frames or config.frames,
+                cool_down=config.cool_down,
+                in_flight=MOST_IN_FLIGHT,
+            ),
+            Phase(
+                SINGLE,
+                warm_up=config.single_warm_up,
+                frames=model.single_frames or config.single_frames,
+                cool_down=0,
+                in_flight=1,
+            ),
         ),
     )
 
@@ -152,14 +170,14 @@ def _sampling(host: Host, urls: Mapping[Stage, str]) -> Child:
 
 
 def _spans(rows: Sequence[FrameRow]) -> dict[str, tuple[float, float]]:
-    """First and last answer of each phase, its warm-up left out.
+    """First and last answer of each phase that is measured.
 
     Raises:
         ServiceError: there are none: the client ended early.
     """
     spans: dict[str, tuple[float, float]] = {}
     for row in rows:
-        if row.index >= 0:
+        if row.measured:
             begin, _ = spans.get(row.phase, (row.answered_at, 0.0))
             spans[row.phase] = (begin, row.answered_at)
     if not spans:

@@ -25,7 +25,7 @@ class SampleRow:
 
     Attributes:
         at_seconds: by this machine's monotonic clock, as `answered_at_seconds` of the frames.
-        phase: that was under way; empty in a warm-up.
+        phase: that was measured then; empty before, between and after.
         node: that was asked.
         stage: whose service told it.
         metric: `tandem_memory_bytes` or `tandem_power_watts`.

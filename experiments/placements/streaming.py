@@ -2,8 +2,8 @@
 
 `python -m experiments.placements.streaming ADDRESS PLAN` streams the plan's frames twice: first as
 many in flight as the server takes, which tells the frames a second; then one at a time, which
-tells the times of a single frame, free of queues. It prints one line of JSON a frame, the
-warm-up's included.
+tells the times of a single frame, free of queues. It prints one line of JSON a frame, those
+that are not measured included.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from experiments.placements.components import components
 PIPELINED = "pipelined"
 SINGLE = "single"
 # More than any window that a server finds for itself.
-_MOST_IN_FLIGHT = 33
+MOST_IN_FLIGHT = 33
 _STEPS = (
     *("decode", "preprocess", "queue", "execute", "encode", "postprocess"),
     *("transfer", "held"),
@@ -45,13 +45,21 @@ class Phase:
         name: `pipelined` or `single`.
         warm_up: frames answered before.
         frames: measured.
+        cool_down: frames answered after. Without them the pipeline would run empty while it is
+            measured, and its last frames find the engines idle.
         in_flight: sent and not yet answered.
     """
 
     name: str
     warm_up: int
     frames: int
+    cool_down: int
     in_flight: int
+
+    @property
+    def total(self) -> int:
+        """All frames that are sent."""
+        return self.warm_up + self.frames + self.cool_down
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ class FrameRow:
 
     Attributes:
         phase: `pipelined` or `single`.
-        index: in its phase; negative in the warm-up, which files leave out.
+        measured: not of the warm-up or the cool-down, which files leave out.
+        index: in its phase; the first that is measured is 0.
         file: that was sent.
         answered_at: by this machine's monotonic clock.
         latency: in the orchestrator, from reading the frame to its answer.
@@ -99,6 +108,7 @@ class FrameRow:
     """
 
     phase: str
+    measured: bool
     index: int
     file: str
     answered_at: float
@@ -136,7 +146,7 @@ async def _one_phase(
 ) -> None:
     names = itertools.cycle(path.name for path in paths)
     results = client.detect(
-        _images(paths, phase.warm_up + phase.frames),
+        _images(paths, phase.total),
         placement=plan.placement,
         codec=plan.codec,
         max_in_flight=phase.in_flight,
@@ -149,7 +159,7 @@ async def _one_phase(
         row = frame_row(
             result,
             plan,
-            phase=phase.name,
+            phase=phase,
             index=index,
             file=next(names),
             answered_at=answered_at,
@@ -169,7 +179,7 @@ def frame_row(
     result: FrameResult,
     plan: StreamPlan,
     *,
-    phase: str,
+    phase: Phase,
     index: int,
     file: str,
     answered_at: float,
@@ -178,7 +188,8 @@ def frame_row(
     timing = result.timing
     parts = components(Placement(plan.placement), plan.cameras, timing)
     return FrameRow(
-        phase=phase,
+        phase=phase.name,
+        measured=0 <= index < phase.frames,
         index=index,
         file=file,
         answered_at=answered_at,
@@ -193,10 +204,10 @@ def frame_row(
 
 
 def write_frames(rows: Sequence[FrameRow], file: TextIO) -> None:
-    """Write `frames.csv`: times with their unit in the column's name, warm-up left out."""
+    """Write `frames.csv`: times with their unit in the column's name, measured frames only."""
     writer: Any = None
     for row in rows:
-        if row.index < 0:
+        if not row.measured:
             continue
         flat = _flat(row)
         if writer is None:
@@ -209,6 +220,8 @@ def _flat(row: FrameRow) -> dict[str, object]:
     flat: dict[str, object] = {}
     for field in fields(row):
         value = getattr(row, field.name)
+        if field.name == "measured":
+            continue
         if isinstance(value, dict):
             flat.update({f"{field.name}_{step}_seconds": value[step] for step in _STEPS})
         elif isinstance(value, float):
@@ -220,14 +233,6 @@ def _flat(row: FrameRow) -> dict[str, object]:
 
 def _steps(stage: StageTiming | None) -> dict[str, float]:
     return {step: getattr(stage, f"{step}_seconds") if stage else 0.0 for step in _STEPS}
-
-
-def phases(frames: int, warm_up: int, single_frames: int, single_warm_up: int) -> tuple[Phase, ...]:
-    """Both phases of a run."""
-    return (
-        Phase(PIPELINED, warm_up, frames, _MOST_IN_FLIGHT),
-        Phase(SINGLE, single_warm_up, single_frames, 1),
-    )
 
 
 def main() -> None:
