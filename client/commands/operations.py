@@ -16,6 +16,7 @@ from client.commands.options import (
     PLACEMENT_NAMES,
     JsonOption,
     ServerOption,
+    checked_placement,
 )
 from client.console import show_json, show_line, show_table
 from client.detector import DetectorClient
@@ -40,6 +41,7 @@ def placement(
         str | None,
         typer.Argument(
             metavar="NAME",
+            callback=checked_placement,
             help=f"What to set: {PLACEMENT_NAMES}, backbone=NODE,transformer=NODE, or auto; shows "
             "what is set if left out.",
             show_default=False,

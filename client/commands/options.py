@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from client.console import activity
-from client.detector import DetectorClient
+from client.detector import DetectorClient, pair_named
 from client.local import LocalCluster, LocalOptions
 from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
 
 DEFAULT_SERVER = "127.0.0.1:50050"
@@ -37,11 +38,22 @@ class PlacementChoice(StrEnum):
 AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
 
+
+def checked_placement(name: str | None) -> str | None:
+    """Let a placement's name, a pair of nodes, `auto` or nothing through; usage is checked here."""
+    try:
+        pair_named(name)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
 PlacementOption = Annotated[
     str,
     typer.Option(
         "--placement",
         metavar="NAME",
+        callback=checked_placement,
         help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, "
         "backbone=NODE,transformer=NODE, or auto.",
     ),

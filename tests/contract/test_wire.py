@@ -25,6 +25,8 @@ FIELDS = {
         "max_detections",
         "overload",
         "codec",
+        "backbone_node",
+        "transformer_node",
     ],
     detector_pb2.Frame: ["frame_id", "captured_at", "encoded", "raw"],
     detector_pb2.RawImage: ["width", "height", "pixel_format", "data"],

@@ -67,7 +67,7 @@ def test_status_and_placement(running):
     assert told["placement"] in {"full", "backbone", "transformer", "workstation"}
     people = tandem("status", *server)
     assert "workstation" in people.stdout
-    assert "placement: auto, now" in people.stdout
+    assert "placement: auto, for throughput; now" in people.stdout
 
 
 def test_a_second_one_on_the_same_port_says_so(running):
