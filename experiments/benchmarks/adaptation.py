@@ -30,6 +30,7 @@ from experiments.benchmarks.workload import DEFAULT_FOLDER, R18, R50
 
 AUTOMATIC = "auto"
 MEGABITS = (1000, 100, 20, 5)
+NODES = (EDGE, WORKSTATION)
 PACE_MS = {
     (EDGE, Stage.BACKBONE): 40.0,
     (EDGE, Stage.TRANSFORMER): 30.0,
@@ -171,11 +172,11 @@ def _phases(
         yield Phase(rate, began_at, within)
 
 
-async def measure(folder: Path, rates: Sequence[int]) -> list[AdaptationRow]:
+async def measure(folder: Path, rates: Sequence[int], places: Sequence[str]) -> list[AdaptationRow]:
     """Every fixed placement down the rates; the automatic one down and up again."""
     rows = []
     with ShapedLink() as link:
-        for host in (link.edge, link.workstation):
+        for host in (each for each in (link.edge, link.workstation) if each.node in places):
             async with Cluster(cluster_plan(R18.bundle(folder), link, host)) as cluster:
                 frames = R50.frames(folder)
                 fixed: dict[int, dict[str, float]] = {rate: {} for rate in rates}
@@ -233,10 +234,11 @@ def main() -> None:
     """Run, print, write; exits 1 when the automatic placement falls behind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", action="append", type=int, help=f"Mbit/s; default: {MEGABITS}")
+    parser.add_argument("--at", action="append", choices=NODES, help="orchestrator; default: both")
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="of model and frames")
     parser.add_argument("--csv", type=Path, help="file to write")
     options = parser.parse_args()
-    rows = run_to_end(measure(options.folder, options.rate or MEGABITS))
+    rows = run_to_end(measure(options.folder, options.rate or MEGABITS, options.at or NODES))
     show(rows)
     if options.csv:
         write_csv(options.csv, rows)

@@ -188,7 +188,7 @@ class EstimateKeeper:
         links = link_limits(pair, measured, self._located_at)
         link_seconds = max((limit.seconds_per_frame for limit in links), default=0.0)
         link_bound = frames_per_second * link_seconds >= _LINK_BOUND_SHARE
-        is_lower_bound = link_bound or not rate.engines_are_limit
+        is_lower_bound = link_bound or not rate.engines_are_limit or not rate.steady
         if is_lower_bound and share <= (self._compute_share(pair) or 1.0):
             return
         shares = self._compute_shares.setdefault(pair, deque())

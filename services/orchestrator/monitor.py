@@ -50,6 +50,7 @@ class StageMonitor:
         self._timeout_seconds = timeout_seconds
         self._on_change: Callable[[StageHealth], None]
         self._on_round_trip: Callable[[StageAddress, float], None]
+        self._heard_at: Callable[[StageAddress], float]
         self._watches: List[asyncio.Task[None]] = []
         self._closing = False
         self._first_looks = {address: asyncio.Event() for address in channels}
@@ -61,15 +62,18 @@ class StageMonitor:
         self,
         on_change: Callable[[StageHealth], None],
         on_round_trip: Callable[[StageAddress, float], None],
+        heard_at: Callable[[StageAddress], float],
     ) -> None:
         """Begin to watch every stage.
 
         Args:
             on_change: is told each state, the present ones first.
             on_round_trip: is told the seconds that each heartbeat took.
+            heard_at: when a stage last answered a frame, by `time.monotonic`.
         """
         self._on_change = on_change
         self._on_round_trip = on_round_trip
+        self._heard_at = heard_at
         for state in self.states.values():
             on_change(state)
         for address, channel in self._channels.items():
@@ -129,6 +133,9 @@ class StageMonitor:
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     # The watch has its own way to know why.
+                    continue
+                if time.monotonic() - self._heard_at(address) < self._timeout_seconds / 2:
+                    # On a link full of frames a heartbeat may be lost, again and again.
                     continue
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
                 watch.cancel()

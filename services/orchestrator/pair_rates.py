@@ -17,6 +17,8 @@ _PAUSE_SECONDS = 1.0
 _SETTLING_SECONDS = 0.5
 # Frames that wait for a link reach the engines one by one, and hardly wait there.
 _ENGINE_WAIT_SHARE = 0.25
+# Answers in one half of the time more than in the other, of all.
+_STEADY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class PairRate:
         frames_per_second: the latest; None before the first.
         measured_at: when the latest answer came that it is made of.
         engines_are_limit: whether frames waited for the engines then, rather than for links.
+        steady: whether it was the same all the time, and not of a change under way.
     """
 
     def __init__(self) -> None:
@@ -40,6 +43,7 @@ class PairRate:
         self.frames_per_second: Optional[float] = None
         self.measured_at = 0.0
         self.engines_are_limit = False
+        self.steady = False
         self._answers: Deque[_Answer] = deque(maxlen=_MAX_ANSWERS)
         self._began_at = 0.0
         self._backlogged_at = 0.0
@@ -73,6 +77,9 @@ class PairRate:
             return
         self.frames_per_second = (len(recent) - 1) / (recent[-1].at - recent[0].at)
         self.measured_at = until
+        middle = (recent[0].at + recent[-1].at) / 2
+        earlier = sum(each.at <= middle for each in recent)
+        self.steady = abs(2 * earlier - len(recent)) <= max(2, _STEADY_SHARE * len(recent))
         waited_seconds = statistics.median(each.queue_seconds for each in recent)
         transfer_seconds = statistics.median(each.transfer_seconds for each in recent)
         self.engines_are_limit = waited_seconds > _ENGINE_WAIT_SHARE * transfer_seconds

@@ -90,6 +90,7 @@ class Router:
         self._keeper = EstimateKeeper(options.policy.located_at, replicas)
         self._decider = Decider(options.policy)
         self._impasses: Dict[Route, Impasse] = {}
+        self._heard_at: Dict[StageAddress, float] = {}
         self._budget = ProbeBudget(options.probe_share)
         self._probe: Optional[NodePair] = None
         self._change: Optional[asyncio.Future[None]] = None
@@ -242,11 +243,16 @@ class Router:
             backlogged: whether further frames were waiting, so that the route was kept busy.
         """
         self._budget.earn()
+        self._heard_at.update(dict.fromkeys((route.backbone, route.transformer), time.monotonic()))
         stages = [stage_timing_from_wire(each) for each in (timing.backbone, timing.transformer)]
         self._keeper.observe(route.pair, *stages, now=time.monotonic(), backlogged=backlogged)
         for stage in stages:
             if stage.power_watts is not None:
                 self._keeper.observe_power(stage.node, stage.power_watts)
+
+    def heard_at(self, address: StageAddress) -> float:
+        """When a frame that a stage served was answered last, by `time.monotonic`."""
+        return self._heard_at.get(address, float("-inf"))
 
     def observe_round_trip(self, address: StageAddress, seconds: float) -> None:
         """Learn from a heartbeat."""

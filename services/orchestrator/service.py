@@ -53,7 +53,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     keeping = asyncio.ensure_future(system.run())
 
     async def prepare() -> None:
-        monitor.start(system.note, router.observe_round_trip)
+        monitor.start(system.note, router.observe_round_trip, router.heard_at)
         await monitor.first_look()
 
     try:
