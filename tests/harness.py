@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -67,6 +68,17 @@ class ServiceProcess:
     @property
     def metrics_url(self) -> str:
         return str(self.announcement["metrics"])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all samples of a metric that have these labels."""
+        with urllib.request.urlopen(self.metrics_url) as page:
+            lines = page.read().decode().splitlines()
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith((name + "{", name + " ")) and all(each in line for each in wanted)
+        )
 
     def log_text(self) -> str:
         self.log.seek(0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Dict, Generic, Hashable, Protocol, TypeVar
+from typing import Any, Callable, Deque, Dict, Generic, Hashable, Optional, Protocol, TypeVar
 
 import numpy as np
 
@@ -44,6 +46,9 @@ class FrameFlow:
         """
         self._runner = runner
         self._workers = TurnThreads(_WORKER_THREADS, name)
+        self._lock = threading.Lock()
+        # Of each stream, the frames that have not been passed on to the engine, as they came.
+        self._coming: Dict[Hashable, Deque[_Passage[Any, Any]]] = {}
 
     async def run(
         self, stream: Hashable, prepare: Callable[[], P], finish: Callable[[P, Execution], R]
@@ -60,6 +65,8 @@ class FrameFlow:
         """
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         passage = _Passage(stream, prepare, finish, answer)
+        with self._lock:
+            self._coming.setdefault(stream, deque()).append(passage)
         self._workers.submit((stream, "prepare"), lambda: self._prepare(passage))
         try:
             return await answer
@@ -71,14 +78,27 @@ class FrameFlow:
         self._workers.close()
 
     def _prepare(self, passage: _Passage[P, R]) -> None:
-        if not passage.is_wanted:
-            return
         try:
-            prepared = passage.prepare()
+            if passage.is_wanted:
+                passage.prepared = passage.prepare()
         except BaseException as error:
             passage.fail(error)
-            return
+        finally:
+            passage.is_ready = True
+            self._pass_on(passage.stream)
 
+    def _pass_on(self, stream: Hashable) -> None:
+        """Give the engine what is ready, in the stream's order: two workers may swap frames."""
+        with self._lock:
+            coming = self._coming[stream]
+            while coming and coming[0].is_ready:
+                passage = coming.popleft()
+                if passage.prepared is not None:
+                    self._execute(passage, passage.prepared)
+            if not coming:
+                del self._coming[stream]
+
+    def _execute(self, passage: _Passage[P, R], prepared: P) -> None:
         def executed(outcome: Outcome) -> None:
             job = _finishing(passage, prepared, outcome)
             self._workers.submit((passage.stream, "finish"), job)
@@ -88,13 +108,21 @@ class FrameFlow:
 
 @dataclass
 class _Passage(Generic[P, R]):
-    """One frame under way; `is_wanted` becomes False when nobody waits for it any more."""
+    """One frame under way.
+
+    Attributes:
+        is_wanted: becomes False when nobody waits for it any more.
+        prepared: for the engine; None while it is not, or when it never will be.
+        is_ready: whether a worker is done with it, however that went.
+    """
 
     stream: Hashable
     prepare: Callable[[], P]
     finish: Callable[[P, Execution], R]
     answer: asyncio.Future[R]
     is_wanted: bool = True
+    prepared: Optional[P] = None
+    is_ready: bool = False
 
     def succeed(self, result: R) -> None:
         self._tell(lambda: self.answer.set_result(result))

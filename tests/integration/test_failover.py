@@ -1,8 +1,6 @@
 """Streams that leave it to the server outlive what dies and hangs; each has its fair share."""
 
-import re
 import statistics
-import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -55,20 +53,9 @@ def all_served(camera):
     return set(camera.outcomes) == {"detections"}
 
 
-def metric(service, name, **labels):
-    """The sum over all samples with these labels."""
-    with urllib.request.urlopen(service.metrics_url) as page:
-        lines = page.read().decode().splitlines()
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    samples = [line for line in lines if re.match(rf"{name}[ {{]", line)]
-    return sum(
-        float(line.rpartition(" ")[2]) for line in samples if all(each in line for each in wanted)
-    )
-
-
 def executed(service, stage):
     """Frames that a stage has executed."""
-    return metric(service, "tandem_stage_seconds_count", stage=stage, step="execute")
+    return service.metric("tandem_stage_seconds_count", stage=stage, step="execute")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -85,7 +72,7 @@ async def test_a_killed_stage_costs_no_frame(whole, stage):
     after = (await status(whole.address)).events
     assert after.failovers["died"] == before.failovers["died"] + 1
     assert after.replayed_frames > before.replayed_frames
-    counted = metric(whole.orchestrator, "tandem_replayed_frames_total")
+    counted = whole.orchestrator.metric("tandem_replayed_frames_total")
     assert counted == after.replayed_frames
     whole.restart(name)
 
@@ -195,8 +182,8 @@ async def test_what_may_not_leave_does_not_even_for_a_probe(setting, crossing):
             await camera.served(120)
         assert all_served(camera)
         sent = {
-            f"{crossing} from {node}": metric(
-                cluster.stages[f"{node}.backbone"], "tandem_link_bytes_total", peer=OTHER[node]
+            f"{crossing} from {node}": cluster.stages[f"{node}.backbone"].metric(
+                "tandem_link_bytes_total", peer=OTHER[node]
             )
             for node in OTHER
         }

@@ -140,10 +140,13 @@ async def test_a_draining_transformer_answers_what_it_holds_and_exits_well(slow_
     async with LiveStream(slow_cluster.address) as stream:
         await stream.send(options(placement=FULL), *(frame(number) for number in range(4)))
         await stream.receive(1)
-        assert slow_cluster.stages["edge.transformer"].terminate() == 0
+        transformer = slow_cluster.stages["edge.transformer"]
+        while transformer.metric("tandem_in_flight_frames") < 1:
+            await asyncio.sleep(0.001)
+        assert transformer.terminate() == 0
         rest = await stream.rest()
     assert [each.frame_id for each in rest] == [1, 2, 3]
-    # The first has reached it, the others may still be in the backbone, which then says why.
+    # The first had reached it, the others may still be in the backbone, which then says why.
     assert rest[0].WhichOneof("result") == "detections"
     for each in rest[1:]:
         assert each.HasField("detections") or each.error.code == code_pb2.UNAVAILABLE

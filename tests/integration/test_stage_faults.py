@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import time
-import urllib.request
 
 import grpc
 import pytest
@@ -66,13 +65,6 @@ def ask(stream, frame_id):
     return asyncio.ensure_future(stream.ask(stage_pb2.BackboneRequest(frame=frame), frame_id))
 
 
-def metric(process, start):
-    """Sum of the samples whose lines start so."""
-    with urllib.request.urlopen(process.metrics_url) as response:
-        lines = response.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
-
-
 async def until(condition):
     """Wait for a condition, some seconds at the most."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -82,17 +74,20 @@ async def until(condition):
 
 
 async def test_the_opening_chooses_the_replica(stages, channel):
-    served = 'tandem_frames_total{outcome="detections",placement="backbone=edge,transformer=far"}'
-    before = [metric(each, served) for each in stages["far"]]
+    def served(process):
+        placement = "backbone=edge,transformer=far"
+        return process.metric("tandem_frames_total", outcome="detections", placement=placement)
+
+    before = [served(each) for each in stages["far"]]
     for replica, count in ((0, 1), (1, 2)):
         stream = await open_stream(channel, "far", replica)
         for frame_id in range(count):
             result = await ask(stream, frame_id)
             assert result.timing.transformer.node == "far"
         await stream.close()
-    after = [metric(each, served) for each in stages["far"]]
+    after = [served(each) for each in stages["far"]]
     assert [now - then for now, then in zip(after, before)] == [1, 2]
-    assert metric(stages["backbone"], served) >= 3
+    assert served(stages["backbone"]) >= 3
 
 
 async def test_a_replica_that_is_not_there_is_refused_by_node_and_count(channel):
@@ -106,7 +101,7 @@ async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
     far = stages["far"][0]
     gone = await open_stream(channel, "far", session="gone")
     asked = [ask(gone, frame_id) for frame_id in range(16)]
-    await until(lambda: metric(far, "tandem_in_flight_frames") == 16)
+    await until(lambda: far.metric("tandem_in_flight_frames") == 16)
     await gone.close()
     await asyncio.wait(asked)
     assert all(isinstance(each.exception(), UnavailableError) or each.cancelled() for each in asked)
@@ -114,7 +109,7 @@ async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
     result = await ask(stream, 1)
     # The execution under way is waited for; the fifteen behind it are not run.
     assert result.timing.transformer.queue_seconds < 2 * SLOW_SECONDS
-    await until(lambda: metric(far, "tandem_in_flight_frames") == 0)
+    await until(lambda: far.metric("tandem_in_flight_frames") == 0)
     await stream.close()
 
 
@@ -122,7 +117,7 @@ async def test_a_flooding_stream_does_not_starve_another(stages, channel):
     flood = await open_stream(channel, "far", session="flood")
     camera = await open_stream(channel, "far", session="camera")
     asked = [ask(flood, frame_id) for frame_id in range(16)]
-    await until(lambda: metric(stages["far"][0], "tandem_in_flight_frames") == 16)
+    await until(lambda: stages["far"][0].metric("tandem_in_flight_frames") == 16)
     result = await ask(camera, 1)
     # The execution under way, and one of the other stream at the most.
     assert result.timing.transformer.queue_seconds < 2.5 * SLOW_SECONDS
