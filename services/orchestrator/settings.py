@@ -61,7 +61,7 @@ class OrchestratorSettings(ServerSettings):
         True, description="whether the automatic placement may send features across a link"
     )
     probe_share: float = Field(
-        0.05,
+        0.04,
         ge=0,
         le=0.5,
         description="copies of frames sent to measure what is not in use, at most; 0: none",
