@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from common.domain.errors import ConfigurationError, TandemError
+from common.domain.errors import ConfigurationError
+from detr.command import run_app
 from detr.distillation.comparison import compare, table
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.checkpoints import load_checkpoint
@@ -49,14 +49,5 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def main() -> None:
-    """Run the commands; a failure is one sentence on stderr."""
-    try:
-        app()
-    except TandemError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "python -m detr.distillation")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import typer
-from rich.console import Console
 
-from common.domain.errors import ConfigurationError, TandemError
+from common.domain.errors import ConfigurationError
+from detr.command import run_app
 from detr.distillation.recipe import (
     DistillationRecipe,
     Method,
@@ -22,13 +19,17 @@ from detr.distillation.recipe import (
 )
 from detr.distillation.tasks import make_task
 from detr.distillation.teacher import Teacher, check_classes, load_teacher
-from detr.scenes.fetch import DEFAULT_CACHE, fetch_all
-from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
+from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.data import training_batches
-from detr.training.display import Display
-from detr.training.distributed import barrier, process_group, rank, world_size
-from detr.training.loop import Surroundings, train
+from detr.training.loop import train
 from detr.training.recipe import Recipe, ScenesData
+from detr.training.session import (
+    CacheOption,
+    ResumeOption,
+    ThreadsOption,
+    WorkersOption,
+    training_session,
+)
 from detr.training.targets import Batch
 
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
@@ -55,20 +56,14 @@ def distill_command(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/RECIPE-METHOD by default.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Continue the run in the output folder.")] = False,
+    resume: ResumeOption = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Instead of the recipe's; all schedules follow.")
     ] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Folder of fetched artwork and photographs.")
-    ] = DEFAULT_CACHE,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare images, per training process.")
-    ] = 1,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of each training process; 0: share the cores.")
-    ] = 0,
+    cache: CacheOption = DEFAULT_CACHE,
+    workers: WorkersOption = 1,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Make a smaller model from a trained one. Run under torchrun to use several processes."""
     chosen = load_distillation_recipe(recipe)
@@ -83,26 +78,16 @@ def distill_command(
         seed=seed,
         steps=steps,
     )
-    with process_group():
-        share = max(1, (os.cpu_count() or 1) // world_size())
-        torch.set_num_threads(threads or share)
-        console = Console(stderr=True, quiet=rank() > 0)
-        if isinstance(run.data, ScenesData) and rank() == 0:
-            fetch_all(cache, console.print)
-        barrier()
-        folder = output or Path("runs") / f"{chosen.name}-{kind}"
-        with Display(console, run.batch_size, run.steps) as display:
-            done = folder / CHECKPOINT_NAME
-            if resume and done.exists():
-                display.start_at(load_checkpoint(done)["step"])
-            surroundings = Surroundings(folder, cache, resume, workers, display.show)
-            task = make_task(
-                run,
-                trained,
-                lambda count: itertools.islice(_full_size_batches(run, cache), count),
-            )
-            checkpoint = train(run, surroundings, task)
-        console.print(f"finished: {checkpoint}, {folder}/metrics.csv, {folder}/curve.png")
+    folder = output or Path("runs") / f"{chosen.name}-{kind}"
+    with training_session(
+        run, folder, cache=cache, resume=resume, workers=workers, threads=threads
+    ) as surroundings:
+        task = make_task(
+            run,
+            trained,
+            lambda count: itertools.islice(_full_size_batches(run, cache), count),
+        )
+        train(run, surroundings, task)
 
 
 def _full_size_batches(run: Recipe, cache: Path) -> Iterator[Batch]:
@@ -122,11 +107,7 @@ def _open_teacher(recipe: DistillationRecipe, given: Path | None) -> Teacher:
 
 def main() -> None:
     """Run the command by itself, as torchrun does with `-m detr.distillation.cli`."""
-    try:
-        app()
-    except TandemError as error:
-        sys.stderr.write(f"tandem distill: {error}\n")
-        sys.exit(1)
+    run_app(app, "tandem distill")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from common.domain.errors import TandemError
+from detr.command import run_app
 from detr.scenes.clip import write_clip
 from detr.scenes.coco_format import export_coco
 from detr.scenes.contact_sheet import icon_sheet, scene_sheet
@@ -87,14 +86,5 @@ def _write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
-def main() -> None:
-    """Run the commands; a failure is one sentence on stderr."""
-    try:
-        app()
-    except TandemError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "python -m detr.scenes")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from common.bundle import load_bundle
-from common.domain.errors import ConfigurationError, TandemError
+from common.domain.errors import ConfigurationError
+from detr.command import run_app
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.scenes.sources import Split
 from detr.training.clip_check import judge_clip
@@ -93,14 +93,5 @@ def clip_command(
     )
 
 
-def main() -> None:
-    """Run the commands; a failure is one sentence on stderr."""
-    try:
-        app()
-    except TandemError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "python -m detr.training")

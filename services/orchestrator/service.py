@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import grpc
 
@@ -31,8 +31,10 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     """
     server = ServiceServer("orchestrator", settings)
     channels = _channels(settings)
+    # A heartbeat must not wait behind the frames that a slow link's socket holds.
+    health_channels = _channels(settings, ("grpc.use_local_subchannel_pool", 1))
     monitor = StageMonitor(
-        channels, settings.health_interval_seconds, settings.health_timeout_seconds
+        health_channels, settings.health_interval_seconds, settings.health_timeout_seconds
     )
     router = Router(
         monitor.states, _routing_options(settings), _setting(settings), Events(server.metrics)
@@ -61,12 +63,14 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     finally:
         keeping.cancel()
         await monitor.close()
-        for channel in channels.values():
+        for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
 
 
-def _channels(settings: OrchestratorSettings) -> Dict[StageAddress, grpc.aio.Channel]:
-    options = channel_options(max_message_bytes(settings))
+def _channels(
+    settings: OrchestratorSettings, *extra: Tuple[str, int]
+) -> Dict[StageAddress, grpc.aio.Channel]:
+    options = [*channel_options(max_message_bytes(settings)), *extra]
     addresses = [
         StageAddress(name, stage, address, replica)
         for name, node in settings.nodes.items()
