@@ -134,7 +134,7 @@ class StageMonitor:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     # The watch has its own way to know why.
                     continue
-                if time.monotonic() - self._heard_at(address) < self._timeout_seconds / 2:
+                if time.monotonic() - self._heard_at(address) < self._timeout_seconds:
                     # On a link full of frames a heartbeat may be lost, again and again.
                     continue
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
