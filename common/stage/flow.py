@@ -84,12 +84,14 @@ class FrameFlow:
         except BaseException as error:
             passage.fail(error)
         finally:
-            passage.is_ready = True
-            self._pass_on(passage.stream)
+            self._pass_on(passage)
 
-    def _pass_on(self, stream: Hashable) -> None:
+    def _pass_on(self, done: _Passage[P, R]) -> None:
         """Give the engine what is ready, in the stream's order: two workers may swap frames."""
+        stream = done.stream
         with self._lock:
+            # In here: who is not ready yet is still in the queue, and keeps it from being removed.
+            done.is_ready = True
             coming = self._coming[stream]
             while coming and coming[0].is_ready:
                 passage = coming.popleft()

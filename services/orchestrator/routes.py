@@ -104,7 +104,8 @@ class RouteStreams:
         except TandemError as error:
             raise entry.given_up or error from error
         except asyncio.CancelledError:
-            if entry.given_up is not None and entry.opening.cancelled():
+            # Giving a route up cancels its opening, or its call with the write that it is in.
+            if entry.given_up is not None:
                 raise entry.given_up from None
             raise
         finally:
