@@ -71,6 +71,7 @@ class DistillationRecipe(Frozen):
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     start: FromTeacher = FromTeacher()
     batch_size: int = Field(gt=0)
+    no_object_shift: float = Field(0.0, description="as in a training recipe")
     evaluation: Evaluation
     checkpoint_every_steps: int = Field(gt=0)
     stages: MethodSettings
@@ -133,6 +134,7 @@ def run_recipe(
         optimiser=settings.optimiser,
         schedule=settings.schedule,
         ema_decay=settings.ema_decay,
+        no_object_shift=recipe.no_object_shift,
         evaluation=recipe.evaluation,
         checkpoint_every_steps=recipe.checkpoint_every_steps,
         distillation=Distillation(

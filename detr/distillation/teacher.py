@@ -93,6 +93,8 @@ def _record_of_bundle(bundle: Path) -> Path:
 def _from_record(record: Path) -> Teacher:
     recipe = Recipe.model_validate(read_record(record)["recipe"])
     weights = {name: value.float() for name, value in load_file(record / WEIGHTS_NAME).items()}
+    # What ships is shifted; a student learns from the model as it was trained, and is shifted then.
+    weights["class_embed.bias"][-1] -= recipe.no_object_shift
     return _teacher(recipe.name, recipe.architecture, TrainingParts(), _prefixed(weights))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from common.domain.errors import ConfigurationError
 from detr.scenes.fetch import photo_file
 from detr.scenes.sources import PHOTOS, Split
+from detr.scenes.textures import draw_textures
 
 # Shares of the kinds of background.
 _PHOTO, _SHAPES, _NOISE = 0.65, 0.15, 0.12  # the rest is plain
@@ -30,17 +31,16 @@ class Photographs:
 def load_photographs(cache: Path, split: Split) -> Photographs:
     """Load the photographs of `split`; the unseen-artwork scenes stand on those of `val`.
 
+    Those of `train` are few, so drawn textures are among them.
+
     Raises:
         ConfigurationError: a photograph was not fetched.
     """
     wanted = "val" if split == "unseen" else split
-    return Photographs(
-        tuple(
-            photograph_levels(read_photograph(cache, photo.file))
-            for photo in PHOTOS
-            if photo.split == wanted
-        )
-    )
+    pictures = [read_photograph(cache, photo.file) for photo in PHOTOS if photo.split == wanted]
+    if split == "train":
+        pictures += draw_textures()
+    return Photographs(tuple(photograph_levels(picture) for picture in pictures))
 
 
 def read_photograph(cache: Path, file: str) -> NDArray[np.uint8]:

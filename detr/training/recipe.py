@@ -190,6 +190,12 @@ class Recipe(Frozen):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging")
+    no_object_shift: float = Field(
+        0.0,
+        description="added to the logit of 'no object' in what ships: the loss counts that class "
+        "for a tenth (shift ln 10), and the score where a box is as likely right as wrong is to "
+        "be the threshold t (shift -ln(t / (1 - t)))",
+    )
     evaluation: Evaluation
     checkpoint_every_steps: int = Field(gt=0)
     distillation: Distillation | None = None

@@ -23,6 +23,7 @@ from detr.training.training_model import TrainingModel
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
 _FREE_KEYS: dict[str, Any] = {
     "evaluation": True,
+    "no_object_shift": True,  # of what ships, not of what is trained
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
@@ -122,7 +123,7 @@ def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
     """Return the averaged weights as the plain model that ships: fixed norms, first group only.
 
     Args:
-        recipe: gives the architecture.
+        recipe: gives the architecture and the shift of 'no object'.
         average: the state of `WeightAverage`, or `average` of a checkpoint.
     """
     model = DETR(recipe.architecture)
@@ -134,6 +135,8 @@ def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
             if name.startswith(prefix)
         }
     )
+    with torch.no_grad():
+        model.class_embed.bias[-1] += recipe.no_object_shift
     return model.eval()
 
 

@@ -1,3 +1,6 @@
+import torch
+
+from detr.distillation.teacher import load_teacher
 from detr.scenes.splits import SceneSource
 from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.release import read_record, rebuild, release
@@ -7,6 +10,7 @@ from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 
 def test_a_distilled_run_is_released_with_the_name_of_its_teacher(prepared, tmp_path):
     recipe, task, state = prepared("joint")
+    recipe = recipe.model_copy(update={"no_object_shift": 1.5})
     checkpoint = save_state(state, recipe, tmp_path / "run")
     file = MetricsFile(tmp_path / "run", 0, task.loss_names)
     file.append(MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0, "stage3": 0.5}, 0.1, 0.2))
@@ -19,6 +23,11 @@ def test_a_distilled_run_is_released_with_the_name_of_its_teacher(prepared, tmp_
     )
     record = read_record(tmp_path / "record")
     assert record["recipe"]["distillation"]["teacher"]["name"] == "tiny-r50"
+    bias = state.average.state["detr.class_embed.bias"]
+    assert torch.allclose(released.model.class_embed.bias[-1], bias[-1] + 1.5)
+    # As a teacher it says what it said in training.
+    taught = load_teacher(tmp_path / "record").model.detr.class_embed.bias
+    assert torch.allclose(taught, bias)
     again = rebuild(tmp_path / "record", tmp_path / "again")
     assert again is not None
     assert again.digest == released.bundle.digest

@@ -112,6 +112,17 @@ def test_the_plain_model_has_only_the_first_group(tiny_recipe):
     assert torch.allclose(actual.boxes, expected.boxes[:, :6], atol=1e-6)
 
 
+def test_what_ships_may_say_no_object_more_often(tiny_recipe):
+    state = new_state(tiny_recipe)
+    shifted = tiny_recipe.model_copy(update={"no_object_shift": 1.5})
+    before = plain_model(tiny_recipe, state.average.state).class_embed.bias
+    after = plain_model(shifted, state.average.state).class_embed.bias
+    assert torch.equal(after[:-1], before[:-1])
+    assert (after - before)[-1].item() == pytest.approx(1.5)
+    # What is trained stays as it is.
+    assert torch.equal(state.average.state["detr.class_embed.bias"], before)
+
+
 def test_the_average_follows_slowly(tiny_recipe):
     state = new_state(tiny_recipe)
     average = WeightAverage(state.model, 0.9)
