@@ -1,6 +1,7 @@
 """Streams take turns at the engine and its workers; steps that nobody waits for are left out."""
 
 import asyncio
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -204,6 +205,38 @@ async def test_preparing_of_many_frames_does_not_hold_up_another_stream(gated):
     camera = await flow.run("camera", prepare, finish)
     others = sorted(await asyncio.gather(*flood))
     assert camera < others[10]
+    flow.close()
+
+
+@pytest.fixture
+def hasty_threads():
+    """Threads change at nearly every instruction, so that races show."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+async def test_frames_of_a_stream_may_be_ready_at_the_same_moment(gated, hasty_threads):
+    runner, gate = gated
+    flow = FrameFlow(runner, "test")
+    rounds = 1000
+    gate.let(2 * rounds)
+
+    def finish(prepared, execution):
+        return int(execution.outputs["number"][0])
+
+    for number in range(0, 2 * rounds, 2):
+        both_ready = threading.Barrier(2)
+
+        def prepare(n, both_ready=both_ready):
+            both_ready.wait(30)
+            return Input(numbered(n))
+
+        pair = [flow.run("s", lambda n=n: prepare(n), finish) for n in (number, number + 1)]
+        # A worker that ends by an error would leave its frame without an answer.
+        assert await asyncio.wait_for(asyncio.gather(*pair), 30) == [number, number + 1]
+    assert gate.ran == list(range(2 * rounds))
     flow.close()
 
 

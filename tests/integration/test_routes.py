@@ -1,0 +1,55 @@
+"""A session's streams to a backbone that hangs."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from common.domain.errors import UnavailableError
+from common.domain.placement import Stage, StageAddress
+from protos.tandem.v1 import detector_pb2
+from services.orchestrator.placement import Route
+from services.orchestrator.routes import RouteStreams
+from tests.integration.test_stage_client import OPENED, serving
+
+BACKBONE = StageAddress("edge", Stage.BACKBONE, "not dialled")
+ROUTE = Route(BACKBONE, StageAddress("edge", Stage.TRANSFORMER, "not dialled"))
+# More than the transport takes while nobody reads, so that later frames wait in their writes.
+FRAMES, FRAME_BYTES = 40, 1 << 20
+
+
+async def opens_and_hangs(requests, context):
+    await requests.__anext__()
+    await context.write(OPENED)
+    await asyncio.Event().wait()
+
+
+async def never_opens(requests, context):
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("behaviour", [opens_and_hangs, never_opens])
+async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
+    in_flight = Counter()
+    async with serving(behaviour) as channel:
+        options = detector_pb2.StreamOptions()
+        streams = RouteStreams("session", options, {BACKBONE: channel}, in_flight)
+        image = bytes(FRAME_BYTES)
+        asked = [
+            asyncio.ensure_future(
+                streams.ask(ROUTE, detector_pb2.Frame(frame_id=number, encoded=image))
+            )
+            for number in range(FRAMES)
+        ]
+        if behaviour is opens_and_hangs:
+            while not streams.is_open(ROUTE):
+                await asyncio.sleep(0.01)
+        done, _ = await asyncio.wait(asked, timeout=0.5)
+        assert not done
+        assert in_flight[BACKBONE] == FRAMES
+        streams.give_up(ROUTE, "no answer")
+        outcomes = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
+        # A cancellation would end the session's task, and with it the client's stream.
+        assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+        assert in_flight[BACKBONE] == 0
+        await streams.close()
