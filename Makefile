@@ -19,7 +19,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
 .PHONY: demo test test-edge check experiments-quick stubs format help
 
 help:
-	@echo "make demo    stream the shipped clip through every placement"
+	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
 	@echo "make test    every test that needs no GPU"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"
 	@echo "make check   lint, types, imports, stubs"
@@ -28,7 +28,7 @@ help:
 	@echo "make format  format the code"
 
 demo: $(RUNTIME)
-	$(BIN)/python -m client.demo
+	$(BIN)/python -m client.demo $(if $(MODEL),--bundle models/$(MODEL))
 
 test: $(DEV)
 	$(BIN)/python -m pytest

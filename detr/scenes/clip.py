@@ -72,30 +72,32 @@ SHOTS: tuple[Shot, ...] = (
         "rocket.jpg",
         (1.0, 1.0, 1.0),
         (
-            Actor("airplane", "noto/airplane", Place(70, 180, 80), Place(330, 90, 150)),
-            Actor("bird", "fluent-emoji/parrot", Place(400, 55, 70), Place(75, 60, 85), True, 4),
-            Actor("boat", "noto/sailboat", Place(90, 285, 90), Place(200, 275, 120), False, 4),
-            Actor("person", "noto/woman-walking", Place(430, 280, 110), Place(300, 280, 120)),
+            Actor("airplane", "noto/airplane", Place(75, 180, 100), Place(335, 95, 160)),
+            Actor("bird", "fluent-emoji/parrot", Place(400, 65, 100), Place(80, 70, 115), True, 4),
+            Actor("boat", "noto/sailboat", Place(95, 285, 110), Place(200, 275, 130), False, 4),
+            Actor("person", "noto/construction-worker", Place(430, 270, 140), Place(320, 270, 155)),
         ),
     ),
     Shot(
         "grass.png",
         (0.75, 1.1, 0.55),
         (
-            Actor("horse", "noto/horse", Place(390, 100, 110), Place(110, 100, 150), False, 5),
-            Actor("cat", "noto/cat", Place(80, 120, 80), Place(230, 270, 95), False, 3),
-            Actor("dog", "fluent-emoji/dog", Place(410, 290, 110), Place(330, 290, 80), False, 5),
-            Actor("person", "fluent-emoji/man-running", Place(90, 270, 130), Place(410, 130, 90)),
+            Actor("horse", "noto/horse", Place(390, 100, 130), Place(110, 105, 160), False, 5),
+            Actor(
+                "cat", "fluent-emoji/black-cat", Place(85, 115, 110), Place(225, 265, 125), False, 3
+            ),
+            Actor("dog", "noto/dog", Place(400, 285, 130), Place(350, 285, 110), False, 5),
+            Actor("person", "noto/man-running", Place(90, 265, 150), Place(410, 130, 120)),
         ),
     ),
     Shot(
         "brick.png",
-        (1.15, 0.85, 0.7),
+        (1.0, 1.0, 1.0),
         (
-            Actor("bus", "noto/bus", Place(370, 95, 90), Place(300, 110, 170)),
-            Actor("car", "noto/automobile", Place(400, 300, 130), Place(110, 308, 120), False, 2),
-            Actor("bicycle", "noto/bicycle", Place(80, 110, 80), Place(125, 95, 120), True, 3),
-            Actor("person", "noto/police-officer", Place(90, 235, 90), Place(390, 255, 110)),
+            Actor("bus", "noto/bus", Place(370, 95, 110), Place(300, 110, 180)),
+            Actor("car", "noto/automobile", Place(390, 300, 130), Place(110, 305, 130), False, 2),
+            Actor("bicycle", "noto/bicycle", Place(85, 110, 100), Place(130, 95, 130), True, 3),
+            Actor("person", "noto/police-officer", Place(90, 235, 110), Place(390, 250, 120)),
         ),
     ),
 )
