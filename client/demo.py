@@ -64,10 +64,12 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         runs = run(_run_placements(bundle, frames))
         _show_agreement(runs)
         results = runs[Placement.BACKBONE]
+        pictured = max(results, key=lambda result: len(result.detections))
         if bundle.manifest.trained:
             objects = load_objects(shipped_clip().with_name("annotations.json"))
             show_line(accuracy_sentence(results, objects))
-        _write(source, frames, results, output)
+            pictured = max(results, key=lambda result: _score(result, objects))
+        _write(source, frames, results, pictured, output)
 
 
 async def _run_placements(
@@ -138,16 +140,25 @@ def accuracy_sentence(
     )
 
 
+def _score(result: FrameResult, objects: Mapping[int, Sequence[TrueObject]]) -> int:
+    match = match_frame(result.detections, objects[result.frame_id])
+    return match.found - match.invented
+
+
 def _write(
-    source: Source, frames: Sequence[SourceFrame], results: Sequence[FrameResult], output: Path
+    source: Source,
+    frames: Sequence[SourceFrame],
+    results: Sequence[FrameResult],
+    pictured: FrameResult,
+    output: Path,
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
     video_path, picture_path = output / "clip.mp4", output / "frame.jpg"
     rate = source.info.frames_per_second or 25.0
     with closing(VideoSink(video_path, rate)) as video:
         _write_all(video, frames, results)
-    fullest = max(results, key=lambda result: len(result.detections)).frame_id
-    _write_all(PictureSink(picture_path), frames[fullest : fullest + 1], [results[fullest]])
+    number = pictured.frame_id
+    _write_all(PictureSink(picture_path), frames[number : number + 1], [pictured])
     show_line(f"Video with boxes: {video_path.resolve()}")
     show_line(f"Picture with boxes: {picture_path.resolve()}")
 
