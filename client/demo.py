@@ -68,7 +68,7 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         if bundle.manifest.trained:
             objects = load_objects(shipped_clip().with_name("annotations.json"))
             show_line(accuracy_sentence(results, objects))
-            pictured = max(results, key=lambda result: _score(result, objects))
+            pictured = best_frame(results, objects)
         _write(source, frames, results, pictured, output)
 
 
@@ -140,9 +140,16 @@ def accuracy_sentence(
     )
 
 
-def _score(result: FrameResult, objects: Mapping[int, Sequence[TrueObject]]) -> int:
-    match = match_frame(result.detections, objects[result.frame_id])
-    return match.found - match.invented
+def best_frame(
+    results: Sequence[FrameResult], objects: Mapping[int, Sequence[TrueObject]]
+) -> FrameResult:
+    """The first frame with the most objects found, each invented one taken off."""
+
+    def rightness(result: FrameResult) -> int:
+        match = match_frame(result.detections, objects[result.frame_id])
+        return match.found - match.invented
+
+    return max(results, key=rightness)
 
 
 def _write(

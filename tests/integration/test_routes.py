@@ -10,7 +10,8 @@ from common.domain.placement import Stage, StageAddress
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.placement import Route
 from services.orchestrator.routes import RouteStreams
-from tests.integration.test_stage_client import OPENED, serving
+from tests.integration.test_stage_client import OPENED, never_opens, serving
+from tests.integration.test_stage_faults import until
 
 BACKBONE = StageAddress("edge", Stage.BACKBONE, "not dialled")
 ROUTE = Route(BACKBONE, StageAddress("edge", Stage.TRANSFORMER, "not dialled"))
@@ -21,10 +22,6 @@ FRAMES, FRAME_BYTES = 40, 1 << 20
 async def opens_and_hangs(requests, context):
     await requests.__anext__()
     await context.write(OPENED)
-    await asyncio.Event().wait()
-
-
-async def never_opens(requests, context):
     await asyncio.Event().wait()
 
 
@@ -42,8 +39,7 @@ async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
             for number in range(FRAMES)
         ]
         if behaviour is opens_and_hangs:
-            while not streams.is_open(ROUTE):
-                await asyncio.sleep(0.01)
+            await until(lambda: streams.is_open(ROUTE))
         done, _ = await asyncio.wait(asked, timeout=0.5)
         assert not done
         assert in_flight[BACKBONE] == FRAMES

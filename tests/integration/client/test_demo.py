@@ -4,7 +4,7 @@ import sys
 import cv2
 import pytest
 
-from client.demo import accuracy_sentence, largest_difference
+from client.demo import accuracy_sentence, best_frame, largest_difference
 from client.matching import TrueObject
 from common.domain.detections import Box
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
@@ -65,3 +65,10 @@ def test_accuracy():
         "Found 1 of 2 objects and invented 1 (score 0.7, IoU 0.5, the right category); "
         "66.7% of the frames are perfect."
     )
+
+
+def test_the_picture_is_of_a_frame_with_nothing_invented():
+    there = [TrueObject(1, Box(5, 5, 30, 20))]
+    twice = result(0, [detection(), detection()])
+    once = result(1, [detection()])
+    assert best_frame([twice, once, result(2)], dict.fromkeys(range(3), there)) is once
