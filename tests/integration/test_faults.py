@@ -257,8 +257,9 @@ async def test_a_fast_client_is_held_back_to_the_pace_of_the_engine(slow_cluster
 
         flooding = asyncio.ensure_future(flood())
         await stream.receive(40)
-        (session,) = (await status(slow_cluster.address)).sessions
+        # Counted first: while the status is on its way, frames go on being answered and sent.
         sent_by_then = sent
+        (session,) = (await status(slow_cluster.address)).sessions
         flooding.cancel()
     # The window is 4; up to 16 more frames of 3 MiB may lie in the transport's buffers, which
     # adapt to the link. Nothing held back, the client would send hundreds in these two seconds.
