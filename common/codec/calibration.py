@@ -19,7 +19,7 @@ _HISTOGRAM_BINS = 8192
 _CLIPS = np.arange(100, 1201, 5) / 100
 # The squared error would choose narrower ranges, which are worse for the boxes: errors of clipped
 # values, few and large, harm more than as much error spread evenly (docs/decisions/0005).
-_ERROR_POWER = 6
+_ERROR_POWER = 8
 # Beyond this the last bits differ from processor to processor.
 _DIGITS = 6
 

@@ -32,8 +32,8 @@ RELATIVE_ERROR = {
     Codec.Q6: 0.05,
     Codec.Q5: 0.08,
     Codec.Q4: 0.14,
-    Codec.Q3: 0.26,
-    Codec.Q2: 0.46,
+    Codec.Q3: 0.28,
+    Codec.Q2: 0.5,
 }
 
 
