@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from common.bundle import Architecture, InputPolicy, Normalization
 from common.domain.errors import ConfigurationError
@@ -24,6 +22,7 @@ from detr.training.recipe import (
     TeacherIdentity,
     TrainingParts,
 )
+from detr.training.recipe_files import load_recipe_file
 
 Method = Literal["stages", "joint", "encoder"]
 
@@ -148,33 +147,8 @@ def run_recipe(
 
 
 def load_distillation_recipe(name_or_file: str) -> DistillationRecipe:
-    """Load a recipe that ships with the project, by name, or a YAML file, by path.
-
-    Raises:
-        ConfigurationError: there is no such recipe, or it is malformed, naming each bad key.
-    """
-    shipped = resources.files("detr.distillation") / "recipes"
-    path = Path(name_or_file)
-    try:
-        if path.suffix in {".yaml", ".yml"} and path.is_file():
-            text = path.read_text(encoding="utf-8")
-        elif (shipped / f"{name_or_file}.yaml").is_file():
-            text = (shipped / f"{name_or_file}.yaml").read_text(encoding="utf-8")
-        else:
-            names = sorted(file.name.removesuffix(".yaml") for file in shipped.iterdir())
-            raise ConfigurationError(
-                f"there is no distillation recipe {name_or_file}; shipped recipes: "
-                f"{', '.join(names)}."
-            )
-        return DistillationRecipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"recipe {name_or_file} is not valid YAML.") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error
+    """Load a distillation recipe by name or by path; errors as `load_recipe_file`."""
+    return load_recipe_file(DistillationRecipe, "detr.distillation", name_or_file)
 
 
 def _student(

@@ -1,4 +1,4 @@
-"""`python -m detr.training`: turn a run into a shipped bundle, rebuild it, judge the demo clip."""
+"""`python -m detr.training`: turn a run into a shipped bundle, and rebuild it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
 from detr.command import run_app
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.scenes.sources import Split
-from detr.training.clip_check import judge_clip
 from detr.training.data import evaluation_folder
 from detr.training.release import (
     add_figures,
@@ -72,25 +70,6 @@ def rebuild_command(
     for folder in [record] if record else shipped_records(RECORDS):
         rebuild(folder, bundle)
         typer.echo(f"{folder}: the rebuilt bundle has the recorded digest")
-
-
-@app.command("clip")
-def clip_command(
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")] = MODELS / "demo-r50",
-    clip: Annotated[Path, typer.Option(help="Folder of the clip.")] = Path("models/demo-clip"),
-    threshold: Annotated[float, typer.Option(min=0, max=1)] = 0.7,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG of twelve frames with boxes.")
-    ] = None,
-) -> None:
-    """Print the clip's AP and the share of its frames that are entirely right."""
-    result = judge_clip(load_bundle(bundle), clip, threshold, sheet)
-    typer.echo(f"AP {result.figures['AP']:.3f}  AP50 {result.figures['AP50']:.3f}")
-    typer.echo(
-        f"frames with every object found and nothing invented: {result.perfect_share:.1%}; "
-        f"objects found: {result.found_share:.1%}; invented boxes a frame: "
-        f"{result.invented_per_frame:.2f}"
-    )
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.bundle import Architecture, InputPolicy, Normalization
-from common.domain.errors import ConfigurationError
+from detr.training.recipe_files import load_recipe_file
 
 
 class Frozen(BaseModel):
@@ -213,34 +211,5 @@ class Recipe(Frozen):
 
 
 def load_recipe(name_or_file: str) -> Recipe:
-    """Load a recipe that ships with the project, by name, or a YAML file, by path.
-
-    Raises:
-        ConfigurationError: there is no such recipe, or it is malformed, naming each bad key.
-    """
-    shipped = resources.files("detr.training") / "recipes" / f"{name_or_file}.yaml"
-    path = Path(name_or_file)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif shipped.is_file():
-        text = shipped.read_text(encoding="utf-8")
-    else:
-        raise ConfigurationError(
-            f"there is no recipe {name_or_file}; shipped recipes: {', '.join(shipped_recipes())}."
-        )
-    try:
-        return Recipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"recipe {name_or_file} is not valid YAML.") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error
-
-
-def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that ship with the project."""
-    folder = resources.files("detr.training") / "recipes"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir())
+    """Load a training recipe by name or by path; errors as `load_recipe_file`."""
+    return load_recipe_file(Recipe, "detr.training", name_or_file)

@@ -138,7 +138,7 @@ def test_a_shorter_encoder_becomes_a_bundle(material, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--recipe", "no-such"], "there is no distillation recipe no-such; shipped recipes: coco"),
+        (["--recipe", "no-such"], "there is no recipe no-such; shipped recipes: coco"),
         (["--teacher", "absent.pt"], "there is no teacher absent.pt"),
         (["--encoder-layers", "2"], "has 2 encoder layers: a student has fewer, not 2"),
         (["--recipe", "demo-r50-r34"], "knows 20 classes, but the recipe's data has 10"),

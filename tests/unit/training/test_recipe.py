@@ -11,13 +11,13 @@ from detr.training.recipe import (
     Recipe,
     StepSchedule,
     load_recipe,
-    shipped_recipes,
 )
+from detr.training.recipe_files import shipped_recipe_names
 from detr.training.schedule import learning_rate_factor
 from tests.unit.training.conftest import TINY
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", shipped_recipe_names("detr.training"))
 def test_shipped_recipes_load(name):
     assert load_recipe(name).name == name
 
