@@ -17,7 +17,7 @@ class Pipeline:
     def __init__(self, service_seconds, delay_seconds=0.0, estimator=None):
         self.estimator = estimator or WindowEstimator()
         self._service_seconds = service_seconds
-        self._delay_seconds = delay_seconds
+        self.delay_seconds = delay_seconds
         self._free_at = [0.0] * len(service_seconds)
         self._in_flight = []
         self.now = 0.0
@@ -43,7 +43,7 @@ class Pipeline:
             start = max(time, self._free_at[station])
             queue_seconds += start - time
             time = self._free_at[station] = start + seconds
-        time += self._delay_seconds
+        time += self.delay_seconds
         heapq.heappush(self._in_flight, (time, sent_at, queue_seconds))
 
     def _answer(self):
@@ -52,7 +52,7 @@ class Pipeline:
         self.answered += 1
         if full:
             latency = self.now - sent_at
-            self.estimator.observe(self.now, latency, queue_seconds, self._delay_seconds)
+            self.estimator.observe(self.now, latency, queue_seconds, self.delay_seconds)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,20 @@ def test_it_shrinks_again_when_the_pipeline_gets_shorter():
     throughput = short.run(600)
     assert short.estimator.window <= 3
     assert throughput == pytest.approx(50, rel=0.02)
+
+
+def test_a_link_that_becomes_slower_is_measured_anew_without_backlog():
+    pipeline = Pipeline([0.020, 0.020], 0.002)
+    pipeline.run(600)
+    assert pipeline.estimator.window == 3
+    windows = [pipeline.estimator.window]
+    pipeline.delay_seconds = 0.100
+    for _ in range(60):
+        pipeline.run(10)
+        windows.append(pipeline.estimator.window)
+    assert min(windows) == MIN_WINDOW
+    # As if the link had never been quicker.
+    assert windows[-1] == 8
 
 
 def test_a_client_that_does_not_fill_the_window_does_not_change_it():
