@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,19 +10,16 @@ import yaml
 
 from common.bundle import load_bundle
 from detr.export import Description, export_bundle
-from detr.scenes.coco_format import export_coco
-from detr.scenes.splits import SceneSource
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import scene_categories
 from detr.training.metrics import read_metrics
 from detr.training.recipe import Recipe
 from detr.training.state import new_state, plain_model, save_state
+from tests.training_runs import INPUT, run_training, tiny_coco
 from tests.unit.distillation.conftest import DISTIL, SETTINGS, WEIGHTS
-from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 from tests.unit.training.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
-INPUT = {"policy": "shortest_edge", "shortest_edge": 48, "longest_edge": 64}
 ARCHITECTURE = {
     **TINY["architecture"],
     "classes": 20,
@@ -38,17 +32,7 @@ ARCHITECTURE = {
 def material(tmp_path_factory):
     """A COCO folder of eight composed scenes, a teacher's checkpoint and a recipe for both."""
     folder = tmp_path_factory.mktemp("distil")
-    source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
-    export_coco((source.scene(index, 48, 64) for index in range(8)), folder, "test")
-    data = {
-        "kind": "coco",
-        "train_images": str(folder / "images"),
-        "train_annotations": str(folder / "instances.json"),
-        "val_images": str(folder / "images"),
-        "val_annotations": str(folder / "instances.json"),
-        "short_sides": [48],
-        "longest_side": 64,
-    }
+    data = tiny_coco(folder)
     teacher = Recipe.model_validate(
         {**TINY, "name": "tiny-r50", "architecture": ARCHITECTURE, "input": INPUT, "data": data}
     )
@@ -71,15 +55,7 @@ def material(tmp_path_factory):
 
 
 def distil(recipe, output, *more, processes=1):
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launcher, "-m", "detr.distillation.cli", "--recipe", str(recipe)]
-    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
-    )
+    return run_training("detr.distillation.cli", recipe, output, *more, processes=processes)
 
 
 def last_losses(folder):

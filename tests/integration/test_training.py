@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +11,11 @@ import yaml
 
 from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
-from detr.scenes.coco_format import export_coco
 from detr.scenes.fetch import DEFAULT_CACHE, require_cache
-from detr.scenes.splits import SceneSource
 from detr.training.checkpoints import load_checkpoint
 from detr.training.metrics import read_metrics
 from detr.training.release import read_record, rebuild, shipped_records
-from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
+from tests.training_runs import INPUT, run_training, tiny_coco
 from tests.unit.training.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -31,25 +26,15 @@ RECORDS = shipped_records(ROOT / "models" / "records")
 def recipe_file(tmp_path_factory):
     """A tiny recipe over a COCO folder of eight composed scenes with COCO's ids."""
     folder = tmp_path_factory.mktemp("coco")
-    source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
-    export_coco((source.scene(index, 48, 64) for index in range(8)), folder, "test")
     recipe = {
         **TINY,
         "architecture": {**TINY["architecture"], "classes": 20},
-        "input": {"policy": "shortest_edge", "shortest_edge": 48, "longest_edge": 64},
+        "input": INPUT,
         "steps": 6,
         "checkpoint_every_steps": 3,
         "evaluation": {"every_steps": 6, "images": 4},
         "dropout": 0.0,
-        "data": {
-            "kind": "coco",
-            "train_images": str(folder / "images"),
-            "train_annotations": str(folder / "instances.json"),
-            "val_images": str(folder / "images"),
-            "val_annotations": str(folder / "instances.json"),
-            "short_sides": [48],
-            "longest_side": 64,
-        },
+        "data": tiny_coco(folder),
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe))
@@ -57,15 +42,7 @@ def recipe_file(tmp_path_factory):
 
 
 def train(recipe, output, *more, processes=1):
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launcher, "-m", "detr.training.cli", "--recipe", str(recipe)]
-    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
-    )
+    return run_training("detr.training.cli", recipe, output, *more, processes=processes)
 
 
 @pytest.fixture(scope="module")

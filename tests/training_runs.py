@@ -1,0 +1,44 @@
+"""Training and distillation by real commands, on a COCO folder that takes seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from detr.scenes.coco_format import export_coco
+from detr.scenes.splits import SceneSource
+from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
+
+ROOT = Path(__file__).parents[1]
+INPUT = {"policy": "shortest_edge", "shortest_edge": 48, "longest_edge": 64}
+
+
+def tiny_coco(folder):
+    """Export eight composed scenes with COCO's ids; returns a recipe's `data` for them."""
+    source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
+    export_coco((source.scene(index, 48, 64) for index in range(8)), folder, "test")
+    images, annotations = str(folder / "images"), str(folder / "instances.json")
+    return {
+        "kind": "coco",
+        "train_images": images,
+        "train_annotations": annotations,
+        "val_images": images,
+        "val_annotations": annotations,
+        "short_sides": [48],
+        "longest_side": 64,
+    }
+
+
+def run_training(module, recipe, output, *more, processes=1):
+    """Run `python -m module`, or torchrun; returns the finished process."""
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*launcher, "-m", module, "--recipe", str(recipe)]
+    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
+    )
