@@ -18,7 +18,8 @@ _HISTOGRAM_BINS = 8192
 # Standard deviations.
 _CLIPS = np.arange(100, 1201, 5) / 100
 # The squared error would choose narrower ranges, which are worse for the boxes: errors of clipped
-# values, few and large, harm more than as much error spread evenly (docs/decisions/0005).
+# values, few and large, harm more than as much error spread evenly. Wider ranges are smaller too,
+# having coarser steps; this is about as wide as costs q4 nothing (docs/decisions/0005).
 _ERROR_POWER = 8
 # Beyond this the last bits differ from processor to processor.
 _DIGITS = 6

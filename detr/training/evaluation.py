@@ -38,13 +38,11 @@ class Detector:
     normalization: Normalization
     categories: tuple[Category, ...]
 
-    def detect(
-        self, rgb: NDArray[np.uint8], options: DetectionOptions = _EVERYTHING
-    ) -> tuple[Detection, ...]:
-        """Return what the model sees in a picture [H,W,3]; by default every query's opinion."""
+    def detect(self, rgb: NDArray[np.uint8]) -> tuple[Detection, ...]:
+        """Return every query's opinion of a picture [H,W,3]."""
         pixels, geometry = preprocess(rgb, self.policy, self.normalization)
         logits, boxes = self.predict(pixels, geometry)
-        return detections(logits, boxes, geometry, self.categories, options)
+        return detections(logits, boxes, geometry, self.categories, _EVERYTHING)
 
 
 def evaluate(detector: Detector, folder: CocoFolder, limit: int | None = None) -> dict[str, float]:
