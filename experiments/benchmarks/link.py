@@ -3,8 +3,10 @@
 `python -m experiments.benchmarks.link` needs root: it puts edge and workstation into network
 namespaces with a veth pair between them, shaped by tbf in both directions, each node on a core of
 its own, and measures with cameras (client and orchestrator) on the edge and then on the
-workstation. Engines are paced, so that only Tandem and the link vary. The ideal counts the link:
-payload bytes * 8 / rate, each direction for itself.
+workstation. Engines are paced, so that only Tandem and the link vary. Ideally a frame takes as
+long as the slower of its engines and its way over the link: payload bytes * 8 / rate, each
+direction for itself. That is counted frame by frame: pictures of one scene are about as large as
+one another, and the few frames in flight cannot make up for a scene that the link is too slow for.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class LinkRow:
         codec: name; empty when no features cross the link.
         to_workstation_bytes: payload a frame.
         to_edge_bytes: payload a frame, without the answer's kilobyte.
-        ideal_fps: one over the longest of backbone, transformer and link.
+        ideal_fps: one over what a frame takes in the mean, the longest of backbone, transformer and
+            link.
         fps: reached.
         efficiency: of the ideal.
         p50_ms: latency in the orchestrator, from reading a frame to its answer.
@@ -113,9 +116,7 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
     probe = CameraPlan(
         str(frames), case.placement.value, case.codec, count=_PROBE_FRAMES, warm_up=0, in_flight=2
     )
-    up, down = _mean_crossing(case, await cluster.stream(probe))
-    link_seconds = 8 * max(up, down) / (case.megabits * 1e6)
-    ideal = 1 / max(PACE_MS / 1000, link_seconds)
+    ideal = _ideal_fps(case, await cluster.stream(probe))
     answers = await cluster.stream(
         CameraPlan(
             str(frames),
@@ -125,8 +126,8 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
             warm_up=max(_LEAST_FRAMES, int(_WARM_UP_SECONDS * ideal)),
         )
     )
-    up, down = _mean_crossing(case, answers)
-    ideal = 1 / max(PACE_MS / 1000, 8 * max(up, down) / (case.megabits * 1e6))
+    ideal = _ideal_fps(case, answers)
+    ways = _crossings(case, answers)
     fps = frames_per_second(answers)
     served = [answer.served for answer in answers]
     return LinkRow(
@@ -135,8 +136,8 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
         case.cameras,
         case.placement.value,
         case.codec if case.placement in _SPLIT else "",
-        round(up),
-        round(down),
+        round(statistics.fmean(up for up, _ in ways)),
+        round(statistics.fmean(down for _, down in ways)),
         ideal,
         fps,
         fps / ideal,
@@ -145,9 +146,16 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
     )
 
 
-def _mean_crossing(case: Case, answers: Sequence[Answer]) -> tuple[float, float]:
-    ways = [crossing_bytes(case.placement, case.cameras, answer) for answer in answers]
-    return statistics.fmean(up for up, _ in ways), statistics.fmean(down for _, down in ways)
+def _crossings(case: Case, answers: Sequence[Answer]) -> list[tuple[int, int]]:
+    return [crossing_bytes(case.placement, case.cameras, answer) for answer in answers]
+
+
+def _ideal_fps(case: Case, answers: Sequence[Answer]) -> float:
+    seconds = [
+        max(PACE_MS / 1000, 8 * max(way) / (case.megabits * 1e6))
+        for way in _crossings(case, answers)
+    ]
+    return 1 / statistics.fmean(seconds)
 
 
 async def measure(folder: Path, rates: Sequence[int], codecs: Sequence[str]) -> list[LinkRow]:
