@@ -22,7 +22,7 @@ from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.gate import NewestWinsGate
 from services.orchestrator.placement import Route
 from services.orchestrator.system import System
-from services.orchestrator.window import WindowEstimator, WindowSlots
+from services.orchestrator.window import Transfer, WindowEstimator, WindowSlots
 
 log = structlog.get_logger()
 
@@ -202,13 +202,17 @@ class Session:
             time.perf_counter(),
             timing.total_seconds,
             backbone.queue_seconds + transformer.queue_seconds,
-            backbone.transfer_seconds + transformer.transfer_seconds,
+            (_transfer(backbone), _transfer(transformer)),
         )
         self._resize(self._estimator.window)
 
     def _resize(self, size: int) -> None:
         self._system.metrics.window.inc(size - self._slots.size)
         self._slots.resize(size)
+
+
+def _transfer(timing: detection_pb2.StageTiming) -> Transfer:
+    return Transfer(timing.request_bytes, timing.transfer_seconds)
 
 
 async def _next(requests: AsyncIterator[Any]) -> Optional[detector_pb2.DetectRequest]:

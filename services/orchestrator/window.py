@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from typing import List, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 MIN_WINDOW = 2
 MAX_WINDOW = 16
@@ -19,6 +19,40 @@ _LEAST_ROUND_ANSWERS = 8
 # longer throughout a round, by a good part of the latency, is over a link that has become slower.
 _SLOWER_LINK_FACTOR = 1 + _MOST_BACKLOG_FRAMES
 _SLOWER_LINK_LATENCY_SHARE = 0.2
+
+
+class Transfer(NamedTuple):
+    """One payload's way to a stage.
+
+    Attributes:
+        payload_bytes: of the picture or the features.
+        seconds: on the link and in its buffers.
+    """
+
+    payload_bytes: int
+    seconds: float
+
+
+class _WaitFreeTransfer:
+    """The least that a payload's way takes.
+
+    Both the quickest transfer of any payload and the quickest byte bound it from below; the first
+    is near where delay prevails, the second where the rate does and payloads differ in size.
+    """
+
+    def __init__(self) -> None:
+        self._least_seconds = float("inf")
+        self._least_seconds_per_byte = float("inf")
+
+    def learn(self, transfer: Transfer) -> float:
+        """Take note of a transfer; returns the seconds of it that were no wait."""
+        payload_bytes, seconds = transfer
+        self._least_seconds = min(self._least_seconds, seconds)
+        if not payload_bytes:
+            return self._least_seconds
+        per_byte = min(self._least_seconds_per_byte, seconds / payload_bytes)
+        self._least_seconds_per_byte = per_byte
+        return max(self._least_seconds, payload_bytes * per_byte)
 
 
 class WindowEstimator:
@@ -38,11 +72,15 @@ class WindowEstimator:
         self.window = MIN_WINDOW
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
-        self._least_transfer_seconds = float("inf")
-        self._round_transfer_seconds = float("inf")
+        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
+        self._every_transfer_waited = True
 
     def observe(
-        self, now: float, latency_seconds: float, queue_seconds: float, transfer_seconds: float
+        self,
+        now: float,
+        latency_seconds: float,
+        queue_seconds: float,
+        transfers: Tuple[Transfer, Transfer],
     ) -> None:
         """Take note of the answer to a frame that was in flight while the window was full.
 
@@ -50,21 +88,26 @@ class WindowEstimator:
             now: when it came; seconds, of any steady clock.
             latency_seconds: from reading the frame to its answer.
             queue_seconds: of these, waiting for an engine.
-            transfer_seconds: of these, on links and in their buffers.
+            transfers: the picture's way to the backbone, the features' to the transformer.
         """
-        self._least_transfer_seconds = min(self._least_transfer_seconds, transfer_seconds)
+        moving_seconds = sum(link.learn(transfer) for link, transfer in zip(self._links, transfers))
         if self._began is None:
             self._began = now
             return
-        self._round_transfer_seconds = min(self._round_transfer_seconds, transfer_seconds)
-        waits = queue_seconds + transfer_seconds - self._least_transfer_seconds
-        self._wait_free_seconds.append(latency_seconds - waits)
+        transfer_seconds = sum(transfer.seconds for transfer in transfers)
+        waits_seconds = transfer_seconds - moving_seconds
+        self._every_transfer_waited &= (
+            transfer_seconds > _SLOWER_LINK_FACTOR * moving_seconds
+            and waits_seconds > _SLOWER_LINK_LATENCY_SHARE * latency_seconds
+        )
+        self._wait_free_seconds.append(latency_seconds - queue_seconds - waits_seconds)
         answers = len(self._wait_free_seconds)
         elapsed_seconds = now - self._began
         if answers < max(_LEAST_ROUND_ANSWERS, 2 * self.window) or elapsed_seconds <= 0:
             return
-        if self._link_is_slower(latency_seconds):
-            # How slow can be seen only once no frame is in front of another.
+        if self._every_transfer_waited:
+            # The link has become slower; how slow can be seen only once no frame is in front of
+            # another.
             self.window = MIN_WINDOW
             self.reset()
             return
@@ -77,19 +120,12 @@ class WindowEstimator:
         """Forget the round under way: the client does not fill the window."""
         self._began = None
         self._wait_free_seconds = []
-        self._round_transfer_seconds = float("inf")
+        self._every_transfer_waited = True
 
     def reset(self) -> None:
-        """Forget the link as well: frames go another way now."""
-        self._least_transfer_seconds = float("inf")
+        """Forget the links as well: frames go another way now."""
+        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
         self.pause()
-
-    def _link_is_slower(self, latency_seconds: float) -> bool:
-        quickest, least = self._round_transfer_seconds, self._least_transfer_seconds
-        return (
-            quickest > _SLOWER_LINK_FACTOR * least
-            and quickest - least > _SLOWER_LINK_LATENCY_SHARE * latency_seconds
-        )
 
     def _adjust(self, backlog_frames: float) -> None:
         if backlog_frames < _LEAST_BACKLOG_FRAMES:
