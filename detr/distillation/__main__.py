@@ -1,4 +1,4 @@
-"""`python -m detr.distillation table`: a teacher and its students in one table."""
+"""`python -m detr.distillation`: a teacher and its students in one table, runs in one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from common.domain.errors import ConfigurationError
 from detr.command import run_app
-from detr.distillation.comparison import compare, table
+from detr.distillation.comparison import compare, draw_runs, table
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import evaluation_folder
@@ -37,15 +37,26 @@ def table_command(
     ] = DEFAULT_CACHE,
 ) -> None:
     """Print parameters, backbone time and AP of models, the first being the teacher."""
-    named = [_named(text) for text in models]
+    named = [_named(text, "CHECKPOINT") for text in models]
     recipe = Recipe.model_validate_json(load_checkpoint(named[0][1])["recipe"])
     typer.echo(table(compare(named, evaluation_folder(recipe, cache), threads, limit)))
 
 
-def _named(text: str) -> tuple[str, Path]:
+@app.command()
+def curves(
+    runs: Annotated[list[str], typer.Argument(help="NAME=FOLDER of each run.")],
+    *,
+    output: Annotated[Path, typer.Option(help="Picture to write.")] = Path("runs.png"),
+) -> None:
+    """Draw the AP of runs over the images seen and over the time taken."""
+    draw_runs([_named(text, "FOLDER") for text in runs], output)
+    typer.echo(f"wrote {output}")
+
+
+def _named(text: str, what: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator:
-        raise ConfigurationError(f"{text}: give each model as NAME=CHECKPOINT.")
+        raise ConfigurationError(f"{text}: give each as NAME={what}.")
     return name, Path(path)
 
 

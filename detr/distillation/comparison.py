@@ -1,4 +1,7 @@
-"""Models beside their teacher: parameters, backbone time and precision (thesis, table 3.1)."""
+"""Models beside their teacher: parameters, backbone time and precision (thesis, table 3.1).
+
+And how each came by its precision: AP over images and time.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from common.bundle import Bundle, FixedInput
+from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.onnxruntime import load
 from detr.coco_folder import CocoFolder
@@ -18,6 +22,7 @@ from detr.export import Description, export_bundle
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import categories_of
 from detr.training.evaluation import bundle_detector, evaluate
+from detr.training.metrics import METRICS_NAME, read_metrics
 from detr.training.recipe import Recipe
 from detr.training.state import plain_model
 
@@ -73,6 +78,33 @@ def table(rows: Sequence[Row]) -> str:
             f"| {row.ap:.3f} | {row.ap50:.3f} | {loss} |"
         )
     return "\n".join(lines)
+
+
+def draw_runs(runs: Sequence[tuple[str, Path]], output: Path) -> None:
+    """Draw the AP of each run over the images that it has seen, and over the minutes it took.
+
+    Args:
+        runs: name, and the folder of the run or of its record, whose `metrics.csv` is read.
+        output: picture to write.
+
+    Raises:
+        ConfigurationError: a folder has no metrics with an AP.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), dpi=100, layout="constrained")
+    over_images, over_time = figure.subplots(1, 2, sharey=True)
+    for name, folder in runs:
+        rows = [row for row in read_metrics(folder / METRICS_NAME) if row.ap is not None]
+        if not rows:
+            raise ConfigurationError(f"{folder}: no {METRICS_NAME} with an AP.")
+        precisions = [row.ap for row in rows]
+        over_images.plot([row.images / 1000 for row in rows], precisions, ".-", label=name)
+        over_time.plot([row.seconds / 60 for row in rows], precisions, ".-")
+    over_images.set(xlabel="thousand images", ylabel="AP on validation scenes", ylim=(0, None))
+    over_time.set(xlabel="minutes of training")
+    figure.legend(loc="outside upper center", ncols=len(runs))
+    figure.savefig(output)
 
 
 def _measure(name: str, path: Path, folder: CocoFolder, threads: int, limit: int | None) -> Row:
