@@ -54,7 +54,7 @@ class Dispatcher:
         self._session_id = session_id
         self._wanted = wanted
         self._router = router
-        self._streams = RouteStreams(session_id, options, channels, router.in_flight)
+        self._streams = RouteStreams(session_id, options, channels, router.table.in_flight)
         self._current: Optional[Route] = None
         self._warm: Set[Route] = set()
         self._copies: Dict[Route, asyncio.Task[None]] = {}
@@ -149,7 +149,7 @@ class Dispatcher:
             try:
                 best = self._router.route(self._wanted, self._refused)
             except UnavailableError:
-                left_seconds = self._begin_outage() + self._router.patience_seconds
+                left_seconds = self._begin_outage() + self._router.options.patience_seconds
                 left_seconds -= time.monotonic()
                 if left_seconds <= 0 or self._router.draining:
                     raise
@@ -164,7 +164,7 @@ class Dispatcher:
         current = self._current
         if current is None or current == best:
             return best
-        if not self._router.passable(current) or not self._streams.is_open(current):
+        if not self._router.table.passable(current) or not self._streams.is_open(current):
             return best
         if best in self._warm and self._streams.is_open(best):
             return best

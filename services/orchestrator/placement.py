@@ -1,11 +1,10 @@
-"""Where a frame can go: pure functions from what is known of the stages to a route."""
+"""Stages, and the pairs and routes that they make."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, List, Mapping, Tuple
+from typing import Iterable, Mapping, Tuple
 
-from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import NodePair, Placement, Stage, StageAddress
 
 # Kinds of faults, to count by.
@@ -64,17 +63,6 @@ class Route:
         return address in (self.backbone, self.transformer)
 
 
-@dataclass(frozen=True)
-class Impasse:
-    """Why a route is not to be taken although both of its stages are healthy."""
-
-    reason: str
-    until: float
-
-
-Impasses = Mapping[Route, Impasse]
-
-
 def configured_pairs(addresses: Iterable[StageAddress]) -> Tuple[NodePair, ...]:
     """Every pair of nodes that has both stages: the four placements first, then by name."""
     addresses = tuple(addresses)
@@ -87,81 +75,3 @@ def configured_pairs(addresses: Iterable[StageAddress]) -> Tuple[NodePair, ...]:
     named = [placement.pair for placement in Placement if placement.pair in pairs]
     others = sorted(pairs.difference(named), key=lambda pair: pair.name)
     return (*named, *others)
-
-
-def routes_of(pair: NodePair, states: StageStates, impasses: Impasses) -> Tuple[Route, ...]:
-    """Every route of a pair that can serve now; at least one.
-
-    Raises:
-        PreconditionError: a node that it needs is not configured.
-        UnavailableError: a stage that it needs is down; the message names each.
-    """
-    backbones = _servers(pair.backbone, Stage.BACKBONE, states)
-    transformers = _servers(pair.transformer, Stage.TRANSFORMER, states)
-    missing = [
-        f"{stage.value} on {node}"
-        for node, stage, found in (
-            (pair.backbone, Stage.BACKBONE, backbones),
-            (pair.transformer, Stage.TRANSFORMER, transformers),
-        )
-        if not found
-    ]
-    if missing:
-        raise PreconditionError(
-            f"placement {pair.name} needs {' and '.join(missing)}, not configured here"
-        )
-    down = [
-        f"{state.address.name} is down ({state.reason})"
-        for group in (backbones, transformers)
-        if not any(state.healthy for state in group)
-        for state in group
-    ]
-    if down:
-        raise UnavailableError(f"placement {pair.name} cannot serve: {'; '.join(down)}")
-    routes = [
-        Route(backbone.address, transformer.address)
-        for backbone in backbones
-        for transformer in transformers
-        if backbone.healthy and transformer.healthy
-    ]
-    passable = tuple(route for route in routes if route not in impasses)
-    if not passable:
-        reasons = "; ".join(sorted({impasses[route].reason for route in routes}))
-        raise UnavailableError(f"placement {pair.name} cannot serve: {reasons}")
-    return passable
-
-
-def obstacle(pair: NodePair, states: StageStates, impasses: Impasses) -> str:
-    """Why a pair of nodes cannot serve; empty when it can."""
-    try:
-        routes_of(pair, states, impasses)
-    except (PreconditionError, UnavailableError) as error:
-        return str(error)
-    return ""
-
-
-def settled(pair: NodePair, states: StageStates, now: float, recovery_seconds: float) -> bool:
-    """Whether each stage of a pair has a server that is healthy, and has been for a while."""
-    return all(
-        any(state.settled(now, recovery_seconds) for state in _servers(node, stage, states))
-        for node, stage in (
-            (pair.backbone, Stage.BACKBONE),
-            (pair.transformer, Stage.TRANSFORMER),
-        )
-    )
-
-
-def nothing_serves(states: StageStates, impasses: Impasses) -> UnavailableError:
-    """The error for a frame that may go anywhere, when it can go nowhere."""
-    down = [state.address.name for state in states.values() if not state.healthy]
-    reasons = [f"down: {', '.join(down)}"] if down else []
-    reasons += sorted({impasse.reason for impasse in impasses.values()})
-    return UnavailableError(f"no placement can serve; {'; '.join(reasons) or 'down: nothing'}")
-
-
-def _servers(node: str, stage: Stage, states: StageStates) -> List[StageHealth]:
-    return [
-        state
-        for address, state in states.items()
-        if address.node == node and address.stage is stage
-    ]

@@ -1,4 +1,4 @@
-"""Knows the routes that can serve, and which of them the next frame takes."""
+"""Chooses the route that the next frame takes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,16 @@ from typing import Container, Dict, List, Mapping, Optional, Tuple
 import structlog
 
 from common.domain.errors import PreconditionError, TandemError
-from common.domain.placement import NodePair, Placement, StageAddress
+from common.domain.placement import NodePair, StageAddress
 from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.decision import START, Decider, Decision, Policy
 from services.orchestrator.estimates import EstimateKeeper
 from services.orchestrator.events import Events
 from services.orchestrator.measured import Estimates
-from services.orchestrator.placement import (
-    Impasse,
-    Route,
-    StageHealth,
-    StageStates,
-    configured_pairs,
-    nothing_serves,
-    obstacle,
-    routes_of,
-    settled,
-)
+from services.orchestrator.placement import Route, StageHealth
 from services.orchestrator.probing import ProbeBudget, pair_to_probe
+from services.orchestrator.route_table import RouteTable
 
 log = structlog.get_logger()
 
@@ -62,66 +53,38 @@ class RoutingOptions:
 
 
 class Router:
-    """The routes, their states, and the automatic choice among them.
+    """The automatic choice among the routes, and the settings that overrule it.
 
     Attributes:
+        table: the routes, and which of them can serve.
+        options: how frames are routed.
         setting: nodes of the streams that leave it to the server; None: the automatic choice.
-        in_flight: frames under way, by the stage that they are bound for.
         events: counts.
         draining: set to True once the service ends; frames wait for nothing any more.
     """
 
     def __init__(
         self,
-        states: StageStates,
+        table: RouteTable,
         options: RoutingOptions,
         setting: Optional[NodePair],
         events: Events,
     ) -> None:
-        """Take over what was composed; `states` is kept up to date by the monitor."""
+        """Take over what was composed."""
+        self.table = table
         self.setting = setting
-        self.in_flight: Counter[StageAddress] = Counter()
         self.events = events
         self.draining = False
-        self._states = states
-        self._options = options
-        self._pairs = configured_pairs(states)
-        replicas = Counter((address.node, address.stage) for address in states)
+        self.options = options
+        replicas = Counter((address.node, address.stage) for address in table.states)
         self._keeper = EstimateKeeper(options.policy.located_at, replicas)
         self._decider = Decider(options.policy)
-        self._impasses: Dict[Route, Impasse] = {}
         self._heard_at: Dict[StageAddress, float] = {}
         self._budget = ProbeBudget(options.probe_share)
         self._probe: Optional[NodePair] = None
         self._change: Optional[asyncio.Future[None]] = None
         self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
         self.decision: Decision = self._decide()
-
-    @property
-    def states(self) -> StageStates:
-        """What is known of every stage's server."""
-        return self._states
-
-    @property
-    def pairs(self) -> Tuple[NodePair, ...]:
-        """Every pair of nodes that is configured."""
-        return self._pairs
-
-    @property
-    def pairs_to_show(self) -> Tuple[NodePair, ...]:
-        """The four placements, configured or not, then every other pair that is configured."""
-        named = tuple(placement.pair for placement in Placement)
-        return (*named, *(pair for pair in self._pairs if pair not in named))
-
-    @property
-    def options(self) -> RoutingOptions:
-        """How frames are routed."""
-        return self._options
-
-    @property
-    def patience_seconds(self) -> float:
-        """How long a frame waits for a route before it is answered UNAVAILABLE."""
-        return self._options.patience_seconds
 
     def route(
         self,
@@ -140,36 +103,18 @@ class Router:
         """
         pinned = wanted or self.setting
         if pinned is not None:
-            return self._least_busy(pinned, refused)
-        if self.decision.pair is None or self.obstacle(self.decision.pair):
+            return self.table.least_busy(pinned, refused)
+        if self.decision.pair is None or self.table.obstacle(self.decision.pair):
             self.decide()
         refusal: Optional[TandemError] = None
         for pair in self._by_preference():
             try:
-                return self._least_busy(pair, refused)
+                return self.table.least_busy(pair, refused)
             except TandemError as error:
                 refusal = refusal or error
         if isinstance(refusal, PreconditionError):
             raise refusal
-        raise nothing_serves(self._states, self._impasses)
-
-    def obstacle(self, pair: NodePair) -> str:
-        """Why a pair of nodes cannot serve; empty when it can."""
-        return obstacle(pair, self._states, self._impasses)
-
-    def passable(self, route: Route) -> bool:
-        """Whether a route can serve."""
-        healthy = all(self._states[each].healthy for each in (route.backbone, route.transformer))
-        return healthy and route not in self._impasses
-
-    def require(self, pair: NodePair) -> None:
-        """Check that a pair of nodes can serve now.
-
-        Raises:
-            PreconditionError: a node is not configured.
-            UnavailableError: it cannot serve; the message names what is down.
-        """
-        routes_of(pair, self._states, self._impasses)
+        raise self.table.nothing_serves()
 
     def current(self) -> Optional[NodePair]:
         """Where a stream that leaves it to the server goes; None when nothing can serve."""
@@ -186,13 +131,13 @@ class Router:
             UnavailableError: it cannot serve now; the setting stays as it was.
         """
         if pair is not None:
-            self.require(pair)
+            self.table.of(pair)
         self.setting = pair
         self.events.switched("set")
         self._changed()
 
     def note(self, state: StageHealth, was_healthy: bool) -> None:
-        """Take over a stage's new state, which the states hold already.
+        """Take over a stage's new state, which the table holds already.
 
         Args:
             state: the new one.
@@ -201,11 +146,7 @@ class Router:
         if not state.healthy and was_healthy:
             self.events.failed(state.fault)
         # Whatever was wrong with its routes: the stage explains it, or has started anew.
-        self._impasses = {
-            route: impasse
-            for route, impasse in self._impasses.items()
-            if not route.uses(state.address)
-        }
+        self.table.unblock(state.address)
         self.decide()
         self._changed()
 
@@ -263,7 +204,9 @@ class Router:
         if self._probe is None or not self._budget.enough:
             return None
         pair, self._probe = self._probe, None
-        for route in self._routes_or_none(pair):
+        if self.table.obstacle(pair):
+            return None
+        for route in self.table.of(pair):
             if route not in refused:
                 self._budget.spend()
                 self.events.probed()
@@ -279,13 +222,11 @@ class Router:
     def tick(self) -> None:
         """Look anew at everything that changes with time."""
         now = time.monotonic()
-        over = [route for route, impasse in self._impasses.items() if now >= impasse.until]
-        for route in over:
-            del self._impasses[route]
+        unblocked = self.table.expire(now)
         self.estimates = self._keeper.snapshot(now)
         self.decide()
         self._probe = self._next_probe()
-        if over:
+        if unblocked:
             self._changed()
 
     def decide(self) -> None:
@@ -307,13 +248,10 @@ class Router:
 
     def _decide(self) -> Decision:
         now = time.monotonic()
-        down = {pair: self.obstacle(pair) for pair in self._pairs}
-        usable = [pair for pair in self._pairs if not down[pair]]
-        proven = [
-            pair
-            for pair in usable
-            if settled(pair, self._states, now, self._options.recovery_seconds)
-        ]
+        down = {pair: self.table.obstacle(pair) for pair in self.table.pairs}
+        usable = [pair for pair in self.table.pairs if not down[pair]]
+        recovery_seconds = self.options.recovery_seconds
+        proven = [pair for pair in usable if self.table.settled(pair, now, recovery_seconds)]
         choice = proven or usable
         for pair in usable:
             if pair in choice:
@@ -325,7 +263,7 @@ class Router:
     def _by_preference(self) -> List[NodePair]:
         """The pairs that are not ruled out: the chosen one, then the faster ones first."""
         decision = self.decision
-        allowed = [pair for pair in self._pairs if not decision.ruled_out.get(pair)]
+        allowed = [pair for pair in self.table.pairs if not decision.ruled_out.get(pair)]
 
         def rank(pair: NodePair) -> Tuple[bool, float]:
             prediction = decision.predictions.get(pair)
@@ -334,36 +272,19 @@ class Router:
 
         return sorted(allowed, key=rank)
 
-    def _least_busy(self, pair: NodePair, refused: Mapping[Route, PreconditionError]) -> Route:
-        routes = routes_of(pair, self._states, self._impasses)
-        willing = [route for route in routes if route not in refused]
-        if not willing:
-            raise refused[routes[0]]
-        return min(
-            willing,
-            key=lambda route: self.in_flight[route.backbone] + self.in_flight[route.transformer],
-        )
-
-    def _routes_or_none(self, pair: NodePair) -> Tuple[Route, ...]:
-        try:
-            return routes_of(pair, self._states, self._impasses)
-        except TandemError:
-            return ()
-
     def _next_probe(self) -> Optional[NodePair]:
         current = self.decision.pair
         if current is None:
             return None
         candidates = [
             pair
-            for pair in self._pairs
-            if not self.decision.ruled_out.get(pair) and not self.obstacle(pair)
+            for pair in self.table.pairs
+            if not self.decision.ruled_out.get(pair) and not self.table.obstacle(pair)
         ]
-        return pair_to_probe(candidates, current, self.estimates, self._options.policy.located_at)
+        return pair_to_probe(candidates, current, self.estimates, self.options.policy.located_at)
 
     def _block(self, route: Route, reason: str, seconds: float) -> None:
-        if route not in self._impasses:
-            self._impasses[route] = Impasse(reason, time.monotonic() + seconds)
+        if self.table.block(route, reason, time.monotonic() + seconds):
             self.decide()
             self._changed()
 

@@ -14,6 +14,7 @@ from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy
 from services.orchestrator.events import Events
 from services.orchestrator.monitor import StageMonitor
+from services.orchestrator.route_table import RouteTable
 from services.orchestrator.routing import Router, RoutingOptions
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
 from services.orchestrator.settings import AUTOMATIC, OrchestratorSettings
@@ -37,7 +38,10 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
         health_channels, settings.health_interval_seconds, settings.health_timeout_seconds
     )
     router = Router(
-        monitor.states, _routing_options(settings), _setting(settings), Events(server.metrics)
+        RouteTable(monitor.states),
+        _routing_options(settings),
+        _setting(settings),
+        Events(server.metrics),
     )
     system = System(
         channels=channels,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Iterable
+from typing import Iterable, Tuple
 
-from common.domain.placement import NodePair
+from common.domain.placement import NodePair, Placement
 from common.wire.placements import pair_to_wire, placement_to_wire
 from protos.tandem.v1 import operations_pb2
 from services.orchestrator.explanation import explain
@@ -24,8 +24,8 @@ def system_status(system: System, sessions: Iterable[Session]) -> operations_pb2
     return operations_pb2.SystemStatus(
         placement_setting=placement_to_wire(router.setting.placement if router.setting else None),
         placement=placement_to_wire(current.placement if current else None),
-        stages=[_stage_status(router, state) for state in router.states.values()],
-        placements=[_placement_status(system, pair) for pair in router.pairs_to_show],
+        stages=[_stage_status(router, state) for state in router.table.states.values()],
+        placements=[_placement_status(system, pair) for pair in _pairs_to_show(router)],
         sessions=[_session_status(session) for session in sessions],
         uptime_seconds=time.monotonic() - system.started,
         draining=system.draining.is_set(),
@@ -52,6 +52,12 @@ def system_status(system: System, sessions: Iterable[Session]) -> operations_pb2
     )
 
 
+def _pairs_to_show(router: Router) -> Tuple[NodePair, ...]:
+    """The four placements, configured or not, then every other pair that is configured."""
+    named = tuple(placement.pair for placement in Placement)
+    return (*named, *(pair for pair in router.table.pairs if pair not in named))
+
+
 def _stage_status(router: Router, state: StageHealth) -> operations_pb2.StageStatus:
     address = state.address
     status = operations_pb2.StageStatus(
@@ -61,7 +67,7 @@ def _stage_status(router: Router, state: StageHealth) -> operations_pb2.StageSta
         healthy=state.healthy,
         reason=state.reason,
         replica=address.replica,
-        frames_in_flight=router.in_flight[address],
+        frames_in_flight=router.table.in_flight[address],
     )
     recovery_seconds = router.options.recovery_seconds
     if state.healthy and not state.settled(time.monotonic(), recovery_seconds):
@@ -76,7 +82,7 @@ def _stage_status(router: Router, state: StageHealth) -> operations_pb2.StageSta
 
 def _placement_status(system: System, pair: NodePair) -> operations_pb2.PlacementStatus:
     decision = system.router.decision
-    obstacle = system.router.obstacle(pair)
+    obstacle = system.router.table.obstacle(pair)
     status = operations_pb2.PlacementStatus(
         placement=placement_to_wire(pair.placement),
         available=obstacle == "",

@@ -50,8 +50,8 @@ class System:
         self._channels = channels
         self._dispatchers: Set[Dispatcher] = set()
         self._healthy: Set[StageAddress] = set()
-        self._served: Dict[NodePair, int] = dict.fromkeys(router.pairs, 0)
-        self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in router.pairs}
+        self._served: Dict[NodePair, int] = dict.fromkeys(router.table.pairs, 0)
+        self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in router.table.pairs}
 
     def dispatcher(
         self,
@@ -99,7 +99,7 @@ class System:
     def show_choice(self) -> None:
         """Bring the metrics of placement and estimates up to date."""
         current = self.router.current()
-        for pair in self.router.pairs:
+        for pair in self.router.table.pairs:
             self.metrics.placement.labels(pair.name).set(pair == current)
             prediction = self.router.decision.predictions.get(pair)
             if prediction is not None and prediction.frames_per_second is not None:
@@ -139,7 +139,7 @@ class System:
         """A stage of a node is up while one of its replicas is."""
         up = any(
             state.healthy
-            for other, state in self.router.states.items()
+            for other, state in self.router.table.states.items()
             if (other.node, other.stage) == (address.node, address.stage)
         )
         self.metrics.node_up.labels(address.node, address.stage.value).set(up)

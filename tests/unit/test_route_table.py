@@ -1,0 +1,154 @@
+"""Which routes can serve, by tables of literal states."""
+
+import pytest
+
+from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.placement import NodePair, Placement, Stage, StageAddress
+from services.orchestrator.placement import StageHealth, configured_pairs
+from services.orchestrator.route_table import RouteTable
+
+ALL = ["edge.backbone", "edge.transformer", "workstation.backbone", "workstation.transformer"]
+
+
+def address(name, replica=0):
+    node, stage = name.split(".")
+    return StageAddress(node, Stage(stage), f"{node}-{stage}:{replica}", replica)
+
+
+def states(up, known=ALL):
+    return {
+        address(name): StageHealth(address(name), name in up, "" if name in up else "refused")
+        for name in known
+    }
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_a_placement_is_a_route(placement):
+    (route,) = RouteTable(states(ALL)).of(placement.pair)
+    assert (route.backbone.node, route.backbone.stage) == (
+        placement.backbone_node,
+        Stage.BACKBONE,
+    )
+    assert (route.transformer.node, route.transformer.stage) == (
+        placement.transformer_node,
+        Stage.TRANSFORMER,
+    )
+    assert route.pair == placement.pair
+
+
+@pytest.mark.parametrize(
+    ("wanted", "up", "named"),
+    [
+        (Placement.FULL, ["edge.backbone"], ["edge.transformer"]),
+        (Placement.BACKBONE, ["edge.transformer"], ["edge.backbone", "workstation.transformer"]),
+        (Placement.WORKSTATION, [], ["workstation.backbone", "workstation.transformer"]),
+    ],
+)
+def test_what_is_down_is_named(wanted, up, named):
+    with pytest.raises(UnavailableError) as caught:
+        RouteTable(states(up)).of(wanted.pair)
+    for name in named:
+        assert f"{address(name).name} is down (refused)" in str(caught.value)
+
+
+def test_a_node_that_is_not_configured_is_the_callers_fault():
+    only_edge = RouteTable(states(ALL, ["edge.backbone", "edge.transformer"]))
+    with pytest.raises(PreconditionError, match="transformer on workstation"):
+        only_edge.of(Placement.BACKBONE.pair)
+    assert only_edge.obstacle(Placement.FULL.pair) == ""
+    assert "not configured" in only_edge.obstacle(Placement.WORKSTATION.pair)
+
+
+def test_a_healthy_replica_is_enough():
+    known = states(ALL)
+    spare = address("edge.backbone", replica=1)
+    known[spare] = StageHealth(spare, True)
+    table = RouteTable(known)
+    assert len(table.of(Placement.FULL.pair)) == 2
+    known[address("edge.backbone")] = StageHealth(address("edge.backbone"), False, "refused")
+    (route,) = table.of(Placement.FULL.pair)
+    assert route.backbone == spare
+    assert route.backbone.name == "backbone on edge (replica 1)"
+    assert table.passable(route)
+
+
+def test_the_replica_with_the_fewest_frames_is_next():
+    known = states(ALL)
+    spare = address("edge.backbone", replica=1)
+    known[spare] = StageHealth(spare, True)
+    table = RouteTable(known)
+    table.in_flight[address("edge.backbone")] = 1
+    least_busy = table.least_busy(Placement.FULL.pair, {})
+    assert least_busy.backbone == spare
+    refused = {least_busy: PreconditionError("another model")}
+    other = table.least_busy(Placement.FULL.pair, refused)
+    assert other.backbone == address("edge.backbone")
+    refused[other] = PreconditionError("another model")
+    with pytest.raises(PreconditionError, match="another model"):
+        table.least_busy(Placement.FULL.pair, refused)
+
+
+def test_a_blocked_route_is_not_taken_though_its_stages_are_healthy():
+    table = RouteTable(states(ALL))
+    (route,) = table.of(Placement.BACKBONE.pair)
+    assert table.block(route, "backbone answered nothing for 2 s", until=5.0)
+    assert not table.passable(route)
+    with pytest.raises(UnavailableError, match="answered nothing for 2 s"):
+        table.of(Placement.BACKBONE.pair)
+    assert table.obstacle(Placement.FULL.pair) == ""
+
+
+def test_a_blocked_route_serves_again_in_time():
+    table = RouteTable(states(ALL))
+    (route,) = table.of(Placement.BACKBONE.pair)
+    table.block(route, "it hangs", until=5.0)
+    assert not table.block(route, "it hangs still", until=9.0)
+    assert not table.expire(4.9)
+    assert not table.passable(route)
+    assert table.expire(5.0)
+    assert table.passable(route)
+
+
+def test_a_blocked_route_serves_again_after_news_of_a_stage_of_its_own():
+    table = RouteTable(states(ALL))
+    (route,) = table.of(Placement.BACKBONE.pair)
+    table.block(route, "it hangs", until=5.0)
+    table.unblock(address("workstation.backbone"))
+    assert not table.passable(route)
+    table.unblock(address("workstation.transformer"))
+    assert table.passable(route)
+
+
+def test_the_pairs_of_three_nodes():
+    names = [*ALL, "camera.backbone"]
+    pairs = configured_pairs(address(name) for name in names)
+    assert pairs[:4] == tuple(placement.pair for placement in Placement)
+    assert pairs[4:] == (NodePair("camera", "edge"), NodePair("camera", "workstation"))
+
+
+@pytest.mark.parametrize(
+    ("healthy", "lapsed", "since", "expected"),
+    [
+        (True, False, 99.0, True),
+        (True, True, 99.0, False),
+        (True, True, 97.0, True),
+        (False, True, 0.0, False),
+    ],
+)
+def test_a_stage_that_was_lost_has_to_prove_itself(healthy, lapsed, since, expected):
+    known = states(ALL)
+    key = address("edge.transformer")
+    known[key] = StageHealth(key, healthy, "", "", since, lapsed)
+    table = RouteTable(known)
+    assert table.settled(Placement.FULL.pair, 100.0, 2.0) is expected
+    assert table.settled(Placement.WORKSTATION.pair, 100.0, 2.0)
+
+
+def test_when_nothing_serves_everything_that_is_down_is_named():
+    error = RouteTable(states([])).nothing_serves()
+    assert all(address(name).name in str(error) for name in ALL)
+    assert "no placement can serve" in str(RouteTable({}).nothing_serves())
+    table = RouteTable(states(ALL))
+    for route in table.of(Placement.FULL.pair):
+        table.block(route, "it hangs", 1.0)
+    assert "it hangs" in str(table.nothing_serves())
