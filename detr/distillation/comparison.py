@@ -103,7 +103,7 @@ def draw_runs(runs: Sequence[tuple[str, Path]], output: Path) -> None:
         over_time.plot([row.seconds / 60 for row in rows], precisions, ".-")
     over_images.set(xlabel="thousand images", ylabel="AP on validation scenes", ylim=(0, None))
     over_time.set(xlabel="minutes of training")
-    figure.legend(loc="outside upper center", ncols=len(runs))
+    figure.legend(loc="outside upper center", ncols=min(4, len(runs)))
     figure.savefig(output)
 
 
