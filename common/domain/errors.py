@@ -37,5 +37,9 @@ class ResourceExhaustedError(ServiceError):
     """A limit on sessions, message size or memory is reached."""
 
 
-class EngineError(ServiceError):
+class InternalError(ServiceError):
+    """Something failed inside a service, or a peer's answer makes no sense; the log says more."""
+
+
+class EngineError(InternalError):
     """An engine failed to load or to run; the cause is in the log, not in the answer."""

@@ -83,9 +83,13 @@ class BackboneStage:
         height, width = typical_size(self._manifest.input)
         await self._runner.run({"pixels": np.zeros((1, 3, height, width), np.float32)})
 
-    def close(self) -> None:
-        """End the worker threads; the engine is closed by its runner."""
-        self._flow.close()
+    def stuck_seconds(self) -> float:
+        """How long a worker has been hanging; 0 when none does."""
+        return self._flow.stuck_seconds()
+
+    def close(self) -> bool:
+        """End the worker threads, if they do end; the engine is closed by its runner."""
+        return self._flow.close()
 
     def _prepare(self, image: Image) -> _Input:
         started = time.perf_counter()

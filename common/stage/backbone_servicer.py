@@ -21,6 +21,7 @@ from common.stage.servicing import (
 )
 from common.stage.stream import OrderedStream
 from common.wire.frames import geometry_to_wire, image_bytes, image_from_wire
+from common.wire.results import checked_result
 from common.wire.tensors import codec_from_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 
@@ -116,6 +117,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         metrics = self._host.metrics
         metrics.link_bytes.labels(node, "sent").inc(len(features.tensor.data))
         result = await transformer.ask(request, frame.frame_id)
+        checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds
         )

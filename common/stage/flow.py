@@ -15,6 +15,10 @@ from common.stage.threads import TurnThreads
 
 # Preparing the next frame overlaps with finishing the previous one.
 _WORKER_THREADS = 2
+# A worker's step takes milliseconds; decoding has a limit of its own, far below this.
+WORKER_STUCK_SECONDS = 60.0
+# For the steps under way to end, at shutdown.
+_CLOSE_SECONDS = 0.5
 
 
 class Prepared(Protocol):
@@ -73,9 +77,18 @@ class FrameFlow:
         finally:
             passage.is_wanted = False
 
-    def close(self) -> None:
-        """End the workers; no frame may be under way."""
-        self._workers.close()
+    def stuck_seconds(self) -> float:
+        """How long a worker's step has been running if that is far too long, else 0."""
+        seconds = self._workers.busy_seconds()
+        return seconds if seconds > WORKER_STUCK_SECONDS else 0.0
+
+    def close(self) -> bool:
+        """End the workers; no frame may be under way.
+
+        Returns:
+            Whether they ended; one that hangs is left to the end of the process.
+        """
+        return self._workers.close(_CLOSE_SECONDS)
 
     def _prepare(self, passage: _Passage[P, R]) -> None:
         try:

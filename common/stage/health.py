@@ -1,4 +1,4 @@
-"""The health service, with watches that end when the server drains."""
+"""The health service: watches end when the server drains, and checks tell the reason."""
 
 from __future__ import annotations
 
@@ -7,14 +7,34 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
+REASON_KEY = "tandem-reason"
+"""Trailing metadata of `Check`: why the server is not serving; printable ASCII, at most 200."""
+
+_REASON_CHARACTERS = 200
+
 
 class DrainingHealth(health.aio.HealthServicer):
-    """`grpc.health.v1.Health`; a watch would otherwise hold a stopping server for all its grace."""
+    """`grpc.health.v1.Health`; a watch would otherwise hold a stopping server for all its grace.
+
+    Attributes:
+        reason: why the server is not serving, for whoever checks; empty if there is none to tell.
+    """
 
     def __init__(self, draining: asyncio.Event) -> None:
         """End every watch, with NOT_SERVING as its last word, once `draining` is set."""
         super().__init__()
         self._draining = draining
+        self.reason = ""
+
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """See the health protocol of gRPC; the reason goes along as metadata."""
+        if self.reason:
+            # Metadata is ASCII.
+            text = self.reason.encode("ascii", "replace").decode()[:_REASON_CHARACTERS]
+            context.set_trailing_metadata(((REASON_KEY, text),))
+        return await super().Check(request, context)
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any

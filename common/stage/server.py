@@ -14,7 +14,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from common.domain.errors import ConfigurationError, TandemError
+from common.domain.errors import ConfigurationError, InternalError, TandemError
 from common.stage.health import DrainingHealth
 from common.stage.settings import ServerSettings
 from common.telemetry.metrics import Metrics, MetricsServer
@@ -23,6 +23,8 @@ from common.telemetry.sensors import find_sensors
 log = structlog.get_logger()
 
 _MEBIBYTE = 1 << 20
+# From the end of the grace to the end of the process, at the latest.
+_LAST_SECONDS = 2.0
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
     # A machine or link that vanished without a word: after so long without data a ping is sent,
     # and TCP gives the connection up when the ping is not acknowledged within the second time.
@@ -63,6 +65,10 @@ def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     ]
 
 
+class BackgroundWorkError(InternalError):
+    """Work beside the service, without which it must not go on, has failed or ended."""
+
+
 class ServiceServer:
     """One service process: its gRPC server, its metrics, and its life from start to drain.
 
@@ -89,6 +95,7 @@ class ServiceServer:
         self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []
+        self._failure: Optional[BaseException] = None
 
     def add(
         self, register: Callable[[Any, grpc.aio.Server], None], servicer: Any, name: str
@@ -103,14 +110,38 @@ class ServiceServer:
         register(servicer, self._server)
         self._service_names.append(name)
 
+    def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run work beside the service, without which it must not go on.
+
+        If the work raises, or ends without having been cancelled, the service drains, and `run`
+        raises.
+
+        Args:
+            work: goes on until it is cancelled.
+            name: for the log.
+        """
+        task = asyncio.ensure_future(work)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                return
+            self._failure = task.exception() or RuntimeError(f"{name} ended")
+            log.critical("background work failed", work=name, exc_info=self._failure)
+            self._drain()
+
+        task.add_done_callback(ended)
+        return task
+
     async def run(self, prepare: Callable[[], Awaitable[None]]) -> None:
         """Serve until SIGTERM or SIGINT, then answer the frames in flight and return.
 
         Args:
-            prepare: what has to be done before health says SERVING, such as warming an engine up.
+            prepare: what has to be done before health says SERVING, such as warming an engine up;
+                cancelled if the signal comes before it is done.
 
         Raises:
             ConfigurationError: a port cannot be bound.
+            BackgroundWorkError: work that the service cannot do without has ended.
         """
         self._drain_on_signals()
         names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -122,21 +153,42 @@ class ServiceServer:
         try:
             await self.set_serving(False)
             await self._server.start()
-            await prepare()
-            await self.set_serving(True)
-            self._announce(port, metrics_server.port)
-            await self.draining.wait()
+            if await self._is_prepared(prepare):
+                await self.set_serving(True)
+                self._announce(port, metrics_server.port)
+                await self.draining.wait()
             log.info("draining", grace_seconds=self._settings.grace_seconds)
             await self._health.enter_graceful_shutdown()
         finally:
             await self._server.stop(self._settings.grace_seconds)
             metrics_server.close()
+        if self._failure is not None:
+            raise BackgroundWorkError("background work failed") from self._failure
         log.info("stopped")
+
+    async def _is_prepared(self, prepare: Callable[[], Awaitable[None]]) -> bool:
+        """Prepare; returns False, without waiting for its end, once the service drains."""
+        preparing = asyncio.ensure_future(prepare())
+        draining = asyncio.ensure_future(self.draining.wait())
+        await asyncio.wait([preparing, draining], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if preparing.done():
+            preparing.result()
+        else:
+            preparing.cancel()
+        return not self.draining.is_set()
 
     def _drain_on_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.draining.set)
+            loop.add_signal_handler(number, self._drain)
+
+    def _drain(self) -> None:
+        """Begin to end; whatever hangs on the way, the process is gone soon after its grace."""
+        self.draining.set()
+        # The kernel ends the process then, also where a driver holds the interpreter's lock.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, self._settings.grace_seconds + _LAST_SECONDS)
 
     def _bind(self) -> int:
         address = f"{self._settings.host}:{self._settings.port}"
@@ -145,8 +197,9 @@ class ServiceServer:
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {address}: {error}") from error
 
-    async def set_serving(self, is_serving: bool) -> None:
+    async def set_serving(self, is_serving: bool, reason: str = "") -> None:
         """Tell by health whether frames can be served; once draining it stays NOT_SERVING."""
+        self._health.reason = reason
         answers = health_pb2.HealthCheckResponse
         await self._set_health(answers.SERVING if is_serving else answers.NOT_SERVING)
 
@@ -175,10 +228,23 @@ def max_message_bytes(settings: ServerSettings) -> int:
     return settings.max_message_mebibytes * _MEBIBYTE
 
 
-def run_service(main: Callable[[], Coroutine[Any, Any, None]], program: str) -> None:
-    """Run a service's `main` to its end; what keeps it from starting is one sentence and exit 2."""
+def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> None:
+    """Run a service to its end, and end the process.
+
+    What keeps it from starting is one sentence and exit code 2; if `main` fails later, 1.
+
+    Args:
+        main: serves; returns whether all of its threads have ended.
+        program: its name, for what is said on stderr.
+    """
     try:
-        asyncio.run(main())
+        ended = asyncio.run(main())
     except TandemError as error:
         sys.stderr.write(f"{program}: {error}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, BackgroundWorkError) else 2) from None
+    if not ended:
+        log.error("threads that hang are left behind")
+        # Without this, libraries would be taken down under a thread that is still in one of them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import chain
 from typing import Dict, List, Mapping, Sequence, Union
 
@@ -25,14 +24,14 @@ from common.stage.settings import BackboneSettings, StageSettings, TransformerSe
 from common.stage.shapes import compile_options
 from common.stage.transformer import TransformerStage
 from common.stage.transformer_servicer import TransformerServicer
-from common.stage.watchdog import watch_engine
+from common.stage.watchdog import Watchdog
 from protos.tandem.v1 import stage_pb2_grpc
 
 log = structlog.get_logger()
 
 
-async def serve_backbone(settings: BackboneSettings) -> None:
-    """Run the backbone service until SIGTERM.
+async def serve_backbone(settings: BackboneSettings) -> bool:
+    """Run the backbone service until SIGTERM; returns whether all of its threads have ended.
 
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
@@ -47,14 +46,16 @@ async def serve_backbone(settings: BackboneSettings) -> None:
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
 
     try:
-        await _run(Stage.BACKBONE, stage, runner, settings=settings, bundle=bundle, server=server)
+        return await _run(
+            Stage.BACKBONE, stage, runner, settings=settings, bundle=bundle, server=server
+        )
     finally:
         for channel in chain.from_iterable(channels.values()):
             await channel.close()
 
 
-async def serve_transformer(settings: TransformerSettings) -> None:
-    """Run the transformer service until SIGTERM.
+async def serve_transformer(settings: TransformerSettings) -> bool:
+    """Run the transformer service until SIGTERM; returns whether all of its threads have ended.
 
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
@@ -66,7 +67,9 @@ async def serve_transformer(settings: TransformerSettings) -> None:
     servicer = TransformerServicer(_host(Stage.TRANSFORMER, settings, bundle, server), stage)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
 
-    await _run(Stage.TRANSFORMER, stage, runner, settings=settings, bundle=bundle, server=server)
+    return await _run(
+        Stage.TRANSFORMER, stage, runner, settings=settings, bundle=bundle, server=server
+    )
 
 
 async def _run(
@@ -77,27 +80,38 @@ async def _run(
     settings: StageSettings,
     bundle: Bundle,
     server: ServiceServer,
-) -> None:
-    """Load, warm up, serve until SIGTERM, release."""
+) -> bool:
+    """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended."""
     is_up = server.metrics.node_up.labels(settings.node, kind.value)
 
-    async def set_serving(is_serving: bool) -> None:
-        await server.set_serving(is_serving)
-        is_up.set(is_serving)
+    async def tell(reason: str) -> None:
+        await server.set_serving(not reason, reason)
+        is_up.set(not reason)
+
+    async def load() -> None:
+        await _load(runner, settings, bundle, kind)
 
     async def prepare() -> None:
-        await _load(runner, settings, bundle, kind)
+        await load()
         await stage.warm_up()
         is_up.set(1)
 
-    watchdog = asyncio.ensure_future(watch_engine(runner, set_serving))
+    watchdog = Watchdog(
+        runner,
+        reload=load,
+        test=stage.warm_up,
+        tell=tell,
+        workers_stuck_seconds=stage.stuck_seconds,
+    )
+    watching = server.supervise(watchdog.run(), "watchdog")
     try:
         await server.run(prepare)
     finally:
-        watchdog.cancel()
+        watching.cancel()
         # The engine first: it hands what it has done to the stage's workers.
-        await runner.close()
-        stage.close()
+        engine_ended = await runner.close()
+        workers_ended = stage.close()
+    return engine_ended and workers_ended
 
 
 def _host(

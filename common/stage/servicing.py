@@ -11,7 +11,13 @@ import structlog
 
 from common.bundle import Bundle
 from common.domain.detections import DetectionOptions
-from common.domain.errors import CallerError, InvalidInputError, TandemError, UnavailableError
+from common.domain.errors import (
+    CallerError,
+    InternalError,
+    InvalidInputError,
+    TandemError,
+    UnavailableError,
+)
 from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
 from common.stage.guard import StreamGuard
@@ -144,8 +150,10 @@ async def answer_frame(
     with metrics.in_flight.track_inprogress():
         try:
             result, timing = await work()
-        except TandemError as error:
-            result = stage_pb2.FrameResult(frame_id=frame_id, error=status_to_wire(error))
+        # Whatever it is, it is this frame's alone: the stream's other frames go on.
+        except Exception as error:
+            failure = _as_told(error, stage, host.node)
+            result = stage_pb2.FrameResult(frame_id=frame_id, error=status_to_wire(failure))
             _log_failure(stage, facts, frame_id, error)
     timing = replace(
         timing,
@@ -162,7 +170,17 @@ async def answer_frame(
     return stage_pb2.StageResponse(result=result)
 
 
-def _log_failure(stage: Stage, facts: StreamFacts, frame_id: int, error: TandemError) -> None:
+def _as_told(error: Exception, stage: Stage, node: str) -> TandemError:
+    """What the peer is told of a failure; of one that nobody foresaw, not its words."""
+    if isinstance(error, TandemError):
+        return error
+    return InternalError(
+        f"the {stage.value} on {node} failed on this frame ({type(error).__name__}); "
+        "the cause is in its log"
+    )
+
+
+def _log_failure(stage: Stage, facts: StreamFacts, frame_id: int, error: Exception) -> None:
     write = log.info if isinstance(error, CallerError) else log.error
     write(
         "frame failed",
@@ -170,4 +188,5 @@ def _log_failure(stage: Stage, facts: StreamFacts, frame_id: int, error: TandemE
         session=facts.session_id,
         frame=frame_id,
         error=str(error),
+        exc_info=None if isinstance(error, TandemError) else error,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
-from typing import Callable, Hashable, Optional, TypeVar
+from typing import Callable, Dict, Hashable, Optional, TypeVar
 
 from common.stage.turns import TurnQueue
 
@@ -22,9 +23,11 @@ class TurnThreads:
     def __init__(self, count: int, name: str) -> None:
         """Start `count` threads."""
         self._jobs: TurnQueue[Optional[Job]] = TurnQueue()
+        # When each thread's present job began, by `time.perf_counter`.
+        self._busy_since: Dict[int, float] = {}
         self._threads = [
             # A thread that hangs in a driver must not keep the process from ending.
-            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
+            threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
             for index in range(count)
         ]
         for thread in self._threads:
@@ -49,16 +52,35 @@ class TurnThreads:
         self.submit(self, job)
         return await asyncio.wrap_future(answer)
 
-    def close(self) -> None:
-        """End the threads after their present jobs; queued ones, of ended streams, are left."""
+    def busy_seconds(self) -> float:
+        """How long the longest of the present jobs has been running; 0 when none is."""
+        # A copy: the threads go on changing it.
+        started = list(self._busy_since.values())
+        return time.perf_counter() - min(started) if started else 0.0
+
+    def close(self, timeout_seconds: float) -> bool:
+        """End the threads after their present jobs; queued ones, of ended streams, are left.
+
+        Args:
+            timeout_seconds: how long to wait for the present jobs, all together.
+
+        Returns:
+            Whether all have ended; a thread that hangs is left behind and ends with the process.
+        """
         for index in range(len(self._threads)):
             self._jobs.put((self, index), None)
+        deadline = time.perf_counter() + timeout_seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.perf_counter()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _work(self) -> None:
+    def _work(self, index: int) -> None:
         while True:
             job = self._jobs.take()
             if job is None:
                 return
-            job()
+            self._busy_since[index] = time.perf_counter()
+            try:
+                job()
+            finally:
+                del self._busy_since[index]

@@ -85,9 +85,13 @@ class TransformerStage:
         shape = (1, self._manifest.feature_channels, -(-height // stride), -(-width // stride))
         await self._runner.run(self._inputs(np.zeros(shape, np.float32), geometry))
 
-    def close(self) -> None:
-        """End the worker threads; the engine is closed by its runner."""
-        self._flow.close()
+    def stuck_seconds(self) -> float:
+        """How long a worker has been hanging; 0 when none does."""
+        return self._flow.stuck_seconds()
+
+    def close(self) -> bool:
+        """End the worker threads, if they do end; the engine is closed by its runner."""
+        return self._flow.close()
 
     def _prepare(self, tensor: EncodedTensor, geometry: FrameGeometry) -> _Input:
         started = time.perf_counter()

@@ -9,6 +9,7 @@ from google.rpc import status_pb2
 
 from common.domain.errors import (
     EngineError,
+    InternalError,
     InvalidInputError,
     PreconditionError,
     ResourceExhaustedError,
@@ -21,7 +22,7 @@ STATUS_OF_ERROR = {
     PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    EngineError: grpc.StatusCode.INTERNAL,
+    InternalError: grpc.StatusCode.INTERNAL,
 }
 _ERROR_OF_STATUS = {status: error for error, status in STATUS_OF_ERROR.items()}
 _ERROR_OF_CODE = {status.value[0]: error for status, error in _ERROR_OF_STATUS.items()}

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Dict, Mapping, Optional, Set, Tuple
+from contextlib import asynccontextmanager
+from typing import AsyncIterator, Dict, Mapping, Optional, Set, Tuple
 
 import grpc
 import structlog
 
-from common.domain.errors import PreconditionError, TandemError, UnavailableError
-from common.domain.placement import NodePair, StageAddress
+from common.domain.errors import (
+    CallerError,
+    PreconditionError,
+    ResourceExhaustedError,
+    TandemError,
+    UnavailableError,
+)
+from common.domain.placement import NodePair, Stage, StageAddress
+from common.wire.results import checked_result
 from common.wire.status import status_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
-from services.orchestrator.placement import Route
+from services.orchestrator.attempts import MOST_REJECTIONS, FrameAttempts
+from services.orchestrator.closed_routes import Cause, ClosedRoutes
+from services.orchestrator.deadlines import frame_cost_seconds, progress_deadline_seconds
+from services.orchestrator.placement import NOT_SERVING, Route
 from services.orchestrator.routes import RouteStreams
 from services.orchestrator.routing import Router
 
@@ -21,17 +32,17 @@ log = structlog.get_logger()
 
 # Clients' frame ids count up from anywhere, so that copies of frames get ids from the far end.
 _COPY_IDS_FROM = (1 << 64) - 1
-# A frame that brings down every stage it comes to must not go round for ever.
-_MOST_REPLAYS = 10
 _RECENT = 0.1
 _IDLE_SECONDS = 2.0
+_STAGES = tuple(Stage)
 
 
 class Dispatcher:
-    """Sends frames along the best route, and again along the next when a route is lost.
+    """Sends frames along the best route, and again along another when a route fails them.
 
     A route is changed while frames flow: the new one is opened, and has served the copy of a
-    frame, before the first frame goes there; until then they take the old one.
+    frame, before the first frame goes there; until then they take the old one. Only frames that
+    have been served are copied, so that a frame which brings stages down goes nowhere unseen.
     """
 
     def __init__(
@@ -54,51 +65,155 @@ class Dispatcher:
         self._session_id = session_id
         self._wanted = wanted
         self._router = router
-        self._streams = RouteStreams(session_id, options, channels, router.table.in_flight)
+        table = router.table
+        self._streams = RouteStreams(
+            session_id, options, channels, table.in_flight, table.extra_seconds
+        )
         self._current: Optional[Route] = None
+        self._to_warm: Optional[Route] = None
         self._warm: Set[Route] = set()
         self._copies: Dict[Route, asyncio.Task[None]] = {}
         self._next_copy_id = _COPY_IDS_FROM
-        self._refused: Dict[Route, PreconditionError] = {}
+        self._closed = ClosedRoutes()
         self._outage_since: Optional[float] = None
         self._recent_seconds = 0.0
+        self._recent_cost_seconds = 0.0
 
     async def detect(self, frame: detector_pb2.Frame) -> Tuple[Route, stage_pb2.FrameResult]:
         """Have a frame served; its result may be an error of the frame's own.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
+            ResourceExhaustedError: none had room for it for as long.
             PreconditionError: the nodes wanted are not configured, or do not fit together.
+            InternalError: it was under way at the loss of two routes, or two servers failed on it.
         """
-        replays = 0
+        attempts = FrameAttempts()
         while True:
-            route = await self._next_route(frame)
-            began = time.monotonic()
-            try:
-                result = await self._streams.ask(route, frame)
-            except PreconditionError as error:
-                self._refused[route] = error
-                continue
-            except UnavailableError as error:
-                loss: TandemError = error
-            else:
-                if not _is_lost(result):
-                    self._served(route, time.monotonic() - began)
-                    return route, result
-                loss = status_from_wire(result.error)
-            replays += 1
-            self._router.lost(route, str(loss))
-            self._begin_outage()
-            if replays > _MOST_REPLAYS:
-                raise loss
+            route = await self._next_route(attempts)
+            async with self._turn(attempts):
+                if not self._is_usable(route):
+                    # While it waited for its turn.
+                    continue
+                began = time.monotonic()
+                result = await self._try(route, frame, attempts)
+            if result is not None:
+                self._served(route, frame, time.monotonic() - began, attempts)
+                return route, result
+            error = attempts.verdict()
+            if error is not None:
+                # What it did to them says nothing about the routes.
+                self._closed.reopen(attempts.lost_with)
+                raise error
             self._router.events.replayed()
-            log.info(
-                "frame replayed",
-                session=self._session_id,
-                frame=frame.frame_id,
-                left=route.pair.name,
-                reason=str(loss),
+
+    @asynccontextmanager
+    async def _turn(self, attempts: FrameAttempts) -> AsyncIterator[None]:
+        """Frames that a route was lost with are sent again one at a time, of all sessions.
+
+        If one of them is what brings stages down, the others are not lost for its sake again.
+        """
+        if not attempts.is_suspect:
+            yield
+            return
+        async with self._router.suspects:
+            yield
+
+    async def _try(
+        self, route: Route, frame: detector_pb2.Frame, attempts: FrameAttempts
+    ) -> Optional[stage_pb2.FrameResult]:
+        """Send a frame along a route; None if that came to nothing that is the frame's own.
+
+        Raises:
+            ResourceExhaustedError: there is room for other frames, but not for this one.
+        """
+        under_way = False
+
+        def on_sent() -> None:
+            nonlocal under_way
+            under_way = True
+
+        cost_seconds = frame_cost_seconds(frame, self._router.link_bytes_per_second(route))
+        extra_seconds = max(0.0, cost_seconds - self._recent_cost_seconds)
+        try:
+            result = await self._streams.ask(
+                route, frame, extra_seconds=extra_seconds, on_sent=on_sent
             )
+            checked_result(result, route.backbone.name, _STAGES)
+        except PreconditionError as error:
+            self._close(route, Cause.REFUSED, error, frame)
+        except ResourceExhaustedError as error:
+            self._close(route, Cause.FULL, error, frame)
+            if under_way:
+                attempts.rejected(route)
+                if attempts.rejections >= MOST_REJECTIONS:
+                    raise
+        except UnavailableError as error:
+            self._lost(route, error, frame, attempts if under_way else None)
+        except TandemError as error:
+            # Of the stage, which broke the protocol, or says so of us.
+            self._close(route, Cause.LOST, error, frame)
+            attempts.failed(route, route.backbone, error)
+        else:
+            return self._own_result(route, result, frame, attempts)
+        return None
+
+    def _own_result(
+        self,
+        route: Route,
+        result: stage_pb2.FrameResult,
+        frame: detector_pb2.Frame,
+        attempts: FrameAttempts,
+    ) -> Optional[stage_pb2.FrameResult]:
+        """The result, if it is what the frame itself deserves; None if it is to be tried again."""
+        if result.WhichOneof("result") == "detections":
+            return result
+        error = status_from_wire(result.error)
+        if isinstance(error, UnavailableError):
+            self._lost(route, error, frame, attempts)
+            return None
+        if isinstance(error, ResourceExhaustedError):
+            self._close(route, Cause.FULL, error, frame)
+            return None
+        if isinstance(error, CallerError):
+            return result
+        server = route.transformer if result.timing.HasField("transformer") else route.backbone
+        attempts.failed(route, server, error)
+        self._log_retry(route, error, frame)
+        return None
+
+    def _lost(
+        self,
+        route: Route,
+        error: TandemError,
+        frame: detector_pb2.Frame,
+        attempts: Optional[FrameAttempts],
+    ) -> None:
+        """A frame did not come back, or could not be sent (then there are no attempts to note)."""
+        self._close(route, Cause.LOST, error, frame)
+        states = (self._router.table.states[server] for server in route.servers)
+        # One that says that it serves no more has brought itself down in good order.
+        if attempts is not None and not any(state.fault == NOT_SERVING for state in states):
+            attempts.lost(route)
+
+    def _close(
+        self, route: Route, cause: Cause, error: TandemError, frame: detector_pb2.Frame
+    ) -> None:
+        # One that was given up for stalling stays closed for longer than one that was lost.
+        if route not in self._closed.errors(time.monotonic()):
+            self._closed.close(route, cause, error, time.monotonic())
+        self._warm.discard(route)
+        self._begin_outage()
+        self._log_retry(route, error, frame)
+
+    def _log_retry(self, route: Route, error: TandemError, frame: detector_pb2.Frame) -> None:
+        log.info(
+            "frame to be sent again",
+            session=self._session_id,
+            frame=frame.frame_id,
+            left=route.pair.name,
+            reason=str(error),
+        )
 
     async def leave_idle_routes(self, now: float) -> None:
         """Close the streams that no frame has taken for a while; `now` by `time.monotonic`.
@@ -113,12 +228,17 @@ class Dispatcher:
     def check(self, now: float) -> None:
         """Give up the routes that make no progress; `now` by `time.monotonic`."""
         deadlines = {
-            route: self._router.progress_deadline_seconds(route, self._recent_seconds)
+            route: progress_deadline_seconds(
+                max(self._recent_seconds, self._router.latency_seconds(route)),
+                self._streams.extra_seconds(route),
+            )
             for route in self._streams.routes
         }
         for route in self._streams.stalled(now, deadlines):
-            self._router.stalled(route, deadlines[route])
-            self.give_up(route, f"{route.pair.name} made no progress")
+            self._router.stalled(route, self._session_id, deadlines[route])
+            reason = f"{route.pair.name} made no progress for {deadlines[route]:.1f} s"
+            self._closed.close(route, Cause.STALLED, UnavailableError(reason), now)
+            self.give_up(route, reason)
 
     def stage_lost(self, address: StageAddress, reason: str) -> None:
         """Give up the routes through a server that does not answer any more."""
@@ -126,10 +246,9 @@ class Dispatcher:
             if route.uses(address):
                 self.give_up(route, f"{address.name} {reason}")
 
-    def forget_refusals(self, address: StageAddress) -> None:
-        """A server has changed: it may serve what it refused before."""
-        for route in [route for route in self._refused if route.uses(address)]:
-            del self._refused[route]
+    def stage_changed(self, address: StageAddress) -> None:
+        """A server has changed: it may serve what it did not before."""
+        self._closed.changed(address)
 
     def give_up(self, route: Route, reason: str) -> None:
         """Fail the frames under way on a route; they are sent again along another."""
@@ -143,44 +262,47 @@ class Dispatcher:
         await asyncio.gather(*self._copies.values(), return_exceptions=True)
         await self._streams.close()
 
-    async def _next_route(self, frame: detector_pb2.Frame) -> Route:
+    async def _next_route(self, attempts: FrameAttempts) -> Route:
         while True:
             change = self._router.next_change()
+            now = time.monotonic()
             try:
-                best = self._router.route(self._wanted, self._refused)
-            except UnavailableError:
-                left_seconds = self._begin_outage() + self._router.options.patience_seconds
-                left_seconds -= time.monotonic()
+                best = self._router.route(self._wanted, self._closed.errors(now), attempts.penalty)
+            except (UnavailableError, ResourceExhaustedError):
+                left_seconds = self._begin_outage() + self._router.options.patience_seconds - now
                 if left_seconds <= 0 or self._router.draining:
                     raise
+                opening = self._closed.next_opening()
+                if opening is not None:
+                    left_seconds = min(left_seconds, opening - now)
                 await asyncio.wait([change], timeout=left_seconds)
                 continue
-            route = self._switch_or_stay(best, frame)
-            self._current = route
-            self._probe(frame)
-            return route
+            error = attempts.verdict(best)
+            if error is not None:
+                raise error
+            return best if attempts.is_retry else self._switch_or_stay(best)
 
-    def _switch_or_stay(self, best: Route, frame: detector_pb2.Frame) -> Route:
+    def _is_usable(self, route: Route) -> bool:
+        passable = self._router.table.passable(route)
+        return passable and route not in self._closed.errors(time.monotonic())
+
+    def _switch_or_stay(self, best: Route) -> Route:
         current = self._current
-        if current is None or current == best:
-            return best
-        if not self._router.table.passable(current) or not self._streams.is_open(current):
-            return best
-        if best in self._warm and self._streams.is_open(best):
-            return best
-        self._send_copy(best, frame)
-        return current
+        stays = current is not None and self._is_usable(current) and self._streams.is_open(current)
+        ready = best in self._warm and self._streams.is_open(best)
+        if current is None or not stays or ready:
+            self._current = best
+        elif current != best:
+            self._to_warm = best
+        return self._current or best
 
-    def _probe(self, frame: detector_pb2.Frame) -> None:
-        if self._wanted is not None:
-            return
-        route = self._router.take_probe(self._refused)
-        if route is not None:
-            self._send_copy(route, frame)
-
-    def _send_copy(self, route: Route, frame: detector_pb2.Frame) -> None:
-        """Have a copy of a frame served, to open, warm up and measure a route."""
-        if route in self._copies:
+    def _send_copy(self, frame: detector_pb2.Frame) -> None:
+        """Have a copy of a frame served where a route is to be opened, warmed up or measured."""
+        route, self._to_warm = self._to_warm, None
+        unusable = {*self._copies, *self._closed.errors(time.monotonic())}
+        if route is None and self._wanted is None:
+            route = self._router.take_probe(unusable)
+        if route is None or route in unusable:
             return
         copy = detector_pb2.Frame()
         copy.CopyFrom(frame)
@@ -191,32 +313,41 @@ class Dispatcher:
         task.add_done_callback(lambda _: self._copies.pop(route, None))
 
     async def _serve_copy(self, route: Route, copy: detector_pb2.Frame) -> None:
-        try:
-            result = await self._streams.ask(route, copy)
-        except PreconditionError as error:
-            self._refused[route] = error
-        except TandemError as error:
-            self._router.lost(route, str(error))
-        else:
-            if result.WhichOneof("result") == "detections":
-                self._router.observe(route, result.timing, backlogged=False)
+        attempts = FrameAttempts()
+        result = await self._try(route, copy, attempts)
+        if result is not None and result.WhichOneof("result") == "detections":
+            self._router.observe(route, result.timing, backlogged=False)
+            self._closed.served(route)
             self._warm.add(route)
+            return
+        for server in attempts.failed_on:
+            self._router.failed(server)
+        if result is not None or attempts.failed_on:
+            # It failed on what another route has served.
+            error = UnavailableError(f"{route.pair.name} failed on a frame that was served before")
+            self._closed.close(route, Cause.LOST, error, time.monotonic())
 
-    def _served(self, route: Route, seconds: float) -> None:
+    def _served(
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        seconds: float,
+        attempts: FrameAttempts,
+    ) -> None:
+        """A frame has come back along a route, with detections or an error of its own."""
         self._outage_since = None
+        self._closed.served(route)
         self._warm.add(route)
+        for server in attempts.failed_on:
+            self._router.failed(server)
         weight = _RECENT if self._recent_seconds else 1.0
         self._recent_seconds += weight * (seconds - self._recent_seconds)
+        cost_seconds = frame_cost_seconds(frame, self._router.link_bytes_per_second(route))
+        self._recent_cost_seconds += weight * (cost_seconds - self._recent_cost_seconds)
+        self._send_copy(frame)
 
     def _begin_outage(self) -> float:
         """When frames stopped being served; now, if they were until now."""
         if self._outage_since is None:
             self._outage_since = time.monotonic()
         return self._outage_since
-
-
-def _is_lost(result: stage_pb2.FrameResult) -> bool:
-    """Whether a result says that a stage was lost, rather than what is on the frame."""
-    return result.WhichOneof("result") == "error" and isinstance(
-        status_from_wire(result.error), UnavailableError
-    )

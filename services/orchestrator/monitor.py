@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, AsyncIterator, Callable, Dict, List, Mapping
 
 import grpc
@@ -12,6 +13,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.placement import Stage, StageAddress
+from common.stage.health import REASON_KEY
 from services.orchestrator.placement import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
@@ -64,7 +66,7 @@ class StageMonitor:
         on_round_trip: Callable[[StageAddress, float], None],
         heard_at: Callable[[StageAddress], float],
     ) -> None:
-        """Begin to watch every stage.
+        """Say whom to tell; `run` watches.
 
         Args:
             on_change: is told each state, the present ones first.
@@ -76,8 +78,18 @@ class StageMonitor:
         self._heard_at = heard_at
         for state in self.states.values():
             on_change(state)
-        for address, channel in self._channels.items():
-            self._watches.append(asyncio.ensure_future(self._watch(address, channel)))
+
+    async def run(self) -> None:
+        """Watch every stage until closed.
+
+        Raises:
+            Exception: watching one of them failed, which is a fault in here.
+        """
+        self._watches = [
+            asyncio.ensure_future(self._watch(address, channel))
+            for address, channel in self._channels.items()
+        ]
+        await asyncio.gather(*self._watches)
 
     async def first_look(self) -> None:
         """Wait until each stage was reached or found to be down, for a bounded time."""
@@ -100,9 +112,11 @@ class StageMonitor:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
             call = stub.Watch(request)
-            heartbeats = asyncio.ensure_future(self._beat(address, stub, request, call))
+            heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
+            # They end when the stage is silent; or by a fault in here, which is raised below.
+            heartbeats.add_done_callback(partial(_cancel, call))
             try:
-                await self._follow(address, call)
+                await self._follow(address, stub, request, call)
                 self._note(address, "ended its health stream", DIED)
             except grpc.aio.AioRpcError as error:
                 self._note(address, error.details() or error.code().name, DIED)
@@ -110,21 +124,39 @@ class StageMonitor:
                 # A heartbeat that found the stage silent cancels the watch, and no more.
                 if self._closing or not heartbeats.done():
                     raise
+                heartbeats.result()
             finally:
                 heartbeats.cancel()
                 call.cancel()
             await asyncio.sleep(self._interval_seconds)
 
-    async def _follow(self, address: StageAddress, answers: AsyncIterator[Any]) -> None:
-        async for answer in answers:
-            status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-            reason = "" if status == "SERVING" else f"its health is {status}"
-            self._note(address, reason, NOT_SERVING)
-
-    async def _beat(
-        self, address: StageAddress, stub: Any, request: Any, watch: grpc.aio.Call
+    async def _follow(
+        self, address: StageAddress, stub: Any, request: Any, answers: AsyncIterator[Any]
     ) -> None:
-        """Call until the stage does not answer in time; then give up its watch as well."""
+        async for answer in answers:
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                self._note(address, "", NOT_SERVING)
+                continue
+            known = health_pb2.HealthCheckResponse.ServingStatus.DESCRIPTOR.values_by_number
+            name = known[answer.status].name if answer.status in known else str(answer.status)
+            # Noted before anything is asked: frames must go elsewhere at once.
+            self._note(address, f"its health is {name}", NOT_SERVING)
+            reason = await self._reason(stub, request)
+            if reason and self.states[address].fault == NOT_SERVING:
+                self._note(address, reason, NOT_SERVING)
+
+    async def _reason(self, stub: Any, request: Any) -> str:
+        """What a stage says of why it is not serving; empty if it says nothing."""
+        check = stub.Check(request, timeout=self._timeout_seconds)
+        try:
+            await check
+            metadata = await check.trailing_metadata()
+        except grpc.aio.AioRpcError:
+            return ""
+        return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
+
+    async def _beat(self, address: StageAddress, stub: Any, request: Any) -> None:
+        """Call until the stage does not answer in time; its watch is then given up as well."""
         while True:
             await asyncio.sleep(self._interval_seconds)
             asked = time.perf_counter()
@@ -138,7 +170,6 @@ class StageMonitor:
                     # On a link full of frames a heartbeat may be lost, again and again.
                     continue
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
-                watch.cancel()
                 return
             self._on_round_trip(address, time.perf_counter() - asked)
 
@@ -158,3 +189,7 @@ class StageMonitor:
             write("stage", name=address.name, healthy=healthy, reason=reason)
         self.states[address] = state
         self._on_change(state)
+
+
+def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:
+    call.cancel()

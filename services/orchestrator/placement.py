@@ -58,9 +58,14 @@ class Route:
         """The nodes."""
         return NodePair(self.backbone.node, self.transformer.node)
 
+    @property
+    def servers(self) -> Tuple[StageAddress, StageAddress]:
+        """Both, in the order in which a frame comes to them."""
+        return self.backbone, self.transformer
+
     def uses(self, address: StageAddress) -> bool:
         """Whether frames on this route go through a server."""
-        return address in (self.backbone, self.transformer)
+        return address in self.servers
 
 
 def configured_pairs(addresses: Iterable[StageAddress]) -> Tuple[NodePair, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Tuple
 
-from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.errors import PreconditionError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Stage, StageAddress
 from services.orchestrator.placement import Route, StageHealth, StageStates, configured_pairs
 
@@ -24,6 +24,7 @@ class RouteTable:
         states: what is known of every stage's server.
         pairs: every pair of nodes that is configured.
         in_flight: frames under way, by the stage that they are bound for.
+        extra_seconds: that large frames under way may take, all together, by backbone.
     """
 
     def __init__(self, states: StageStates) -> None:
@@ -31,7 +32,16 @@ class RouteTable:
         self.states = states
         self.pairs = configured_pairs(states)
         self.in_flight: Counter[StageAddress] = Counter()
+        self.extra_seconds: Dict[StageAddress, float] = {}
         self._impasses: Dict[Route, _Impasse] = {}
+
+    @property
+    def routes(self) -> Tuple[Route, ...]:
+        """Every route that is configured, whether or not it can serve."""
+        backbones, transformers = (
+            [address for address in self.states if address.stage is stage] for stage in Stage
+        )
+        return tuple(Route(first, second) for first in backbones for second in transformers)
 
     def of(self, pair: NodePair) -> Tuple[Route, ...]:
         """Every route of a pair that can serve now; at least one.
@@ -93,31 +103,46 @@ class RouteTable:
             for group in self._servers(pair)
         )
 
-    def least_busy(self, pair: NodePair, refused: Mapping[Route, PreconditionError]) -> Route:
+    def least_busy(
+        self,
+        pair: NodePair,
+        closed: Mapping[Route, TandemError],
+        penalty: Callable[[Route], int] = lambda route: 0,
+    ) -> Route:
         """The route of a pair with the fewest frames bound for its stages.
 
         Args:
             pair: of nodes.
-            refused: routes that do not serve this client's streams, with their reasons.
+            closed: routes that do not serve this client's stream now, with their reasons.
+            penalty: how little a route is wanted; of those with the least, the least busy is taken.
 
         Raises:
             PreconditionError: a node is not configured, or every route refused.
             UnavailableError: a stage that it needs is down; the message names each.
+            TandemError: the reason of a closed route, if all are.
         """
         routes = self.of(pair)
-        willing = [route for route in routes if route not in refused]
+        willing = [route for route in routes if route not in closed]
         if not willing:
-            raise refused[routes[0]]
-        return min(
-            willing,
-            key=lambda route: self.in_flight[route.backbone] + self.in_flight[route.transformer],
-        )
+            errors = [closed[route] for route in routes]
+            # One that may pass is told rather than one that will not.
+            raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
 
-    def nothing_serves(self) -> UnavailableError:
-        """The error for a frame that may go anywhere, when it can go nowhere."""
+        def rank(route: Route) -> Tuple[int, int]:
+            return penalty(route), sum(self.in_flight[server] for server in route.servers)
+
+        return min(willing, key=rank)
+
+    def nothing_serves(self, errors: Iterable[TandemError] = ()) -> UnavailableError:
+        """The error for a frame that may go anywhere, when it can go nowhere.
+
+        Args:
+            errors: why routes that could serve others do not serve its session.
+        """
         down = [state.address.name for state in self.states.values() if not state.healthy]
         reasons = [f"down: {', '.join(down)}"] if down else []
         reasons += sorted({impasse.reason for impasse in self._impasses.values()})
+        reasons += sorted({str(error) for error in errors})
         return UnavailableError(f"no placement can serve; {'; '.join(reasons) or 'down: nothing'}")
 
     def block(self, route: Route, reason: str, until: float) -> bool:

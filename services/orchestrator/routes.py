@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Callable, Dict, Mapping, Optional, Sequence
 
 import grpc
 
@@ -26,12 +26,14 @@ class _Entry:
 
     Attributes:
         frames: how many they are.
+        extra_seconds: that they may take, all together, since they are large.
         progress: when one of them was answered last, or came to an idle route; `time.monotonic`.
         given_up: why the route was given up; None while it is not.
     """
 
     opening: asyncio.Task[StageStream]
     frames: int = 0
+    extra_seconds: float = 0.0
     progress: float = 0.0
     given_up: Optional[UnavailableError] = None
 
@@ -64,6 +66,7 @@ class RouteStreams:
         options: detector_pb2.StreamOptions,
         channels: Mapping[StageAddress, grpc.aio.Channel],
         in_flight: Counter[StageAddress],
+        extra_seconds: Optional[Dict[StageAddress, float]] = None,
     ) -> None:
         """Open nothing yet.
 
@@ -72,11 +75,13 @@ class RouteStreams:
             options: of the client's stream.
             channels: to each backbone.
             in_flight: counts the frames of all sessions, by the stage that they are bound for.
+            extra_seconds: adds up what large frames of all sessions may take, by backbone.
         """
         self._session_id = session_id
         self._options = options
         self._channels = channels
         self._in_flight = in_flight
+        self._extra_seconds = {} if extra_seconds is None else extra_seconds
         self._entries: Dict[Route, _Entry] = {}
 
     def is_open(self, route: Route) -> bool:
@@ -84,8 +89,21 @@ class RouteStreams:
         entry = self._entries.get(route)
         return entry is not None and entry.open
 
-    async def ask(self, route: Route, frame: detector_pb2.Frame) -> stage_pb2.FrameResult:
+    async def ask(
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        *,
+        extra_seconds: float = 0.0,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> stage_pb2.FrameResult:
         """Send a frame along a route and wait for its result.
+
+        Args:
+            route: which one; opened first if it is not.
+            frame: to be served.
+            extra_seconds: that it may take since it is larger than those before.
+            on_sent: called when the route is open and the frame about to be sent.
 
         Raises:
             TandemError: the route could not be opened, or was lost while the frame was under way.
@@ -96,10 +114,12 @@ class RouteStreams:
         if not entry.frames:
             entry.progress = time.monotonic()
         entry.frames += 1
-        self._in_flight.update((route.backbone, route.transformer))
+        self._in_flight.update(route.servers)
+        self._add_extra(entry, route, extra_seconds)
         try:
             # Shielded: that one frame is given up must not end the opening for the others.
             stream = await asyncio.shield(entry.opening)
+            on_sent()
             result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
         except TandemError as error:
             raise entry.given_up or error from error
@@ -110,9 +130,27 @@ class RouteStreams:
             raise
         finally:
             entry.frames -= 1
-            self._in_flight.subtract((route.backbone, route.transformer))
+            self._in_flight.subtract(route.servers)
+            self._add_extra(entry, route, -extra_seconds)
         entry.progress = time.monotonic()
         return result
+
+    def _add_extra(self, entry: _Entry, route: Route, seconds: float) -> None:
+        if seconds:
+            entry.extra_seconds += seconds
+            total = self._extra_seconds.get(route.backbone, 0.0) + seconds
+            self._extra_seconds[route.backbone] = total
+
+    def extra_seconds(self, route: Route) -> float:
+        """What a route's frames may have to wait since some are large; 0 if none of them is.
+
+        Large frames wait for those of all other sessions at their backbone.
+        """
+        entry = self._entries.get(route)
+        # Not exactly 0 when all are gone, since these are sums of floats.
+        if entry is None or entry.extra_seconds < 1e-3:
+            return 0.0
+        return self._extra_seconds.get(route.backbone, 0.0)
 
     def stalled(self, now: float, deadline_seconds: Mapping[Route, float]) -> Sequence[Route]:
         """The routes whose frames have been waiting for the next answer for too long."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
-from typing import Container, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, Container, Dict, List, Mapping, Optional, Tuple
 
 import structlog
 
-from common.domain.errors import PreconditionError, TandemError
+from common.domain.errors import PreconditionError, ResourceExhaustedError, TandemError
 from common.domain.placement import NodePair, StageAddress
 from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
+from services.orchestrator.breaker import FAILURES_IN_A_ROW, CircuitBreaker
 from services.orchestrator.decision import START, Decider, Decision, Policy
 from services.orchestrator.estimates import EstimateKeeper
 from services.orchestrator.events import Events
@@ -25,14 +26,9 @@ from services.orchestrator.route_table import RouteTable
 log = structlog.get_logger()
 
 STALLED = "stalled"
-# By then the stage's health says what became of it.
-_LOST_IMPASSE_SECONDS = 1.0
-# Health knows nothing of an engine that hangs, or of a link between two other machines.
-_STALLED_IMPASSE_SECONDS = 15.0
-_LEAST_PROGRESS_SECONDS = 2.0
-_PROGRESS_LATENCIES = 10.0
-# Before anything was measured: a first frame may have to wait for a cold engine.
-_FIRST_PROGRESS_SECONDS = 10.0
+# Sessions that a route has to stall within so long, before it is closed for all for as long again.
+_STALLED_SESSIONS = 2
+_STALLED_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,7 @@ class Router:
         setting: nodes of the streams that leave it to the server; None: the automatic choice.
         events: counts.
         draining: set to True once the service ends; frames wait for nothing any more.
+        suspects: held by the one frame under way, of all sessions, that a route was lost with.
     """
 
     def __init__(
@@ -79,6 +76,9 @@ class Router:
         replicas = Counter((address.node, address.stage) for address in table.states)
         self._keeper = EstimateKeeper(options.policy.located_at, replicas)
         self._decider = Decider(options.policy)
+        self.suspects = asyncio.Lock()
+        self._breaker = CircuitBreaker()
+        self._stalled_at: Dict[Route, Dict[str, float]] = {}
         self._heard_at: Dict[StageAddress, float] = {}
         self._budget = ProbeBudget(options.probe_share)
         self._probe: Optional[NodePair] = None
@@ -89,32 +89,48 @@ class Router:
     def route(
         self,
         wanted: Optional[NodePair],
-        refused: Mapping[Route, PreconditionError],
+        closed: Mapping[Route, TandemError],
+        penalty: Callable[[Route], int] = lambda route: 0,
     ) -> Route:
         """Where a frame goes now.
 
         Args:
             wanted: nodes that its client asked for; None leaves it to the server.
-            refused: routes that do not serve this client's streams, with their reasons.
+            closed: routes that do not serve this client's stream now, with their reasons.
+            penalty: how little a route is wanted for this frame; the pair that is chosen otherwise
+                is taken only among those with the least.
 
         Raises:
             PreconditionError: the nodes are not configured, or every route refused.
             UnavailableError: no route can serve now; the message names what is down.
+            ResourceExhaustedError: none has room for this client's stream now.
         """
         pinned = wanted or self.setting
         if pinned is not None:
-            return self.table.least_busy(pinned, refused)
+            return self.table.least_busy(pinned, closed, penalty)
         if self.decision.pair is None or self.table.obstacle(self.decision.pair):
             self.decide()
-        refusal: Optional[TandemError] = None
+        best: Optional[Route] = None
+        refusals: List[TandemError] = []
         for pair in self._by_preference():
             try:
-                return self.table.least_busy(pair, refused)
+                route = self.table.least_busy(pair, closed, penalty)
             except TandemError as error:
-                refusal = refusal or error
-        if isinstance(refusal, PreconditionError):
-            raise refusal
-        raise self.table.nothing_serves()
+                refusals.append(error)
+                continue
+            if best is None or penalty(route) < penalty(best):
+                best = route
+            if not penalty(best):
+                return best
+        if best is not None:
+            return best
+        passing = [each for each in refusals if not isinstance(each, PreconditionError)]
+        if refusals and not passing:
+            raise refusals[0]
+        for refusal in passing:
+            if isinstance(refusal, ResourceExhaustedError):
+                raise refusal
+        raise self.table.nothing_serves(each for each in passing if each in closed.values())
 
     def current(self) -> Optional[NodePair]:
         """Where a stream that leaves it to the server goes; None when nothing can serve."""
@@ -150,30 +166,44 @@ class Router:
         self.decide()
         self._changed()
 
-    def lost(self, route: Route, reason: str) -> None:
-        """A frame did not come back from a route."""
-        self._block(route, reason, _LOST_IMPASSE_SECONDS)
+    def stalled(self, route: Route, session_id: str, deadline_seconds: float) -> None:
+        """No frame of a session came back from a route in time.
 
-    def stalled(self, route: Route, deadline_seconds: float) -> None:
-        """No frame came back from a route in time."""
-        reason = f"{route.pair.name} answered nothing for {deadline_seconds:.1f} s"
-        log.warning("route stalled", route=route.pair.name, seconds=deadline_seconds)
-        self.events.failed(STALLED)
-        self._block(route, reason, _STALLED_IMPASSE_SECONDS)
-
-    def progress_deadline_seconds(self, route: Route, recent_seconds: float) -> float:
-        """How long a route may go without an answer while frames are on it.
-
-        Args:
-            route: of any pair.
-            recent_seconds: that a frame took lately; 0: none has come back yet.
+        The session itself goes elsewhere. The others go on there, until another one's frames do
+        not come back either: then it is the route that is at fault, and not a frame.
         """
+        now = time.monotonic()
+        log.warning(
+            "route stalled", route=route.pair.name, session=session_id, seconds=deadline_seconds
+        )
+        self.events.failed(STALLED)
+        stalls = self._stalled_at.setdefault(route, {})
+        stalls[session_id] = now
+        for other in [each for each, at in stalls.items() if at < now - _STALLED_SECONDS]:
+            del stalls[other]
+        if len(stalls) >= _STALLED_SESSIONS:
+            reason = f"{route.pair.name} answered nothing for {deadline_seconds:.1f} s"
+            self._block([route], reason, _STALLED_SECONDS)
+
+    def failed(self, server: StageAddress) -> None:
+        """A server failed on a frame that another one has served since."""
+        seconds = self._breaker.failed(server)
+        if not seconds:
+            return
+        reason = f"{server.name} failed on {FAILURES_IN_A_ROW} frames that others then served"
+        log.error("circuit breaker", server=server.name, closed_seconds=seconds)
+        self._block([each for each in self.table.routes if each.uses(server)], reason, seconds)
+
+    def latency_seconds(self, route: Route) -> float:
+        """Of a frame on a route, as predicted; 0 while that is not known."""
         prediction = self.decision.predictions.get(route.pair)
-        predicted = prediction.latency_seconds if prediction else None
-        latency_seconds = max(recent_seconds, predicted or 0.0)
-        if not latency_seconds:
-            return _FIRST_PROGRESS_SECONDS
-        return max(_LEAST_PROGRESS_SECONDS, _PROGRESS_LATENCIES * latency_seconds)
+        return (prediction.latency_seconds if prediction else None) or 0.0
+
+    def link_bytes_per_second(self, route: Route) -> Optional[float]:
+        """Of the way from the orchestrator to a route's backbone; None while it is not known."""
+        located_at = self.options.policy.located_at
+        link = self.estimates.link(located_at, route.backbone.node)
+        return link.bytes_per_second if link else None
 
     def observe(self, route: Route, timing: detection_pb2.Timing, backlogged: bool) -> None:
         """Learn from an answer.
@@ -185,7 +215,13 @@ class Router:
         """
         self._budget.earn()
         self._heard_at.update(dict.fromkeys((route.backbone, route.transformer), time.monotonic()))
-        stages = [stage_timing_from_wire(each) for each in (timing.backbone, timing.transformer)]
+        for server in route.servers:
+            self._breaker.succeeded(server)
+        stages = [
+            # By the names of the configuration, whatever the stages call themselves.
+            replace(stage_timing_from_wire(each), node=server.node)
+            for each, server in zip((timing.backbone, timing.transformer), route.servers)
+        ]
         self._keeper.observe(route.pair, *stages, now=time.monotonic(), backlogged=backlogged)
         for stage in stages:
             if stage.power_watts is not None:
@@ -199,15 +235,19 @@ class Router:
         """Learn from a heartbeat."""
         self._keeper.observe_round_trip(address.node, seconds, now=time.monotonic())
 
-    def take_probe(self, refused: Container[Route]) -> Optional[Route]:
-        """The route that a copy of the next frame should take, to measure it; usually None."""
+    def take_probe(self, unusable: Container[Route]) -> Optional[Route]:
+        """The route that a copy of a frame should take now, to measure it; usually None.
+
+        Args:
+            unusable: routes that cannot be taken.
+        """
         if self._probe is None or not self._budget.enough:
             return None
         pair, self._probe = self._probe, None
         if self.table.obstacle(pair):
             return None
         for route in self.table.of(pair):
-            if route not in refused:
+            if route not in unusable:
                 self._budget.spend()
                 self.events.probed()
                 return route
@@ -283,8 +323,10 @@ class Router:
         ]
         return pair_to_probe(candidates, current, self.estimates, self.options.policy.located_at)
 
-    def _block(self, route: Route, reason: str, seconds: float) -> None:
-        if self.table.block(route, reason, time.monotonic() + seconds):
+    def _block(self, routes: List[Route], reason: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        # A list: each of them is to be blocked, whether or not another one is new.
+        if any([self.table.block(route, reason, until) for route in routes]):
             self.decide()
             self._changed()
 

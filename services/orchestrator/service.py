@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Dict, List, Optional, Tuple, Union
 
 import grpc
@@ -21,8 +20,8 @@ from services.orchestrator.settings import AUTOMATIC, OrchestratorSettings
 from services.orchestrator.system import System
 
 
-async def serve_orchestrator(settings: OrchestratorSettings) -> None:
-    """Run the orchestrator until SIGTERM.
+async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
+    """Run the orchestrator until SIGTERM; returns whether all of its threads have ended.
 
     It is healthy once it has looked at every stage: which of them are up is its answer to give,
     not a condition of its own.
@@ -56,10 +55,11 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
     server.add(
         operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
     )
-    keeping = asyncio.ensure_future(system.run())
+    keeping = server.supervise(system.run(), "looking after routes")
 
     async def prepare() -> None:
         monitor.start(system.note, router.observe_round_trip, router.heard_at)
+        server.supervise(monitor.run(), "watching the stages")
         await monitor.first_look()
 
     try:
@@ -69,6 +69,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> None:
         await monitor.close()
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
+    return True
 
 
 def _channels(

@@ -81,7 +81,7 @@ class System:
             # One that drains still answers what it has read.
             if state.silent:
                 dispatcher.stage_lost(address, state.reason)
-            dispatcher.forget_refusals(address)
+            dispatcher.stage_changed(address)
         self._show_health(address)
 
     async def run(self) -> None:

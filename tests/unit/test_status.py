@@ -11,7 +11,7 @@ TABLE = {
     errors.PreconditionError: "FAILED_PRECONDITION",
     errors.UnavailableError: "UNAVAILABLE",
     errors.ResourceExhaustedError: "RESOURCE_EXHAUSTED",
-    errors.EngineError: "INTERNAL",
+    errors.InternalError: "INTERNAL",
 }
 
 

@@ -18,7 +18,7 @@ from common.engines.registry import load_engine
 from common.stage.flow import FrameFlow
 from common.stage.runner import EngineRunner
 from common.stage.turns import TurnQueue
-from common.stage.watchdog import watch_engine
+from common.stage.watchdog import Watchdog
 from tests.harness import TOY_BUNDLE
 
 PACE_SECONDS = 0.02
@@ -240,6 +240,10 @@ async def test_frames_of_a_stream_may_be_ready_at_the_same_moment(gated, hasty_t
     flow.close()
 
 
+async def never_called():
+    raise AssertionError("there is no failure to get over")
+
+
 async def test_an_execution_without_an_end_is_noticed():
     runner, gate, told = EngineRunner(stuck_after_seconds=0.0), Gate(), asyncio.Queue()
     await runner.load(lambda: gate)
@@ -251,12 +255,15 @@ async def test_an_execution_without_an_end_is_noticed():
     await first
     for number in range(RECENT_EXECUTIONS):
         await runner.run(numbered(number))
-    watch = asyncio.ensure_future(watch_engine(runner, told.put, 0.01))
+    watchdog = Watchdog(
+        runner, reload=never_called, test=never_called, tell=told.put, interval_seconds=0.01
+    )
+    watch = asyncio.ensure_future(watchdog.run())
     hanging = asyncio.ensure_future(runner.run(numbered(1)))
-    assert await asyncio.wait_for(told.get(), 30) is False
+    assert "hangs" in await asyncio.wait_for(told.get(), 30)
     gate.let(1)
     await hanging
-    assert await asyncio.wait_for(told.get(), 30) is True
+    assert await asyncio.wait_for(told.get(), 30) == ""
     watch.cancel()
     await runner.close()
 
