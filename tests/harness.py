@@ -126,6 +126,7 @@ class Cluster:
         nodes=NODES,
         replicas=None,
         places=None,
+        faulty=None,
     ) -> None:
         """Start all and wait until they are healthy.
 
@@ -136,6 +137,8 @@ class Cluster:
             nodes: their names.
             replicas: how many processes there are of a stage, by `NODE.STAGE`; 1 if left out.
             places: where a node's stages run, by its name; here if left out.
+            faulty: for a stage whose engine is to be told what to do, by `NODE.STAGE`, the file
+                that tells it; see `tests.faulty.engine`.
         """
         self._stack = ExitStack()
         self._bundle = bundle
@@ -143,6 +146,7 @@ class Cluster:
         self._nodes = nodes
         self._replicas = replicas or {}
         self._places = places or {}
+        self._faulty = faulty or {}
         self.stages: Dict[str, ServiceProcess] = {}
         try:
             for stage in ("transformer", "backbone"):
@@ -167,11 +171,16 @@ class Cluster:
         if stage == "backbone":
             transformers = {each: self._addresses(each, "transformer") for each in self._nodes}
             downstream = ("--transformers", json.dumps(transformers))
+        package, engine, environment = "services", (), {}
+        if name in self._faulty:
+            package, engine = "tests.faulty", ("--engine", "faulty")
+            environment = {"FAULTY_ENGINE": str(self._faulty[name])}
         process = self._start(
-            f"services.{stage}",
-            *("--node", node, "--bundle", str(self._bundle), *self._stage_arguments),
+            f"{package}.{stage}",
+            *("--node", node, "--bundle", str(self._bundle), *engine, *self._stage_arguments),
             *("--host", place.address, "--port", port, "--metrics-port", "0", *downstream),
             place=place,
+            environment=environment,
         )
         self.stages[name] = process
         return process
@@ -195,8 +204,10 @@ class Cluster:
         ports = ("--port", "0", "--metrics-port", "0")
         return self._start("services.orchestrator", "--config", str(path), *ports, *arguments)
 
-    def _start(self, module: str, *arguments: str, place: Place = HERE) -> ServiceProcess:
-        process = ServiceProcess(module, *arguments, place=place)
+    def _start(
+        self, module: str, *arguments: str, place: Place = HERE, environment=None
+    ) -> ServiceProcess:
+        process = ServiceProcess(module, *arguments, place=place, environment=environment)
         self._stack.callback(process.close)
         return process
 

@@ -11,6 +11,7 @@ import numpy as np
 from common.bundle import Bundle
 from common.codec import FeatureCodec, codec_named
 from common.domain.codec import Codec, EncodedTensor
+from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
 from common.stage.flow import FrameFlow
@@ -103,7 +104,11 @@ class BackboneStage:
         self, prepared: _Input, execution: Execution, codec: Codec, began: float
     ) -> FrameFeatures:
         started = time.perf_counter()
-        tensor = self._codec.encode(execution.outputs["features"], codec)
+        features = execution.outputs["features"]
+        # A codec would turn them into numbers like any other.
+        if not np.isfinite(features).all():
+            raise EngineError("the backbone's features are not finite")
+        tensor = self._codec.encode(features, codec)
         timing = StageTiming(
             node=self._node,
             decode_seconds=prepared.decode_seconds,

@@ -40,7 +40,8 @@ class DrainingHealth(health.aio.HealthServicer):
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> None:
         """See the health protocol of gRPC."""
-        watching = asyncio.ensure_future(super().Watch(request, context))
+        writer = _Writer(context)
+        watching = asyncio.ensure_future(super().Watch(request, writer))
         draining = asyncio.ensure_future(self._draining.wait())
         try:
             await asyncio.wait([watching, draining], return_when=asyncio.FIRST_COMPLETED)
@@ -49,4 +50,24 @@ class DrainingHealth(health.aio.HealthServicer):
                 task.cancel()
             await asyncio.gather(watching, draining, return_exceptions=True)
         not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-        await context.write(health_pb2.HealthCheckResponse(status=not_serving))
+        await writer.write(health_pb2.HealthCheckResponse(status=not_serving))
+
+
+class _Writer:
+    """Writes one message after the other, also when whoever wrote the last one was cancelled.
+
+    gRPC goes on with a write whose coroutine is cancelled, and a second one beside it would leave
+    the call without a status: the server would then wait for it until its grace is over.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._turn = asyncio.Lock()
+
+    async def write(self, message: health_pb2.HealthCheckResponse) -> None:
+        """Write, when the write before is done."""
+        await asyncio.shield(asyncio.ensure_future(self._write(message)))
+
+    async def _write(self, message: health_pb2.HealthCheckResponse) -> None:
+        async with self._turn:
+            await self._context.write(message)

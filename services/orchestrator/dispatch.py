@@ -34,6 +34,9 @@ log = structlog.get_logger()
 _COPY_IDS_FROM = (1 << 64) - 1
 _RECENT = 0.1
 _IDLE_SECONDS = 2.0
+# Whatever else was lost at the same moment is known by then: a frame must not be taken for the one
+# that brings stages down since two of them died at once.
+_SETTLING_SECONDS = 0.2
 _STAGES = tuple(Stage)
 
 
@@ -90,6 +93,8 @@ class Dispatcher:
         """
         attempts = FrameAttempts()
         while True:
+            if attempts.is_suspect:
+                await asyncio.sleep(_SETTLING_SECONDS)
             route = await self._next_route(attempts)
             async with self._turn(attempts):
                 if not self._is_usable(route):

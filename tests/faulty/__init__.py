@@ -1,0 +1,1 @@
+"""Stage services whose engine does what a test tells it to; everything else is the real thing."""

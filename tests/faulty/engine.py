@@ -1,0 +1,68 @@
+"""ONNX Runtime, but for what the file named by FAULTY_ENGINE says at each execution.
+
+Its words are `WHAT:ACTION`. WHAT is `every` execution or one of a `white` picture; ACTION is `fail`,
+`memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the file says
+otherwise. `load:hang` hangs while loading.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common.domain.errors import EngineError
+from common.engines import onnxruntime
+
+# Every channel of white is above this after normalisation.
+WHITE = 2.2
+
+
+class FaultyEngine:
+    def __init__(self, engine, file: Path) -> None:
+        self._engine = engine
+        self._file = file
+
+    @property
+    def description(self) -> str:
+        return f"faulty {self._engine.description}"
+
+    def run(self, inputs):
+        what, _, action = told(self._file).partition(":")
+        if what == "every" or (what == "white" and is_white(inputs)):
+            if action == "fail":
+                raise EngineError("sticky error at 0xdead")
+            if action == "memory":
+                raise MemoryError
+            if action == "exit":
+                os._exit(3)
+            hang_while(self._file, "hang")
+            if action == "nan":
+                return {n: np.full_like(a, np.nan) for n, a in self._engine.run(inputs).items()}
+        return self._engine.run(inputs)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def told(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+def hang_while(file: Path, action: str) -> None:
+    while told(file).endswith(action):
+        time.sleep(0.02)
+
+
+def is_white(inputs) -> bool:
+    return "pixels" in inputs and bool((inputs["pixels"][0, :, :32, :32] > WHITE).all())
+
+
+def load(onnx_path: Path, threads: int) -> FaultyEngine:
+    file = Path(os.environ["FAULTY_ENGINE"])
+    if told(file) == "load:hang":
+        file.with_name("loading").touch()
+        hang_while(file, "hang")
+    if told(file) == "load:fail":
+        raise EngineError("no device")
+    return FaultyEngine(onnxruntime.load(onnx_path, threads), file)
