@@ -1,0 +1,148 @@
+"""An engine that fails is told from frames that do, taken out of service, and reloaded."""
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from common.domain.errors import EngineError, UnavailableError
+from common.stage.runner import EngineRunner
+from common.stage.watchdog import Watchdog
+
+INPUTS = {"x": np.zeros(1, np.float32)}
+BAD = {"x": np.ones(1, np.float32)}
+
+
+class Engine:
+    """Fails on every input while its device does, and always on ones."""
+
+    description = "test"
+
+    def __init__(self, device):
+        self._device = device
+        if device["cannot load"]:
+            device["cannot load"] -= 1
+            raise EngineError("no device")
+        device["loads"] += 1
+
+    def run(self, inputs):
+        if self._device["broken"] or inputs["x"].any():
+            raise EngineError("sticky")
+        return dict(inputs)
+
+    def close(self):
+        self._device["closes"] += 1
+        if self._device["broken"]:
+            raise RuntimeError("sticky too")
+
+
+@asynccontextmanager
+async def watched():
+    """A runner, its device, and what the watchdog tells."""
+    device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0}
+    runner, told = EngineRunner(), asyncio.Queue()
+
+    async def load():
+        await runner.load(lambda: Engine(device))
+
+    async def test():
+        await runner.run(INPUTS)
+
+    await load()
+    watchdog = Watchdog(
+        runner, reload=load, test=test, tell=told.put, reload_waits_seconds=(0.0, 0.01, 0.01)
+    )
+    watching = asyncio.ensure_future(watchdog.run())
+    await asyncio.sleep(0)
+    try:
+        yield runner, device, told
+    finally:
+        watching.cancel()
+        await runner.close()
+
+
+async def execute(runner, inputs=INPUTS):
+    """One frame's execution."""
+    answer = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    runner.submit(
+        "s", inputs, lambda outcome: loop.call_soon_threadsafe(answer.set_result, outcome)
+    )
+    return await asyncio.wait_for(answer, 10)
+
+
+async def test_an_engine_that_fails_is_reloaded_until_it_computes():
+    async with watched() as (runner, device, told):
+        device["broken"] = True
+        outcomes = [await execute(runner) for _ in range(3)]
+        assert all(isinstance(outcome, EngineError) for outcome in outcomes)
+        assert "3 times in a row" in await asyncio.wait_for(told.get(), 10)
+        # Refused at once, so that it is sent elsewhere.
+        assert isinstance(await execute(runner), UnavailableError)
+        device["cannot load"] = 2
+        device["broken"] = False
+        assert await asyncio.wait_for(told.get(), 10) == ""
+        assert not isinstance(await execute(runner), Exception)
+        assert device["cannot load"] == 0
+
+
+async def test_frames_at_fault_leave_the_engine_in_service():
+    async with watched() as (runner, device, told):
+        for _ in range(7):
+            assert isinstance(await execute(runner, BAD), EngineError)
+        assert not isinstance(await execute(runner), Exception)
+        assert told.empty()
+        assert device["loads"] == 1
+
+
+async def test_failures_with_a_success_in_between_are_nothing():
+    async with watched() as (runner, _, told):
+        for _ in range(6):
+            await execute(runner, BAD)
+            await execute(runner, BAD)
+            await execute(runner)
+        assert runner.failures_in_a_row == 0
+        assert told.empty()
+
+
+async def test_a_worker_that_hangs_is_told():
+    hanging = [61.0, 62.0, 0.0]
+    told = asyncio.Queue()
+
+    async def never():
+        raise AssertionError
+
+    runner = EngineRunner()
+    watchdog = Watchdog(
+        runner,
+        reload=never,
+        test=never,
+        tell=told.put,
+        workers_stuck_seconds=lambda: hanging.pop(0) if len(hanging) > 1 else hanging[0],
+        interval_seconds=0.01,
+    )
+    watching = asyncio.ensure_future(watchdog.run())
+    assert "worker" in await asyncio.wait_for(told.get(), 10)
+    assert await asyncio.wait_for(told.get(), 10) == ""
+    watching.cancel()
+    await runner.close()
+
+
+async def test_an_engine_that_hangs_does_not_hold_up_the_end():
+    entered, leave = threading.Event(), threading.Event()
+
+    class Hanging(Engine):
+        def run(self, inputs):
+            entered.set()
+            leave.wait(30)
+            return {}
+
+    runner = EngineRunner()
+    device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0}
+    await runner.load(lambda: Hanging(device))
+    running = asyncio.ensure_future(runner.run(INPUTS))
+    await asyncio.get_running_loop().run_in_executor(None, entered.wait)
+    assert await asyncio.wait_for(runner.close(0.1), 5) is False
+    leave.set()
+    await running
