@@ -1,8 +1,8 @@
 """ONNX Runtime, but for what the file named by FAULTY_ENGINE says at each execution.
 
-Its words are `WHAT:ACTION`. WHAT is `every` execution or one of a `white` picture; ACTION is `fail`,
-`memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the file says
-otherwise. `load:hang` hangs while loading.
+Its words are `WHAT:ACTION`. WHAT is `every` execution or one of a `white` picture; ACTION is
+`fail`, `memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the
+file says otherwise. `load:hang` hangs while loading, `load:fail` fails to.
 """
 
 import os
