@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from common.domain.errors import InvalidInputError
 
@@ -29,6 +29,44 @@ class ImageSize(NamedTuple):
 
     width: int
     height: int
+
+
+# More than any camera writes before the frame header; each is one look at a few bytes.
+_PEEKED_SEGMENTS = 256
+
+
+def peek_size(data: bytes) -> Optional[ImageSize]:
+    """What size a JPEG or PNG file claims, at a constant cost whatever its length; never raises.
+
+    For estimates only: nothing else of the file is looked at, so it may well be malformed.
+
+    Returns:
+        None if that is not to be found where honest files have it.
+    """
+    try:
+        if data.startswith(PNG_MAGIC):
+            return ImageSize(*struct.unpack_from(">II", data, 16))
+        if data.startswith(JPEG_MAGIC):
+            return _peek_jpeg_size(data)
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def _peek_jpeg_size(data: bytes) -> Optional[ImageSize]:
+    position = 2
+    for _ in range(_PEEKED_SEGMENTS):
+        marker, length = data[position + 1], struct.unpack_from(">H", data, position + 2)[0]
+        if data[position] != 0xFF or marker == _JPEG_START_OF_SCAN:
+            return None
+        if marker in _JPEG_START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return ImageSize(width, height)
+        if marker == 0xFF:
+            position += 1
+        else:
+            position += 2 if marker in _JPEG_WITHOUT_LENGTH else 2 + length
+    return None
 
 
 def read_size(data: bytes) -> ImageSize:
