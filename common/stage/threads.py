@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
-from typing import Callable, Hashable, Optional, TypeVar
+from typing import Callable, Hashable, List, Optional, TypeVar
 
 from common.stage.turns import TurnQueue
 
@@ -22,9 +23,11 @@ class TurnThreads:
     def __init__(self, count: int, name: str) -> None:
         """Start `count` threads."""
         self._jobs: TurnQueue[Optional[Job]] = TurnQueue()
+        # When the present job of each thread began, by `time.perf_counter`.
+        self._busy_since: List[Optional[float]] = [None] * count
         self._threads = [
             # A thread that hangs in a driver must not keep the process from ending.
-            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True)
+            threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
             for index in range(count)
         ]
         for thread in self._threads:
@@ -49,16 +52,28 @@ class TurnThreads:
         self.submit(self, job)
         return await asyncio.wrap_future(answer)
 
-    def close(self) -> None:
-        """End the threads after their present jobs; queued ones, of ended streams, are left."""
+    def busy_seconds(self) -> float:
+        """How long the oldest of the present jobs has been running; 0 if there is none."""
+        now = time.perf_counter()
+        return max(now - since if since is not None else 0.0 for since in self._busy_since)
+
+    def close(self, timeout_seconds: Optional[float] = None) -> None:
+        """End the threads after their present jobs; queued ones, of ended streams, are left.
+
+        Args:
+            timeout_seconds: how long to wait for all of them; without end if left out.
+        """
         for index in range(len(self._threads)):
             self._jobs.put((self, index), None)
+        deadline = None if timeout_seconds is None else time.perf_counter() + timeout_seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline is None else max(0.0, deadline - time.perf_counter()))
 
-    def _work(self) -> None:
+    def _work(self, index: int) -> None:
         while True:
             job = self._jobs.take()
             if job is None:
                 return
+            self._busy_since[index] = time.perf_counter()
             job()
+            self._busy_since[index] = None

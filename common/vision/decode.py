@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError
-from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
+from common.domain.frames import Image, PixelFormat, RawImage
 from common.vision.headers import ImageHeader, read_header
-from common.vision.limits import DecodingLimits, ImageSize, check_size
+from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize, check_size
 
 
 def decode_image(
-    image: Image, max_pixels: int, limits: DecodingLimits = DecodingLimits()
+    image: Image, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
 ) -> np.ndarray:
     """Decode a frame to 8-bit RGB.
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
-from typing import Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
@@ -49,12 +49,10 @@ class Decoded:
 
     Attributes:
         rgb: uint8 [height,width,3], in the shared buffer: overwritten by the next picture.
-        decode_seconds: that decoding took.
         resize_seconds: that resizing took.
     """
 
     rgb: np.ndarray
-    decode_seconds: float
     resize_seconds: float
 
 
@@ -141,7 +139,7 @@ class DecoderProcess:
                 f"{self._memory_bytes >> 20} MiB"
             )
         rgb = self._buffer[begin:end].reshape(height, width, 3)
-        return Decoded(rgb, reply.decode_seconds, reply.resize_seconds)
+        return Decoded(rgb, reply.resize_seconds)
 
     def close(self) -> None:
         """Kill the process at once, whatever it does; from any thread."""
@@ -212,7 +210,7 @@ class _Inherited:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> Tuple[Any, ...]:
         return _same, (DupFd(self._descriptor),)
 
 

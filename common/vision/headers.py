@@ -14,7 +14,7 @@ from typing import Optional, Tuple
 
 from common.domain.errors import InvalidInputError
 from common.vision.jpeg_markers import JPEG_MAGIC, peek_jpeg_size, read_jpeg_header
-from common.vision.limits import DecodingLimits, ImageSize
+from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize
 from common.vision.png_chunks import PNG_MAGIC, read_png_header
 
 
@@ -39,7 +39,7 @@ class ImageHeader:
 
 
 def read_header(
-    data: bytes, max_pixels: int, limits: DecodingLimits = DecodingLimits()
+    data: bytes, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
 ) -> ImageHeader:
     """Walk a JPEG or PNG file and hold it against every limit.
 

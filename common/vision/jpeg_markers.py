@@ -31,7 +31,7 @@ _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}
 # More than any camera writes before the frame header; each is one look at a few bytes.
 _PEEKED_SEGMENTS = 256
 # Searched at a time, growing to what the caches hold.
-_FIRST_SEARCH_BYTES = 1 << 9
+_FIRST_SEARCH_BYTES = 1 << 12
 _LARGEST_SEARCH_BYTES = 1 << 18
 # In compressed data one byte of 256 is 0xFF; up to one of so many they are looked at one by one.
 _SPARSE = 64
@@ -162,7 +162,7 @@ def _next_marker(data: bytes, position: int, end: int) -> Optional[int]:
         if index is not None:
             return position + index + 1
         position = stop
-        size = min(size * 4, _LARGEST_SEARCH_BYTES)
+        size = min(size * 16, _LARGEST_SEARCH_BYTES)
     return None
 
 

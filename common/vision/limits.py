@@ -34,6 +34,9 @@ class DecodingLimits:
     segments: int = 4096
 
 
+DEFAULT_LIMITS = DecodingLimits()
+
+
 def check_size(size: ImageSize, max_pixels: int, limits: DecodingLimits) -> None:
     """Refuse a frame by its size alone.
 

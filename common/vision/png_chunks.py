@@ -104,7 +104,7 @@ def _read_size(data: bytes, position: int) -> Tuple[ImageSize, int]:
     samples, depths = _COLOUR_TYPES.get(colour_type, (0, ()))
     if depth not in depths:
         raise InvalidInputError(
-            f"the PNG image has colour type {colour_type} with {depth} bits, which PNG does not know"
+            f"the PNG image has colour type {colour_type} with {depth} bits, which is none of PNG's"
         )
     # Each row is preceded by its filter; interlaced, a row comes in up to two pieces.
     row_bytes = (width * samples * depth + 7) // 8

@@ -30,7 +30,7 @@ def preprocess(
     Returns:
         float32 [1,3,input_height,input_width], and the sizes that the frame went through.
     """
-    geometry = input_geometry(*rgb.shape[:2], policy)
+    geometry = input_geometry(rgb.shape[0], rgb.shape[1], policy)
     resized = resize_bilinear(rgb, geometry.valid_height, geometry.valid_width)
     return normalise(resized, geometry, normalization), geometry
 
@@ -84,9 +84,7 @@ def letterbox_size(height: int, width: int, input_height: int, input_width: int)
     )
 
 
-def normalise(
-    rgb: np.ndarray, geometry: FrameGeometry, normalization: Normalization
-) -> np.ndarray:
+def normalise(rgb: np.ndarray, geometry: FrameGeometry, normalization: Normalization) -> np.ndarray:
     """The backbone's input of a resized picture.
 
     Args:

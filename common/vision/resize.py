@@ -31,8 +31,8 @@ import cv2
 import numpy as np
 
 # From this scale on, along one axis, averaging to three times the target first is several times
-# faster than a very wide filter, and hardly less exact. So no filter has more than 17 taps, whatever
-# the sizes.
+# faster than a very wide filter, and hardly less exact. So no filter has more than 17 taps,
+# whatever the sizes.
 _AVERAGE_FIRST_SCALE = 8
 _AVERAGED_SCALE = 3
 
