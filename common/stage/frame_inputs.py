@@ -181,8 +181,9 @@ class FrameInputs:
         cpu_seconds: float,
     ) -> FrameInput:
         started = time.perf_counter()
-        height, width = geometry.valid_height, geometry.valid_width
-        picture = decoder.decode(image.data, header, height, width, cpu_seconds)
+        size = ImageSize(geometry.valid_width, geometry.valid_height)
+        wall_seconds = wall_deadline_seconds(cpu_seconds)
+        picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds)
         received = time.perf_counter()
         pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
         ended = time.perf_counter()

@@ -24,12 +24,12 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from common.domain.errors import InvalidInputError, UnavailableError
+from common.domain.errors import ConfigurationError, InvalidInputError, UnavailableError
 from common.vision import decoder_child
-from common.vision.cost import wall_deadline_seconds
 from common.vision.decode import copy_needed
 from common.vision.decoder_child import REPLY, REQUEST, Reply, Request, picture_offset
 from common.vision.headers import ImageHeader
+from common.vision.limits import ImageSize
 
 # Kept between frames; a larger frame's buffer is given back after it.
 _KEPT_BUFFER_BYTES = 8 << 20
@@ -57,11 +57,18 @@ class Decoded:
 
 
 def start_server() -> None:
-    """Start the process that decoders are forked from; best before gRPC and threads are."""
+    """Start the process that decoders are forked from; best before gRPC and threads are.
+
+    Raises:
+        ConfigurationError: it cannot be started, as without a folder for temporary files.
+    """
     with _multiprocessing_lock:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([decoder_child.__name__])
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:
+            raise ConfigurationError(f"cannot start the decoders' process: {error}") from error
 
 
 class DecoderProcess:
@@ -89,34 +96,30 @@ class DecoderProcess:
         """Start the process unless it runs.
 
         Raises:
-            UnavailableError: this was closed.
+            UnavailableError: this was closed, or the machine lets no process be started.
         """
         with self._lock:
             if self._is_closed:
                 raise UnavailableError("the stage is shutting down")
-            if self._process is not None:
-                return
-            context = multiprocessing.get_context("forkserver")
-            self._channel, theirs = socket.socketpair()
-            with theirs, _multiprocessing_lock:
-                self._process = context.Process(
-                    target=decoder_child.serve,
-                    args=(theirs, _Inherited(self._descriptor), self._memory_bytes, self._niceness),
-                    name="tandem-decoder",
-                )
-                self._process.start()
+            if self._process is None:
+                self._process, self._channel = self._started()
 
     def decode(
-        self, data: bytes, header: ImageHeader, height: int, width: int, cpu_seconds: float
+        self,
+        data: bytes,
+        header: ImageHeader,
+        size: ImageSize,
+        cpu_seconds: float,
+        wall_seconds: float,
     ) -> Decoded:
         """Decode a file and resize the picture.
 
         Args:
             data: the file.
             header: what was read of it.
-            height: wanted, pixels.
-            width: wanted, pixels.
+            size: that the picture is wanted in.
             cpu_seconds: that it may take.
+            wall_seconds: how long to wait for that on a busy machine.
 
         Raises:
             InvalidInputError: it cannot be decoded, or crashes the decoder.
@@ -126,11 +129,11 @@ class DecoderProcess:
         self.start()
         file_bytes = header.needed_bytes
         begin = picture_offset(file_bytes)
-        end = begin + height * width * 3
+        end = begin + size.height * size.width * 3
         self._resize_buffer(end)
         copy_needed(data, header, self._buffer[:file_bytes])
-        request = Request(len(self._buffer), file_bytes, *header.size, width, height, cpu_seconds)
-        reply = self._ask(request, wall_deadline_seconds(cpu_seconds))
+        request = Request(len(self._buffer), file_bytes, *header.size, *size, cpu_seconds)
+        reply = self._ask(request, wall_seconds)
         if reply.status == decoder_child.UNDECODABLE:
             raise InvalidInputError("the image cannot be decoded")
         if reply.status == decoder_child.OUT_OF_MEMORY:
@@ -138,17 +141,36 @@ class DecoderProcess:
                 "decoding the image takes more memory than the limit of "
                 f"{self._memory_bytes >> 20} MiB"
             )
-        rgb = self._buffer[begin:end].reshape(height, width, 3)
+        rgb = self._buffer[begin:end].reshape(size.height, size.width, 3)
         return Decoded(rgb, reply.resize_seconds)
 
     def close(self) -> None:
         """Kill the process at once, whatever it does; from any thread."""
-        with self._lock:
-            self._is_closed = True
-            process = self._process
+        self._is_closed = True
+        # Waits for a start under way, so that none comes after; not for one that hangs.
+        is_locked = self._lock.acquire(timeout=_END_SECONDS)
+        process = self._process
+        if is_locked:
+            self._lock.release()
         atexit.unregister(self.close)
         if process is not None:
             process.kill()
+
+    def _started(self) -> Tuple[BaseProcess, socket.socket]:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = socket.socketpair()
+        process = context.Process(
+            target=decoder_child.serve,
+            args=(theirs, _Inherited(self._descriptor), self._memory_bytes, self._niceness),
+            name="tandem-decoder",
+        )
+        try:
+            with theirs, _multiprocessing_lock:
+                process.start()
+        except (OSError, EOFError) as error:
+            ours.close()
+            raise UnavailableError(f"no process can be started to decode: {error}") from error
+        return process, ours
 
     def _ask(self, request: Request, wall_seconds: float) -> Reply:
         channel = self._channel
@@ -195,7 +217,7 @@ class DecoderProcess:
         # The kernel, for want of memory, or an operator.
         if exit_code is None or exit_code == -signal.SIGKILL:
             return UnavailableError("the process that decoded the image was killed")
-        return InvalidInputError("the image crashes the decoder")
+        return InvalidInputError(f"the image crashes the decoder (exit code {exit_code})")
 
     def _resize_buffer(self, needed_bytes: int) -> None:
         size = max(needed_bytes, _KEPT_BUFFER_BYTES)
