@@ -84,6 +84,7 @@ class DecoderProcess:
         self._memory_bytes = memory_bytes
         self._niceness = niceness
         self._lock = threading.Lock()
+        self._use_lock = threading.Lock()
         self._process: Optional[BaseProcess] = None
         self._channel: Optional[socket.socket] = None
         self._is_closed = False
@@ -126,26 +127,14 @@ class DecoderProcess:
             CpuTimeError: it took more than `cpu_seconds`.
             UnavailableError: this was closed, or the machine gives the process no time or memory.
         """
-        self.start()
-        file_bytes = header.needed_bytes
-        begin = picture_offset(file_bytes)
-        end = begin + size.height * size.width * 3
-        self._resize_buffer(end)
-        copy_needed(data, header, self._buffer[:file_bytes])
-        request = Request(len(self._buffer), file_bytes, *header.size, *size, cpu_seconds)
-        reply = self._ask(request, wall_seconds)
-        if reply.status == decoder_child.UNDECODABLE:
-            raise InvalidInputError("the image cannot be decoded")
-        if reply.status == decoder_child.OUT_OF_MEMORY:
-            raise InvalidInputError(
-                "decoding the image takes more memory than the limit of "
-                f"{self._memory_bytes >> 20} MiB"
-            )
-        rgb = self._buffer[begin:end].reshape(size.height, size.width, 3)
-        return Decoded(rgb, reply.resize_seconds)
+        with self._use_lock:
+            self.start()
+            return self._decode(data, header, size, cpu_seconds, wall_seconds)
 
     def close(self) -> None:
         """Kill the process at once, whatever it does; from any thread."""
+        if self._is_closed:
+            return
         self._is_closed = True
         # Waits for a start under way, so that none comes after; not for one that hangs.
         is_locked = self._lock.acquire(timeout=_END_SECONDS)
@@ -155,6 +144,11 @@ class DecoderProcess:
         atexit.unregister(self.close)
         if process is not None:
             process.kill()
+        # Whoever decodes notices at once.
+        if self._use_lock.acquire(timeout=_END_SECONDS):
+            self._end()
+            os.close(self._descriptor)
+            self._use_lock.release()
 
     def _started(self) -> Tuple[BaseProcess, socket.socket]:
         context = multiprocessing.get_context("forkserver")
@@ -171,6 +165,31 @@ class DecoderProcess:
             ours.close()
             raise UnavailableError(f"no process can be started to decode: {error}") from error
         return process, ours
+
+    def _decode(
+        self,
+        data: bytes,
+        header: ImageHeader,
+        size: ImageSize,
+        cpu_seconds: float,
+        wall_seconds: float,
+    ) -> Decoded:
+        file_bytes = header.needed_bytes
+        begin = picture_offset(file_bytes)
+        end = begin + size.height * size.width * 3
+        self._resize_buffer(end)
+        copy_needed(data, header, self._buffer[:file_bytes])
+        request = Request(len(self._buffer), file_bytes, *header.size, *size, cpu_seconds)
+        reply = self._ask(request, wall_seconds)
+        if reply.status == decoder_child.UNDECODABLE:
+            raise InvalidInputError("the image cannot be decoded")
+        if reply.status == decoder_child.OUT_OF_MEMORY:
+            raise InvalidInputError(
+                "decoding the image takes more memory than the limit of "
+                f"{self._memory_bytes >> 20} MiB"
+            )
+        rgb = self._buffer[begin:end].reshape(size.height, size.width, 3)
+        return Decoded(rgb, reply.resize_seconds)
 
     def _ask(self, request: Request, wall_seconds: float) -> Reply:
         channel = self._channel
