@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
-from typing import Dict, Hashable, Optional
+from typing import Hashable, Optional
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
 from common.stage.flow import FrameFlow
+from common.stage.frame_inputs import FrameInput, FrameInputs
 from common.stage.runner import EngineRunner, Execution
 from common.stage.shapes import typical_size
-from common.vision.decode import decode_image
-from common.vision.preprocess import preprocess
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,17 @@ class FrameFeatures:
     timing: StageTiming
 
 
-@dataclass(frozen=True)
-class _Input:
-    tensors: Dict[str, np.ndarray]
-    geometry: FrameGeometry
-    decode_seconds: float
-    preprocess_seconds: float
-
-
 class BackboneStage:
     """Decode, preprocess, execute and encode, each overlapping with the others' frames."""
 
-    def __init__(self, bundle: Bundle, node: str, runner: EngineRunner, max_pixels: int) -> None:
-        """Serve `bundle` with the engine of `runner`; images over `max_pixels` are refused."""
+    def __init__(
+        self, bundle: Bundle, node: str, runner: EngineRunner, inputs: FrameInputs
+    ) -> None:
+        """Serve `bundle` with the engine of `runner`; `inputs` decodes, and is closed with this."""
         self._manifest = bundle.manifest
         self._node = node
         self._runner = runner
-        self._max_pixels = max_pixels
+        self._inputs = inputs
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._flow = FrameFlow(runner, "backbone")
 
@@ -69,39 +63,34 @@ class BackboneStage:
             stream: that the frame is of; streams take turns.
 
         Raises:
-            InvalidInputError: the image is malformed or too large.
+            InvalidInputError: the image is malformed, too large or too expensive to decode.
+            UnavailableError: the machine is too busy to decode it, or this was closed.
             EngineError: execution failed.
         """
         began = time.perf_counter()
         return await self._flow.run(
             stream,
-            lambda: self._prepare(image),
+            lambda: self._inputs.make(image),
             lambda prepared, execution: self._encode(prepared, execution, codec, began),
         )
 
     async def warm_up(self) -> None:
         """Run once at the usual size: the first execution plans memory and may tune kernels."""
+        await asyncio.get_running_loop().run_in_executor(None, self._inputs.start)
         height, width = typical_size(self._manifest.input)
         await self._runner.run({"pixels": np.zeros((1, 3, height, width), np.float32)})
 
     def stuck_seconds(self) -> float:
-        """How long a worker has been hanging; 0 when none does."""
-        return self._flow.stuck_seconds()
+        """How long a worker has been at one frame if that is far too long, else 0."""
+        return self._flow.stuck_seconds(*self._inputs.stuck_after_seconds())
 
     def close(self) -> bool:
-        """End the worker threads, if they do end; the engine is closed by its runner."""
+        """Kill what decodes and end the workers, if they do end; the runner closes the engine."""
+        self._inputs.close()
         return self._flow.close()
 
-    def _prepare(self, image: Image) -> _Input:
-        started = time.perf_counter()
-        rgb = decode_image(image, self._max_pixels)
-        decoded = time.perf_counter()
-        pixels, geometry = preprocess(rgb, self._manifest.input, self._manifest.normalization)
-        prepared = time.perf_counter()
-        return _Input({"pixels": pixels}, geometry, decoded - started, prepared - decoded)
-
     def _encode(
-        self, prepared: _Input, execution: Execution, codec: Codec, began: float
+        self, prepared: FrameInput, execution: Execution, codec: Codec, began: float
     ) -> FrameFeatures:
         started = time.perf_counter()
         features = execution.outputs["features"]

@@ -6,7 +6,18 @@ import asyncio
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Dict, Generic, Hashable, Optional, Protocol, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Generic,
+    Hashable,
+    Optional,
+    Protocol,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 
@@ -14,9 +25,7 @@ from common.stage.runner import EngineRunner, Execution, Outcome
 from common.stage.threads import TurnThreads
 
 # Preparing the next frame overlaps with finishing the previous one.
-_WORKER_THREADS = 2
-# A worker's step takes milliseconds; decoding has a limit of its own, far below this.
-WORKER_STUCK_SECONDS = 60.0
+WORKER_THREADS = 2
 # For the steps under way to end, at shutdown.
 _CLOSE_SECONDS = 0.5
 
@@ -34,11 +43,19 @@ P = TypeVar("P", bound=Prepared)
 R = TypeVar("R")
 
 
+@dataclass(frozen=True)
+class Slow(Generic[P]):
+    """What a worker found too slow to do itself: other frames would wait for it."""
+
+    prepare: Callable[[], P]
+
+
 class FrameFlow:
     """Takes frames through the workers and the engine, each overlapping with the others' frames.
 
     A frame passes from thread to thread without the event loop, which only learns of its end: each
-    turn of the loop would cost the frame a wait for the GIL. Streams take turns at every step.
+    turn of the loop would cost the frame a wait for the GIL. Streams take turns at every step. What
+    is slow to prepare has a worker of its own.
     """
 
     def __init__(self, runner: EngineRunner, name: str) -> None:
@@ -49,38 +66,44 @@ class FrameFlow:
             name: of the threads.
         """
         self._runner = runner
-        self._workers = TurnThreads(_WORKER_THREADS, name)
+        self._workers = TurnThreads(WORKER_THREADS, name)
+        self._slow_worker = TurnThreads(1, f"{name}-slow")
         self._lock = threading.Lock()
         # Of each stream, the frames that have not been passed on to the engine, as they came.
         self._coming: Dict[Hashable, Deque[_Passage[Any, Any]]] = {}
 
     async def run(
-        self, stream: Hashable, prepare: Callable[[], P], finish: Callable[[P, Execution], R]
+        self,
+        stream: Hashable,
+        prepare: Callable[[], Union[P, Slow[P]]],
+        finish: Callable[[P, Execution], R],
     ) -> R:
         """Take one frame through; if the caller is cancelled, steps not yet begun are left out.
 
         Args:
             stream: that the frame is of.
-            prepare: makes the engine's inputs, on a worker.
+            prepare: makes the engine's inputs, on a worker, or leaves that to the slow one.
             finish: makes the result of the execution, on a worker.
 
         Raises:
             Exception: whatever a step raised.
         """
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        passage = _Passage(stream, prepare, finish, answer)
+        passage = _Passage(stream, finish, answer)
         with self._lock:
             self._coming.setdefault(stream, deque()).append(passage)
-        self._workers.submit((stream, "prepare"), lambda: self._prepare(passage))
+        self._workers.submit((stream, "prepare"), lambda: self._prepare(passage, prepare))
         try:
             return await answer
         finally:
             passage.is_wanted = False
 
-    def stuck_seconds(self) -> float:
-        """How long a worker's step has been running if that is far too long, else 0."""
-        seconds = self._workers.busy_seconds()
-        return seconds if seconds > WORKER_STUCK_SECONDS else 0.0
+    def stuck_seconds(self, limit_seconds: float, slow_limit_seconds: float) -> float:
+        """How long a worker has been at one frame, if that is over the limit, else 0."""
+        busy, slow = self._workers.busy_seconds(), self._slow_worker.busy_seconds()
+        return max(
+            busy if busy > limit_seconds else 0.0, slow if slow > slow_limit_seconds else 0.0
+        )
 
     def close(self) -> bool:
         """End the workers; no frame may be under way.
@@ -88,16 +111,21 @@ class FrameFlow:
         Returns:
             Whether they ended; one that hangs is left to the end of the process.
         """
-        return self._workers.close(_CLOSE_SECONDS)
+        ended = [each.close(_CLOSE_SECONDS) for each in (self._workers, self._slow_worker)]
+        return all(ended)
 
-    def _prepare(self, passage: _Passage[P, R]) -> None:
+    def _prepare(self, passage: _Passage[P, R], prepare: Callable[[], Union[P, Slow[P]]]) -> None:
         try:
-            if passage.is_wanted:
-                passage.prepared = passage.prepare()
+            prepared = prepare() if passage.is_wanted else None
         except BaseException as error:
             passage.fail(error)
-        finally:
-            self._pass_on(passage)
+            prepared = None
+        if isinstance(prepared, Slow):
+            rest = prepared.prepare
+            self._slow_worker.submit(passage.stream, lambda: self._prepare(passage, rest))
+            return
+        passage.prepared = prepared
+        self._pass_on(passage)
 
     def _pass_on(self, done: _Passage[P, R]) -> None:
         """Give the engine what is ready, in the stream's order: two workers may swap frames."""
@@ -132,7 +160,6 @@ class _Passage(Generic[P, R]):
     """
 
     stream: Hashable
-    prepare: Callable[[], P]
     finish: Callable[[P, Execution], R]
     answer: asyncio.Future[R]
     is_wanted: bool = True

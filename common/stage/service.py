@@ -16,6 +16,7 @@ from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.stage.backbone import BackboneStage
 from common.stage.backbone_servicer import BackboneServicer
+from common.stage.frame_inputs import FrameInputs
 from common.stage.guard import StreamGuard
 from common.stage.runner import EngineRunner
 from common.stage.server import ServiceServer, channel_options, max_message_bytes
@@ -37,10 +38,11 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
     bundle = load_bundle(settings.bundle)
+    # Before gRPC: it starts a process.
+    inputs = FrameInputs(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     server = ServiceServer("backbone", settings, settings.node)
     runner = EngineRunner()
-    max_pixels = int(settings.max_image_megapixels * 1e6)
-    stage = BackboneStage(bundle, settings.node, runner, max_pixels)
+    stage = BackboneStage(bundle, settings.node, runner, inputs)
     channels = _channels(settings.transformer_replicas, max_message_bytes(settings))
     servicer = BackboneServicer(_host(Stage.BACKBONE, settings, bundle, server), stage, channels)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")

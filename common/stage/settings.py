@@ -19,6 +19,7 @@ from pydantic_settings import (
 from typing_extensions import Annotated, Literal
 
 from common.domain.errors import ConfigurationError
+from common.vision.limits import DecodingLimits
 
 ENVIRONMENT_PREFIX = "TANDEM_"
 
@@ -130,6 +131,46 @@ class BackboneSettings(StageSettings):
     max_image_megapixels: float = Field(
         50.0, gt=0, description="larger images are refused before they are decoded"
     )
+    max_image_aspect_ratio: float = Field(
+        64.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="images with a side longer than this times the other are refused",
+    )
+    max_image_scans: int = Field(
+        64, gt=0, description="scans of a progressive JPEG; more are refused"
+    )
+    max_image_scan_megapixels: float = Field(
+        800.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="of all scans of a progressive JPEG together; more are refused",
+    )
+    max_image_header_mebibytes: float = Field(
+        8.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="of an image file's profiles, comments and thumbnails, MiB",
+    )
+    max_image_segments: int = Field(
+        4096, gt=0, description="a JPEG's markers, or a PNG's chunks less those of the picture"
+    )
+
+    @property
+    def max_image_pixels(self) -> int:
+        """`max_image_megapixels` in pixels."""
+        return int(self.max_image_megapixels * 1e6)
+
+    @property
+    def decoding_limits(self) -> DecodingLimits:
+        """What else an image may ask of the machine."""
+        return DecodingLimits(
+            aspect_ratio=self.max_image_aspect_ratio,
+            scans=self.max_image_scans,
+            scan_pixels=int(self.max_image_scan_megapixels * 1e6),
+            header_bytes=int(self.max_image_header_mebibytes * (1 << 20)),
+            segments=self.max_image_segments,
+        )
 
     @property
     def transformer_replicas(self) -> Dict[str, Tuple[str, ...]]:

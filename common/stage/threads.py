@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from typing import Callable, Dict, Hashable, Optional, TypeVar
+from typing import Callable, Hashable, List, Optional, TypeVar
 
 from common.stage.turns import TurnQueue
 
@@ -23,8 +23,8 @@ class TurnThreads:
     def __init__(self, count: int, name: str) -> None:
         """Start `count` threads."""
         self._jobs: TurnQueue[Optional[Job]] = TurnQueue()
-        # When each thread's present job began, by `time.perf_counter`.
-        self._busy_since: Dict[int, float] = {}
+        # When the present job of each thread began, by `time.perf_counter`.
+        self._busy_since: List[Optional[float]] = [None] * count
         self._threads = [
             # A thread that hangs in a driver must not keep the process from ending.
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
@@ -53,10 +53,9 @@ class TurnThreads:
         return await asyncio.wrap_future(answer)
 
     def busy_seconds(self) -> float:
-        """How long the longest of the present jobs has been running; 0 when none is."""
-        # A copy: the threads go on changing it.
-        started = list(self._busy_since.values())
-        return time.perf_counter() - min(started) if started else 0.0
+        """How long the oldest of the present jobs has been running; 0 if there is none."""
+        now = time.perf_counter()
+        return max(now - since if since is not None else 0.0 for since in self._busy_since)
 
     def close(self, timeout_seconds: float) -> bool:
         """End the threads after their present jobs; queued ones, of ended streams, are left.
@@ -80,7 +79,5 @@ class TurnThreads:
             if job is None:
                 return
             self._busy_since[index] = time.perf_counter()
-            try:
-                job()
-            finally:
-                del self._busy_since[index]
+            job()
+            self._busy_since[index] = None

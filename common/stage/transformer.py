@@ -23,6 +23,10 @@ from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 
 
+# A worker's step takes milliseconds.
+_STUCK_SECONDS = 30.0
+
+
 @dataclass(frozen=True)
 class FrameDetections:
     """One frame's detections; `timing` lacks what only the transport knows."""
@@ -87,7 +91,7 @@ class TransformerStage:
 
     def stuck_seconds(self) -> float:
         """How long a worker has been hanging; 0 when none does."""
-        return self._flow.stuck_seconds()
+        return self._flow.stuck_seconds(_STUCK_SECONDS, _STUCK_SECONDS)
 
     def close(self) -> bool:
         """End the worker threads, if they do end; the engine is closed by its runner."""

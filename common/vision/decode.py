@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError
-from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
-from common.vision.headers import read_size
+from common.domain.frames import Image, PixelFormat, RawImage
+from common.vision.headers import ImageHeader, read_header
+from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize, check_size
 
 
-def decode_image(image: Image, max_pixels: int) -> np.ndarray:
+def decode_image(
+    image: Image, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
+) -> np.ndarray:
     """Decode a frame to 8-bit RGB.
 
     Grey images are repeated over the channels, alpha is dropped (not blended), 16-bit PNGs keep
@@ -21,21 +24,31 @@ def decode_image(image: Image, max_pixels: int) -> np.ndarray:
     Args:
         image: encoded or raw.
         max_pixels: upper limit of width times height, checked before decoding.
+        limits: on what else decoding may cost, checked over the whole file before as well.
 
     Returns:
         uint8 [H,W,3], RGB, C-contiguous; read-only where it shares the raw frame's bytes.
 
     Raises:
-        InvalidInputError: undecodable, of zero size, above `max_pixels`, or a raw frame whose
-            number of bytes is not what its size asks for.
+        InvalidInputError: undecodable, of zero size, above a limit, or a raw frame whose number of
+            bytes is not what its size asks for.
     """
     if isinstance(image, RawImage):
-        return _decode_raw(image, max_pixels)
-    return _decode_encoded(image, max_pixels)
+        check_raw(image, max_pixels, limits)
+        return decode_raw(image)
+    header = read_header(image.data, max_pixels, limits)
+    data = np.empty(header.needed_bytes, np.uint8)
+    copy_needed(image.data, header, data)
+    return decode_file(data, header.size)
 
 
-def _decode_raw(image: RawImage, max_pixels: int) -> np.ndarray:
-    _check_size(image.width, image.height, max_pixels)
+def check_raw(image: RawImage, max_pixels: int, limits: DecodingLimits) -> None:
+    """Hold a raw frame against every limit.
+
+    Raises:
+        InvalidInputError: as `decode_image`.
+    """
+    check_size(ImageSize(image.width, image.height), max_pixels, limits)
     channels = image.pixel_format.channels
     expected = image.height * image.width * channels
     if len(image.data) != expected:
@@ -43,6 +56,11 @@ def _decode_raw(image: RawImage, max_pixels: int) -> np.ndarray:
             f"a raw {image.pixel_format.value} frame of {image.width} x {image.height} pixels has "
             f"{expected} bytes, got {len(image.data)}"
         )
+
+
+def decode_raw(image: RawImage) -> np.ndarray:
+    """A checked raw frame as `decode_image` returns it."""
+    channels = image.pixel_format.channels
     pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, channels)
     if image.pixel_format is PixelFormat.BGR8:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
@@ -51,24 +69,34 @@ def _decode_raw(image: RawImage, max_pixels: int) -> np.ndarray:
     return pixels
 
 
-def _decode_encoded(image: EncodedImage, max_pixels: int) -> np.ndarray:
-    size = read_size(image.data)
-    _check_size(size.width, size.height, max_pixels)
-    data = np.frombuffer(image.data, np.uint8)
+def copy_needed(data: bytes, header: ImageHeader, target: np.ndarray) -> None:
+    """Copy what the decoder needs of a file to `target`, uint8 [header.needed_bytes]."""
+    source, position = np.frombuffer(data, np.uint8), 0
+    for start, end in header.parts:
+        target[position : position + end - start] = source[start:end]
+        position += end - start
+
+
+def decode_file(data: np.ndarray, size: ImageSize) -> np.ndarray:
+    """Decode what is left of a file whose header has been read.
+
+    Args:
+        data: uint8 [n], the needed parts of the file.
+        size: that the header promises.
+
+    Returns:
+        As `decode_image`.
+
+    Raises:
+        InvalidInputError: it cannot be decoded.
+        MemoryError: there is not enough.
+    """
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         raise InvalidInputError("the image cannot be decoded") from error
-    if bgr is None:
+    if bgr is None or bgr.shape[:2] != (size.height, size.width):
         raise InvalidInputError("the image cannot be decoded")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise InvalidInputError(f"the frame is {width} x {height} pixels; both must be at least 1")
-    if width * height > max_pixels:
-        raise InvalidInputError(
-            f"the frame is {width} x {height} pixels, {width * height} in all; "
-            f"the limit is {max_pixels}"
-        )

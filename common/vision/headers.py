@@ -1,38 +1,68 @@
-"""Size and completeness of JPEG and PNG files, read from their bytes without decoding.
+"""Size, completeness and cost of JPEG and PNG files, read from their bytes without decoding.
 
 Own code, because the size must be the one that the decoder will find, or a crafted file passes
-the size limit and fills the memory: so markers are walked as libjpeg walks them. It also refuses
-incomplete files, of which libjpeg makes up the rest and libpng writes to the process's stderr.
+the size limit and fills the memory: so a file is walked as libjpeg and libpng walk it. The whole
+file is, since what decoding costs may stand at its end. Incomplete files are refused: libjpeg
+makes up their rest, libpng writes to the process's stderr.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
-from typing import NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Optional, Tuple
 
 from common.domain.errors import InvalidInputError
-
-JPEG_MAGIC = b"\xff\xd8\xff"
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-
-_JPEG_END_OF_IMAGE = b"\xff\xd9"
-_JPEG_START_OF_SCAN = 0xDA
-# SOF0 to SOF15, less the three codes in their midst that are DHT, JPG and DAC.
-_JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# TEM and RST0 to RST7 stand alone; every other marker is followed by its length.
-_JPEG_WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
+from common.vision.jpeg_markers import JPEG_MAGIC, peek_jpeg_size, read_jpeg_header
+from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize
+from common.vision.png_chunks import PNG_MAGIC, read_png_header
 
 
-class ImageSize(NamedTuple):
-    """Pixels."""
+@dataclass(frozen=True)
+class ImageHeader:
+    """What there is to know of a file before it is decoded.
 
-    width: int
-    height: int
+    Attributes:
+        size: that the decoder will find.
+        decode_seconds: that decoding takes on one core of a PC, roughly.
+        parts: what of the file the decoder needs, as ranges of bytes in their order.
+    """
+
+    size: ImageSize
+    decode_seconds: float
+    parts: Tuple[Tuple[int, int], ...]
+
+    @property
+    def needed_bytes(self) -> int:
+        """Of all parts."""
+        return sum(end - start for start, end in self.parts)
 
 
-# More than any camera writes before the frame header; each is one look at a few bytes.
-_PEEKED_SEGMENTS = 256
+def read_header(
+    data: bytes, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
+) -> ImageHeader:
+    """Walk a JPEG or PNG file and hold it against every limit.
+
+    Takes some 40 ms at most for a file of 64 MiB, whatever it holds (the checksums of a PNG aside,
+    which are computed without the GIL), and 0.1 ms for an ordinary one.
+
+    Args:
+        data: the file.
+        max_pixels: upper limit of width times height.
+        limits: all others.
+
+    Raises:
+        InvalidInputError: neither JPEG nor PNG, malformed, cut off, damaged (PNG) or over a limit.
+    """
+    if data.startswith(JPEG_MAGIC):
+        jpeg = read_jpeg_header(data, max_pixels, limits)
+        return ImageHeader(jpeg.size, _jpeg_seconds(jpeg.size, jpeg.scans, jpeg.end), jpeg.parts)
+    if data.startswith(PNG_MAGIC):
+        png = read_png_header(data, max_pixels, limits)
+        return ImageHeader(png.size, _png_seconds(png.raw_bytes, png.picture_bytes), png.parts)
+    raise InvalidInputError(
+        "the image is empty" if not data else "the image is neither JPEG nor PNG"
+    )
 
 
 def peek_size(data: bytes) -> Optional[ImageSize]:
@@ -47,105 +77,19 @@ def peek_size(data: bytes) -> Optional[ImageSize]:
         if data.startswith(PNG_MAGIC):
             return ImageSize(*struct.unpack_from(">II", data, 16))
         if data.startswith(JPEG_MAGIC):
-            return _peek_jpeg_size(data)
+            return peek_jpeg_size(data)
     except (struct.error, IndexError):
         pass
     return None
 
 
-def _peek_jpeg_size(data: bytes) -> Optional[ImageSize]:
-    position = 2
-    for _ in range(_PEEKED_SEGMENTS):
-        marker, length = data[position + 1], struct.unpack_from(">H", data, position + 2)[0]
-        if data[position] != 0xFF or marker == _JPEG_START_OF_SCAN:
-            return None
-        if marker in _JPEG_START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return ImageSize(width, height)
-        if marker == 0xFF:
-            position += 1
-        else:
-            position += 2 if marker in _JPEG_WITHOUT_LENGTH else 2 + length
-    return None
+# Fitted to libjpeg-turbo 3.1 and libpng 1.6 on a PC, from 640 x 480 to 8000 x 6000 pixels of noise.
+def _jpeg_seconds(size: ImageSize, scans: int, file_bytes: int) -> float:
+    pixels = size.width * size.height
+    if scans == 1:
+        return 7e-9 * pixels + 15e-9 * file_bytes
+    return (10e-9 + 1e-9 * scans) * pixels + 40e-9 * file_bytes
 
 
-def read_size(data: bytes) -> ImageSize:
-    """Size of a complete JPEG or PNG file.
-
-    Raises:
-        InvalidInputError: neither JPEG nor PNG, malformed, cut off or (PNG) damaged.
-    """
-    if data.startswith(JPEG_MAGIC):
-        return _read_jpeg_size(data)
-    if data.startswith(PNG_MAGIC):
-        return _read_png_size(data)
-    raise InvalidInputError(
-        "the image is empty" if not data else "the image is neither JPEG nor PNG"
-    )
-
-
-def _read_jpeg_size(data: bytes) -> ImageSize:
-    """Walk the markers to the frame header, then make sure that the image ends (ITU-T T.81)."""
-    size = None
-    position = 2
-    while True:
-        position = _next_jpeg_marker(data, position)
-        marker = data[position]
-        position += 1
-        if marker in _JPEG_WITHOUT_LENGTH:
-            continue
-        if marker == _JPEG_START_OF_SCAN:
-            break
-        if position + 2 > len(data):
-            raise InvalidInputError("the JPEG image is cut off in its header")
-        if marker in _JPEG_START_OF_FRAME and size is None:
-            if position + 7 > len(data):
-                raise InvalidInputError("the JPEG image is cut off in its header")
-            height, width = struct.unpack_from(">HH", data, position + 3)
-            size = ImageSize(width, height)
-        position += max(2, struct.unpack_from(">H", data, position)[0])
-    if size is None:
-        raise InvalidInputError("the JPEG image has no frame header")
-    if data.find(_JPEG_END_OF_IMAGE, position) < 0:
-        raise InvalidInputError("the JPEG image is cut off")
-    return size
-
-
-def _next_jpeg_marker(data: bytes, position: int) -> int:
-    """Position of the next marker's code; like libjpeg, skips what stands before its 0xFF."""
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0:
-            raise InvalidInputError("the JPEG image is cut off in its header")
-        while position < len(data) and data[position] == 0xFF:
-            position += 1
-        if position == len(data):
-            raise InvalidInputError("the JPEG image is cut off in its header")
-        if data[position] != 0:
-            return position
-
-
-def _read_png_size(data: bytes) -> ImageSize:
-    """Check every chunk's checksum up to IEND (PNG specification, sections 5 and 11.2)."""
-    size = None
-    position = len(PNG_MAGIC)
-    kind = b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise InvalidInputError("the PNG image is cut off")
-        (length,) = struct.unpack_from(">I", data, position)
-        kind = data[position + 4 : position + 8]
-        end = position + 12 + length
-        if end > len(data):
-            raise InvalidInputError("the PNG image is cut off")
-        (expected,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != expected:
-            raise InvalidInputError("the PNG image is damaged: a checksum does not match")
-        if size is None:
-            if kind != b"IHDR" or length != 13:
-                raise InvalidInputError("the PNG image does not begin with a header")
-            size = ImageSize(*struct.unpack_from(">II", data, position + 8))
-        position = end
-    if size is None:
-        raise InvalidInputError("the PNG image does not begin with a header")
-    return size
+def _png_seconds(raw_bytes: int, picture_bytes: int) -> float:
+    return 5e-9 * raw_bytes + 15e-9 * picture_bytes

@@ -30,7 +30,13 @@ def preprocess(
     Returns:
         float32 [1,3,input_height,input_width], and the sizes that the frame went through.
     """
-    frame_height, frame_width = rgb.shape[:2]
+    geometry = input_geometry(rgb.shape[0], rgb.shape[1], policy)
+    resized = resize_bilinear(rgb, geometry.valid_height, geometry.valid_width)
+    return normalise(resized, geometry, normalization), geometry
+
+
+def input_geometry(frame_height: int, frame_width: int, policy: InputPolicy) -> FrameGeometry:
+    """The sizes that a frame goes through."""
     if isinstance(policy, FixedInput):
         input_height, input_width = policy.height, policy.width
         height, width = letterbox_size(frame_height, frame_width, input_height, input_width)
@@ -39,9 +45,7 @@ def preprocess(
             frame_height, frame_width, policy.shortest_edge, policy.longest_edge
         )
         input_height, input_width = height, width
-    resized = resize_bilinear(rgb, height, width)
-    pixels = _normalised(resized, input_height, input_width, normalization)
-    geometry = FrameGeometry(
+    return FrameGeometry(
         frame_height=frame_height,
         frame_width=frame_width,
         input_height=input_height,
@@ -49,7 +53,6 @@ def preprocess(
         valid_height=height,
         valid_width=width,
     )
-    return pixels, geometry
 
 
 def shortest_edge_size(
@@ -81,12 +84,19 @@ def letterbox_size(height: int, width: int, input_height: int, input_width: int)
     )
 
 
-def _normalised(
-    rgb: np.ndarray, input_height: int, input_width: int, normalization: Normalization
-) -> np.ndarray:
-    """uint8 [h,w,3] to float32 [1,3,input_height,input_width], zero beyond h and w."""
+def normalise(rgb: np.ndarray, geometry: FrameGeometry, normalization: Normalization) -> np.ndarray:
+    """The backbone's input of a resized picture.
+
+    Args:
+        rgb: uint8 [valid_height,valid_width,3].
+        geometry: of the frame.
+        normalization: the bundle's mean and standard deviation.
+
+    Returns:
+        float32 [1,3,input_height,input_width], zero where there is no picture.
+    """
     height, width = rgb.shape[:2]
-    padded = np.empty((1, 3, input_height, input_width), np.float32)
+    padded = np.empty((1, 3, geometry.input_height, geometry.input_width), np.float32)
     padded[:, :, height:] = 0
     padded[:, :, :height, width:] = 0
     # A look-up table a channel is faster than arithmetic (0.9 ms against 1.5 ms to 17 ms for

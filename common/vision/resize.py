@@ -25,30 +25,52 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Optional
 
 import cv2
 import numpy as np
 
-# From this scale on, averaging to three times the target first is several times faster than a
-# very wide filter, and hardly less exact.
+# From this scale on, along one axis, averaging to three times the target first is several times
+# faster than a very wide filter, and hardly less exact. So no filter has more than 17 taps,
+# whatever the sizes.
 _AVERAGE_FIRST_SCALE = 8
 _AVERAGED_SCALE = 3
 
 
-def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize uint8 [H,W,C] to [height,width,C]; see the module for how near it is to PIL."""
+def resize_bilinear(
+    pixels: np.ndarray, height: int, width: int, target: Optional[np.ndarray] = None
+) -> np.ndarray:
+    """Resize uint8 [H,W,C] to [height,width,C]; see the module for how near it is to PIL.
+
+    Args:
+        pixels: the picture.
+        height: wanted.
+        width: wanted.
+        target: uint8 [height,width,C] to write the result to; may be left out.
+    """
     if pixels.shape[:2] == (height, width):
-        return pixels
-    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    if scale >= _AVERAGE_FIRST_SCALE:
-        size = (width * _AVERAGED_SCALE, height * _AVERAGED_SCALE)
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        if target is None:
+            return pixels
+        target[...] = pixels
+        return target
+    averaged = (
+        _averaged_side(pixels.shape[1], width),
+        _averaged_side(pixels.shape[0], height),
+    )
+    if averaged != pixels.shape[1::-1]:
+        pixels = cv2.resize(pixels, averaged, interpolation=cv2.INTER_AREA)
     vertical = _smoothing_filter(pixels.shape[0] / height)
     horizontal = _smoothing_filter(pixels.shape[1] / width)
     if len(vertical) > 1 or len(horizontal) > 1:
         pixels = cv2.sepFilter2D(pixels, -1, horizontal, vertical, borderType=cv2.BORDER_REPLICATE)
-    resized: np.ndarray = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized: np.ndarray = cv2.resize(
+        pixels, (width, height), dst=target, interpolation=cv2.INTER_LINEAR
+    )
     return resized
+
+
+def _averaged_side(side: int, wanted: int) -> int:
+    return wanted * _AVERAGED_SCALE if side >= _AVERAGE_FIRST_SCALE * wanted else side
 
 
 @functools.lru_cache(maxsize=64)

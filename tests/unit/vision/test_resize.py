@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -55,3 +56,20 @@ def test_the_same_size_is_not_touched(picture: Picture) -> None:
 def test_one_pixel(picture: Picture) -> None:
     assert resize_bilinear(picture(50, 60), 1, 1).shape == (1, 1, 3)
     assert resize_bilinear(np.full((1, 1, 3), 7, np.uint8), 4, 5).tolist() == [[[7] * 3] * 5] * 4
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((1, 1_000_000), (1, 50)), ((1_000_000, 1), (50, 3))]
+)
+def test_the_filter_does_not_grow_with_the_aspect_ratio(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    """It took gigabytes: a matrix as wide as the scale, and 64 times as high."""
+    stripe = np.full((*source, 3), 9, np.uint8)
+    tracemalloc.start()
+    resized = resize_bilinear(stripe, *target)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert resized.shape == (*target, 3)
+    assert (resized == 9).all()
+    assert peak_bytes < 20_000_000
