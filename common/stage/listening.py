@@ -1,0 +1,95 @@
+"""Binding a server's address, and saying why it cannot be bound."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from typing import Iterator, Tuple
+
+import grpc
+
+from common.domain.address import Address, binding_fault, is_unix, parse_host
+from common.domain.errors import ConfigurationError, InvalidInputError
+
+LOOPBACK = "127.0.0.1"
+
+
+def checked_host(text: str) -> str:
+    """A `host` setting, without the brackets of IPv6.
+
+    Raises:
+        ConfigurationError: it is no host.
+    """
+    try:
+        return parse_host(text)
+    except InvalidInputError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def tcp_host(host: str) -> str:
+    """Where a server listens by TCP as well, such as for metrics: beside a Unix socket, loopback."""
+    return LOOPBACK if is_unix(host) else host
+
+
+def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
+    """Let a gRPC server listen.
+
+    Args:
+        server: not started yet.
+        host: as `checked_host` returns it.
+        port: 0 picks a free one.
+
+    Returns:
+        Where it can be reached; of all addresses of the machine, as `host` says.
+
+    Raises:
+        ConfigurationError: it cannot be bound, saying why.
+    """
+    # gRPC takes a Unix socket's path from whoever listens there; of a port it tells only that it
+    # failed, and that in two lines of its own.
+    obstacle = _listener(host) if is_unix(host) else _obstacle(host, port)
+    if obstacle:
+        raise ConfigurationError(obstacle)
+    # The zone of a link-local address stands behind a percent sign, which a URI escapes.
+    target = str(Address(host, port)).replace("%", "%25")
+    try:
+        return Address(host, server.add_insecure_port(target))
+    except RuntimeError as error:
+        reason = _obstacle(host, port) or f"cannot listen on {Address(host, port)}"
+        raise ConfigurationError(reason) from error
+
+
+def _obstacle(host: str, port: int) -> str:
+    """Why a plain socket cannot be bound there; empty if it can, or if port 0 leaves the choice."""
+    try:
+        for family, address in _sockets(host, port):
+            with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+                if family != socket.AF_UNIX:
+                    # A port whose last connections are closing is free.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        return binding_fault(host, port, error)
+    return ""
+
+
+def _sockets(host: str, port: int) -> Iterator[Tuple[int, object]]:
+    """Family and address of every socket that listening on a host takes."""
+    if is_unix(host):
+        yield socket.AF_UNIX, host.partition(":")[2]
+        return
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        yield family, address
+
+
+def _listener(host: str) -> str:
+    """That somebody answers at a Unix socket; empty if nobody does, though its file may be left."""
+    scheme, _, path = host.partition(":")
+    address = path if scheme == "unix" else "\0" + path
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.connect(address)
+        except OSError:
+            return ""
+    return binding_fault(host, 0, OSError(errno.EADDRINUSE, "in use"))
