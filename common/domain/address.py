@@ -15,6 +15,7 @@ _UNIX_SCHEMES = ("unix:", "unix-abstract:")
 _IP_SCHEMES = {"ipv4:": 4, "ipv6:": 6}
 # Names of containers have underscores; international names are left to the resolver.
 _NAME = re.compile(r"[^\s\x00-\x20:/\\@\[\]%?#,;'\"{}]+")
+_ZONE = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ def is_unix(host: str) -> bool:
 
 def is_ip(host: str, version: int) -> bool:
     """Whether a host is an address of this version of IP; with a zone (`fe80::1%eth0`), too."""
-    address, _, zone = host.partition("%")
+    address, percent, zone = host.partition("%")
+    if percent and (version == 4 or not _ZONE.fullmatch(zone)):
+        return False
     try:
-        return ipaddress.ip_address(address).version == version and (version == 6 or not zone)
+        return ipaddress.ip_address(address).version == version
     except ValueError:
         return False
 

@@ -13,7 +13,7 @@ from typing import Mapping
 _URL = re.compile(r"(tcp|udp|sctp)://\S+")
 _SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
 _PORT_PART = re.compile(r"_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO|START|PORT_START|PORT_END|END))?$")
-_LINKED_VARIABLE = re.compile(r"(?P<alias>.+?)_ENV_")
+_LINKED_VARIABLE = re.compile(r"(?P<link>.+?)_ENV_")
 
 
 def is_injected(name: str, environment: Mapping[str, str]) -> bool:
@@ -24,12 +24,23 @@ def is_injected(name: str, environment: Mapping[str, str]) -> bool:
         environment: holds its value, and what else the scheduler has set.
     """
     value = environment[name]
-    if name.endswith("_PORT"):
-        return _URL.fullmatch(value) is not None
     if _SERVICE.search(name) or _PORT_PART.search(name):
         return True
-    # Of Docker's links: `X_NAME=/container/alias`, and `X_ENV_...`, the linked one's environment.
+    if name.endswith("_PORT"):
+        return _URL.fullmatch(value) is not None
     if name.endswith("_NAME"):
-        return value.startswith("/")
+        return _is_link(name, value)
     linked = _LINKED_VARIABLE.match(name)
-    return linked is not None and environment.get(f"{linked['alias']}_NAME", "").startswith("/")
+    if linked is None:
+        return False
+    link = f"{linked['link']}_NAME"
+    return _is_link(link, environment.get(link, ""))
+
+
+def _is_link(name: str, value: str) -> bool:
+    """Whether this is Docker's `THE_ALIAS_NAME=/container/the-alias`.
+
+    `THE_ALIAS_ENV_...` are then the linked container's own variables.
+    """
+    container, _, alias = value.rpartition("/")
+    return container.startswith("/") and f"{alias.upper().replace('-', '_')}_NAME" == name

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
-from typing import Iterator, Tuple
-
 import grpc
 
 from common.domain.address import Address, binding_fault, is_unix, parse_host
@@ -48,7 +47,7 @@ def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
     """
     # gRPC takes a Unix socket's path from whoever listens there; of a port it tells only that it
     # failed, and that in two lines of its own.
-    obstacle = _listener(host) if is_unix(host) else _obstacle(host, port)
+    obstacle = _socket_obstacle(host) if is_unix(host) else _obstacle(host, port)
     if obstacle:
         raise ConfigurationError(obstacle)
     # The zone of a link-local address stands behind a percent sign, which a URI escapes.
@@ -56,40 +55,39 @@ def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
     try:
         return Address(host, server.add_insecure_port(target))
     except RuntimeError as error:
-        reason = _obstacle(host, port) or f"cannot listen on {Address(host, port)}"
-        raise ConfigurationError(reason) from error
+        raise ConfigurationError(f"cannot listen on {Address(host, port)}") from error
 
 
 def _obstacle(host: str, port: int) -> str:
     """Why a plain socket cannot be bound there; empty if it can, or if port 0 leaves the choice."""
     try:
-        for family, address in _sockets(host, port):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, _, _, _, address in found:
             with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-                if family != socket.AF_UNIX:
-                    # A port whose last connections are closing is free.
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # A port whose last connections are closing is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
         return binding_fault(host, port, error)
     return ""
 
 
-def _sockets(host: str, port: int) -> Iterator[Tuple[int, object]]:
-    """Family and address of every socket that listening on a host takes."""
-    if is_unix(host):
-        yield socket.AF_UNIX, host.partition(":")[2]
-        return
-    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        yield family, address
+def _socket_obstacle(host: str) -> str:
+    """Why gRPC cannot, or must not, listen at a Unix socket; empty if it can.
 
-
-def _listener(host: str) -> str:
-    """That somebody answers at a Unix socket; empty if nobody does, though its file may be left."""
+    A file that a server left there is none.
+    """
     scheme, _, path = host.partition(":")
-    address = path if scheme == "unix" else "\0" + path
+    folder = os.path.dirname(path) or "."
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         try:
-            probe.connect(address)
-        except OSError:
-            return ""
+            if scheme == "unix" and not os.access(folder, os.W_OK):
+                os.stat(folder)
+                raise PermissionError(errno.EACCES, "permission denied")
+            probe.connect(path if scheme == "unix" else "\0" + path)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            is_there = scheme != "unix" or os.path.isdir(folder)
+            return "" if is_there else binding_fault(host, 0, error)
+        except OSError as error:
+            return binding_fault(host, 0, error)
     return binding_fault(host, 0, OSError(errno.EADDRINUSE, "in use"))
