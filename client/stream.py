@@ -1,4 +1,4 @@
-"""One stream of frames: written while answers are read, and taken up again after a lost connection."""
+"""One stream: frames are written while answers are read, over one connection after another."""
 
 from __future__ import annotations
 
@@ -121,9 +121,8 @@ class DetectStream:
     async def _finish(self) -> None:
         """The server ended the stream well: check that it may, and tell of a source that failed."""
         if self._unanswered:
-            raise ServiceError(
-                f"the server ended the stream without answering frame {self._unanswered[0].frame_id}"
-            )
+            frame_id = self._unanswered[0].frame_id
+            raise ServiceError(f"the server ended the stream without answering frame {frame_id}")
         if not self._supply.ended:
             raise ServiceError("the server ended the stream before the frames did")
         await self._supply.next()

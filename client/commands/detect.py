@@ -93,7 +93,10 @@ def detect(
             limit=limit,
         )
         where = server or LocalOptions(bundle=bundle or shipped_bundle())
-        tally = run(_detect(opened, where, request, output, json, server_reconnect_seconds))
+        patience = server_reconnect_seconds
+        tally = run(
+            _detect(opened, where, request, output, json, server_reconnect_seconds=patience)
+        )
     if tally.failed:
         raise ServiceError(
             f"{tally.failed} of {tally.frames} frames could not be served; the first is "
@@ -107,6 +110,7 @@ async def _detect(
     request: DetectionRequest,
     output: Path | None,
     as_json: bool,
+    *,
     server_reconnect_seconds: float,
 ) -> Tally:
     with ExitStack() as stack:

@@ -36,9 +36,10 @@ class Address:
 
     @property
     def target(self) -> str:
-        """What gRPC connects to; with its scheme, since a name such as `unix` would be taken for one.
+        """What gRPC connects to.
 
-        A zone's percent sign is escaped, as in every URI.
+        With its scheme, since a name such as `unix` would be taken for one. A zone's percent sign
+        is escaped, as in every URI.
         """
         if is_unix(self.host):
             return self.host
@@ -170,5 +171,5 @@ def _split(text: str) -> Tuple[str, Optional[str]]:
     host, colon, port = text.rpartition(":")
     if not colon:
         return text, None
-    # A port of five digits is no part of an IPv6 address, so that fd00::5:50051 has but one meaning.
+    # Five digits are no part of an IPv6 address, so that fd00::5:50051 has but one meaning.
     return (host, port) if ":" not in host or is_ip(host, 6) else ("", None)

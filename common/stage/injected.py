@@ -12,7 +12,9 @@ from typing import Mapping
 
 _URL = re.compile(r"(tcp|udp|sctp)://\S+")
 _SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
-_PORT_PART = re.compile(r"_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO|START|PORT_START|PORT_END|END))?$")
+_PORT_PART = re.compile(
+    r"_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO|START|PORT_START|PORT_END|END))?$"
+)
 _LINKED_VARIABLE = re.compile(r"(?P<link>.+?)_ENV_")
 
 

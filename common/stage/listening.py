@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+
 import grpc
 
 from common.domain.address import Address, binding_fault, is_unix, parse_host
@@ -27,7 +28,7 @@ def checked_host(text: str) -> str:
 
 
 def tcp_host(host: str) -> str:
-    """Where a server listens by TCP as well, such as for metrics: beside a Unix socket, loopback."""
+    """Where a server has its TCP ports, such as that of metrics: beside a Unix socket, loopback."""
     return LOOPBACK if is_unix(host) else host
 
 

@@ -53,8 +53,7 @@ def refused(module, *arguments):
         [sys.executable, "-m", module, *arguments],
         cwd=str(ROOT),
         env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=30,
     )
@@ -104,7 +103,9 @@ async def test_all_parts_on_ipv6():
 async def test_all_parts_on_unix_sockets(tmp_path):
     """One stage of each kind, and the orchestrator."""
     sockets = {name: f"unix:{tmp_path}/{name}" for name in ("transformer", "backbone", "all")}
-    nodes = json.dumps({"edge": {"backbone": sockets["backbone"], "transformer": sockets["transformer"]}})
+    nodes = json.dumps(
+        {"edge": {"backbone": sockets["backbone"], "transformer": sockets["transformer"]}}
+    )
     transformers = json.dumps({"edge": sockets["transformer"]})
     started = []
     try:

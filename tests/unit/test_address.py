@@ -83,7 +83,12 @@ def test_what_is_no_host(text):
 @pytest.mark.parametrize(
     ("host", "port", "number", "words"),
     [
-        ("::1", 50050, errno.EADDRINUSE, "cannot listen on [::1]:50050: port 50050 of ::1 is in use"),
+        (
+            "::1",
+            50050,
+            errno.EADDRINUSE,
+            "cannot listen on [::1]:50050: port 50050 of ::1 is in use",
+        ),
         ("unix:/t", 0, errno.EADDRINUSE, "cannot listen on unix:/t: unix:/t is in use"),
         ("0.0.0.0", 80, errno.EACCES, "permission denied; ports below 1024 are for root"),
         ("10.0.0.9", 5, errno.EADDRNOTAVAIL, "10.0.0.9 is no address of this machine"),

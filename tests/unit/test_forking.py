@@ -57,8 +57,7 @@ def test_a_hundred_processes_start_beside_busy_channels(package):
         [sys.executable, "-c", PROGRAM.format(package=package)],
         cwd=str(ROOT),
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=60,
     )

@@ -152,7 +152,9 @@ async def test_reconnecting_can_be_turned_off(cluster):
     await stream.reach(10)
     await asyncio.to_thread(cluster.orchestrator.kill)
     lost = time.monotonic()
-    with pytest.raises(UnavailableError, match=r"orchestrator at 127\.0\.0\.1:\d+: connection lost$"):
+    with pytest.raises(
+        UnavailableError, match=r"orchestrator at 127\.0\.0\.1:\d+: connection lost$"
+    ):
         await stream.ended()
     assert time.monotonic() - lost < 2
     await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
@@ -233,11 +235,8 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("reconnect_seconds", ["30", "0"])
-async def test_a_client_that_was_stopped_goes_on_or_tells_that_its_connection_is_lost(
-    cluster, reconnect_seconds
-):
-    """As after Ctrl-Z and fg, or when a laptop was closed: the orchestrator has given it up."""
+async def stopped_meanwhile(cluster, reconnect_seconds):
+    """What a client prints that was stopped until the orchestrator gave its stream up."""
     with subprocess.Popen(
         [sys.executable, "-c", PAUSING, cluster.address, reconnect_seconds],
         cwd=ROOT,
@@ -247,24 +246,27 @@ async def test_a_client_that_was_stopped_goes_on_or_tells_that_its_connection_is
     ) as process:
         lines = [await asyncio.to_thread(process.stdout.readline) for _ in range(20)]
         os.kill(process.pid, signal.SIGSTOP)
-
-        def given_up():
-            events = cluster.orchestrator.log_events()
-            opened = [each for each in events if each["event"] == "session opened"]
-            closed = [each for each in events if each["event"] == "session closed"]
-            return len(opened) == len(closed)
-
         end = time.monotonic() + 40
-        while not given_up():
+        while open_sessions(cluster.orchestrator):
             assert time.monotonic() < end
             await asyncio.sleep(0.1)
         os.kill(process.pid, signal.SIGCONT)
         rest, _ = await asyncio.to_thread(process.communicate, None, 60)
-    told = [*"".join(lines).splitlines(), *rest.splitlines()]
-    if reconnect_seconds == "0":
-        assert told[-1] == f"UnavailableError orchestrator at {cluster.address}: connection lost"
-        told = told[:-1]
-        assert len(told) < 120
-    else:
-        assert len(told) == 120
-    assert told == [f"{each} True" for each in range(len(told))]
+    return [*"".join(lines).splitlines(), *rest.splitlines()]
+
+
+def open_sessions(orchestrator):
+    events = [each["event"] for each in orchestrator.log_events()]
+    return events.count("session opened") - events.count("session closed")
+
+
+async def test_a_client_that_was_stopped_goes_on_or_tells_that_its_connection_is_lost(cluster):
+    """As after Ctrl-Z and fg, or when a laptop was closed: the orchestrator has given it up."""
+    patient, impatient = await asyncio.gather(
+        stopped_meanwhile(cluster, "30"), stopped_meanwhile(cluster, "0")
+    )
+    assert patient == [f"{each} True" for each in range(120)]
+    *answers, last = impatient
+    assert last == f"UnavailableError orchestrator at {cluster.address}: connection lost"
+    assert answers == [f"{each} True" for each in range(len(answers))]
+    assert len(answers) < 120
