@@ -3,3 +3,5 @@
 `client.detector.DetectorClient` streams frames in and detections out; its module's docstring
 shows it in five lines. The command is composed in `client.__main__`.
 """
+
+import common  # noqa: F401 - before gRPC

@@ -129,7 +129,9 @@ async def measure(
 
     async with AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(DetectorClient(address)) for _ in range(plan.clients)
+            # A pause for a lost server would count as its work.
+            await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
+            for _ in range(plan.clients)
         ]
         streams = [asyncio.create_task(_stream(one, supply, plan, note)) for one in clients]
         try:

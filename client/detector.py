@@ -19,26 +19,40 @@ from typing import Self
 import grpc
 
 from client.results import FrameResult
-from client.stream import DetectStream, Frames
+from client.stream import DetectStream, Server
+from client.supply import Frames, FrameSupply
+from common.domain.address import parse_address
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
 from common.domain.stream import OverloadPolicy, StreamOptions
+from common.wire.channels import open_channel
+from common.wire.loss import ConnectionFault, connection_fault
 from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
 from common.wire.status import error_from_rpc
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 
-# A server that vanished without a word is noticed within about 15 seconds; one that never was
-# there within about 5.
+DEFAULT_PORT = 50050
+DEFAULT_RECONNECT_SECONDS = 60.0
+"""Enough for an orchestrator, or its machine, to start anew."""
+
+# A server that vanished without a word is noticed within about 15 seconds, one that hangs (its
+# kernel still acknowledges) within about 25; one that never was there within about 5.
 _CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 15_000),
+    # By default the third ping without a message in between is put off.
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 5_000),
+    # By default a server that comes back may be tried only two minutes later.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A connection of its own: another client's pause before its next try is not this one's.
+    ("grpc.use_local_subchannel_pool", 1),
 ]
-# gRPC's words for a refused or silent connection, and for a name that stands for no machine.
-_NOBODY_THERE = ("failed to connect", "resolution failed", "errors resolving")
 _MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
 
 
@@ -49,25 +63,30 @@ class DetectorClient:
     asynchronous context manager: leaving it ends the streams that are still open.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, *, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    ) -> None:
         """Prepare; the connection is made by the first call.
 
         Args:
-            address: `host:port` of the orchestrator.
+            address: of the orchestrator: `tx2.local:50050`, `[::1]:50050`, `unix:PATH`.
+            reconnect_seconds: how long a stream waits for an orchestrator that was lost, and sends
+                it again what it left unanswered (from a live source, drops it); 0: not at all. A
+                stream keeps the frames in flight in memory for that.
 
         Raises:
-            InvalidInputError: the address has no port.
+            InvalidInputError: that is no address with a port, or the time is negative.
         """
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise InvalidInputError(f"the server's address {address!r} is not host:port")
-        self._address = address
+        if not reconnect_seconds >= 0:
+            raise InvalidInputError(f"reconnect_seconds is {reconnect_seconds}, not 0 or more")
+        self._address = parse_address(address, DEFAULT_PORT, "the server's address")
+        self._reconnect_seconds = reconnect_seconds
         self._streams: set[DetectStream] = set()
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
         """Open the channel."""
-        self._channel = grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        self._channel = open_channel(str(self._address), _CHANNEL_OPTIONS)
         return self
 
     async def __aexit__(
@@ -97,7 +116,8 @@ class DetectorClient:
 
         The source is read only when the stream has room, so memory stays bounded however long
         the stream and however slow the server or the consumer. A plain iterable is advanced in a
-        thread, so it may block. Leaving the loop early cancels the stream.
+        thread, so it may block. Leaving the loop early cancels the stream. An orchestrator that is
+        lost and comes back is a pause.
 
         Args:
             frames: what to detect on; closed at the end if it can be.
@@ -112,6 +132,7 @@ class DetectorClient:
 
         Raises:
             TandemError: the server ended the stream, or it cannot be reached.
+            UnavailableError: it was lost, and did not come back in time.
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
                 of the frames sent before come first.
         """
@@ -122,17 +143,19 @@ class DetectorClient:
             overload=overload,
             codec=_codec_named(codec),
         )
-        call = detector_pb2_grpc.DetectorStub(self._open_channel()).Detect()
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
-        stream = DetectStream(call, frames, options, max_in_flight)
+        stub = detector_pb2_grpc.DetectorStub(self._open_channel())
+        server = Server(
+            open_call=lambda wait: stub.Detect(wait_for_ready=wait),
+            error=self._translated,
+            reconnect_seconds=self._reconnect_seconds,
+        )
+        stream = DetectStream(server, FrameSupply(frames, max_in_flight), options)
         self._streams.add(stream)
         try:
             async for result in stream.results():
                 yield result
-        except grpc.aio.AioRpcError as error:
-            ending = stream.ending
-            raise self._translated(ending.code or error.code(), ending.details) from error
         finally:
             self._streams.discard(stream)
             await stream.close()
@@ -195,10 +218,13 @@ class DetectorClient:
         return self._channel
 
     def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
-        cause = (details or "").lower()
-        if any(words in cause for words in _NOBODY_THERE):
+        fault = connection_fault(code, details)
+        if fault is ConnectionFault.UNKNOWN_NAME:
+            host = self._address.host
+            return UnavailableError(f"the name {host} is not found (server {self._address})")
+        if fault is ConnectionFault.NOBODY:
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
-        if code is grpc.StatusCode.UNIMPLEMENTED:
+        if fault is ConnectionFault.NOT_GRPC or code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
         return error_from_rpc(code, details, f"orchestrator at {self._address}")
 

@@ -1,8 +1,17 @@
 """Fixtures: real services over a toy bundle."""
 
+import os
+
 import pytest
 
+import common  # noqa: F401 - before gRPC
 from tests.harness import Cluster
+
+# The tests' own channels and requests stay on this machine, whatever proxy there is.
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(
+        filter(None, (os.environ.get(_name), "127.0.0.1,localhost,::1,[::1]"))
+    )
 
 
 def pytest_addoption(parser):

@@ -143,6 +143,7 @@ class Cluster:
         self._stack = ExitStack()
         self._bundle = bundle
         self._stage_arguments = stage_arguments
+        self._orchestrator_arguments = orchestrator_arguments
         self._nodes = nodes
         self._replicas = replicas or {}
         self._places = places or {}
@@ -194,14 +195,20 @@ class Cluster:
     def _addresses(self, node: str, stage: str) -> List[str]:
         return [self.stages[name].address for name in self._names(node, stage)]
 
-    def _start_orchestrator(self, arguments) -> ServiceProcess:
+    def restart_orchestrator(self) -> ServiceProcess:
+        """Start the orchestrator that has ended anew, where it listened before."""
+        port = self.address.rpartition(":")[2]
+        self.orchestrator = self._start_orchestrator(self._orchestrator_arguments, port)
+        return self.orchestrator
+
+    def _start_orchestrator(self, arguments, port: str = "0") -> ServiceProcess:
         nodes = {
             node: {stage: self._addresses(node, stage) for stage in ("backbone", "transformer")}
             for node in self._nodes
         }
         path = self.folder / "nodes.yaml"
         path.write_text(yaml.safe_dump({"nodes": nodes}))
-        ports = ("--port", "0", "--metrics-port", "0")
+        ports = ("--port", port, "--metrics-port", "0")
         return self._start("services.orchestrator", "--config", str(path), *ports, *arguments)
 
     def _start(

@@ -16,12 +16,13 @@ from client.commands.options import (
     JsonOption,
     OptionalServerOption,
     PlacementOption,
+    ServerReconnectOption,
     detector,
     refuse_with_server,
 )
 from client.console import frame_progress, sentence, show_json, show_line
 from client.detecting import DetectionRequest, Tally, detect_source
-from client.detector import pair_named
+from client.detector import DEFAULT_RECONNECT_SECONDS, pair_named
 from client.local import LocalOptions
 from client.pictures import JPEG_QUALITY
 from client.results import FrameResult, result_to_json
@@ -69,6 +70,7 @@ def detect(
             "plays at its own speed. The default for cameras and network streams.",
         ),
     ] = None,
+    server_reconnect_seconds: ServerReconnectOption = DEFAULT_RECONNECT_SECONDS,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="JPEG quality of video frames as they are sent.")
@@ -91,7 +93,10 @@ def detect(
             limit=limit,
         )
         where = server or LocalOptions(bundle=bundle or shipped_bundle())
-        tally = run(_detect(opened, where, request, output, json))
+        patience = server_reconnect_seconds
+        tally = run(
+            _detect(opened, where, request, output, json, server_reconnect_seconds=patience)
+        )
     if tally.failed:
         raise ServiceError(
             f"{tally.failed} of {tally.frames} frames could not be served; the first is "
@@ -105,10 +110,12 @@ async def _detect(
     request: DetectionRequest,
     output: Path | None,
     as_json: bool,
+    *,
+    server_reconnect_seconds: float,
 ) -> Tally:
     with ExitStack() as stack:
         sink = stack.enter_context(closing(open_sink(output, source.info))) if output else None
-        async with detector(where) as client:
+        async with detector(where, server_reconnect_seconds) as client:
             lines = as_json or output is None
             total = _smaller(source.info.frame_count, request.limit)
             # A bar and lines would overwrite each other on one terminal.

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from client.console import activity
-from client.detector import DetectorClient, pair_named
+from client.detector import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from client.local import LocalCluster, LocalOptions
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
@@ -80,6 +80,14 @@ OptionalServerOption = Annotated[
         help="Orchestrator to use; local nodes are started for the time of the run if left out.",
     ),
 ]
+ServerReconnectOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="How long to wait for an orchestrator of --server that was lost, and send it again "
+        "what it left unanswered (of a live source: drop it); 0: not at all.",
+    ),
+]
 CodecOption = Annotated[
     Codec | None,
     typer.Option(
@@ -146,10 +154,16 @@ async def local_cluster(options: LocalOptions) -> AsyncIterator[LocalCluster]:
 
 
 @asynccontextmanager
-async def detector(server: str | LocalOptions) -> AsyncIterator[DetectorClient]:
-    """A client of the server at this address, or of local nodes that live as long."""
+async def detector(
+    server: str | LocalOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+) -> AsyncIterator[DetectorClient]:
+    """A client of the server at this address, or of local nodes that live as long.
+
+    A server that is lost is waited for; local nodes, which nobody starts again, are not.
+    """
     async with AsyncExitStack() as stack:
         if isinstance(server, LocalOptions):
             cluster = await stack.enter_async_context(local_cluster(server))
-            server = cluster.orchestrator.address
-        yield await stack.enter_async_context(DetectorClient(server))
+            server, reconnect_seconds = cluster.orchestrator.address, 0.0
+        client = DetectorClient(server, reconnect_seconds=reconnect_seconds)
+        yield await stack.enter_async_context(client)

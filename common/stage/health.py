@@ -40,7 +40,7 @@ class DrainingHealth(health.aio.HealthServicer):
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> None:
         """See the health protocol of gRPC."""
-        writer = _Writer(context)
+        writer: Any = _Writer(context)
         watching = asyncio.ensure_future(super().Watch(request, writer))
         draining = asyncio.ensure_future(self._draining.wait())
         try:

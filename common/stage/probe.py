@@ -12,6 +12,10 @@ from typing import Any, Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from common.domain.address import parse_address
+from common.domain.errors import InvalidInputError
+from common.wire.channels import DIRECT_OPTIONS
+
 TIMEOUT_SECONDS = 5.0
 
 
@@ -24,8 +28,11 @@ def fault_of(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
 
     Returns:
         What is wrong, in a few words; empty when it is serving.
+
+    Raises:
+        InvalidInputError: that is no address.
     """
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(parse_address(address).target, DIRECT_OPTIONS) as channel:
         # Its published types leave out the calls.
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
@@ -42,7 +49,11 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m common.stage.probe HOST:PORT\n")
         return 2
-    fault = fault_of(arguments[0])
+    try:
+        fault = fault_of(arguments[0])
+    except InvalidInputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if fault:
         sys.stderr.write(f"{arguments[0]}: {fault}\n")
         return 1

@@ -14,8 +14,10 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from common.domain.errors import ConfigurationError, InternalError, TandemError
+from common.domain.address import Address
+from common.domain.errors import InternalError, TandemError
 from common.stage.health import DrainingHealth
+from common.stage.listening import checked_host, listen, tcp_host
 from common.stage.settings import ServerSettings
 from common.telemetry.metrics import Metrics, MetricsServer
 from common.telemetry.sensors import find_sensors
@@ -146,16 +148,16 @@ class ServiceServer:
         self._drain_on_signals()
         names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)
-        port = self._bind()
-        metrics_server = MetricsServer(
-            self.metrics, self._settings.host, self._settings.metrics_port
-        )
+        host = checked_host(self._settings.host)
+        address = listen(self._server, host, self._settings.port)
+        metrics_host = tcp_host(host)
+        metrics_server = MetricsServer(self.metrics, metrics_host, self._settings.metrics_port)
         try:
             await self.set_serving(False)
             await self._server.start()
             if await self._is_prepared(prepare):
                 await self.set_serving(True)
-                self._announce(port, metrics_server.port)
+                self._announce(address, Address(metrics_host, metrics_server.port))
                 await self.draining.wait()
             log.info("draining", grace_seconds=self._settings.grace_seconds)
             await self._health.enter_graceful_shutdown()
@@ -190,13 +192,6 @@ class ServiceServer:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, self._settings.grace_seconds + _LAST_SECONDS)
 
-    def _bind(self) -> int:
-        address = f"{self._settings.host}:{self._settings.port}"
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigurationError(f"cannot listen on {address}: {error}") from error
-
     async def set_serving(self, is_serving: bool, reason: str = "") -> None:
         """Tell by health whether frames can be served; once draining it stays NOT_SERVING."""
         self._health.reason = reason
@@ -208,14 +203,13 @@ class ServiceServer:
         for name in ("", *self._service_names):
             await self._health.set(name, status)
 
-    def _announce(self, port: int, metrics_port: int) -> None:
+    def _announce(self, address: Address, metrics: Address) -> None:
         """Tell where this healthy service listens: one line of JSON on stdout."""
-        host = self._settings.host
         announcement = {
             "service": self._name,
             "node": self._node,
-            "address": f"{host}:{port}",
-            "metrics": f"http://{host}:{metrics_port}/metrics",
+            "address": str(address),
+            "metrics": f"http://{metrics}/metrics",
             "pid": os.getpid(),
         }
         sys.stdout.write(json.dumps(announcement) + "\n")

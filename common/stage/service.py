@@ -26,6 +26,7 @@ from common.stage.shapes import compile_options
 from common.stage.transformer import TransformerStage
 from common.stage.transformer_servicer import TransformerServicer
 from common.stage.watchdog import Watchdog
+from common.wire.channels import open_channel
 from protos.tandem.v1 import stage_pb2_grpc
 
 log = structlog.get_logger()
@@ -136,7 +137,7 @@ def _channels(
     """A channel to each of each node's transformers; it connects when it is first used."""
     options = channel_options(message_bytes)
     return {
-        node: [grpc.aio.insecure_channel(address, options) for address in addresses]
+        node: [open_channel(address, options) for address in addresses]
         for node, addresses in replicas.items()
     }
 

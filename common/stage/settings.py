@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -19,6 +20,8 @@ from pydantic_settings import (
 from typing_extensions import Annotated, Literal
 
 from common.domain.errors import ConfigurationError
+from common.stage.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
+from common.stage.injected import is_injected
 from common.vision.limits import DecodingLimits
 
 ENVIRONMENT_PREFIX = "TANDEM_"
@@ -39,7 +42,10 @@ class ServerSettings(BaseSettings):
     )
 
     config: Optional[Path] = Field(None, description="YAML file with any of these settings")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: str = Field(
+        "127.0.0.1",
+        description="address to listen on, such as ::1; 0.0.0.0 for all, unix:PATH for a socket",
+    )
     port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
@@ -67,7 +73,12 @@ class ServerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> Tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over what `load_settings` read from the file."""
+        """Environment, less what a scheduler set, over what `load_settings` read from the file."""
+        if isinstance(env_settings, EnvSettingsSource):
+            injected = {name.lower() for name in _ours() if is_injected(name, os.environ)}
+            env_settings.env_vars = {
+                name: value for name, value in env_settings.env_vars.items() if name not in injected
+            }
         return env_settings, init_settings
 
 
@@ -111,7 +122,7 @@ class StageSettings(ServerSettings):
 class TransformerSettings(StageSettings):
     """What the transformer service can be told."""
 
-    port: int = Field(50052, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    port: int = Field(TRANSFORMER_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9152, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
@@ -120,7 +131,7 @@ class TransformerSettings(StageSettings):
 class BackboneSettings(StageSettings):
     """What the backbone service can be told."""
 
-    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    port: int = Field(BACKBONE_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9151, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
@@ -172,6 +183,11 @@ class BackboneSettings(StageSettings):
             segments=self.max_image_segments,
         )
 
+    @field_validator("transformers")
+    @classmethod
+    def _are_addresses(cls, value: Dict[str, Replicas]) -> Dict[str, Replicas]:
+        return {node: checked_replicas(told, TRANSFORMER_PORT) for node, told in value.items()}
+
     @property
     def transformer_replicas(self) -> Dict[str, Tuple[str, ...]]:
         """The addresses of each node's transformers, also where there is but one."""
@@ -219,10 +235,15 @@ def settings_or_exit(kind: Type[S], program: str) -> S:
 def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
     known = {ENVIRONMENT_PREFIX + name.upper() for name in kind.model_fields}
     unknown = sorted(
-        name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+        name for name in _ours() if name not in known and not is_injected(name, os.environ)
     )
     if unknown:
         raise ConfigurationError(f"unknown environment variable {', '.join(unknown)}")
+
+
+def _ours() -> List[str]:
+    """The variables whose names begin as those of our settings do."""
+    return [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]
 
 
 def _read_yaml(path: Path) -> Dict[str, Any]:

@@ -22,7 +22,6 @@ from common.stage.shapes import input_shapes, typical_size
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 
-
 # A worker's step takes milliseconds.
 _STUCK_SECONDS = 30.0
 

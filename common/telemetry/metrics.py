@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIServer
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from common.domain.address import binding_fault
 from common.domain.errors import ConfigurationError
 from common.domain.timing import StageTiming
 from common.telemetry.sensors.base import Sensor
@@ -153,9 +154,7 @@ class MetricsServer:
         try:
             started = prometheus_client.start_http_server(port, host, metrics.registry)
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot serve metrics on {host}:{port}: {error.strerror}"
-            ) from error
+            raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
         server_and_thread: Tuple[WSGIServer, threading.Thread] = started
         self._server, self._thread = server_and_thread
         self._sensors = metrics.sensors

@@ -16,6 +16,7 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
+from common.wire.loss import ConnectionFault, connection_fault
 
 STATUS_OF_ERROR = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -60,5 +61,9 @@ def status_from_wire(status: status_pb2.Status) -> TandemError:
 
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:
     """The error that ended a call; what the table does not name counts as the peer being lost."""
+    fault = connection_fault(code, details)
+    if fault is ConnectionFault.LOST and details:
+        # gRPC's words for it are many, and some are those of other statuses.
+        return UnavailableError(f"{peer}: {fault.value}")
     kind: Type[TandemError] = _ERROR_OF_STATUS.get(code, UnavailableError)
     return kind(f"{peer}: {details or code.name}")

@@ -103,7 +103,7 @@ async def stream(address: str, plan: CameraPlan) -> list[Answer]:
     answers: list[Answer] = []
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as streams:
         for _ in range(plan.clients):
-            client = await stack.enter_async_context(DetectorClient(address))
+            client = await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
             streams.create_task(_one_stream(client, supply, plan, answers))
     return answers[plan.warm_up :]
 

@@ -72,7 +72,7 @@ async def measure(bundle: Path, frame_count: int) -> list[ServiceMemory]:
         for stage in cluster.stages:
             process = psutil.Process(stage.announcement.pid)
             services.append(ServiceMemory(f"{stage.node} {stage.stage.value}", process))
-        async with DetectorClient(cluster.orchestrator.address) as client:
+        async with DetectorClient(cluster.orchestrator.address, reconnect_seconds=0) as client:
             for placement in itertools.cycle(Placement):
                 part = list(itertools.islice(images, every))
                 if not part:

@@ -133,7 +133,8 @@ async def _overload(cluster: Cluster, setting: Setting) -> list[Row]:
 
 def _dropped(cluster: Cluster) -> float:
     """Frames that the orchestrator's metrics count as dropped."""
-    with urllib.request.urlopen(cluster.orchestrator.metrics) as response:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(cluster.orchestrator.metrics) as response:
         lines = response.read().decode().splitlines()
     return sum(
         float(line.rpartition(" ")[2])

@@ -136,7 +136,7 @@ async def stream(address: str, plan: StreamPlan) -> None:
         TandemError: the server was lost.
     """
     paths = [Path(line) for line in Path(plan.files).read_text(encoding="utf-8").splitlines()]
-    async with DetectorClient(address) as client:
+    async with DetectorClient(address, reconnect_seconds=0) as client:
         for phase in plan.phases:
             await _one_phase(client, paths, plan, phase)
 

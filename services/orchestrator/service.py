@@ -9,6 +9,7 @@ import grpc
 from common.domain.placement import NodePair, Stage, StageAddress
 from common.stage.guard import StreamGuard
 from common.stage.server import ServiceServer, channel_options, max_message_bytes
+from common.wire.channels import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy
 from services.orchestrator.events import Events
@@ -82,7 +83,7 @@ def _channels(
         for stage, told in ((Stage.BACKBONE, node.backbone), (Stage.TRANSFORMER, node.transformer))
         for replica, address in enumerate(_as_list(told))
     ]
-    return {each: grpc.aio.insecure_channel(each.address, options) for each in addresses}
+    return {each: open_channel(each.address, options) for each in addresses}
 
 
 def _as_list(addresses: Union[None, str, List[str]]) -> List[str]:

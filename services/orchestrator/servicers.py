@@ -23,6 +23,8 @@ Context = Any  # grpc.aio.ServicerContext, whose type arguments differ from meth
 
 _MIN_WATCH_INTERVAL_SECONDS = 0.1
 _DEFAULT_WATCH_INTERVAL_SECONDS = 1.0
+# Ten thousand years: google.protobuf.Duration's own bound.
+_MAX_DURATION_SECONDS = 315_576_000_000
 
 
 class DetectorServicer(detector_pb2_grpc.DetectorServicer):
@@ -73,11 +75,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.WatchStatusRequest, context: Context
     ) -> None:
         """See operations.proto."""
-        interval_seconds = _DEFAULT_WATCH_INTERVAL_SECONDS
-        if request.HasField("interval"):
-            interval_seconds = request.interval.ToTimedelta().total_seconds()
-        if interval_seconds < _MIN_WATCH_INTERVAL_SECONDS:
-            error = InvalidInputError(f"interval {interval_seconds:g} s is under 100 ms")
+        try:
+            interval_seconds = _interval_seconds(request)
+        except InvalidInputError as error:
             await context.abort(grpc_status(error), public_message(error))
         while not self._system.draining.is_set():
             await context.write(system_status(self._system, self._sessions.values()))
@@ -100,3 +100,20 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         log.info("placement set", placement=pair.name if pair else "auto")
         self._system.show_choice()
         return system_status(self._system, self._sessions.values())
+
+
+def _interval_seconds(request: operations_pb2.WatchStatusRequest) -> float:
+    """The interval asked for, or the default.
+
+    Raises:
+        InvalidInputError: it is no duration as protobuf defines one, or too short.
+    """
+    if not request.HasField("interval"):
+        return _DEFAULT_WATCH_INTERVAL_SECONDS
+    seconds, nanos = request.interval.seconds, request.interval.nanos
+    if abs(seconds) > _MAX_DURATION_SECONDS or abs(nanos) >= 10**9 or seconds * nanos < 0:
+        raise InvalidInputError(f"interval of {seconds} s and {nanos} ns is no valid duration")
+    interval_seconds = seconds + nanos * 1e-9
+    if interval_seconds < _MIN_WATCH_INTERVAL_SECONDS:
+        raise InvalidInputError(f"interval {interval_seconds:g} s is under 100 ms")
+    return interval_seconds

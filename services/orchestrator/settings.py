@@ -9,6 +9,7 @@ from typing_extensions import Literal
 
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
+from common.stage.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.stage.settings import ServerSettings
 from services.orchestrator.measured import ORCHESTRATOR_PLACE
 
@@ -26,6 +27,16 @@ class NodeSettings(BaseModel):
     transformer: Optional[Union[str, List[str]]] = Field(
         None, description="host:port of its transformer service, or a list of them"
     )
+
+    @field_validator("backbone")
+    @classmethod
+    def _are_backbones(cls, value: Optional[Replicas]) -> Optional[Replicas]:
+        return None if value is None else checked_replicas(value, BACKBONE_PORT)
+
+    @field_validator("transformer")
+    @classmethod
+    def _are_transformers(cls, value: Optional[Replicas]) -> Optional[Replicas]:
+        return None if value is None else checked_replicas(value, TRANSFORMER_PORT)
 
 
 class OrchestratorSettings(ServerSettings):

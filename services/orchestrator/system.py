@@ -127,10 +127,12 @@ class System:
 
     def frames_served(self, pair: NodePair) -> int:
         """Frames answered with detections, since the start."""
-        return self._served[pair]
+        return self._served.get(pair, 0)
 
     def frames_per_second(self, pair: NodePair) -> float:
         """Frames answered with detections a second, over the last `RATE_WINDOW_SECONDS`."""
+        if pair not in self._recent:
+            return 0.0
         self._forget_old(pair)
         elapsed = min(RATE_WINDOW_SECONDS, time.monotonic() - self.started)
         return len(self._recent[pair]) / max(elapsed, 1e-3)

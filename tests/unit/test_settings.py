@@ -52,6 +52,100 @@ def test_unknown_environment_is_refused_by_name(monkeypatch):
         load(REQUIRED)
 
 
+@pytest.mark.parametrize(
+    "injected",
+    [
+        # Kubernetes, for services called tandem-backbone, tandem and tandem-metrics.
+        {
+            "TANDEM_BACKBONE_SERVICE_HOST": "10.0.0.1",
+            "TANDEM_BACKBONE_SERVICE_PORT": "50051",
+            "TANDEM_BACKBONE_SERVICE_PORT_GRPC": "50051",
+            "TANDEM_BACKBONE_PORT": "tcp://10.0.0.1:50051",
+            "TANDEM_BACKBONE_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+            "TANDEM_BACKBONE_PORT_50051_TCP_PROTO": "tcp",
+            "TANDEM_BACKBONE_PORT_50051_TCP_PORT": "50051",
+            "TANDEM_BACKBONE_PORT_50051_TCP_ADDR": "10.0.0.1",
+        },
+        {
+            "TANDEM_SERVICE_HOST": "10.0.0.1",
+            "TANDEM_SERVICE_PORT": "50050",
+            "TANDEM_PORT": "tcp://10.0.0.1:50050",
+            "TANDEM_PORT_50050_TCP_ADDR": "10.0.0.1",
+        },
+        {"TANDEM_METRICS_PORT": "tcp://[fd00::1]:9150", "TANDEM_METRICS_SERVICE_HOST": "fd00::1"},
+        # Docker's links.
+        {
+            "TANDEM_EDGE_1_NAME": "/orchestrator/tandem-edge-1",
+            "TANDEM_EDGE_1_PORT": "udp://172.17.0.5:50051",
+            "TANDEM_EDGE_1_PORT_50051_UDP_PORT": "50051",
+            "TANDEM_EDGE_1_ENV_PATH": "/usr/bin",
+        },
+    ],
+)
+def test_what_a_scheduler_injects_is_passed_over(monkeypatch, injected):
+    for name, value in injected.items():
+        monkeypatch.setenv(name, value)
+    settings = load(REQUIRED)
+    assert (settings.port, settings.metrics_port) == (50052, 9152)
+    assert settings.node == "edge"
+    # What somebody did set counts beside it.
+    monkeypatch.setenv("TANDEM_ENGINE_THREADS", "3")
+    assert load(REQUIRED).engine_threads == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TANDEM_BUNDEL", "models/demo-r50"),
+        ("TANDEM_METRIC_PORT", "9150"),
+        ("TANDEM_BACKBONE_PORT", "50051"),
+        ("TANDEM_NODE_NAME", "edge"),
+        ("TANDEM_BUNDLE_NAME", "/models/demo-r50"),
+        ("TANDEM_EDGE_ENV_PATH", "/usr/bin"),
+        ("TANDEM_PORT_50051", "tcp://10.0.0.1:50051"),
+    ],
+)
+def test_a_misspelt_setting_is_no_schedulers(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"unknown environment variable {name}"):
+        load(REQUIRED)
+
+
+def test_a_port_of_the_environment_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("TANDEM_PORT", "50051/tcp")
+    with pytest.raises(ConfigurationError, match="port"):
+        load(REQUIRED)
+
+
+NODES = """
+nodes:
+  edge: {backbone: "::1", transformer: "ipv6:[::1]:50052"}
+  workstation: {backbone: ["ws.local:1", "fd00::5:50051"], transformer: "unix:///run/t"}
+"""
+
+
+def test_addresses_are_taken_in_every_spelling(tmp_path):
+    path = tmp_path / "nodes.yaml"
+    path.write_text(NODES)
+    nodes = load(["--config", str(path)], OrchestratorSettings).nodes
+    assert nodes["edge"].backbone == "[::1]:50051"
+    assert nodes["edge"].transformer == "[::1]:50052"
+    assert nodes["workstation"].backbone == ["ws.local:1", "[fd00::5]:50051"]
+    assert nodes["workstation"].transformer == "unix:/run/t"
+    settings = load([*REQUIRED, "--transformers", "a=::1,b=[::1]:7"], BackboneSettings)
+    assert settings.transformer_replicas == {"a": ("[::1]:50052",), "b": ("[::1]:7",)}
+
+
+@pytest.mark.parametrize("address", ["ws.local", "http://ws.local:50051", "[ws.local]:1", "h:0"])
+def test_an_address_that_is_none_is_refused_by_name(tmp_path, address):
+    path = tmp_path / "nodes.yaml"
+    path.write_text(f"nodes:\n  attic: {{backbone: '{address}'}}\n")
+    with pytest.raises(ConfigurationError, match=r"nodes\.attic\.backbone.* is not host:port"):
+        load(["--config", str(path)], OrchestratorSettings)
+    with pytest.raises(ConfigurationError, match="transformers.* is not host:port"):
+        load([*REQUIRED, "--transformers", f"a={address}"], BackboneSettings)
+
+
 def test_unknown_flags_are_refused_by_name(capsys):
     with pytest.raises(SystemExit) as caught:
         load([*REQUIRED, "--nope", "1"])

@@ -1,0 +1,86 @@
+"""What gRPC says of a connection that failed, told from what a peer says of a request.
+
+When a connection is lost, gRPC gives each call a status of its own making: UNAVAILABLE, but also
+UNKNOWN ('Stream removed'), INTERNAL ('Received RST_STREAM with error code 2', 'Internal error from
+Core'; see `common.wire.ending`) or CANCELLED, which as the peer's own would mean something else.
+Only the words tell them apart; those below are of grpcio 1.70 to 1.8x, and grpc-core's sources.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Optional
+
+import grpc
+
+
+class ConnectionFault(Enum):
+    """What is wrong with a connection, as people are told it."""
+
+    UNKNOWN_NAME = "its name is not found"
+    NOBODY = "nobody answers there"
+    LOST = "connection lost"
+    NOT_GRPC = "what answers there does not speak gRPC"
+
+
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d+)", re.IGNORECASE)
+# A proxy's, when what is behind it is gone or busy.
+_GATEWAY_STATUSES = ("429", "502", "503", "504")
+# Statuses that gRPC makes of a connection's end in place of UNAVAILABLE, and its words for them.
+_DISGUISES = (
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+_CUT = (
+    r"stream removed|socket closed|rst_stream|go_?away|too_many_pings|keepalive|ping.timeout"
+    r"|transport (is )?(closed|closing|destroyed)|internal error from core"
+)
+_LOST = re.compile(
+    _CUT + r"|connection (reset|aborted|closed|timed out)|broken pipe|cancelling all calls"
+    r"|endpoint (closing|closed|shutdown)|(sub)?channel (closed|shut|disconnected)|recvmsg|sendmsg"
+    r"|end of tcp stream|fd shutdown|unreachable|no route to host",
+    re.IGNORECASE,
+)
+_DISGUISED = re.compile(_CUT, re.IGNORECASE)
+# What a server of grpcio's says of an exception, which may have any of these words.
+_EXCEPTION = re.compile(r"unexpected <class|exception (calling|iterating)", re.IGNORECASE)
+# In the order of looking, since some words stand behind others' as their cause.
+_NO_CONNECTION = (
+    (
+        ConnectionFault.UNKNOWN_NAME,
+        re.compile(r"resolution failed|errors resolving|address lookup failed", re.IGNORECASE),
+    ),
+    (
+        ConnectionFault.NOT_GRPC,
+        re.compile(r"http1\.x server|\(http status \d+\)|expected settings frame", re.IGNORECASE),
+    ),
+    (ConnectionFault.NOBODY, re.compile(r"failed to connect|connection refused", re.IGNORECASE)),
+)
+
+
+def connection_fault(code: grpc.StatusCode, details: Optional[str]) -> Optional[ConnectionFault]:
+    """What happened to a call's connection; None if the status is the server's own.
+
+    Args:
+        code: that the call ended with.
+        details: its words.
+    """
+    # A server's words may be of any length; gRPC's are short.
+    words = (details or "")[:2000]
+    http = _HTTP_STATUS.search(words)
+    if http is not None:
+        gateway = http.group(1) in _GATEWAY_STATUSES
+        return ConnectionFault.LOST if gateway else ConnectionFault.NOT_GRPC
+    if code is grpc.StatusCode.CANCELLED:
+        # Not by us, or nobody would ask; no server of Tandem's answers so while it lives.
+        return ConnectionFault.LOST
+    if code in _DISGUISES and not _EXCEPTION.search(words):
+        return ConnectionFault.LOST if _DISGUISED.search(words) else None
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return None
+    for fault, pattern in _NO_CONNECTION:
+        if pattern.search(words):
+            return fault
+    return ConnectionFault.LOST if _LOST.search(words) else None
