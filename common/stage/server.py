@@ -15,14 +15,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.domain.errors import ConfigurationError, TandemError
+from common.stage.descriptors import max_connections, raise_file_limit
 from common.stage.health import DrainingHealth
+from common.stage.interception import BoundedCalls
 from common.stage.settings import ServerSettings
-from common.telemetry.metrics import Metrics, MetricsServer
+from common.telemetry.exposition import MetricsServer
+from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import find_sensors
 
 log = structlog.get_logger()
 
-_MEBIBYTE = 1 << 20
+# Calls of one connection beside its streams of frames.
+_STREAMS_BESIDE = 64
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
     # A machine or link that vanished without a word: after so long without data a ping is sent,
     # and TCP gives the connection up when the ping is not acknowledged within the second time.
@@ -52,9 +56,18 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     ]
 
 
-def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
+def _server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
+    max_message_bytes = settings.max_message_bytes
     return [
         *_KEEPALIVE_OPTIONS,
+        # Of one connection: all streams of frames may come over one, with health beside them.
+        ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
+        # File descriptors are needed for more than connections.
+        ("grpc.max_allowed_incoming_connections", max_connections()),
+        ("grpc.max_connection_idle_ms", 60_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        # Pictures are compressed already; a few bytes of zeros would become as many as can be.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 500),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -86,7 +99,9 @@ class ServiceServer:
         self.metrics = Metrics(find_sensors())
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
-        self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))
+        self._server = grpc.aio.server(
+            options=_server_options(settings), interceptors=[BoundedCalls()]
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []
 
@@ -170,13 +185,9 @@ class ServiceServer:
         log.info("serving", **announcement)
 
 
-def max_message_bytes(settings: ServerSettings) -> int:
-    """The message-size limit in gRPC's unit."""
-    return settings.max_message_mebibytes * _MEBIBYTE
-
-
 def run_service(main: Callable[[], Coroutine[Any, Any, None]], program: str) -> None:
     """Run a service's `main` to its end; what keeps it from starting is one sentence and exit 2."""
+    raise_file_limit()
     try:
         asyncio.run(main())
     except TandemError as error:

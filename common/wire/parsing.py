@@ -7,9 +7,10 @@ is walked through once, payloads skipped, and refused if it holds more than any 
 
 from __future__ import annotations
 
-from typing import Any, Dict, Generic, NamedTuple, Optional, Type, TypeVar
+from functools import lru_cache
+from typing import Any, Dict, Generic, NamedTuple, Optional, Tuple, Type, TypeVar
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from common.domain.errors import InvalidInputError
@@ -29,7 +30,8 @@ MAX_ANSWER_BYTES = 1 << 18
 
 _MAX_PACKED_BYTES = 10 * MAX_RANK
 _MAX_DEPTH = 8
-_VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
+_VARINT, _DELIMITED = 0, 2
+_FIXED_BYTES = {1: 8, 5: 4}
 
 
 class _Field(NamedTuple):
@@ -67,6 +69,12 @@ class RequestParser(Generic[M]):
             raise InvalidInputError(f"malformed {self._message.DESCRIPTOR.name}") from error
 
 
+@lru_cache(maxsize=None)
+def parser_of(message: Type[M]) -> RequestParser[M]:
+    """The parser of this class of requests; of each there is one."""
+    return RequestParser(message)
+
+
 def parse_answer(message: Type[M], data: bytes) -> M:
     """The answer that these bytes stand for.
 
@@ -74,14 +82,16 @@ def parse_answer(message: Type[M], data: bytes) -> M:
         InvalidInputError: they are malformed, or more than `MAX_ANSWER_BYTES`.
     """
     if len(data) > MAX_ANSWER_BYTES:
-        raise InvalidInputError(f"an answer of {len(data)} bytes; {MAX_ANSWER_BYTES} is the most")
+        raise InvalidInputError(
+            f"an answer has at most {MAX_ANSWER_BYTES} bytes, this one has {len(data)}"
+        )
     try:
         return message.FromString(data)
     except DecodeError as error:
-        raise InvalidInputError("a malformed answer") from error
+        raise InvalidInputError("an answer is malformed") from error
 
 
-def _fields_of(descriptor: Descriptor, depth: int = 0) -> Dict[int, _Field]:
+def _fields_of(descriptor: Any, depth: int = 0) -> Dict[int, _Field]:
     """The fields of a message that need a look, by number."""
     is_own = descriptor.full_name.startswith("tandem.")
     most_characters = MAX_NAME_CHARACTERS if is_own else MAX_FOREIGN_NAME_CHARACTERS
@@ -110,38 +120,23 @@ def _walk(data: bytes, position: int, end: int, fields: Dict[int, _Field], seen:
         seen += 1
         if seen > MAX_FIELDS:
             raise InvalidInputError(f"a message holds at most {MAX_FIELDS} fields")
-        key = data[position]
-        position += 1
-        if key > 0x7F:
-            position -= 1
-            stop = _after_varint(data, position)
-            key = _varint(data, position, stop)
-            position = stop
+        key, position = _varint(data, position)
         kind = key & 7
         if kind == _DELIMITED:
-            length = data[position]
-            if length > 0x7F:
-                stop = _after_varint(data, position)
-                length = _varint(data, position, stop)
-                position = stop
-            else:
-                position += 1
+            length, position = _varint(data, position)
             stop = position + length
+            field = fields.get(key >> 3)
             if stop > end:
                 raise DecodeError("a field is longer than its message")
-            field = fields.get(key >> 3)
-            if field is not None:
-                if field.fields is not None:
-                    seen = _walk(data, position, stop, field.fields, seen)
-                else:
-                    _check_length(data, position, stop, field)
+            if field is not None and field.fields is not None:
+                seen = _walk(data, position, stop, field.fields, seen)
+            elif field is not None:
+                _check_length(data, position, stop, field)
             position = stop
         elif kind == _VARINT:
-            position = _after_varint(data, position)
-        elif kind == _FIXED64:
-            position += 8
-        elif kind == _FIXED32:
-            position += 4
+            _, position = _varint(data, position)
+        elif kind in _FIXED_BYTES:
+            position += _FIXED_BYTES[kind]
         else:
             raise DecodeError("groups are not used")
     if position > end:
@@ -159,18 +154,15 @@ def _check_length(data: bytes, start: int, stop: int, field: _Field) -> None:
         raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
 
 
-def _after_varint(data: bytes, position: int) -> int:
-    """Where the number that begins here ends."""
-    most = position + 10
-    while data[position] > 0x7F:
-        position += 1
-        if position >= most:
-            raise DecodeError("a number is longer than ten bytes")
-    return position + 1
-
-
-def _varint(data: bytes, start: int, stop: int) -> int:
-    value = 0
-    for byte in reversed(data[start:stop]):
-        value = value << 7 | byte & 0x7F
-    return value
+def _varint(data: bytes, position: int) -> Tuple[int, int]:
+    """The number that begins at `position`, and where it ends."""
+    value = data[position]
+    if value < 0x80:
+        return value, position + 1
+    value &= 0x7F
+    for index in range(1, 10):
+        byte = data[position + index]
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value, position + index + 1
+    raise DecodeError("a number is longer than ten bytes")

@@ -11,6 +11,8 @@ import structlog
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
 from common.domain.placement import NodePair, StageAddress
+from common.stage.budget import StreamBytes
+from common.wire.frames import image_bytes
 from common.wire.status import status_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.placement import Route
@@ -41,6 +43,8 @@ class Dispatcher:
         options: detector_pb2.StreamOptions,
         router: Router,
         channels: Mapping[StageAddress, grpc.aio.Channel],
+        *,
+        account: StreamBytes,
     ) -> None:
         """Open nothing yet.
 
@@ -50,7 +54,9 @@ class Dispatcher:
             options: of the client's stream.
             router: knows the routes.
             channels: to each backbone.
+            account: of the bytes that the session holds.
         """
+        self._account = account
         self._session_id = session_id
         self._wanted = wanted
         self._router = router
@@ -168,8 +174,7 @@ class Dispatcher:
             return best
         if best in self._warm and self._streams.is_open(best):
             return best
-        self._send_copy(best, frame)
-        return current
+        return current if self._send_copy(best, frame) else best
 
     def _probe(self, frame: detector_pb2.Frame) -> None:
         if self._wanted is not None:
@@ -178,10 +183,17 @@ class Dispatcher:
         if route is not None:
             self._send_copy(route, frame)
 
-    def _send_copy(self, route: Route, frame: detector_pb2.Frame) -> None:
-        """Have a copy of a frame served, to open, warm up and measure a route."""
+    def _send_copy(self, route: Route, frame: detector_pb2.Frame) -> bool:
+        """Have a copy of a frame served, to open, warm up and measure a route.
+
+        Returns:
+            Whether one is under way; there may be no room for it.
+        """
         if route in self._copies:
-            return
+            return True
+        charge = self._account.try_copy(image_bytes(frame))
+        if charge is None:
+            return False
         copy = detector_pb2.Frame()
         copy.CopyFrom(frame)
         copy.frame_id = self._next_copy_id
@@ -189,6 +201,8 @@ class Dispatcher:
         task = asyncio.ensure_future(self._serve_copy(route, copy))
         self._copies[route] = task
         task.add_done_callback(lambda _: self._copies.pop(route, None))
+        task.add_done_callback(lambda _: charge.release())
+        return True
 
     async def _serve_copy(self, route: Route, copy: detector_pb2.Frame) -> None:
         try:
