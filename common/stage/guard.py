@@ -53,7 +53,7 @@ class GuardedStream:
     def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
         """Not yet begun; `context` is the call's."""
         self.peer = host_of(context.peer())
-        self.account: StreamBytes = budget.stream(self.peer)
+        self.account: StreamBytes = budget.stream(self.peer, self._make_way)
         self._requests = requests
         self._write = context.write
         self._now = asyncio.get_running_loop().time
@@ -127,6 +127,9 @@ class GuardedStream:
             self._error = error
             self._body.cancel()
 
+    def _make_way(self) -> None:
+        self.end(_making_way())
+
     @property
     def silent_seconds(self) -> float:
         """For how long nothing has been under way, and nothing has come."""
@@ -142,10 +145,7 @@ class GuardedStream:
                 f"the first message did not come within {OPENING_SECONDS:g} s; open another stream"
             )
         if silent_seconds > OPENING_SECONDS and self.account.is_in_the_way:
-            return ResourceExhaustedError(
-                f"nothing came for {silent_seconds:.0f} s, and others need the room that the next "
-                "message might take; open another stream"
-            )
+            return _making_way()
         if not silence_seconds:
             return None
         if silent_seconds > silence_seconds:
@@ -233,6 +233,13 @@ class StreamGuard:
             fault = stream.fault(self._limits.silence_seconds)
             if fault is not None:
                 stream.end(fault)
+
+
+def _making_way() -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        "nothing came, and others need the room that the next message might take; open another "
+        "stream"
+    )
 
 
 async def _abort(context: Any, code: grpc.StatusCode, details: str) -> None:
