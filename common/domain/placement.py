@@ -10,6 +10,8 @@ from common.domain.errors import InvalidInputError
 
 EDGE = "edge"
 WORKSTATION = "workstation"
+ORCHESTRATOR = "orchestrator"
+"""What the orchestrator calls itself where nodes are named."""
 
 
 class Stage(str, Enum):

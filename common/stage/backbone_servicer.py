@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, AsyncIterator, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence, Tuple
 
 import grpc
 
@@ -11,6 +11,7 @@ from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
 from common.stage.backbone import BackboneStage, FrameFeatures
 from common.stage.client import StageStream
+from common.stage.guard import GuardedStream
 from common.stage.servicing import (
     Context,
     StageHost,
@@ -42,12 +43,13 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
-        await self._host.guard.run(context, lambda: self._serve(request_iterator, context))
+        await self._host.guard.run(request_iterator, context, self._serve)
 
-    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
-        opening = await opening_of(requests)
+    async def _serve(self, stream: GuardedStream) -> None:
+        opening = await opening_of(stream)
         nodes = NodePair(self._host.node, opening.downstream_node)
-        facts = StreamFacts.of(opening.context, nodes)
+        sender = self._host.senders.label(opening.context.sender)
+        facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         transformer = await self._open_transformer(opening)
 
@@ -55,19 +57,17 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             frame = request.frame
 
             async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
-                features = await self._stage.compute(
-                    image_from_wire(frame), codec, facts.session_id
-                )
+                features = await self._stage.compute(image_from_wire(frame), codec, stream)
                 result = await self._ask(transformer, opening.downstream_node, frame, features)
                 return result, features.timing
 
             return await answer_frame(self._host, facts, frame.frame_id, image_bytes(frame), work)
 
         try:
-            await context.write(self._host.opened())
-            stream = OrderedStream(answer, context.write, self._host.slots())
-            frames = frames_of(requests, "frame")
-            await stream.run(frames, self._host.draining.wait(), transformer.wait_lost())
+            await stream.write(self._host.opened())
+            ordered = OrderedStream(answer, stream.write, self._host.slots(), stream.take)
+            frames = frames_of(stream, "frame")
+            await ordered.run(frames, self._host.draining.wait(), transformer.wait_lost())
             if transformer.lost:
                 raise await transformer.wait_lost()
             self._host.raise_if_draining()
@@ -115,7 +115,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             )
         )
         metrics = self._host.metrics
-        metrics.link_bytes.labels(node, "sent").inc(len(features.tensor.data))
+        metrics.count_bytes(node, "sent", len(features.tensor.data))
         result = await transformer.ask(request, frame.frame_id)
         checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(

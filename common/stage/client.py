@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any, Dict, Optional, Union
 
 import grpc
 
-from common.domain.errors import TandemError, UnavailableError
+from common.domain.errors import InvalidInputError, ServiceError, TandemError, UnavailableError
 from common.domain.placement import Stage
 from common.wire.ending import CallEnding
-from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
+from common.wire.parsing import parse_answer
+from protos.tandem.v1 import detection_pb2, stage_pb2
 
 StageRequest = Union[stage_pb2.BackboneRequest, stage_pb2.TransformerRequest]
 
 # Opening includes the TCP connection and, through a backbone, the transformer's opening.
 OPEN_TIMEOUT_SECONDS = 5.0
+# For questions whose own id another one under way has; few clients count so far.
+_SPARE_IDS_FROM = 1 << 62
 
 
 class StageStream:
@@ -35,6 +39,7 @@ class StageStream:
         self._peer = peer
         self._ending = CallEnding(call)
         self._pending: Dict[int, asyncio.Future[stage_pb2.FrameResult]] = {}
+        self._spare_ids = itertools.count(_SPARE_IDS_FROM)
         self._write_turn = asyncio.Lock()
         self._error: Optional[TandemError] = None
         self._reader: asyncio.Task[None]
@@ -55,12 +60,12 @@ class StageStream:
         Raises:
             TandemError: the stage refused, or could not be reached in time.
         """
-        stub = (
-            stage_pb2_grpc.BackboneStub(channel)
-            if stage is Stage.BACKBONE
-            else stage_pb2_grpc.TransformerStub(channel)
+        # Answers come as bytes, so that their size is known before anything is made of them.
+        process: Any = channel.stream_stream(
+            f"/tandem.v1.{stage.value.capitalize()}/Process",
+            request_serializer=type(opening).SerializeToString,
         )
-        stream = cls(stub.Process(), peer)
+        stream = cls(process(), peer)
         try:
             await asyncio.wait_for(stream._handshake(opening), OPEN_TIMEOUT_SECONDS)
         except asyncio.TimeoutError as error:
@@ -82,41 +87,47 @@ class StageStream:
             raise await self._ending.error(self._peer) from error
         if response is grpc.aio.EOF:
             raise await self._ending.error(self._peer)
-        if response.WhichOneof("response") != "opened":
+        answer = self._parsed(response)
+        if answer.WhichOneof("response") != "opened":
             raise UnavailableError(f"{self._peer} did not open the stream as it should")
-        self.bundle_digest = response.opened.bundle_digest
+        self.bundle_digest = answer.opened.bundle_digest
 
     async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
         """Send one frame and wait for its answer.
 
         Args:
             request: the frame, or its features.
-            frame_id: of that frame; not used before on this stream.
+            frame_id: of that frame.
 
         Returns:
             The stage's answer; in its `timing`, the stage's own `transfer_seconds` is filled in.
 
         Raises:
             TandemError: the stream is lost.
+            ServiceError: the stage answered what is no answer, and the stream is lost.
         """
         if self._error is not None:
             raise self._error
         answer: asyncio.Future[stage_pb2.FrameResult]
         answer = asyncio.get_running_loop().create_future()
-        self._pending[frame_id] = answer
+        own_id = self._unused_id(request, frame_id)
+        self._pending[own_id] = answer
         started = time.perf_counter()
         try:
             # gRPC takes one write at a time; the lock lets them through in the order asked.
             async with self._write_turn:
                 await self._call.write(request)
+            # It may be large, and its answer long in coming.
+            del request
             result = await answer
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise await self._ending.error(self._peer) from error
         finally:
-            self._pending.pop(frame_id, None)
+            self._pending.pop(own_id, None)
             if not answer.cancel() and not answer.cancelled():
                 # Taken note of, or asyncio would report an error that nobody asked for.
                 answer.exception()
+        result.frame_id = frame_id
         elapsed_seconds = time.perf_counter() - started
         timing = _answering_stage(result)
         timing.transfer_seconds = max(0.0, elapsed_seconds - timing.held_seconds)
@@ -147,24 +158,47 @@ class StageStream:
         await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
+        fault: Optional[ServiceError] = None
         try:
             while True:
                 response = await self._call.read()
                 if response is grpc.aio.EOF:
                     break
-                answer = self._pending.get(response.result.frame_id)
+                result = self._parsed(response).result
+                answer = self._pending.get(result.frame_id)
                 if answer is not None and not answer.done():
-                    answer.set_result(response.result)
+                    answer.set_result(result)
         except grpc.aio.AioRpcError:
             # The status of the call, read below, says why.
             pass
         except asyncio.CancelledError:
             self._call.cancel()
+        except ServiceError as error:
+            self._call.cancel()
+            fault = error
         finally:
-            self._error = await self._ending.error(self._peer)
+            ended = await self._ending.error(self._peer)
+            self._error = fault or ended
             for answer in self._pending.values():
                 if not answer.done():
                     answer.set_exception(self._error)
+
+    def _parsed(self, data: bytes) -> stage_pb2.StageResponse:
+        try:
+            return parse_answer(stage_pb2.StageResponse, data)
+        except InvalidInputError as error:
+            raise ServiceError(f"{self._peer} answered wrongly: {error}") from error
+
+    def _unused_id(self, request: StageRequest, frame_id: int) -> int:
+        """An id that no other question under way has; the request gets it."""
+        if frame_id not in self._pending:
+            return frame_id
+        own_id = next(free for free in self._spare_ids if free not in self._pending)
+        frame = (
+            request.frame if isinstance(request, stage_pb2.BackboneRequest) else request.features
+        )
+        frame.frame_id = own_id
+        return own_id
 
 
 def _answering_stage(result: stage_pb2.FrameResult) -> detection_pb2.StageTiming:

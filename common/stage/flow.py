@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -21,6 +22,7 @@ from typing import (
 
 import numpy as np
 
+from common.domain.errors import TandemError
 from common.stage.runner import EngineRunner, Execution, Outcome
 from common.stage.threads import TurnThreads
 
@@ -92,11 +94,13 @@ class FrameFlow:
         passage = _Passage(stream, finish, answer)
         with self._lock:
             self._coming.setdefault(stream, deque()).append(passage)
-        self._workers.submit((stream, "prepare"), lambda: self._prepare(passage, prepare))
+        self._workers.submit((stream, "prepare"), partial(self._prepare, passage, prepare))
         try:
             return await answer
         finally:
             passage.is_wanted = False
+            # An error is part of what it failed in; a cycle would keep the frame for long.
+            del answer, passage
 
     def stuck_seconds(self, limit_seconds: float, slow_limit_seconds: float) -> float:
         """How long a worker has been at one frame, if that is over the limit, else 0."""
@@ -170,6 +174,9 @@ class _Passage(Generic[P, R]):
         self._tell(lambda: self.answer.set_result(result))
 
     def fail(self, error: BaseException) -> None:
+        if isinstance(error, TandemError):
+            # Its traceback would keep what the steps had in hand, and nobody reads it.
+            error.__cause__ = error.__context__ = error.__traceback__ = None
         self._tell(lambda: self.answer.set_exception(error))
 
     def _tell(self, settle: Callable[[], None]) -> None:

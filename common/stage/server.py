@@ -16,17 +16,21 @@ from grpc_reflection.v1alpha import reflection
 
 from common.domain.address import Address
 from common.domain.errors import InternalError, TandemError
+from common.stage.descriptors import max_connections, raise_file_limit
 from common.stage.health import DrainingHealth
+from common.stage.interception import BoundedCalls
 from common.stage.listening import checked_host, listen, tcp_host
 from common.stage.settings import ServerSettings
-from common.telemetry.metrics import Metrics, MetricsServer
+from common.telemetry.exposition import MetricsServer
+from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import find_sensors
 
 log = structlog.get_logger()
 
-_MEBIBYTE = 1 << 20
 # From the end of the grace to the end of the process, at the latest.
 _LAST_SECONDS = 2.0
+# Calls of one connection beside its streams of frames.
+_STREAMS_BESIDE = 64
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
     # A machine or link that vanished without a word: after so long without data a ping is sent,
     # and TCP gives the connection up when the ping is not acknowledged within the second time.
@@ -56,9 +60,22 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     ]
 
 
-def _server_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
+def _server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
+    max_message_bytes = settings.max_message_bytes
     return [
         *_KEEPALIVE_OPTIONS,
+        # Of one connection: all streams of frames may come over one, with health beside them.
+        ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
+        # File descriptors are needed for more than connections.
+        ("grpc.max_allowed_incoming_connections", max_connections()),
+        ("grpc.max_connection_idle_ms", 60_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        # What may come of a stream that is not being read. By default it grows with the link, up to
+        # many megabytes for each stream, which nothing would count.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 1 << 19),
+        # Pictures are compressed already; a few bytes of zeros would become as many as can be.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 500),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -94,7 +111,9 @@ class ServiceServer:
         self.metrics = Metrics(find_sensors())
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
-        self._server = grpc.aio.server(options=_server_options(max_message_bytes(settings)))
+        self._server = grpc.aio.server(
+            options=_server_options(settings), interceptors=[BoundedCalls()]
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []
         self._failure: Optional[BaseException] = None
@@ -217,11 +236,6 @@ class ServiceServer:
         log.info("serving", **announcement)
 
 
-def max_message_bytes(settings: ServerSettings) -> int:
-    """The message-size limit in gRPC's unit."""
-    return settings.max_message_mebibytes * _MEBIBYTE
-
-
 def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> None:
     """Run a service to its end, and end the process.
 
@@ -231,6 +245,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> 
         main: serves; returns whether all of its threads have ended.
         program: its name, for what is said on stderr.
     """
+    raise_file_limit()
     try:
         ended = asyncio.run(main())
     except TandemError as error:

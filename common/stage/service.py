@@ -9,27 +9,34 @@ import grpc
 import structlog
 
 from common.bundle import Bundle, load_bundle
-from common.domain.placement import Stage
+from common.domain.placement import ORCHESTRATOR, Stage
 from common.engines.base import Engine, Precision
 from common.engines.device import SharedDevice
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.stage.backbone import BackboneStage
 from common.stage.backbone_servicer import BackboneServicer
+from common.stage.budget import ByteBudget, FrameCost
 from common.stage.frame_inputs import FrameInputs
-from common.stage.guard import StreamGuard
+from common.stage.guard import StreamGuard, StreamLimits
 from common.stage.runner import EngineRunner
-from common.stage.server import ServiceServer, channel_options, max_message_bytes
+from common.stage.server import ServiceServer, channel_options
 from common.stage.servicing import StageHost
 from common.stage.settings import BackboneSettings, StageSettings, TransformerSettings
-from common.stage.shapes import compile_options
+from common.stage.shapes import compile_options, largest_input_bytes
 from common.stage.transformer import TransformerStage
 from common.stage.transformer_servicer import TransformerServicer
 from common.stage.watchdog import Watchdog
+from common.telemetry.names import LabelNames
 from common.wire.channels import open_channel
 from protos.tandem.v1 import stage_pb2_grpc
 
 log = structlog.get_logger()
+
+# Of a message that a stage works on: as it came, its payload taken out, and what is decoded of it.
+_COPIES_HELD = 3
+# Backbones that a transformer's metrics tell apart.
+_SENDERS_LEARNED = 16
 
 
 async def serve_backbone(settings: BackboneSettings) -> bool:
@@ -44,8 +51,10 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     server = ServiceServer("backbone", settings, settings.node)
     runner = EngineRunner()
     stage = BackboneStage(bundle, settings.node, runner, inputs)
-    channels = _channels(settings.transformer_replicas, max_message_bytes(settings))
-    servicer = BackboneServicer(_host(Stage.BACKBONE, settings, bundle, server), stage, channels)
+    channels = _channels(settings.transformer_replicas, settings.max_message_bytes)
+    senders = LabelNames((ORCHESTRATOR, *settings.transformers))
+    host = _host(Stage.BACKBONE, settings, bundle, server, senders)
+    servicer = BackboneServicer(host, stage, channels)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
 
     try:
@@ -67,7 +76,10 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     server = ServiceServer("transformer", settings, settings.node)
     runner = EngineRunner()
     stage = TransformerStage(bundle, settings.node, runner)
-    servicer = TransformerServicer(_host(Stage.TRANSFORMER, settings, bundle, server), stage)
+    # No setting tells it which backbones there are.
+    senders = LabelNames(room=_SENDERS_LEARNED)
+    host = _host(Stage.TRANSFORMER, settings, bundle, server, senders)
+    servicer = TransformerServicer(host, stage)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
 
     return await _run(
@@ -118,17 +130,37 @@ async def _run(
 
 
 def _host(
-    stage: Stage, settings: StageSettings, bundle: Bundle, server: ServiceServer
+    stage: Stage,
+    settings: StageSettings,
+    bundle: Bundle,
+    server: ServiceServer,
+    senders: LabelNames,
 ) -> StageHost:
     return StageHost(
         stage=stage,
         node=settings.node,
         bundle=bundle,
         metrics=server.metrics,
-        guard=StreamGuard(settings.max_sessions),
+        guard=_guard(stage, settings, bundle),
+        senders=senders,
         draining=server.draining,
         max_frames_in_flight=settings.max_frames_in_flight,
     )
+
+
+def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:
+    limits = StreamLimits(
+        streams=settings.max_sessions,
+        # They all come from the orchestrator.
+        streams_of_a_peer=settings.max_sessions,
+        unopened_streams=max(1, settings.max_sessions // 4),
+        silence_seconds=settings.max_silence_seconds,
+    )
+    cost = FrameCost(_COPIES_HELD, largest_input_bytes(bundle.manifest, stage))
+    budget = ByteBudget(
+        settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
+    )
+    return StreamGuard(limits, budget)
 
 
 def _channels(

@@ -20,9 +20,11 @@ from common.domain.errors import (
 )
 from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
-from common.stage.guard import StreamGuard
+from common.stage.guard import GuardedStream, StreamGuard
 from common.telemetry.metrics import Metrics
+from common.telemetry.names import LabelNames
 from common.wire.detections import options_from_wire, stage_timing_to_wire
+from common.wire.placements import placement_from_wire
 from common.wire.status import status_to_wire
 from protos.tandem.v1 import stage_pb2
 
@@ -44,6 +46,7 @@ class StageHost:
         bundle: the model served.
         metrics: of this service.
         guard: admits streams.
+        senders: names of those who send, as the metrics know them.
         draining: set once SIGTERM has come.
         max_frames_in_flight: frames of one stream held at a time.
     """
@@ -53,6 +56,7 @@ class StageHost:
     bundle: Bundle
     metrics: Metrics
     guard: StreamGuard
+    senders: LabelNames
     draining: asyncio.Event
     max_frames_in_flight: int
 
@@ -80,9 +84,9 @@ class StreamFacts:
     """What is known of a stream from its opening message; see `StreamContext` in stage.proto.
 
     Attributes:
-        session_id: for logs, and to take turns by.
+        session_id: for logs.
         placement: name of the nodes that serve the stream, for metrics.
-        sender: who sends its requests.
+        sender: who sends its requests, as the metrics know them.
         options: which detections are wanted.
     """
 
@@ -92,27 +96,34 @@ class StreamFacts:
     options: DetectionOptions
 
     @classmethod
-    def of(cls, context: stage_pb2.StreamContext, nodes: NodePair) -> StreamFacts:
+    def of(cls, context: stage_pb2.StreamContext, nodes: NodePair, sender: str) -> StreamFacts:
         """Check and take over the context of a stream that these nodes serve.
+
+        Args:
+            context: as the opening message tells it.
+            nodes: that serve the stream.
+            sender: label of who sends.
 
         Raises:
             InvalidInputError: a value is out of range.
         """
+        placement_from_wire(context.placement)
         return cls(
             session_id=context.session_id,
             placement=nodes.name,
-            sender=context.sender,
+            sender=sender,
             options=options_from_wire(context),
         )
 
 
-async def opening_of(requests: AsyncIterator[Any]) -> Any:
+async def opening_of(stream: GuardedStream) -> Any:
     """The opening of a stream: its first message.
 
     Raises:
         InvalidInputError: there is no message, or another one.
     """
-    async for request in requests:
+    async for request in stream:
+        stream.drop()
         if request.WhichOneof("request") == "open":
             return request.open
         break
@@ -129,6 +140,8 @@ async def frames_of(requests: AsyncIterator[Any], kind: str) -> AsyncIterator[An
         if request.WhichOneof("request") != kind:
             raise InvalidInputError(f"every message after `open` has to be `{kind}`")
         yield request
+        # It may be large, and the next may be long in coming.
+        del request
 
 
 async def answer_frame(
@@ -145,7 +158,7 @@ async def answer_frame(
     """
     started, received_at_seconds = time.perf_counter(), time.time()
     metrics, stage = host.metrics, host.stage
-    metrics.link_bytes.labels(facts.sender, "received").inc(request_bytes)
+    metrics.count_bytes(facts.sender, "received", request_bytes)
     timing = StageTiming(node=host.node)
     with metrics.in_flight.track_inprogress():
         try:

@@ -21,6 +21,7 @@ from typing_extensions import Annotated, Literal
 
 from common.domain.errors import ConfigurationError
 from common.stage.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
+from common.stage.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.stage.injected import is_injected
 from common.vision.limits import DecodingLimits
 
@@ -50,9 +51,21 @@ class ServerSettings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
-    max_sessions: int = Field(64, gt=0, description="streams served at a time")
+    max_sessions: int = Field(256, gt=0, description="streams served at a time")
     max_message_mebibytes: int = Field(
         64, gt=0, le=1024, description="largest gRPC message taken, MiB"
+    )
+    max_buffered_mebibytes: int = Field(
+        0,
+        ge=0,
+        description="messages held in memory at a time with all that is made of them, MiB; "
+        f"0: {MESSAGES_BUFFERED} of the largest, and not less than {LEAST_MESSAGES_BUFFERED}",
+    )
+    max_silence_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="a stream on which nothing comes for so long, or whose answers are not taken, "
+        "is ended; 0: never",
     )
     grace_seconds: float = Field(
         20.0, gt=0, description="how long frames in flight may take after SIGTERM"
@@ -63,6 +76,27 @@ class ServerSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level logged"
     )
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Largest gRPC message taken."""
+        return self.max_message_mebibytes << 20
+
+    @property
+    def max_buffered_bytes(self) -> int:
+        """Of messages held in memory at a time, with all that is made of them."""
+        chosen = self.max_buffered_mebibytes << 20
+        return chosen or MESSAGES_BUFFERED * self.max_message_bytes
+
+    @model_validator(mode="after")
+    def _check_buffer(self) -> ServerSettings:
+        least = LEAST_MESSAGES_BUFFERED * self.max_message_bytes
+        if self.max_buffered_bytes < least:
+            raise ValueError(
+                f"max_buffered_mebibytes has to be {least >> 20} at least, which is "
+                f"{LEAST_MESSAGES_BUFFERED} times max_message_mebibytes, or 0"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -105,6 +139,18 @@ class StageSettings(ServerSettings):
         pattern=r"^[A-Za-z0-9_-]+$",
         description="name of the simulated device; stages of one machine that name the same one "
         "take turns on it. One of its own if left out",
+    )
+    max_sessions: int = Field(
+        512,
+        gt=0,
+        description="streams served at a time; two for each session of the orchestrator, which "
+        "holds two while it changes its route",
+    )
+    max_silence_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="a stream on which nothing comes for so long, or whose answers are not taken, "
+        "is ended; 0: never. Longer than the orchestrator's, which then ends its streams first",
     )
     max_frames_in_flight: int = Field(
         32, gt=0, description="frames of one stream held at a time; more wait in the transport"

@@ -41,6 +41,19 @@ def input_shapes(manifest: Manifest, stage: Stage) -> Dict[str, ShapeRange]:
     }
 
 
+def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
+    """What the inputs of a half take in memory for one frame of the policy's largest size."""
+    policy = manifest.input
+    if isinstance(policy, FixedInput):
+        size = policy.height, policy.width
+    else:
+        size = policy.shortest_edge, policy.longest_edge
+    if stage is Stage.BACKBONE:
+        return 4 * 3 * size[0] * size[1]
+    rows, columns = _cells(size, manifest.feature_stride)
+    return 4 * (manifest.feature_channels + manifest.architecture.hidden_dim) * rows * columns
+
+
 def compile_options(
     manifest: Manifest, stage: Stage, precision: Precision, cache: Optional[Path]
 ) -> CompileOptions:

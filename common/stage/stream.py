@@ -21,6 +21,14 @@ class Slots(Protocol):
         ...
 
 
+class Held(Protocol):
+    """What a request holds while it is worked on."""
+
+    def release(self) -> None:
+        """The request has been worked on, and is gone."""
+        ...
+
+
 class OrderedStream(Generic[Request, Answer]):
     """Answers each request of a stream exactly once, in the order of the requests.
 
@@ -32,6 +40,7 @@ class OrderedStream(Generic[Request, Answer]):
         handle: Callable[[Request], Awaitable[Answer]],
         write: Callable[[Answer], Awaitable[None]],
         slots: Slots,
+        take: Optional[Callable[[], Held]] = None,
     ) -> None:
         """Take the work to do.
 
@@ -39,10 +48,12 @@ class OrderedStream(Generic[Request, Answer]):
             handle: turns a request into its answer; what it raises ends the stream.
             write: sends an answer.
             slots: one is taken while a request is read, worked on and answered.
+            take: tells what the request read last holds.
         """
         self._handle = handle
         self._write = write
         self._slots = slots
+        self._take = take
         self._answers: asyncio.Queue[Optional[asyncio.Task[Answer]]] = asyncio.Queue()
 
     async def run(self, requests: AsyncIterator[Request], *stops: Awaitable[object]) -> None:
@@ -72,10 +83,17 @@ class OrderedStream(Generic[Request, Answer]):
                 request = await requests.__anext__()
             except StopAsyncIteration:
                 return
-            self._answers.put_nowait(asyncio.ensure_future(self._answer(request)))
+            held = self._take() if self._take is not None else None
+            self._answers.put_nowait(asyncio.ensure_future(self._answer(request, held)))
+            # It may be large, and the next may be long in coming.
+            del request
 
-    async def _answer(self, request: Request) -> Answer:
-        return await self._handle(request)
+    async def _answer(self, request: Request, held: Optional[Held]) -> Answer:
+        try:
+            return await self._handle(request)
+        finally:
+            if held is not None:
+                held.release()
 
     async def _write_answers(self) -> None:
         while True:

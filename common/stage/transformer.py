@@ -70,7 +70,8 @@ class TransformerStage:
             stream: that the frame is of; streams take turns.
 
         Raises:
-            InvalidInputError: the features do not fit the bundle, the geometry or their payload.
+            InvalidInputError: the features do not fit the bundle, the geometry or their payload,
+                or are not finite.
             EngineError: execution failed.
         """
         began = time.perf_counter()
@@ -100,6 +101,7 @@ class TransformerStage:
         started = time.perf_counter()
         self._check_shape(tensor.shape, geometry)
         features = self._codec.decode(tensor)
+        _check_finite(features)
         decoded = time.perf_counter()
         inputs = self._inputs(features, geometry)
         return _Input(inputs, geometry, decoded - started, time.perf_counter() - decoded)
@@ -140,3 +142,11 @@ class TransformerStage:
             postprocess_seconds=time.perf_counter() - started,
         )
         return FrameDetections(found, timing)
+
+
+def _check_finite(features: np.ndarray) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = features.sum()
+    # The sum of finite values may be too large as well; that is rare.
+    if not np.isfinite(total) and not np.isfinite(features).all():
+        raise InvalidInputError("a feature is not a finite number")

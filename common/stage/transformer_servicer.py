@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, AsyncIterator, Tuple
+from typing import Any, Hashable, Tuple
 
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.domain.timing import StageTiming
+from common.stage.guard import GuardedStream
 from common.stage.servicing import (
     Context,
     StageHost,
@@ -33,27 +34,27 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
-        await self._host.guard.run(context, lambda: self._serve(request_iterator, context))
+        await self._host.guard.run(request_iterator, context, self._serve)
 
-    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
-        opening = await opening_of(requests)
-        nodes = NodePair(opening.context.sender, self._host.node)
-        facts = StreamFacts.of(opening.context, nodes)
-        self._check_bundle(opening.bundle_digest, facts.sender)
+    async def _serve(self, stream: GuardedStream) -> None:
+        opening = await opening_of(stream)
+        self._check_bundle(opening.bundle_digest, opening.context.sender)
+        sender = self._host.senders.label(opening.context.sender)
+        facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
 
         async def answer(request: stage_pb2.TransformerRequest) -> stage_pb2.StageResponse:
             features = request.features
 
             async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
-                return await self._detect(features, facts)
+                return await self._detect(features, facts, stream)
 
             return await answer_frame(
                 self._host, facts, features.frame_id, len(features.tensor.data), work
             )
 
-        await context.write(self._host.opened())
-        stream = OrderedStream(answer, context.write, self._host.slots())
-        await stream.run(frames_of(requests, "features"), self._host.draining.wait())
+        await stream.write(self._host.opened())
+        ordered = OrderedStream(answer, stream.write, self._host.slots(), stream.take)
+        await ordered.run(frames_of(stream, "features"), self._host.draining.wait())
         self._host.raise_if_draining()
 
     def _check_bundle(self, digest: str, sender: str) -> None:
@@ -65,13 +66,13 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
             )
 
     async def _detect(
-        self, features: stage_pb2.Features, facts: StreamFacts
+        self, features: stage_pb2.Features, facts: StreamFacts, stream: Hashable
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         found = await self._stage.compute(
             tensor_from_wire(features.tensor),
             geometry_from_wire(features.geometry),
             facts.options,
-            facts.session_id,
+            stream,
         )
         result = stage_pb2.FrameResult(
             frame_id=features.frame_id, detections=detections_to_wire(found.detections)

@@ -5,16 +5,12 @@ Names and labels are fixed: dashboards and alerts rely on them.
 
 from __future__ import annotations
 
-import threading
-from typing import Sequence, Tuple
-from wsgiref.simple_server import WSGIServer
+from typing import Sequence
 
-import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from common.domain.address import binding_fault
-from common.domain.errors import ConfigurationError
 from common.domain.timing import StageTiming
+from common.telemetry.names import LabelNames
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector
 
@@ -24,6 +20,8 @@ _SECONDS_BUCKETS = (
     *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
 )
 _STEP_BUCKETS = (0.0001, 0.0002, 0.0005, *_SECONDS_BUCKETS)
+_MAX_PLACEMENTS = 40
+_MAX_PEERS = 64
 STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
 
 
@@ -38,6 +36,9 @@ class Metrics:
     def __init__(self, sensors: Sequence[Sensor] = ()) -> None:
         """Register every metric of the contract, and what `sensors` tell."""
         self.registry = CollectorRegistry()
+        # With all the rest, fewer than 2,000 series.
+        self._placements = LabelNames(room=_MAX_PLACEMENTS)
+        self._peers = LabelNames(room=_MAX_PEERS)
         self.frames = Counter(
             "tandem_frames",
             "Frames answered, by placement and outcome (detections, error, dropped).",
@@ -138,36 +139,13 @@ class Metrics:
 
     def observe_frame(self, placement: str, outcome: str, seconds: float) -> None:
         """Record one answered frame."""
-        self.frames.labels(placement, outcome).inc()
-        self.frame_latency.labels(placement).observe(seconds)
+        self.count_frame(placement, outcome)
+        self.frame_latency.labels(self._placements.label(placement)).observe(seconds)
 
+    def count_frame(self, placement: str, outcome: str) -> None:
+        """Count one answered frame whose time says nothing."""
+        self.frames.labels(self._placements.label(placement), outcome).inc()
 
-class MetricsServer:
-    """Serves a registry at `/metrics` from a thread of its own."""
-
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        """Bind and start; port 0 picks a free one.
-
-        Raises:
-            ConfigurationError: the address cannot be bound.
-        """
-        try:
-            started = prometheus_client.start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
-        server_and_thread: Tuple[WSGIServer, threading.Thread] = started
-        self._server, self._thread = server_and_thread
-        self._sensors = metrics.sensors
-        self._sensors.start()
-
-    @property
-    def port(self) -> int:
-        """The port in use."""
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        """Stop serving, and reading sensors."""
-        self._sensors.close()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def count_bytes(self, peer: str, direction: str, count: int) -> None:
+        """Count bytes `sent` to a peer, or `received` from it."""
+        self.link_bytes.labels(self._peers.label(peer), direction).inc(count)

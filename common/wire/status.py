@@ -16,6 +16,7 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
+from common.domain.text import shortened
 from common.wire.loss import ConnectionFault, connection_fault
 
 STATUS_OF_ERROR = {
@@ -42,10 +43,10 @@ def grpc_status(error: BaseException) -> grpc.StatusCode:
 
 
 def public_message(error: BaseException) -> str:
-    """What a peer may read about an error: never the internals of this process."""
+    """What a peer may read about an error: never the internals of this process, never much."""
     if isinstance(error, EngineError):
         return ENGINE_FAILURE_MESSAGE
-    return str(error) if isinstance(error, TandemError) else INTERNAL_FAILURE_MESSAGE
+    return shortened(str(error)) if isinstance(error, TandemError) else INTERNAL_FAILURE_MESSAGE
 
 
 def status_to_wire(error: BaseException) -> status_pb2.Status:
@@ -56,7 +57,7 @@ def status_to_wire(error: BaseException) -> status_pb2.Status:
 def status_from_wire(status: status_pb2.Status) -> TandemError:
     """The error that a frame's `error` answer stands for."""
     kind: Type[TandemError] = _ERROR_OF_CODE.get(status.code, TandemError)
-    return kind(status.message)
+    return kind(shortened(status.message))
 
 
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:

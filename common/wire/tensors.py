@@ -6,6 +6,7 @@ from typing import Dict, Optional
 
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.errors import InvalidInputError
+from common.wire.parsing import MAX_RANK
 from protos.tandem.v1 import tensor_pb2
 
 _TO_WIRE = {
@@ -48,9 +49,11 @@ def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
     """An encoded tensor as it arrived; `common.codec.FeatureCodec` checks its payload.
 
     Raises:
-        InvalidInputError: the codec is unknown or missing.
+        InvalidInputError: the codec is unknown or missing, or there are too many dimensions.
     """
     codec = codec_from_wire(wire.codec)
     if codec is None:
         raise InvalidInputError("the tensor names no codec")
+    if len(wire.shape) > MAX_RANK:
+        raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
     return EncodedTensor(tuple(wire.shape), codec, wire.data)

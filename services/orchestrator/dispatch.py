@@ -18,6 +18,8 @@ from common.domain.errors import (
     UnavailableError,
 )
 from common.domain.placement import NodePair, Stage, StageAddress
+from common.stage.budget import StreamBytes
+from common.wire.frames import image_bytes
 from common.wire.results import checked_result
 from common.wire.status import status_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
@@ -55,6 +57,8 @@ class Dispatcher:
         options: detector_pb2.StreamOptions,
         router: Router,
         channels: Mapping[StageAddress, grpc.aio.Channel],
+        *,
+        account: StreamBytes,
     ) -> None:
         """Open nothing yet.
 
@@ -64,7 +68,9 @@ class Dispatcher:
             options: of the client's stream.
             router: knows the routes.
             channels: to each backbone.
+            account: of the bytes that the session holds.
         """
+        self._account = account
         self._session_id = session_id
         self._wanted = wanted
         self._router = router
@@ -303,11 +309,17 @@ class Dispatcher:
 
     def _send_copy(self, frame: detector_pb2.Frame) -> None:
         """Have a copy of a frame served where a route is to be opened, warmed up or measured."""
-        route, self._to_warm = self._to_warm, None
+        next_route, self._to_warm = self._to_warm, None
         unusable = {*self._copies, *self._closed.errors(time.monotonic())}
+        route = next_route
         if route is None and self._wanted is None:
             route = self._router.take_probe(unusable)
         if route is None or route in unusable:
+            return
+        charge = self._account.try_copy(image_bytes(frame))
+        if charge is None:
+            # There is no room for one: the switch goes without.
+            self._current = next_route or self._current
             return
         copy = detector_pb2.Frame()
         copy.CopyFrom(frame)
@@ -316,6 +328,7 @@ class Dispatcher:
         task = asyncio.ensure_future(self._serve_copy(route, copy))
         self._copies[route] = task
         task.add_done_callback(lambda _: self._copies.pop(route, None))
+        task.add_done_callback(lambda _: charge.release())
 
     async def _serve_copy(self, route: Route, copy: detector_pb2.Frame) -> None:
         attempts = FrameAttempts()

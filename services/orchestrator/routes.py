@@ -11,13 +11,11 @@ from typing import Callable, Dict, Mapping, Optional, Sequence
 import grpc
 
 from common.domain.errors import TandemError, UnavailableError
-from common.domain.placement import Stage, StageAddress
+from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.stage.client import StageStream
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.placement import Route
-
-SENDER = "orchestrator"
 
 
 @dataclass
@@ -199,7 +197,7 @@ class RouteStreams:
             session_id=self._session_id,
             placement=placement_to_wire(route.pair.placement),
             max_detections=self._options.max_detections,
-            sender=SENDER,
+            sender=ORCHESTRATOR,
         )
         if self._options.HasField("score_threshold"):
             context.score_threshold = self._options.score_threshold

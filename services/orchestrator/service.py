@@ -7,8 +7,9 @@ from typing import Dict, List, Optional, Tuple, Union
 import grpc
 
 from common.domain.placement import NodePair, Stage, StageAddress
-from common.stage.guard import StreamGuard
-from common.stage.server import ServiceServer, channel_options, max_message_bytes
+from common.stage.budget import ByteBudget, FrameCost
+from common.stage.guard import StreamGuard, StreamLimits
+from common.stage.server import ServiceServer, channel_options
 from common.wire.channels import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy
@@ -19,6 +20,11 @@ from services.orchestrator.routing import Router, RoutingOptions
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
 from services.orchestrator.settings import AUTOMATIC, OrchestratorSettings
 from services.orchestrator.system import System
+
+# Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
+_COPIES_HELD = 3
+# Sessions that one peer may have, however few there may be.
+_LEAST_SHARE = 4
 
 
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
@@ -50,7 +56,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         draining=server.draining,
         window=settings.window,
     )
-    detector = DetectorServicer(system, StreamGuard(settings.max_sessions))
+    detector = DetectorServicer(system, _guard(settings))
     server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
     operations = OperationsServicer(system, detector.sessions)
     server.add(
@@ -73,10 +79,27 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     return True
 
 
+def _guard(settings: OrchestratorSettings) -> StreamGuard:
+    share = max(_LEAST_SHARE, settings.max_sessions // 4)
+    limits = StreamLimits(
+        streams=settings.max_sessions,
+        streams_of_a_peer=share,
+        unopened_streams=share,
+        silence_seconds=settings.max_silence_seconds,
+    )
+    budget = ByteBudget(
+        settings.max_buffered_bytes,
+        settings.max_message_bytes,
+        FrameCost(_COPIES_HELD),
+        share_peers=True,
+    )
+    return StreamGuard(limits, budget)
+
+
 def _channels(
     settings: OrchestratorSettings, *extra: Tuple[str, int]
 ) -> Dict[StageAddress, grpc.aio.Channel]:
-    options = [*channel_options(max_message_bytes(settings)), *extra]
+    options = [*channel_options(settings.max_message_bytes), *extra]
     addresses = [
         StageAddress(name, stage, address, replica)
         for name, node in settings.nodes.items()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any, AsyncIterator, Dict
+from typing import Any, Dict
 
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.stage.guard import StreamGuard
+from common.stage.guard import GuardedStream, StreamGuard
 from common.wire.placements import pair_from_wire
 from common.wire.status import grpc_status, public_message
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
@@ -42,14 +42,14 @@ class DetectorServicer(detector_pb2_grpc.DetectorServicer):
 
     async def Detect(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See detector.proto."""
-        await self._guard.run(context, lambda: self._serve(request_iterator, context))
+        await self._guard.run(request_iterator, context, self._serve)
 
-    async def _serve(self, requests: AsyncIterator[Any], context: Context) -> None:
+    async def _serve(self, stream: GuardedStream) -> None:
         session = Session(uuid.uuid4().hex[:12], self._system)
         self.sessions[session.session_id] = session
-        log.info("session opened", session=session.session_id, client=context.peer())
+        log.info("session opened", session=session.session_id, client=stream.peer)
         try:
-            await session.run(requests, context.write)
+            await session.run(stream)
             if self._system.draining.is_set():
                 raise UnavailableError("the server is draining")
         finally:

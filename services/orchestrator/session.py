@@ -11,6 +11,7 @@ import structlog
 
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.placement import NodePair, Stage
+from common.stage.guard import GuardedStream
 from common.stage.stream import OrderedStream
 from common.wire.detections import checked_threshold
 from common.wire.frames import image_bytes
@@ -72,9 +73,7 @@ class Session:
         self._live = False
         self._adaptive = False
 
-    async def run(
-        self, requests: AsyncIterator[Any], write: Callable[[Response], Awaitable[None]]
-    ) -> None:
+    async def run(self, requests: GuardedStream) -> None:
         """Serve until the client has sent its last frame, or the server drains.
 
         Raises:
@@ -84,29 +83,36 @@ class Session:
         if first is None:
             return
         options = _checked_options(first)
+        if first.WhichOneof("request") == "options":
+            requests.drop()
         wanted = pair_from_wire(options.placement, options.backbone_node, options.transformer_node)
-        self._dispatcher = self._system.dispatcher(self.session_id, wanted, options)
+        self._dispatcher = self._system.dispatcher(
+            self.session_id, wanted, options, requests.account
+        )
         self._live = live = options.overload == detector_pb2.OVERLOAD_DROP_OLDEST
         self._adaptive = not live and not self._system.window
         stream = OrderedStream(
             self._serve_or_drop if live else self._serve,
-            self._counted(write),
+            self._counted(requests.write),
             asyncio.Semaphore(_LIVE_LIMIT) if live else self._slots,
+            requests.take,
         )
+        frames = self._frames(first, requests)
+        # It may be a large frame, and the stream a long one.
+        del first
         self._system.metrics.window.inc(self._slots.size)
         try:
-            await stream.run(self._frames(first, requests), self._system.draining.wait())
+            await stream.run(frames, self._system.draining.wait())
         finally:
             self._resize(0)
             await self._system.dismiss(self._dispatcher)
 
     async def _frames(
-        self, first: detector_pb2.DetectRequest, requests: AsyncIterator[Any]
+        self, request: Optional[detector_pb2.DetectRequest], requests: AsyncIterator[Any]
     ) -> AsyncIterator[Frame]:
-        """The frames of the stream, each with an id greater than the one before."""
+        """The frames of the stream, from the first `request` on, each with a greater id."""
         latest = -1
-        request: Optional[detector_pb2.DetectRequest] = first
-        if first.WhichOneof("request") == "options":
+        if request is not None and request.WhichOneof("request") == "options":
             request = await _next(requests)
         while request is not None:
             if request.WhichOneof("request") != "frame":
@@ -118,6 +124,8 @@ class Session:
             latest = request.frame.frame_id
             self.frames_in_flight += 1
             yield request.frame
+            # It may be large, and the next may be long in coming.
+            del request
             request = await _next(requests)
 
     def _counted(
@@ -169,7 +177,7 @@ class Session:
         metrics = self._system.metrics
         with metrics.in_flight.track_inprogress():
             route, result = await self._dispatcher.detect(frame)
-        metrics.link_bytes.labels(route.backbone.node, "sent").inc(image_bytes(frame))
+        metrics.count_bytes(route.backbone.node, "sent", image_bytes(frame))
         metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
             result.timing.backbone.transfer_seconds
         )
@@ -228,7 +236,9 @@ def _checked_options(first: detector_pb2.DetectRequest) -> detector_pb2.StreamOp
     Raises:
         InvalidInputError: a value is out of range, saying which.
     """
-    options = first.options
+    # A copy: what is part of a message keeps all of it, which may be a frame.
+    options = detector_pb2.StreamOptions()
+    options.CopyFrom(first.options)
     codec_from_wire(options.codec)
     if options.HasField("score_threshold"):
         checked_threshold(options.score_threshold)

@@ -10,6 +10,7 @@ from typing import Deque, Dict, Mapping, Optional, Set
 import grpc
 
 from common.domain.placement import NodePair, StageAddress
+from common.stage.budget import StreamBytes
 from common.telemetry.metrics import Metrics
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.dispatch import Dispatcher
@@ -58,9 +59,12 @@ class System:
         session_id: str,
         wanted: Optional[NodePair],
         options: detector_pb2.StreamOptions,
+        account: StreamBytes,
     ) -> Dispatcher:
         """A new session's dispatcher; to be given back by `dismiss`."""
-        dispatcher = Dispatcher(session_id, wanted, options, self.router, self._channels)
+        dispatcher = Dispatcher(
+            session_id, wanted, options, self.router, self._channels, account=account
+        )
         self._dispatchers.add(dispatcher)
         return dispatcher
 
@@ -117,7 +121,7 @@ class System:
         name = pair.name if pair else "none"
         if outcome == "dropped":
             # It was not served, so that its latency would say nothing.
-            self.metrics.frames.labels(name, outcome).inc()
+            self.metrics.count_frame(name, outcome)
             return
         self.metrics.observe_frame(name, outcome, seconds)
         if pair is not None and outcome == "detections":

@@ -14,7 +14,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.telemetry.metrics import Metrics, MetricsServer
+from common.telemetry.exposition import MetricsServer
+from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import Kind, find_sensors
 from common.telemetry.sensors.base import Reading
 from common.telemetry.sensors.meter import EnergyMeter

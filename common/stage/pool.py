@@ -1,0 +1,131 @@
+"""Bytes that many share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Hashable, List, NamedTuple, Optional
+
+from common.domain.errors import ResourceExhaustedError
+
+# Smaller takers pass larger ones that wait, for this long.
+_PASSED_SECONDS = 2.0
+
+
+class Holder(NamedTuple):
+    """Who holds bytes: a stream, and the peer that it is of."""
+
+    peer: Hashable
+    stream: object
+
+
+class Pool:
+    """A number of bytes that many share; waits are in order, but for small ones that fit."""
+
+    def __init__(self, size_bytes: int, peer_bytes: int) -> None:
+        """Share out `size_bytes`: to one peer at most `peer_bytes`, to a stream a quarter.
+
+        A stream that holds nothing may take more than its quarter.
+        """
+        self.size_bytes = size_bytes
+        self.taken_bytes = 0
+        self._peer_bytes = peer_bytes
+        self._stream_bytes = size_bytes // 4
+        self._taken_by: Counter[Hashable] = Counter()
+        self._waiting: List[_Wait] = []
+
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
+    def take_at_once(self, holder: Holder, count: int) -> bool:
+        """Take bytes if that many are free and nobody waits; returns whether they are taken."""
+        if self._waiting or not self._fits(holder, count):
+            return False
+        self._take(holder, count)
+        return True
+
+    async def take(
+        self,
+        holder: Holder,
+        count: int,
+        patience_seconds: Optional[float],
+        newest_first: bool = False,
+    ) -> None:
+        """Wait until so many bytes are free, and take them.
+
+        Args:
+            holder: who takes them.
+            count: bytes.
+            patience_seconds: how long to wait; None: as long as it takes.
+            newest_first: wait before all others, not behind them.
+
+        Raises:
+            ResourceExhaustedError: there was no room for so long.
+        """
+        if self.take_at_once(holder, count):
+            return
+        loop = asyncio.get_running_loop()
+        wait = _Wait(holder, count, loop.time(), loop.create_future())
+        self._waiting.insert(0 if newest_first else len(self._waiting), wait)
+        self._serve()
+        try:
+            await asyncio.wait([wait.turn], timeout=patience_seconds)
+            if not wait.turn.done():
+                raise ResourceExhaustedError(
+                    f"the server has had no room for another message for {patience_seconds:g} s"
+                )
+        except BaseException:
+            if wait.turn.done():
+                self.give_back(holder, count)
+            else:
+                self._waiting.remove(wait)
+                self._serve()
+            raise
+
+    def give_back(self, holder: Holder, count: int) -> None:
+        """Give bytes back."""
+        self._take(holder, -count)
+        for each in holder:
+            if not self._taken_by[each]:
+                del self._taken_by[each]
+        self._serve()
+
+    def _serve(self) -> None:
+        if not self._waiting:
+            return
+        now = asyncio.get_running_loop().time()
+        for wait in tuple(self._waiting):
+            if self._fits(wait.holder, wait.count):
+                self._waiting.remove(wait)
+                self._take(wait.holder, wait.count)
+                wait.turn.set_result(None)
+            elif self.within_share(wait.holder, wait.count) and now - wait.since > _PASSED_SECONDS:
+                # What is freed next is for this one.
+                return
+
+    def _fits(self, holder: Holder, count: int) -> bool:
+        fits = self.taken_bytes + count <= self.size_bytes
+        return fits and self.within_share(holder, count)
+
+    def within_share(self, holder: Holder, count: int) -> bool:
+        """Whether a holder may take so many bytes more, were they free."""
+        own = self._taken_by[holder.stream]
+        return (not own or own + count <= self._stream_bytes) and self._taken_by[
+            holder.peer
+        ] + count <= self._peer_bytes
+
+    def _take(self, holder: Holder, count: int) -> None:
+        self.taken_bytes += count
+        for each in holder:
+            self._taken_by[each] += count
+
+
+@dataclass
+class _Wait:
+    holder: Holder
+    count: int
+    since: float
+    turn: asyncio.Future[None]

@@ -1,0 +1,158 @@
+"""`/metrics` over HTTP, by a server that strangers cannot keep from serving."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from contextlib import suppress
+from io import BufferedIOBase
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Dict, Tuple
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import make_wsgi_app
+
+from common.domain.address import binding_fault
+from common.domain.errors import ConfigurationError
+from common.telemetry.metrics import Metrics
+
+MAX_CONNECTIONS = 32
+"""Served at a time; a further one takes the place of the oldest."""
+REQUEST_SECONDS = 10.0
+"""From connecting to the end of the answer."""
+MAX_HEAD_BYTES = 16_384
+"""Of a request's line and headers."""
+
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LOOK_SECONDS = 0.5
+
+
+class _Head:
+    """The line and the headers of a request, as a file that ends where they are too long."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+        self._left_bytes = MAX_HEAD_BYTES
+
+    def readline(self, limit: int = -1) -> bytes:
+        most = self._left_bytes if limit < 0 else min(limit, self._left_bytes)
+        line = self._file.readline(most)
+        self._left_bytes -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Handler(WSGIRequestHandler):
+    """One request."""
+
+    # Of each read and write; the server ends what takes long in all.
+    timeout = REQUEST_SECONDS
+
+    def setup(self) -> None:
+        """Prepare to read the request."""
+        super().setup()
+        self.rfile = _Head(self.rfile)  # type: ignore[assignment]
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Log nothing."""
+
+
+class _BoundedServer(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there are few, each for a short time."""
+
+    daemon_threads = True
+    # Prometheus waits here for its turn while strangers knock.
+    request_queue_size = 128
+
+    def __init__(self, address: Tuple[str, int], family: socket.AddressFamily) -> None:
+        self.address_family = family
+        # In the order of their coming, with when that was.
+        self._connections: Dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind; the name of the host, which `HTTPServer` looks up, is not needed."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def get_request(self) -> Tuple[Any, Any]:
+        """Accept a connection."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                # The connection stays where it is, so that the next try would come at once.
+                time.sleep(_LOOK_SECONDS)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection on a thread of its own; the oldest makes room for it."""
+        with self._lock:
+            if len(self._connections) >= MAX_CONNECTIONS:
+                self._cut(next(iter(self._connections)))
+            self._connections[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection, and close it."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Between connections: end those that have taken too long."""
+        oldest = time.monotonic() - REQUEST_SECONDS
+        with self._lock:
+            for connection in [each for each, since in self._connections.items() if since < oldest]:
+                self._cut(connection)
+
+    def _cut(self, connection: socket.socket) -> None:
+        """End a connection: the thread that serves it sees its end."""
+        del self._connections[connection]
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that ends early is its peer's business."""
+
+
+class MetricsServer:
+    """Serves metrics at `/metrics` from a thread of its own."""
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        """Bind and start; port 0 picks a free one.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, _, _, _, address = found[0]
+            self._server = _BoundedServer((str(address[0]), port), family)
+        except OSError as error:
+            raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
+        self._server.set_app(make_wsgi_app(metrics.registry))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+        self._thread.start()
+        self._sensors = metrics.sensors
+        self._sensors.start()
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Stop serving, and reading sensors."""
+        self._sensors.close()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,77 @@
+"""What careless and hostile peers send: raw bytes, silence, many streams. Runs on Python 3.8."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+
+from common.wire.ending import CallEnding
+
+DETECT = "/tandem.v1.Detector/Detect"
+BACKBONE = "/tandem.v1.Backbone/Process"
+TRANSFORMER = "/tandem.v1.Transformer/Process"
+OWN_CONNECTION = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+]
+
+
+class RawStream:
+    """A stream of a method, whose messages are bytes."""
+
+    def __init__(self, channel: grpc.aio.Channel, method: str) -> None:
+        self.call = channel.stream_stream(method)()
+        self.ending = CallEnding(self.call)
+
+    async def send(self, *messages: bytes) -> None:
+        """Write; that the server has ended the stream is told by `end`."""
+        for message in messages:
+            try:
+                await self.call.write(message)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return
+
+    async def end(self):
+        """How the server ended it: status and words."""
+        await asyncio.wait_for(self.ending.wait(), 30)
+        return self.ending.code, self.ending.details
+
+
+@asynccontextmanager
+async def channel_to(address: str):
+    async with grpc.aio.insecure_channel(address, OWN_CONNECTION) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def calls_from(host: str, address: str):
+    """An address that passes connections on to `address`, coming from this host of the loopback."""
+    target_host, _, target_port = address.rpartition(":")
+    tasks = set()
+
+    async def pump(reader, writer):
+        try:
+            while True:
+                data = await reader.read(1 << 16)
+                if not data:
+                    break
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader, writer):
+        there = await asyncio.open_connection(target_host, int(target_port), local_addr=(host, 0))
+        for task in (pump(reader, there[1]), pump(there[0], writer)):
+            tasks.add(asyncio.ensure_future(task))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
