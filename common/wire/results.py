@@ -6,6 +6,7 @@ from typing import Iterable
 
 from common.domain.errors import InternalError
 from common.domain.placement import Stage
+from common.wire.status import ERROR_CODES
 from protos.tandem.v1 import detection_pb2, stage_pb2
 
 MAX_NAME_CHARACTERS = 64
@@ -49,7 +50,8 @@ def _result_fault(result: stage_pb2.FrameResult, served_by: Iterable[Stage]) -> 
     if kind is None:
         return "with neither detections nor an error"
     if kind == "error":
-        return "" if result.error.code else "with an error whose code says that all is well"
+        code = result.error.code
+        return "" if code in ERROR_CODES else f"with an error of the unknown code {code}"
     if len(result.detections.detections) > _MAX_DETECTIONS:
         return f"with {len(result.detections.detections)} detections"
     for each in result.detections.detections:

@@ -28,6 +28,8 @@ STATUS_OF_ERROR = {
 }
 _ERROR_OF_STATUS = {status: error for error, status in STATUS_OF_ERROR.items()}
 _ERROR_OF_CODE = {status.value[0]: error for status, error in _ERROR_OF_STATUS.items()}
+ERROR_CODES = frozenset(_ERROR_OF_CODE)
+"""The codes that a frame's `error` answer may have."""
 
 # An engine's own words may hold paths and memory addresses of the server.
 ENGINE_FAILURE_MESSAGE = "the engine failed; the cause is in the log of the stage"

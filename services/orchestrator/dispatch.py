@@ -21,7 +21,7 @@ from common.domain.placement import NodePair, Stage, StageAddress
 from common.stage.budget import StreamBytes
 from common.wire.frames import image_bytes
 from common.wire.results import checked_result
-from common.wire.status import status_from_wire
+from common.wire.status import status_from_wire, status_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.attempts import MOST_REJECTIONS, FrameAttempts
 from services.orchestrator.closed_routes import Cause, ClosedRoutes
@@ -187,6 +187,8 @@ class Dispatcher:
             self._close(route, Cause.FULL, error, frame)
             return None
         if isinstance(error, CallerError):
+            # Not as it came: a stage may say any number of words.
+            result.error.CopyFrom(status_to_wire(error))
             return result
         server = route.transformer if result.timing.HasField("transformer") else route.backbone
         attempts.failed(route, server, error)

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from common.domain.errors import EngineError, InvalidInputError, UnavailableError
+from common.domain.errors import InternalError, InvalidInputError, UnavailableError
 from common.wire.loss import ConnectionFault, connection_fault
 from common.wire.status import ENGINE_FAILURE_MESSAGE, INTERNAL_FAILURE_MESSAGE, error_from_rpc
 
@@ -85,10 +85,10 @@ def test_there_was_no_connection(code, details, fault):
 @pytest.mark.parametrize(
     ("code", "details", "kind"),
     [
-        ("INTERNAL", ENGINE_FAILURE_MESSAGE, EngineError),
-        ("INTERNAL", INTERNAL_FAILURE_MESSAGE, EngineError),
-        ("INTERNAL", "the engine's connection closed", EngineError),
-        ("INTERNAL", None, EngineError),
+        ("INTERNAL", ENGINE_FAILURE_MESSAGE, InternalError),
+        ("INTERNAL", INTERNAL_FAILURE_MESSAGE, InternalError),
+        ("INTERNAL", "the engine's connection closed", InternalError),
+        ("INTERNAL", None, InternalError),
         ("UNAVAILABLE", "the server is draining", UnavailableError),
         ("UNAVAILABLE", None, UnavailableError),
         ("INVALID_ARGUMENT", "no picture: Stream removed", InvalidInputError),
