@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from common.domain.errors import ConfigurationError
 from detr.model import DETR, FrozenBatchNorm2d
+from detr.model.resnet import BLOCKS
 from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import load_checkpoint, save_checkpoint
 from detr.training.initialisation import initialise_from_scratch
 from detr.training.recipe import FromScratch, FromWeights, Recipe, ScenesData
 from detr.training.schedule import recipe_factor
 from detr.training.training_model import TrainingModel
+
+# Numbers in a register of AVX-512, the widest there is; with AVX2 8 would do.
+_LEAST_SHORTCUT_CHANNELS = 16
 
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
 _FREE_KEYS: dict[str, Any] = {
@@ -74,12 +78,14 @@ def new_state(recipe: Recipe, build: Builder = build_model) -> TrainingState:
 def memory_format(recipe: Recipe) -> torch.memory_format:
     """Return the layout of images and kernels that trains fastest on a CPU.
 
-    Below 8 channels the backward convolution of torch 2.13.0 corrupts memory when channels come
-    last (seen at 4, on AVX2), so narrower models keep the usual layout.
+    Channels last, except where the first shortcut that takes a stride sees fewer channels than a
+    vector register holds numbers: there oneDNN writes past its buffers. See
+    docs/decisions/0016-narrow-backbones.md.
     """
-    if recipe.architecture.base_width % 8 == 0:
-        return torch.channels_last
-    return torch.contiguous_format
+    block, _ = BLOCKS[recipe.architecture.backbone]
+    if recipe.architecture.base_width * block.expansion < _LEAST_SHORTCUT_CHANNELS:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
