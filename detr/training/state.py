@@ -31,7 +31,7 @@ _FREE_KEYS: dict[str, Any] = {
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
-    "data": {"early_steps"},
+    "data": {"early_steps", "categories"},
 }
 
 
