@@ -48,7 +48,8 @@ def read_instances(path: Path, say: Say) -> dict[str, Any]:
     if not entries:
         raise ConfigurationError(f"{path} lists no annotations, so there is nothing to find.")
     annotations = [_annotation(path, at, entry, images, known) for at, entry in enumerate(entries)]
-    _say_about_boxes(path, annotations, images, say)
+    annotations = _with_extent(path, annotations, say)
+    _judge_reach(path, annotations, images, say)
     _fill_areas(path, annotations, say)
     _renumber(path, annotations, say)
     return {
@@ -87,11 +88,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is not JSON: {error}.") from error
+        raise ConfigurationError(
+            f"{path} is not a COCO instances file: it is not JSON ({error})."
+        ) from error
     if isinstance(content, list):
         raise ConfigurationError(
-            f"{path} is a list, as results are; a COCO instances file has images, annotations and "
-            "categories."
+            f"{path} is not a COCO instances file but a list, as results are; it has to have "
+            "images, annotations and categories."
         )
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} is not a COCO instances file.")
@@ -193,15 +196,20 @@ def _refuse_repeated_names(path: Path, categories: list[Entry]) -> None:
         raise ConfigurationError(f"{path} has {count} categories called {name!r}.")
 
 
-def _say_about_boxes(
-    path: Path, annotations: list[Entry], images: dict[int, Entry], say: Say
-) -> None:
-    empty = [one for one in annotations if not one["bbox"][2] or not one["bbox"][3]]
-    if empty:
+def _with_extent(path: Path, annotations: list[Entry], say: Say) -> list[Entry]:
+    """Nobody can find the others; COCO's own training set has two."""
+    kept = [one for one in annotations if one["bbox"][2] > 0 and one["bbox"][3] > 0]
+    if not kept:
+        raise ConfigurationError(f"{path}: no box has any extent.")
+    if len(kept) < len(annotations):
         say(
-            f"{path}: {len(empty)} of {len(annotations)} boxes have no extent; nothing is trained "
-            "on them."
+            f"{path}: {len(annotations) - len(kept)} of {len(annotations)} boxes have no extent "
+            "and are left out."
         )
+    return kept
+
+
+def _judge_reach(path: Path, annotations: list[Entry], images: dict[int, Entry], say: Say) -> None:
     beyond = [one for one in annotations if _reaches_beyond(one["bbox"], images[one["image_id"]])]
     if len(beyond) > len(annotations) / 2 and all(
         _fits_as_corners(one["bbox"], images[one["image_id"]]) for one in annotations
@@ -222,7 +230,8 @@ def _fits_as_corners(box: list[float], image: Entry) -> bool:
     width, height = image.get("width"), image.get("height")
     if width is None or height is None:
         return False
-    return x_min <= x_max <= width + _SLACK_PIXELS and y_min <= y_max <= height + _SLACK_PIXELS
+    limits = (width + _SLACK_PIXELS, height + _SLACK_PIXELS)
+    return bool(x_min <= x_max <= limits[0] and y_min <= y_max <= limits[1])
 
 
 def _reaches_beyond(box: list[float], image: Entry) -> bool:

@@ -53,7 +53,7 @@ def collate_shared(samples: Sequence[Sample]) -> Batch:
     batch = collate(samples)
     for value in vars(batch).values():
         if isinstance(value, Tensor):
-            value.share_memory_()
+            value.share_memory_()  # type: ignore[no-untyped-call]
     return batch
 
 
@@ -74,7 +74,7 @@ def from_workers(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 def _resources_error(error: Exception) -> Exception:
     """What a worker's end, or the failure to hand over its batch, means; else the error itself."""
-    text = str(error)
+    text = f"{error} {error.__cause__}"
     if any(sign in text for sign in ("Bus error", "shared memory", "No space left", "shm")):
         return ResourceExhaustedError(f"{SHARED_MEMORY} is full: {_REMEDY}.")
     if "DataLoader worker" in text:
