@@ -35,7 +35,8 @@ def import_model(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An official .pth, a Hugging Face .safetensors, or a folder with its shards.",
+            help="An official .pth, a Hugging Face .safetensors or .bin, a checkpoint of tandem "
+            "train, or a folder with a Hugging Face model, whole or in shards.",
         ),
     ],
     *,
@@ -57,7 +58,8 @@ def import_model(
         bool | None,
         typer.Option(
             "--dilation/--no-dilation",
-            help="The weights are a DC5 model's; they cannot tell. [default: as config.json says]",
+            help="The weights are a DC5 model's; they cannot tell. [default: as config.json or the "
+            "checkpoint's args say, or no]",
             show_default=False,
         ),
     ] = None,
@@ -65,7 +67,8 @@ def import_model(
         int | None,
         typer.Option(
             min=1,
-            help="Attention heads; the weights cannot tell. [default: as config.json says, or 8]",
+            help="Attention heads; the weights cannot tell. [default: as config.json or the "
+            "checkpoint's args say, or 8]",
             show_default=False,
         ),
     ] = None,
@@ -128,6 +131,7 @@ def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
             "split": manifest.split,
             "input": manifest.input.model_dump(),
             "max_difference": exported.max_difference,
+            "remarks": list(imported.remarks),
         }
     )
 
@@ -146,5 +150,6 @@ def _as_text(imported: ImportedModel, exported: ExportedBundle) -> str:
             f"  digest       {exported.bundle.digest}",
             f"  largest difference from the model in torch, over padded and batched inputs: "
             f"{exported.max_difference:.1e}",
+            *(f"  note         {remark}" for remark in imported.remarks),
         ]
     )

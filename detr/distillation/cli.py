@@ -74,6 +74,7 @@ def distill_command(
         kind,
         trained.identity,
         trained.parts,
+        names=trained.names,
         encoder_layers=encoder_layers,
         seed=seed,
         steps=steps,

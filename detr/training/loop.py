@@ -82,7 +82,7 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
         raise ConfigurationError(
             f"a batch of {recipe.batch_size} cannot be split over {world_size()} processes."
         )
-    task = task or Detection()
+    task = task or Detection(surroundings.say)
     # Weights that start at zero make denormal numbers, which are many times slower.
     torch.set_flush_denormal(True)
     checkpoint = surroundings.output / CHECKPOINT_NAME

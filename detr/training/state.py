@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from common.domain.errors import ConfigurationError
+from detr.importing import start_from
 from detr.model import DETR, FrozenBatchNorm2d
 from detr.model.resnet import BLOCKS
 from detr.training.averaging import WeightAverage
@@ -50,11 +52,15 @@ Builder = Callable[[Recipe], TrainingModel]
 """Makes the model that a run starts with; what it does not train, it has frozen."""
 
 
-def build_model(recipe: Recipe) -> TrainingModel:
+def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> TrainingModel:
     """Build a model that learns without a teacher.
 
+    Args:
+        recipe: of the run.
+        say: is told what of the recipe's weights file was not taken.
+
     Raises:
-        ConfigurationError: the recipe's weights file does not fit.
+        WeightsError: the recipe's weights file cannot be read, or does not fit.
     """
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
     detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
@@ -63,7 +69,8 @@ def build_model(recipe: Recipe) -> TrainingModel:
     if isinstance(recipe.start, FromScratch):
         initialise_from_scratch(model, recipe.start.query_grid)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
-        _load_weights(detr, recipe.start.file)
+        for remark in start_from(detr, recipe.start.file):
+            say(remark)
     return model
 
 
@@ -109,20 +116,44 @@ def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> T
         ConfigurationError: there is no checkpoint, or it belongs to another recipe.
     """
     content = load_checkpoint(path)
-    saved = Recipe.model_validate_json(content["recipe"])
+    saved = recipe_of(content, path)
     if not _same_past(saved, recipe, content["step"]):
         raise ConfigurationError(
             f"{path} was written by a different recipe {saved.name}: give another --output, "
             "or remove the old run."
         )
     state = new_state(recipe, build)
-    state.model.load_state_dict(content["model"])
-    state.average.state = content["average"]
-    state.average.updates = content["average_updates"]
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.step = content["step"]
-    state.seconds = content["seconds"]
+    try:
+        state.model.load_state_dict(content["model"])
+        state.average.state = content["average"]
+        state.average.updates = content["average_updates"]
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = content["step"]
+        state.seconds = content["seconds"]
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path} is not a whole checkpoint of recipe {recipe.name}: {first_line(error)}."
+        ) from error
     return state
+
+
+def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
+    """Return the recipe that a checkpoint was made by.
+
+    Raises:
+        ConfigurationError: it holds none of this version.
+    """
+    try:
+        return Recipe.model_validate_json(content["recipe"])
+    except (KeyError, ValidationError) as error:
+        raise ConfigurationError(f"{path} holds no recipe that this version knows.") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lists that torch adds below."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(":.")
 
 
 def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
@@ -165,14 +196,6 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
 def _past_sizes(recipe: Recipe, step: int) -> int:
     """Return how many of the steps before `step` had the early size."""
     return min(step, recipe.data.early_steps) if isinstance(recipe.data, ScenesData) else 0
-
-
-def _load_weights(detr: DETR, file: Path) -> None:
-    try:
-        weights: Any = torch.load(file, map_location="cpu", weights_only=True)
-        detr.load_state_dict(weights.get("model", weights))
-    except (OSError, RuntimeError, AttributeError) as error:
-        raise ConfigurationError(f"weights {file} do not fit the recipe's model.") from error
 
 
 def _optimiser(recipe: Recipe, model: TrainingModel) -> torch.optim.Optimizer:
