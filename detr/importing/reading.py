@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common.bundle.folder import MANIFEST_NAME
 from detr.errors import WeightsError
-from detr.importing.unwrapping import Unwrapped, unwrap
+from detr.importing.unwrapping import Unwrapped, named_tensors, unwrap
 
 SINGLE_NAMES = ("model.safetensors", "pytorch_model.bin")
 INDEX_SUFFIX = ".index.json"
@@ -48,7 +48,7 @@ def read_weights(path: Path) -> Unwrapped:
     if path.is_dir():
         return _read_folder(path)
     if path.name.endswith(INDEX_SUFFIX) and path.is_file():
-        return Unwrapped(_read_shards(path))
+        return unwrap(_read_shards(path), path)
     head = _head(path)
     shard = _SHARD.search(path.name)
     if shard and int(shard[1]) > 1:
@@ -70,8 +70,9 @@ def read_torch_file(path: Path) -> Any:
             f"{path} holds no weights: it is neither a safetensors file nor torch's."
         )
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # A path would be judged by its suffix.
+        with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"{refused[1]}, which loading would run" if refused else "code or objects"
@@ -104,7 +105,7 @@ def _read_folder(folder: Path) -> Unwrapped:
         if (folder / name).is_file():
             return read_weights(folder / name)
         if (folder / f"{name}{INDEX_SUFFIX}").is_file():
-            return Unwrapped(_read_shards(folder / f"{name}{INDEX_SUFFIX}"))
+            return read_weights(folder / f"{name}{INDEX_SUFFIX}")
     if (folder / MANIFEST_NAME).is_file():
         raise WeightsError(f"{folder} is a bundle, which holds graphs and no weights to import.")
     wanted = " nor ".join(SINGLE_NAMES)
@@ -134,7 +135,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def _read_shard(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(_head(path)):
         return _read_safetensors(path)
-    return unwrap(read_torch_file(path), path).tensors
+    return named_tensors(read_torch_file(path), path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -17,7 +17,11 @@ from detr.errors import WeightsError
 _AVERAGES = ("average", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 _MODELS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
 # One that every DETR has: official, Hugging Face's; and one that every ResNet has.
-_TELLING = ("query_embed.weight", "model.query_position_embeddings.weight", "conv1.weight")
+_TELLING = (
+    "query_embed.weight",
+    "model.query_position_embeddings.weight",
+    "layer1.0.conv1.weight",
+)
 # A loss's own, which some codes save with the model.
 _LOSS_PREFIXES = ("criterion.", "loss.")
 _MOST_LEVELS = 4
@@ -56,13 +60,25 @@ def unwrap(content: Any, path: Path) -> Unwrapped:
         if key in _AVERAGES and any(name in content for name in _MODELS):
             remarks.append(f"{path} holds averaged weights ({key}) beside others; they are taken.")
         content = content[key]
+    named = named_tensors(content, path)
+    prefix = _prefix(named, path)
+    if "ema" in prefix:
+        remarks.append(f"{path} holds averaged weights ({prefix}) beside others; they are taken.")
+    return Unwrapped(_without(prefix, named), args, tuple(remarks))
+
+
+def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return a dictionary of tensors as such.
+
+    Raises:
+        WeightsError: it is something else.
+    """
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path} holds no tensors under 'model', nor anywhere else.")
     for name, value in content.items():
         if not isinstance(value, Tensor):
             raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a tensor.")
-    named = {str(name): value for name, value in content.items()}
-    return Unwrapped(_without_prefix(named), args, tuple(remarks))
+    return {str(name): value for name, value in content.items()}
 
 
 def _wrapper(content: dict[Any, Any]) -> str | None:
@@ -96,24 +112,34 @@ def _args_of_recipe(text: str, path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"{path} holds a recipe that cannot be read.") from error
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The model's keys as it names them itself, without what wrapped it."""
-    prefixes = {
-        key.removesuffix(telling)
-        for key in tensors
-        for telling in _TELLING
-        if key.endswith(telling) and (key == telling or key[: -len(telling)].endswith("."))
-    }
-    if not prefixes or "" in prefixes:
-        return tensors
-    # The shortest: a DETR's own backbone has a conv1 too. Averages first, as above.
-    prefix = min(prefixes, key=lambda one: ("ema" not in one, len(one)))
-    shared = {prefix, *_LOSS_PREFIXES}
+def _prefix(tensors: dict[str, Tensor], path: Path) -> str:
+    """What stands before the model's own keys; a DETR's queries are there only once."""
+    for telling in _TELLING:
+        found = sorted(
+            key.removesuffix(telling)
+            for key in tensors
+            if key == telling or key.endswith(f".{telling}")
+        )
+        averages = [prefix for prefix in found if "ema" in prefix]
+        if len(found) == 1 or len(averages) == 1:
+            return (averages or found)[0]
+        if found:
+            raise WeightsError(
+                f"{path} holds several models, under {', '.join(found)}: save one of them alone."
+            )
+    return ""
+
+
+def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's keys as it names them itself; what cannot be placed stays, to be refused."""
+    beside = _LOSS_PREFIXES
     if prefix == "detr.":
         # What only our own training has: further queries, a head on the encoder, adapters.
-        shared |= {"extra_queries", "dense_head.", "adapters.", "statistics."}
+        beside += ("extra_queries", "dense_head.", "adapters.", "statistics.")
+    elif "ema" in prefix:
+        beside += tuple({f"{key.split('.')[0]}." for key in tensors if not key.startswith(prefix)})
     return {
         key.removeprefix(prefix): tensor
         for key, tensor in tensors.items()
-        if key.startswith(prefix) or not key.startswith(tuple(shared))
+        if (prefix and key.startswith(prefix)) or not key.startswith(beside)
     }
