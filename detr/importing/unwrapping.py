@@ -132,7 +132,7 @@ def _prefix(tensors: dict[str, Tensor], path: Path) -> str:
 
 def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The model's keys as it names them itself; what cannot be placed stays, to be refused."""
-    beside = _LOSS_PREFIXES
+    beside: tuple[str, ...] = _LOSS_PREFIXES
     if prefix == "detr.":
         # What only our own training has: further queries, a head on the encoder, adapters.
         beside += ("extra_queries", "dense_head.", "adapters.", "statistics.")
