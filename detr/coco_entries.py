@@ -120,8 +120,8 @@ def _image(path: Path, at: int, entry: Any) -> Entry:
     for side in ("width", "height"):
         if fields.get(side) is not None:
             checked[side] = _whole(where, fields, side)
-            if checked[side] < 1:
-                raise ConfigurationError(f"{where} has the {side} {checked[side]}.")
+            if not 1 <= checked[side] < 2**31:
+                raise ConfigurationError(f"{where} has the {side} {_shown(checked[side])}.")
     return checked
 
 
