@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Teacher:
     names: Mapping[int, str]
 
 
-def load_teacher(path: Path) -> Teacher:
+def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Teacher:
     """Read a teacher.
 
     Args:
@@ -50,6 +50,7 @@ def load_teacher(path: Path) -> Teacher:
             groups and dense head help the student too; a record's folder or weights file; a
             bundle whose record lies beside it, in `records`; or any file that `tandem model
             import` reads.
+        say: is told what an import had to assume.
 
     Raises:
         ConfigurationError: there is nothing there, or it holds no weights.
@@ -66,6 +67,8 @@ def load_teacher(path: Path) -> Teacher:
     if path.is_file() and _is_checkpoint(path):
         return _from_checkpoint(path)
     imported = import_weights(path)
+    for remark in imported.remarks:
+        say(remark)
     detr = imported.model
     names = {category.class_index: category.name for category in imported.categories}
     state = _prefixed(detr.state_dict())

@@ -122,7 +122,7 @@ def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> T
             f"{path} was written by a different recipe {saved.name}: give another --output, "
             "or remove the old run."
         )
-    state = new_state(recipe, build)
+    state = new_state(_without_start_files(recipe), build)
     try:
         state.model.load_state_dict(content["model"])
         state.average.state = content["average"]
@@ -135,6 +135,13 @@ def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> T
             f"{path} is not a whole checkpoint of recipe {recipe.name}: {first_line(error)}."
         ) from error
     return state
+
+
+def _without_start_files(recipe: Recipe) -> Recipe:
+    """A run that goes on has its weights; what it started from need not be there any more."""
+    if isinstance(recipe.start, FromScratch):
+        return recipe
+    return recipe.model_copy(update={"start": type(recipe.start)()})
 
 
 def recipe_of(content: dict[str, Any], path: Path) -> Recipe:

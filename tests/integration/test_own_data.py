@@ -125,8 +125,10 @@ def test_what_is_put_right_is_said_and_a_cut_run_goes_on(made, tmp_path):
     assert f"{checkpoint} is not a readable checkpoint: it is cut off" in told
     assert f"{output / FORMER_NAME} of step 1, is whole" in told
     (output / FORMER_NAME).replace(checkpoint)
+    weights.unlink()
     resumed = train(chosen, output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
+    assert "made anew" not in resumed.stderr
 
 
 def test_training_sees_pixels_as_they_are_stored(made):
