@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,8 +31,17 @@ _SHARD = re.compile(r"-\d{5}-of-(\d{5})\.")
 # What a pickle or an archive of torch begins with: protocol 2 and later, and a ZIP archive.
 _TORCH_MAGIC = (b"\x80", b"PK\x03\x04")
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-# They only hold values. The official training script stores its arguments, which may have paths.
-_HARMLESS: list[Any] = [argparse.Namespace, pathlib.PosixPath]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+# They only hold values. The official training script stores its arguments, which may have paths;
+# others store the best AP so far, as a number of numpy's, whose module had another name before 2.0.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
 
 
 def read_weights(path: Path) -> Unwrapped:

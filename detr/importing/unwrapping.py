@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ _TELLING = (
 )
 # A loss's own, which some codes save with the model.
 _LOSS_PREFIXES = ("criterion.", "loss.")
+_EMA = re.compile(r"(?:^|[._])ema(?:[._]|$)")
 _MOST_LEVELS = 4
 
 
@@ -62,7 +64,7 @@ def unwrap(content: Any, path: Path) -> Unwrapped:
         content = content[key]
     named = named_tensors(content, path)
     prefix = _prefix(named, path)
-    if "ema" in prefix:
+    if _EMA.search(prefix):
         remarks.append(f"{path} holds averaged weights ({prefix}) beside others; they are taken.")
     return Unwrapped(_without(prefix, named), args, tuple(remarks))
 
@@ -120,7 +122,7 @@ def _prefix(tensors: dict[str, Tensor], path: Path) -> str:
             for key in tensors
             if key == telling or key.endswith(f".{telling}")
         )
-        averages = [prefix for prefix in found if "ema" in prefix]
+        averages = [prefix for prefix in found if _EMA.search(prefix)]
         if len(found) == 1 or len(averages) == 1:
             return (averages or found)[0]
         if found:
@@ -136,7 +138,7 @@ def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if prefix == "detr.":
         # What only our own training has: further queries, a head on the encoder, adapters.
         beside += ("extra_queries", "dense_head.", "adapters.", "statistics.")
-    elif "ema" in prefix:
+    elif _EMA.search(prefix):
         beside += tuple({f"{key.split('.')[0]}." for key in tensors if not key.startswith(prefix)})
     return {
         key.removeprefix(prefix): tensor

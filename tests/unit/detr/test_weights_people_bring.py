@@ -6,6 +6,7 @@ import json
 import pathlib
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -56,6 +57,7 @@ def other():
 WRAPPINGS = {
     "bare": lambda s, o: s,
     "model": lambda s, o: {"model": s, "optimizer": {"state": {}}, "epoch": 3},
+    "with a number of numpy's": lambda s, o: {"model": s, "best_ap": np.float64(0.5)},
     "state_dict": lambda s, o: {"state_dict": OrderedDict(s), "epoch": 3},
     "distributed": lambda s, o: {"model": prefixed(s, "module.")},
     "compiled": lambda s, o: prefixed(s, "_orig_mod."),
