@@ -17,8 +17,6 @@ from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.importing import ImportedModel, import_weights
 
-DEFAULT_INPUT_SIZE = "800:1333"
-
 app = typer.Typer(help="Bundles from published weights.", no_args_is_help=True)
 
 
@@ -48,12 +46,14 @@ def import_model(
         SplitName, typer.Option(help="Cut after the 1x1 input_proj, or before it.")
     ] = SplitName.PROJECTED,
     input_size: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="HxW|SHORT[:LONG]",
-            help="A fixed input with letterbox, or DETR's shortest and longest edge, in pixels.",
+            help="A fixed input with letterbox, or DETR's shortest and longest edge, in pixels. "
+            "[default: as preprocessor_config.json says, or 800:1333]",
+            show_default=False,
         ),
-    ] = DEFAULT_INPUT_SIZE,
+    ] = None,
     dilation: Annotated[
         bool | None,
         typer.Option(
@@ -78,13 +78,14 @@ def import_model(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Turn published DETR weights into a bundle, checked against the model in torch."""
-    policy = parse_input_size(input_size)
+    policy = None if input_size is None else parse_input_size(input_size)
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading the weights") as status:
         imported = import_weights(weights, heads=heads, dilation=dilation)
         description = Description(
             name=name or out.resolve().name,
-            input=policy,
+            input=policy or imported.preprocessing.input or ShortestEdgeInput(),
+            normalization=imported.preprocessing.normalization,
             categories=imported.categories,
             license=license_name,
             origin=f"imported from {weights.name} ({imported.layout} layout)",

@@ -15,6 +15,11 @@ from common.bundle import Architecture, Category
 from detr.coco import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing.hub_config import NOT_USED, stated_by_config
+from detr.importing.hub_preprocessing import (
+    PREPROCESSOR_NAME,
+    Preprocessing,
+    stated_preprocessing,
+)
 from detr.importing.layouts import Layout, recognise
 from detr.importing.official_args import stated_by_args
 from detr.importing.reading import CONFIG_NAME, read_config, read_weights
@@ -36,12 +41,14 @@ class ImportedModel:
         model: in evaluation mode, fp32.
         layout: name of the key layout that was recognised.
         categories: those of `config.json`, else COCO's for 91 classes, else numbered.
+        preprocessing: what the model was trained for, as far as that is stated.
         remarks: what had to be assumed or chosen, in sentences.
     """
 
     model: DETR
     layout: str
     categories: tuple[Category, ...]
+    preprocessing: Preprocessing = Preprocessing()
     remarks: tuple[str, ...] = ()
 
 
@@ -78,7 +85,9 @@ def import_weights(
         model = DETR(architecture)
     model.load_state_dict(checkpoint.official_tensors(model.state_dict()), assign=True)
     categories = _categories(path, architecture.classes, stated.names)
-    return ImportedModel(model.eval(), checkpoint.layout.name, categories, tuple(remarks))
+    preprocessing = stated_preprocessing(read_config(path, PREPROCESSOR_NAME))
+    layout = checkpoint.layout.name
+    return ImportedModel(model.eval(), layout, categories, preprocessing, tuple(remarks))
 
 
 def read_checkpoint(path: Path) -> tuple[Checkpoint, Stated, list[str]]:

@@ -98,13 +98,13 @@ def read_torch_file(path: Path) -> Any:
         ) from error
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The Hugging Face `config.json` in or beside `path`; empty where there is none.
+def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
+    """A file of Hugging Face's in or beside `path`, `config.json`; empty where there is none.
 
     Raises:
         WeightsError: it is there, but is not a JSON object.
     """
-    config_path = (path if path.is_dir() else path.parent) / CONFIG_NAME
+    config_path = (path if path.is_dir() else path.parent) / name
     if path.suffix == ".pth" or not config_path.is_file():
         return {}
     return _read_json_object(config_path)

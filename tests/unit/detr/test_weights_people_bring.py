@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.bundle import Architecture
+from common.bundle import Architecture, Normalization
 from detr.coco import COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing import import_weights, start_backbone, start_from
@@ -393,6 +393,44 @@ def test_flags_go_before_config_json_and_that_is_said(state, tmp_path):
     imported = import_weights(save_hub_folder(state, tmp_path, CONFIG), heads=2)
     assert imported.model.architecture.heads == 2
     assert imported.remarks == ("config.json says heads 4; 2 is taken, as asked for.",)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ({"shortest_edge": 480, "longest_edge": 640}, (480, 640)),
+        (480, None),
+        ({"height": 480, "width": 640}, None),
+        (None, None),
+    ],
+)
+def test_what_pictures_were_made_into_is_taken(size, expected, state, tmp_path):
+    folder = save_hub_folder(state, tmp_path, CONFIG)
+    stated = {"image_mean": [0.5, 0.4, 0.3], "image_std": [1, 0.5, 0.2], "size": size}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    taken = import_weights(folder).preprocessing
+    assert taken.normalization == Normalization(mean=(0.5, 0.4, 0.3), std=(1, 0.5, 0.2))
+    edges = taken.input and (taken.input.shortest_edge, taken.input.longest_edge)
+    assert edges == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("do_normalize", False),
+        ("do_rescale", False),
+        ("rescale_factor", 1),
+        ("image_mean", [0.5]),
+        ("image_mean", "x"),
+        ("image_std", [1, 0, 1]),
+        ("format", "coco_panoptic"),
+    ],
+)
+def test_pictures_made_otherwise_are_refused_by_name(name, value, state, tmp_path):
+    folder = save_hub_folder(state, tmp_path, CONFIG)
+    (folder / "preprocessor_config.json").write_text(json.dumps({name: value}))
+    with pytest.raises(WeightsError, match=rf"preprocessor_config\.json: {name} is"):
+        import_weights(folder)
 
 
 def trainable(**changes):
