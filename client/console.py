@@ -29,6 +29,12 @@ def show_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def show_remark(text: str) -> None:
+    """Print a line for people on standard error, beside results that a script may read."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def show_table(table: Table) -> None:
     """Print a table for people, on standard output."""
     # A pipe has no width of its own, and a wrapped table is hard to read or to search.

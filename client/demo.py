@@ -16,10 +16,10 @@ from client.commands.bench import show_reports
 from client.commands.options import local_cluster
 from client.console import frame_progress, show_line
 from client.local import LocalOptions
-from client.matching import MATCH_IOU, TrueObject, load_objects, match_frame
+from client.matching import MATCH_IOU, Tally, TrueObject, load_objects, match_frame, tally
 from client.results import FrameResult
 from client.running import exit_code_of, run
-from client.shipped import shipped_bundle, shipped_clip
+from client.shipped import check_clip_accuracy, shipped_bundle, shipped_clip
 from client.sinks import PictureSink, Sink, VideoSink
 from client.sources import Source, SourceFrame, open_source
 from common.bundle import Bundle, load_bundle
@@ -53,7 +53,7 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
 
     Raises:
         TandemError: something did not work.
-        ServiceError: the placements disagreed.
+        ServiceError: the placements disagreed, or a shipped model found too little.
     """
     bundle = load_bundle(bundle_folder or shipped_bundle())
     with closing(open_source(str(shipped_clip()))) as source:
@@ -65,11 +65,15 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         _show_agreement(runs)
         results = runs[Placement.BACKBONE]
         pictured = max(results, key=lambda result: len(result.detections))
+        clip: Tally | None = None
         if bundle.manifest.trained:
             objects = load_objects(shipped_clip().with_name("annotations.json"))
-            show_line(accuracy_sentence(results, objects))
+            clip = tally(match_frame(one.detections, objects[one.frame_id]) for one in results)
+            show_line(accuracy_sentence(clip))
             pictured = best_frame(results, objects)
         _write(source, frames, results, pictured, output)
+        if clip is not None and frame_count is None:
+            check_clip_accuracy(bundle.manifest.name, clip)
 
 
 async def _run_placements(
@@ -124,19 +128,12 @@ def largest_difference(one: Sequence[FrameResult], other: Sequence[FrameResult])
     return largest
 
 
-def accuracy_sentence(
-    results: Sequence[FrameResult], objects: Mapping[int, Sequence[TrueObject]]
-) -> str:
+def accuracy_sentence(clip: Tally) -> str:
     """How well a run's boxes compare with the objects of each frame."""
-    matches = [match_frame(one.detections, objects[one.frame_id]) for one in results]
-    perfect = sum(match.perfect for match in matches) / len(matches)
-    found = sum(match.found for match in matches)
-    missed = sum(match.missed for match in matches)
-    invented = sum(match.invented for match in matches)
     return (
-        f"Found {found} of {found + missed} objects and invented {invented} "
+        f"Found {clip.found} of {clip.objects} objects and invented {clip.invented} "
         f"(score {_TRAINED_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
-        f"{perfect:.1%} of the frames are perfect."
+        f"{clip.perfect_frames / clip.frames:.1%} of the frames are perfect."
     )
 
 

@@ -42,6 +42,34 @@ class FrameMatch:
         return self.missed == 0 and self.invented == 0
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How the detections of many frames compare with their objects."""
+
+    found: int
+    missed: int
+    invented: int
+    frames: int
+    perfect_frames: int
+
+    @property
+    def objects(self) -> int:
+        """How many there are."""
+        return self.found + self.missed
+
+
+def tally(matches: Iterable[FrameMatch]) -> Tally:
+    """Add frames up."""
+    every = tuple(matches)
+    return Tally(
+        found=sum(one.found for one in every),
+        missed=sum(one.missed for one in every),
+        invented=sum(one.invented for one in every),
+        frames=len(every),
+        perfect_frames=sum(one.perfect for one in every),
+    )
+
+
 def match_frame(detections: Iterable[Detection], objects: Sequence[TrueObject]) -> FrameMatch:
     """Give each detection, the highest score first, the free object that it overlaps most.
 

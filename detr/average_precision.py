@@ -65,6 +65,7 @@ def coco_scores(
         rows: every detection, none left out for its score.
         image_ids: the pictures to count.
     """
+    instances, rows, image_ids = _numbered(instances, rows, image_ids)
     if not rows:
         blank = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
         return CocoScores(dict.fromkeys(FIGURES, 0.0), blank)
@@ -104,6 +105,46 @@ def result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[ResultRow
         box = item.box
         width, height = box.x_max - box.x_min, box.y_max - box.y_min
         yield ResultRow(image_id, box.x_min, box.y_min, width, height, item.score, item.category_id)
+
+
+def _numbered(
+    instances: dict[str, Any], rows: Sequence[ResultRow], image_ids: Sequence[int]
+) -> tuple[dict[str, Any], list[ResultRow], list[int]]:
+    """The same with small numbers as ids, in the order of the ids.
+
+    pycocotools reads results as float64, which cannot hold every id, takes an annotation of id 0
+    for none, and one of an id that occurred before for that one.
+    """
+    images = _by_order(entry["id"] for entry in instances["images"])
+    categories = _by_order(entry["id"] for entry in instances["categories"])
+    annotations = [
+        {
+            **entry,
+            "id": number,
+            "image_id": images[entry["image_id"]],
+            "category_id": categories[entry["category_id"]],
+        }
+        for number, entry in enumerate(instances["annotations"], start=1)
+    ]
+    numbered = {
+        **instances,
+        "images": [{**entry, "id": images[entry["id"]]} for entry in instances["images"]],
+        "categories": [
+            {**entry, "id": categories[entry["id"]]} for entry in instances["categories"]
+        ],
+        "annotations": annotations,
+    }
+    found = [
+        row._replace(image_id=images[row.image_id], category_id=categories[row.category_id])
+        for row in rows
+        # Of a category that the truth does not know: no figure counts it.
+        if row.category_id in categories
+    ]
+    return numbered, found, [images[image_id] for image_id in image_ids]
+
+
+def _by_order(ids: Iterable[int]) -> dict[int, int]:
+    return {one: number for number, one in enumerate(sorted(ids), start=1)}
 
 
 def _mean_precision(precision: NDArray[np.float64]) -> NDArray[np.float64]:

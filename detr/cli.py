@@ -17,8 +17,6 @@ from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.importing import ImportedModel, import_weights
 
-DEFAULT_INPUT_SIZE = "800:1333"
-
 app = typer.Typer(help="Bundles from published weights.", no_args_is_help=True)
 
 
@@ -35,7 +33,8 @@ def import_model(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An official .pth, a Hugging Face .safetensors, or a folder with its shards.",
+            help="An official .pth, a Hugging Face .safetensors or .bin, a checkpoint of tandem "
+            "train, or a folder with a Hugging Face model, whole or in shards.",
         ),
     ],
     *,
@@ -47,17 +46,20 @@ def import_model(
         SplitName, typer.Option(help="Cut after the 1x1 input_proj, or before it.")
     ] = SplitName.PROJECTED,
     input_size: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="HxW|SHORT[:LONG]",
-            help="A fixed input with letterbox, or DETR's shortest and longest edge, in pixels.",
+            help="A fixed input with letterbox, or DETR's shortest and longest edge, in pixels. "
+            "[default: as preprocessor_config.json says, or 800:1333]",
+            show_default=False,
         ),
-    ] = DEFAULT_INPUT_SIZE,
+    ] = None,
     dilation: Annotated[
         bool | None,
         typer.Option(
             "--dilation/--no-dilation",
-            help="The weights are a DC5 model's; they cannot tell. [default: as config.json says]",
+            help="The weights are a DC5 model's; they cannot tell. [default: as config.json or the "
+            "checkpoint's args say, or no]",
             show_default=False,
         ),
     ] = None,
@@ -65,7 +67,8 @@ def import_model(
         int | None,
         typer.Option(
             min=1,
-            help="Attention heads; the weights cannot tell. [default: as config.json says, or 8]",
+            help="Attention heads; the weights cannot tell. [default: as config.json or the "
+            "checkpoint's args say, or 8]",
             show_default=False,
         ),
     ] = None,
@@ -75,13 +78,14 @@ def import_model(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Turn published DETR weights into a bundle, checked against the model in torch."""
-    policy = parse_input_size(input_size)
+    policy = None if input_size is None else parse_input_size(input_size)
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading the weights") as status:
         imported = import_weights(weights, heads=heads, dilation=dilation)
         description = Description(
             name=name or out.resolve().name,
-            input=policy,
+            input=policy or imported.preprocessing.input or ShortestEdgeInput(),
+            normalization=imported.preprocessing.normalization,
             categories=imported.categories,
             license=license_name,
             origin=f"imported from {weights.name} ({imported.layout} layout)",
@@ -128,6 +132,7 @@ def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
             "split": manifest.split,
             "input": manifest.input.model_dump(),
             "max_difference": exported.max_difference,
+            "remarks": list(imported.remarks),
         }
     )
 
@@ -146,5 +151,6 @@ def _as_text(imported: ImportedModel, exported: ExportedBundle) -> str:
             f"  digest       {exported.bundle.digest}",
             f"  largest difference from the model in torch, over padded and batched inputs: "
             f"{exported.max_difference:.1e}",
+            *(f"  note         {remark}" for remark in imported.remarks),
         ]
     )

@@ -1,17 +1,23 @@
-"""COCO folders: pictures and their instances file."""
+"""COCO folders: pictures and their instances file, checked before anything runs on them."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, InvalidInputError
+from detr.coco_categories import match_categories
+from detr.coco_entries import Say, by_id, read_instances
+from detr.pictures import read_picture, stored_size
+
+# Reading headers is waiting for the disk.
+_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -20,50 +26,101 @@ class CocoFolder:
 
     Attributes:
         images: the folder of the pictures.
-        instances: the content of the instances file.
+        instances: the content of the instances file, see `read_instances`.
         pictures: the `images` entries, by ascending id.
         annotations: of each picture (by id), those that mark single objects.
+        categories: each category id of the file to the model's that stands for it; the same ids
+            unless the model's were given and only the names agree.
     """
 
     images: Path
     instances: dict[str, Any]
     pictures: tuple[dict[str, Any], ...]
     annotations: dict[int, tuple[dict[str, Any], ...]]
+    categories: dict[int, int]
 
     def read(self, picture: dict[str, Any]) -> NDArray[np.uint8]:
-        """Return a picture's pixels, RGB uint8.
+        """Return a picture's pixels as stored, RGB uint8.
 
         Raises:
-            ConfigurationError: the file is missing or not a picture.
+            InvalidInputError: the file is missing or not a picture.
         """
-        path = self.images / picture["file_name"]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ConfigurationError(f"{path} is missing or is not a picture.")
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        return read_picture(self.images / picture["file_name"])
 
 
-def open_coco(images: Path, instances_file: Path) -> CocoFolder:
-    """Read an instances file.
+def open_coco(
+    images: Path,
+    instances_file: Path,
+    *,
+    model: Mapping[int, str] | None = None,
+    say: Say = lambda _: None,
+) -> CocoFolder:
+    """Read an instances file; see `check_pictures` for the pictures.
+
+    Args:
+        images: the folder of the pictures.
+        instances_file: in COCO's format.
+        model: ids and names of the categories that the model knows; None if that is not known.
+        say: is told what was put right.
 
     Raises:
-        ConfigurationError: it is missing or not in COCO's format.
+        ConfigurationError: a file or folder is missing, an entry is wrong, or the categories are
+            not the model's.
     """
-    try:
-        content = json.loads(instances_file.read_text(encoding="utf-8"))
-        pictures = sorted(content["images"], key=lambda picture: int(picture["id"]))
-        annotations: dict[int, list[dict[str, Any]]] = {p["id"]: [] for p in pictures}
-        for annotation in content["annotations"]:
-            owner = annotation["image_id"]
-            if owner not in annotations:
-                raise ConfigurationError(
-                    f"{instances_file}: an annotation is of image {owner}, which is not listed."
-                )
-            if not annotation.get("iscrowd", 0):
-                annotations[owner].append(annotation)
-    except OSError as error:
-        raise ConfigurationError(f"{instances_file} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{instances_file} is not a COCO instances file.") from error
+    if not images.is_dir():
+        raise ConfigurationError(f"there is no folder {images}.")
+    content = read_instances(instances_file, say)
+    pictures = by_id(content["images"])
+    annotations: dict[int, list[dict[str, Any]]] = {picture["id"]: [] for picture in pictures}
+    for annotation in content["annotations"]:
+        if not annotation["iscrowd"]:
+            annotations[annotation["image_id"]].append(annotation)
+    listed = {category["id"]: category["name"] for category in content["categories"]}
+    used = {annotation["category_id"] for annotation in content["annotations"]}
+    categories = (
+        {one: one for one in listed}
+        if model is None
+        else match_categories(instances_file, listed, used, model, say)
+    )
     frozen = {image_id: tuple(found) for image_id, found in annotations.items()}
-    return CocoFolder(images, content, tuple(pictures), frozen)
+    return CocoFolder(images, content, tuple(pictures), frozen, categories)
+
+
+def check_pictures(images: Path, pictures: Sequence[dict[str, Any]]) -> None:
+    """Look at every picture's file: that it is there, whole, and of the size that is stated.
+
+    Args:
+        images: their folder.
+        pictures: `images` entries.
+
+    Raises:
+        InvalidInputError: some are not; the first is named with what is wrong, and the others are
+            counted.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        faults = [fault for fault in pool.map(lambda one: _fault(images, one), pictures) if fault]
+    if faults:
+        raise InvalidInputError(
+            f"{len(faults)} of {len(pictures)} pictures cannot be used; the first is {faults[0]}"
+        )
+
+
+def _fault(images: Path, picture: dict[str, Any]) -> str | None:
+    try:
+        size = stored_size(images / picture["file_name"])
+    except InvalidInputError as error:
+        return f"image {picture['id']}: {error}"
+    stated = (picture.get("width") or size.width, picture.get("height") or size.height)
+    if stated == (size.width, size.height):
+        return None
+    turned = stated == (size.height, size.width)
+    reason = (
+        "pixels are taken as stored, without the EXIF orientation that labelling seems to have "
+        "applied"
+        if turned
+        else "it seems to have been resized after labelling"
+    )
+    return (
+        f"image {picture['id']}: {images / picture['file_name']} is {size.width} x "
+        f"{size.height} pixels, but the annotations say {stated[0]} x {stated[1]}: {reason}"
+    )

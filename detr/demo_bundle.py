@@ -1,4 +1,4 @@
-"""Makes `models/demo-r18`: `python -m detr.demo_bundle [FOLDER]`.
+"""Makes `tests/data/demo-r18`: `python -m detr.demo_bundle [FOLDER]`.
 
 A random DETR that stands in wherever a model's boxes need not mean anything. The same torch gives
 the same bytes.
@@ -18,7 +18,7 @@ from detr.coco import CLASSES, COCO_CATEGORIES
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.model import DETR
 
-FOLDER = Path(__file__).parent.parent / "models" / "demo-r18"
+FOLDER = Path(__file__).parent.parent / "tests" / "data" / "demo-r18"
 SEED = 20200526
 QUERY_GAIN, CLASS_GAIN, BOX_GAIN = 3, 5.5, 5
 

@@ -104,7 +104,7 @@ ENV PATH=/opt/venv/bin:${PATH} PYTHONPATH=/opt/tandem PYTHONDONTWRITEBYTECODE=1 
 WORKDIR /opt/tandem
 COPY --from=builder /opt/venv /opt/venv
 COPY LICENSE NOTICE ./
-COPY models/demo-r18 models/demo-r18
+COPY models/demo-r50 models/demo-r50
 COPY protos protos
 COPY common common
 COPY services services

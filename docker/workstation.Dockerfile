@@ -81,7 +81,7 @@ CMD ["--help"]
 FROM base AS services
 COPY --from=dependencies /opt/venv /opt/venv
 COPY LICENSE NOTICE ./
-COPY models/demo-r18 models/demo-r18
+COPY models/demo-r50 models/demo-r50
 COPY protos protos
 COPY common common
 COPY services services

@@ -13,7 +13,7 @@ from detr.distillation.comparison import compare, draw_runs, table
 from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import evaluation_folder
-from detr.training.recipe import Recipe
+from detr.training.state import recipe_of
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -38,7 +38,7 @@ def table_command(
 ) -> None:
     """Print parameters, backbone time and AP of models, the first being the teacher."""
     named = [_named(text, "CHECKPOINT") for text in models]
-    recipe = Recipe.model_validate_json(load_checkpoint(named[0][1])["recipe"])
+    recipe = recipe_of(load_checkpoint(named[0][1]), named[0][1])
     typer.echo(table(compare(named, evaluation_folder(recipe, cache), threads, limit)))
 
 

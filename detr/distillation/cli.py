@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -74,6 +75,7 @@ def distill_command(
         kind,
         trained.identity,
         trained.parts,
+        names=trained.names,
         encoder_layers=encoder_layers,
         seed=seed,
         steps=steps,
@@ -100,9 +102,15 @@ def _open_teacher(recipe: DistillationRecipe, given: Path | None) -> Teacher:
     path = given or recipe.teacher
     if path is None:
         raise ConfigurationError(f"recipe {recipe.name} names no teacher: give --teacher.")
-    teacher = load_teacher(path)
+    teacher = load_teacher(path, _say)
     check_classes(teacher, recipe.data)
     return teacher
+
+
+def _say(text: str) -> None:
+    """Once, though several processes run."""
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(text, err=True)
 
 
 def main() -> None:

@@ -23,8 +23,7 @@ from detr.training.checkpoints import load_checkpoint
 from detr.training.data import categories_of
 from detr.training.evaluation import bundle_detector, evaluate
 from detr.training.metrics import METRICS_NAME, read_metrics
-from detr.training.recipe import Recipe
-from detr.training.state import plain_model
+from detr.training.state import plain_model, recipe_of
 
 WARMUP_FRAMES, TIMED_FRAMES = 10, 60
 
@@ -109,7 +108,7 @@ def draw_runs(runs: Sequence[tuple[str, Path]], output: Path) -> None:
 
 def _measure(name: str, path: Path, folder: CocoFolder, threads: int, limit: int | None) -> Row:
     content = load_checkpoint(path)
-    recipe = Recipe.model_validate_json(content["recipe"])
+    recipe = recipe_of(content, path)
     model = plain_model(recipe, content["average"])
     with tempfile.TemporaryDirectory() as temporary:
         description = Description(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -96,6 +97,7 @@ def run_recipe(
     teacher: TeacherIdentity,
     parts: TrainingParts,
     *,
+    names: Mapping[int, str] | None = None,
     encoder_layers: int | None = None,
     seed: int | None = None,
     steps: int | None = None,
@@ -107,6 +109,7 @@ def run_recipe(
         method: one of it.
         teacher: its transformer is the student's.
         parts: the teacher's training parts, which help the student too.
+        names: of the rows of the teacher's class head; COCO files have to have these categories.
         encoder_layers: of the student, for the method `encoder`.
         seed: instead of the recipe's.
         steps: instead of the method's; schedule, weights and phases are shares of it.
@@ -125,7 +128,7 @@ def run_recipe(
         normalization=recipe.normalization,
         norm="frozen" if method == "encoder" else recipe.norm,
         precision=recipe.precision,
-        data=_data(recipe, settings, steps),
+        data=_data(recipe, settings, steps, names or {}),
         parts=parts,
         start=recipe.start,
         batch_size=recipe.batch_size,
@@ -166,8 +169,8 @@ def _student(
 
 
 def _data(
-    recipe: DistillationRecipe, settings: MethodSettings, steps: int
+    recipe: DistillationRecipe, settings: MethodSettings, steps: int, names: Mapping[int, str]
 ) -> ScenesData | CocoData:
     if isinstance(recipe.data, CocoData):
-        return recipe.data
+        return recipe.data.model_copy(update={"categories": recipe.data.categories or dict(names)})
     return recipe.data.model_copy(update={"early_steps": round(settings.early_share * steps)})

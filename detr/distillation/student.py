@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from common.domain.errors import ConfigurationError
 from detr.distillation.teacher import Teacher
+from detr.importing import start_backbone
 from detr.model import DETR, FrozenBatchNorm2d
 from detr.model.backbone import resize_padding
 from detr.training.initialisation import start_residuals_at_zero
@@ -145,7 +143,7 @@ def build_student(recipe: Recipe, teacher: Teacher, adapted: Sequence[str]) -> S
     same shape, and blocks that start as shortcuts; or the pretrained weights that the recipe names.
 
     Raises:
-        ConfigurationError: the pretrained weights do not fit.
+        WeightsError: the pretrained weights cannot be read, or do not fit.
     """
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
     detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
@@ -154,7 +152,7 @@ def build_student(recipe: Recipe, teacher: Teacher, adapted: Sequence[str]) -> S
         start_residuals_at_zero(detr)
     _copy_what_fits(student, teacher)
     if isinstance(recipe.start, FromTeacher) and recipe.start.backbone_file is not None:
-        _load_backbone(detr, recipe.start.backbone_file)
+        start_backbone(detr.backbone.body, recipe.start.backbone_file)
     return student
 
 
@@ -187,15 +185,6 @@ def _renumbered(student: Student, teacher: Teacher) -> dict[str, Tensor]:
             if name.startswith(f"{prefix}{old}."):
                 renamed[f"{prefix}{new}.{name.removeprefix(f'{prefix}{old}.')}"] = value
     return renamed
-
-
-def _load_backbone(detr: DETR, file: Path) -> None:
-    try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-        body = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-        detr.backbone.body.load_state_dict(body)
-    except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"backbone weights {file} do not fit the student.") from error
 
 
 def _stage_channels(detr: DETR) -> dict[str, int]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from common.bundle import Architecture, load_bundle
 from common.bundle.folder import MANIFEST_NAME
 from common.domain.errors import ConfigurationError
 from detr.importing import import_weights
+from detr.importing.reading import read_weights
 from detr.model import DETR
 from detr.scenes.categories import CATEGORIES
 from detr.training.checkpoints import load_checkpoint
+from detr.training.data import scene_categories
 from detr.training.recipe import CocoData, Recipe, ScenesData, TeacherIdentity, TrainingParts
 from detr.training.release import RECORD_NAME, WEIGHTS_NAME, read_record
+from detr.training.state import recipe_of
 from detr.training.training_model import TrainingModel
 
 
@@ -31,14 +33,16 @@ class Teacher:
         identity: what a run remembers of it.
         parts: what it still has of its own training: query groups and dense head.
         model: in evaluation mode, with fixed norms, without gradients.
+        names: of its class head's rows, as far as they are known.
     """
 
     identity: TeacherIdentity
     parts: TrainingParts
     model: TrainingModel
+    names: Mapping[int, str]
 
 
-def load_teacher(path: Path) -> Teacher:
+def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Teacher:
     """Read a teacher.
 
     Args:
@@ -46,6 +50,7 @@ def load_teacher(path: Path) -> Teacher:
             groups and dense head help the student too; a record's folder or weights file; a
             bundle whose record lies beside it, in `records`; or any file that `tandem model
             import` reads.
+        say: is told what an import had to assume.
 
     Raises:
         ConfigurationError: there is nothing there, or it holds no weights.
@@ -61,8 +66,13 @@ def load_teacher(path: Path) -> Teacher:
         return _from_record(path.parent)
     if path.is_file() and _is_checkpoint(path):
         return _from_checkpoint(path)
-    detr = import_weights(path).model
-    return _teacher(path.stem, detr.architecture, TrainingParts(), _prefixed(detr.state_dict()))
+    imported = import_weights(path)
+    for remark in imported.remarks:
+        say(remark)
+    detr = imported.model
+    names = {category.class_index: category.name for category in imported.categories}
+    state = _prefixed(detr.state_dict())
+    return _teacher(path.stem, detr.architecture, TrainingParts(), state, names)
 
 
 def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
@@ -92,28 +102,41 @@ def _record_of_bundle(bundle: Path) -> Path:
 
 def _from_record(record: Path) -> Teacher:
     recipe = Recipe.model_validate(read_record(record)["recipe"])
-    weights = {name: value.float() for name, value in load_file(record / WEIGHTS_NAME).items()}
+    read = read_weights(record / WEIGHTS_NAME).tensors
+    weights = {name: value.float() for name, value in read.items()}
     # What ships is shifted; a student learns from the model as it was trained, and is shifted then.
     weights["class_embed.bias"][-1] -= recipe.no_object_shift
-    return _teacher(recipe.name, recipe.architecture, TrainingParts(), _prefixed(weights))
+    state = _prefixed(weights)
+    return _teacher(recipe.name, recipe.architecture, TrainingParts(), state, _names(recipe))
 
 
 def _is_checkpoint(path: Path) -> bool:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        content = load_checkpoint(path)
+    except ConfigurationError:
         return False
-    return isinstance(content, dict) and {"step", "recipe", "average"} <= set(content)
+    return {"step", "recipe", "average"} <= set(content)
 
 
 def _from_checkpoint(path: Path) -> Teacher:
     content = load_checkpoint(path)
-    recipe = Recipe.model_validate_json(content["recipe"])
-    return _teacher(recipe.name, recipe.architecture, recipe.parts, content["average"])
+    recipe = recipe_of(content, path)
+    average = content["average"]
+    return _teacher(recipe.name, recipe.architecture, recipe.parts, average, _names(recipe))
+
+
+def _names(recipe: Recipe) -> Mapping[int, str]:
+    if isinstance(recipe.data, CocoData):
+        return recipe.data.categories
+    return {category.class_index: category.name for category in scene_categories()}
 
 
 def _teacher(
-    name: str, architecture: Architecture, parts: TrainingParts, state: dict[str, Tensor]
+    name: str,
+    architecture: Architecture,
+    parts: TrainingParts,
+    state: dict[str, Tensor],
+    names: Mapping[int, str],
 ) -> Teacher:
     dense_head = parts.dense_head_weight > 0
     model = TrainingModel(DETR(architecture, dropout=0.0), parts.query_groups, dense_head)
@@ -122,7 +145,7 @@ def _teacher(
     model.load_state_dict({key: value for key, value in state.items() if key in wanted})
     model.eval().requires_grad_(False)
     identity = TeacherIdentity(name=name, sha256=_sha256(model), architecture=architecture)
-    return Teacher(identity, parts, model)
+    return Teacher(identity, parts, model, names)
 
 
 def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,15 +14,23 @@ from torch import Tensor
 from common.bundle import Architecture, Category
 from detr.coco import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
+from detr.importing.hub_config import NOT_USED, stated_by_config
+from detr.importing.hub_preprocessing import (
+    PREPROCESSOR_NAME,
+    Preprocessing,
+    stated_preprocessing,
+)
 from detr.importing.layouts import Layout, recognise
-from detr.importing.reading import read_config, read_tensors
+from detr.importing.official_args import stated_by_args
+from detr.importing.reading import CONFIG_NAME, read_config, read_weights
+from detr.importing.stated import DEFAULT_HEADS, Stated
 from detr.model import DETR
 from detr.model.resnet import BLOCKS, Bottleneck
 
-DEFAULT_HEADS = 8
-Setting = TypeVar("Setting", int, bool)
+Value = TypeVar("Value", int, bool)
 # So that a message stays a sentence when a whole part of the model is missing.
 _MOST_KEYS_NAMED = 5
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,16 @@ class ImportedModel:
     Attributes:
         model: in evaluation mode, fp32.
         layout: name of the key layout that was recognised.
-        categories: COCO's for 91 classes, else those of `config.json`, else numbered.
+        categories: those of `config.json`, else COCO's for 91 classes, else numbered.
+        preprocessing: what the model was trained for, as far as that is stated.
+        remarks: what had to be assumed or chosen, in sentences.
     """
 
     model: DETR
     layout: str
     categories: tuple[Category, ...]
+    preprocessing: Preprocessing = Preprocessing()
+    remarks: tuple[str, ...] = ()
 
 
 def import_weights(
@@ -45,39 +58,68 @@ def import_weights(
     """Read published weights.
 
     Args:
-        path: see `detr.importing.reading.read_tensors`.
-        heads: attention heads, which leave no trace in the weights; by default what a
-            `config.json` beside the weights says, else 8.
+        path: see `detr.importing.reading.read_weights`.
+        heads: attention heads, which leave no trace in the weights; by default what the
+            checkpoint's `args` or a `config.json` beside the weights say, else 8.
         dilation: whether the last stage is dilated (DC5), which leaves none either; by default
-            what a `config.json` says, else no.
+            what those say, else no.
 
     Raises:
-        WeightsError: unreadable or unsafe; no known layout; or a key is missing, surplus or of
-            the wrong shape, which the message names as the file does.
+        WeightsError: unreadable or unsafe; no known layout; a key is missing, surplus or of the
+            wrong shape, which the message names as the file does; or what the file says of the
+            model contradicts its weights, the arguments, or what Tandem's DETR computes.
     """
-    tensors = read_tensors(path)
-    layout = recognise(tensors)
-    if layout is None:
-        examples = ", ".join(sorted(tensors)[:_MOST_KEYS_NAMED])
-        raise WeightsError(f"{path}: these are not DETR's keys in any known layout: {examples}")
-    config = read_config(path)
-    if heads is None:
-        heads = _from_config(config, "encoder_attention_heads", DEFAULT_HEADS)
-        if heads != _from_config(config, "decoder_attention_heads", heads):
-            raise WeightsError(f"{path}: encoder and decoder differ in their number of heads")
-    if dilation is None:
-        dilation = _from_config(config, "dilation", False)
-    checkpoint = _Checkpoint(path, tensors, layout)
-    architecture = checkpoint.architecture(heads, dilation)
+    checkpoint, stated, remarks = read_checkpoint(path)
+    chosen_heads = _chosen(path, stated, "heads", heads, remarks)
+    chosen_dilation = _chosen(path, stated, "dilation", dilation, remarks)
+    if chosen_heads is None:
+        remarks.append(
+            f"{path} does not say how many attention heads: {DEFAULT_HEADS} are assumed."
+        )
+    if chosen_dilation is None:
+        remarks.append(f"{path} does not say whether the last stage is dilated: it is assumed not.")
+    architecture = checkpoint.architecture(chosen_heads or DEFAULT_HEADS, bool(chosen_dilation))
+    stated.check(path, architecture)
     # On the meta device: the random weights that would be replaced at once are never drawn.
     with torch.device("meta"):
         model = DETR(architecture)
     model.load_state_dict(checkpoint.official_tensors(model.state_dict()), assign=True)
-    return ImportedModel(model.eval(), layout.name, _categories(architecture.classes, config))
+    categories = _categories(path, architecture.classes, stated.names)
+    preprocessing = stated_preprocessing(read_config(path, PREPROCESSOR_NAME))
+    layout = checkpoint.layout.name
+    return ImportedModel(model.eval(), layout, categories, preprocessing, tuple(remarks))
+
+
+def read_checkpoint(path: Path) -> tuple[Checkpoint, Stated, list[str]]:
+    """Read weights and what stands beside them; errors as `import_weights`.
+
+    Returns:
+        The tensors, what is said of the model, and remarks.
+    """
+    read = read_weights(path)
+    layout = recognise(read.tensors)
+    if layout is None:
+        examples = ", ".join(sorted(read.tensors)[:_MOST_KEYS_NAMED])
+        raise WeightsError(f"{path}: these are not DETR's keys in any known layout: {examples}")
+    stated = stated_by_args(read.args) if read.args else stated_by_config(read_config(path))
+    return Checkpoint(path, read.tensors, layout), stated, list(read.remarks)
+
+
+def _chosen(
+    path: Path, stated: Stated, name: str, asked: Value | None, remarks: list[str]
+) -> Value | None:
+    """What is asked for, unless the checkpoint's own `args` say something else."""
+    said: Value | None = getattr(stated, name)
+    if asked is None or said is None or asked == said:
+        return said if asked is None else asked
+    if stated.source != CONFIG_NAME:
+        raise WeightsError(f"{path}: {stated.source} say {name} {said}, but {asked} is asked for.")
+    remarks.append(f"{stated.source} says {name} {said}; {asked} is taken, as asked for.")
+    return asked
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
+class Checkpoint:
     """Tensors under the keys of a layout, seen under the official keys."""
 
     path: Path
@@ -86,19 +128,19 @@ class _Checkpoint:
 
     def architecture(self, heads: int, dilation: bool) -> Architecture:
         """Depths and widths, as the keys and shapes tell."""
-        query_embed = self._shape("query_embed.weight", axes=2)
+        query_embed = self.shape("query_embed.weight", axes=2)
         try:
             return Architecture(
                 backbone=cast(Any, self._backbone()),
-                base_width=self._shape("backbone.0.body.conv1.weight", axes=4)[0],
+                base_width=self.shape("backbone.0.body.conv1.weight", axes=4)[0],
                 dilation=dilation,
                 encoder_layers=self._count("transformer.encoder.layers.{}.linear1.weight"),
                 decoder_layers=self._count("transformer.decoder.layers.{}.linear1.weight"),
                 hidden_dim=query_embed[1],
                 heads=heads,
-                feedforward_dim=self._shape("transformer.decoder.layers.0.linear1.weight", 2)[0],
+                feedforward_dim=self.shape("transformer.decoder.layers.0.linear1.weight", 2)[0],
                 queries=query_embed[0],
-                classes=self._shape("class_embed.weight", axes=2)[0] - 1,
+                classes=self.shape("class_embed.weight", axes=2)[0] - 1,
             )
         except ValidationError as error:
             raise WeightsError(f"{self.path}: {error.errors()[0]['msg']}") from error
@@ -116,7 +158,7 @@ class _Checkpoint:
             [key for key in sorted(surplus) if not key.endswith(".num_batches_tracked")],
         )
         for official, tensor in expected.items():
-            self._check_shape(keys[official], tensor.shape)
+            self._check_tensors(keys[official], tensor.shape)
         return {
             official: torch.cat([self.tensors[key] for key in parts]).float().contiguous()
             for official, parts in keys.items()
@@ -146,7 +188,8 @@ class _Checkpoint:
             count += 1
         return count
 
-    def _shape(self, official: str, axes: int) -> torch.Size:
+    def shape(self, official: str, axes: int) -> torch.Size:
+        """Of a tensor that every DETR has, by its official key."""
         (key,) = self.layout.keys(official)
         if key not in self.tensors:
             self._report("is missing", "are missing", [key])
@@ -155,12 +198,19 @@ class _Checkpoint:
             raise WeightsError(f"{self.path}: {key} has shape {tuple(shape)}, not {axes} axes")
         return shape
 
-    def _check_shape(self, keys: tuple[str, ...], expected: torch.Size) -> None:
+    def _check_tensors(self, keys: tuple[str, ...], expected: torch.Size) -> None:
         shape = (expected[0] // len(keys), *expected[1:])
         for key in keys:
-            actual = tuple(self.tensors[key].shape)
+            tensor = self.tensors[key]
+            actual = tuple(tensor.shape)
             if actual != shape:
                 raise WeightsError(f"{self.path}: {key} has shape {actual}, expected {shape}")
+            if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided:
+                raise WeightsError(
+                    f"{self.path}: {key} is of {tensor.dtype}, {tensor.layout}; weights are floats."
+                )
+            if not tensor.isfinite().all():
+                raise WeightsError(f"{self.path}: {key} holds values that are not finite.")
 
     def _report(self, one: str, many: str, keys: list[str]) -> None:
         if not keys:
@@ -173,20 +223,18 @@ class _Checkpoint:
         )
 
 
-def _from_config(config: dict[str, Any], key: str, default: Setting) -> Setting:
-    value = config.get(key, default)
-    if type(value) is not type(default):
-        raise WeightsError(f"config.json: {key} is {value!r}, not a {type(default).__name__}")
-    return value
-
-
-def _categories(classes: int, config: dict[str, Any]) -> tuple[Category, ...]:
-    if classes == CLASSES:
+def _categories(path: Path, classes: int, names: Mapping[int, str] | None) -> tuple[Category, ...]:
+    if names is None and classes == CLASSES:
         return COCO_CATEGORIES
-    names = config.get("id2label")
-    if not isinstance(names, dict):
-        names = {}
+    names = names or {}
+    beyond = [row for row in names if row >= classes]
+    if beyond:
+        raise WeightsError(
+            f"{path}: id2label names class {beyond[0]}, but the weights have {classes} classes."
+        )
+    named = {row: names.get(row, f"class {row}") for row in range(classes)}
     return tuple(
-        Category(class_index=i, id=i, name=str(names.get(str(i), f"class {i}")))
-        for i in range(classes)
+        Category(class_index=row, id=row, name=name)
+        for row, name in named.items()
+        if name != NOT_USED
     )

@@ -1,113 +1,207 @@
-"""Files to named tensors, without ever running code from them."""
+"""Weights files of all kinds to named tensors, without ever running code from them.
+
+What a file is, its first bytes tell, not its name: people rename, and downloads go wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import pathlib
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from common.bundle.folder import MANIFEST_NAME
 from detr.errors import WeightsError
+from detr.importing.unwrapping import Unwrapped, named_tensors, unwrap
 
-INDEX_NAME = "model.safetensors.index.json"
-SINGLE_NAME = "model.safetensors"
+SINGLE_NAMES = ("model.safetensors", "pytorch_model.bin")
+INDEX_SUFFIX = ".index.json"
 CONFIG_NAME = "config.json"
 
+_HEAD_BYTES = 512
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})\.")
+# What a pickle or an archive of torch begins with: protocol 2 and later, and a ZIP archive.
+_TORCH_MAGIC = (b"\x80", b"PK\x03\x04")
+_ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+# They only hold values. The official training script stores its arguments, which may have paths;
+# others store the best AP so far, as a number of numpy's, whose module had another name before 2.0.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+
+def read_weights(path: Path) -> Unwrapped:
     """Read a weights file, or a Hugging Face folder.
 
     Args:
-        path: a `.pth` (official layout: the tensors under `model`), a `.safetensors`, or a folder
-            with `model.safetensors` or its shards and their index.
+        path: a file of torch's or a safetensors file, whatever its name, the index of shards, or a
+            folder with `model.safetensors`, `pytorch_model.bin`, or shards of either.
 
     Raises:
-        WeightsError: it cannot be read, or is a pickle that holds more than data.
+        WeightsError: it is not there, is something else, is cut off or damaged, or is a pickle that
+            holds more than data.
     """
     if path.is_dir():
         return _read_folder(path)
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _read_pth(path)
+    if path.name.endswith(INDEX_SUFFIX) and path.is_file():
+        return unwrap(_read_shards(path), path)
+    head = _head(path)
+    shard = _SHARD.search(path.name)
+    if shard and int(shard[1]) > 1:
+        raise WeightsError(f"{path} is one of {int(shard[1])} shards: give their folder.")
+    if _is_safetensors(head):
+        return unwrap(_read_safetensors(path), path)
+    return unwrap(read_torch_file(path), path)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The Hugging Face `config.json` in or beside `path`; empty where there is none.
+def read_torch_file(path: Path) -> Any:
+    """Return what a file of torch's holds, of which nothing is run.
+
+    Raises:
+        WeightsError: as `read_weights`.
+    """
+    head = _head(path)
+    if not head.startswith(_TORCH_MAGIC):
+        raise WeightsError(
+            f"{path} holds no weights: it is neither a safetensors file nor torch's."
+        )
+    try:
+        # A path would be judged by its suffix.
+        with torch.serialization.safe_globals(_HARMLESS), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"{refused[1]}, which loading would run" if refused else "code or objects"
+        raise WeightsError(
+            f"{path} is refused: it is not a checkpoint, or it holds {what}; save its tensors "
+            "alone, as torch.save({'model': model.state_dict()}, path)."
+        ) from error
+    # On damaged bytes torch raises whatever it happens to run into.
+    except Exception as error:
+        size = path.stat().st_size
+        raise WeightsError(
+            f"{path} is cut off or damaged: of its {size} bytes torch can make no checkpoint."
+        ) from error
+
+
+def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
+    """A file of Hugging Face's in or beside `path`, `config.json`; empty where there is none.
 
     Raises:
         WeightsError: it is there, but is not a JSON object.
     """
-    config_path = (path if path.is_dir() else path.parent) / CONFIG_NAME
+    config_path = (path if path.is_dir() else path.parent) / name
     if path.suffix == ".pth" or not config_path.is_file():
         return {}
     return _read_json_object(config_path)
 
 
-def _read_folder(folder: Path) -> dict[str, Tensor]:
-    if (folder / SINGLE_NAME).is_file():
-        return _read_safetensors(folder / SINGLE_NAME)
-    if not (folder / INDEX_NAME).is_file():
-        raise WeightsError(f"{folder} has neither {SINGLE_NAME} nor {INDEX_NAME}")
-    weight_map = _read_json_object(folder / INDEX_NAME).get("weight_map")
+def _read_folder(folder: Path) -> Unwrapped:
+    for name in SINGLE_NAMES:
+        if (folder / name).is_file():
+            return read_weights(folder / name)
+        if (folder / f"{name}{INDEX_SUFFIX}").is_file():
+            return read_weights(folder / f"{name}{INDEX_SUFFIX}")
+    if (folder / MANIFEST_NAME).is_file():
+        raise WeightsError(f"{folder} is a bundle, which holds graphs and no weights to import.")
+    wanted = " nor ".join(SINGLE_NAMES)
+    raise WeightsError(f"{folder} has neither {wanted}, whole or in shards with their index.")
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    weight_map = _read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise WeightsError(f"{folder / INDEX_NAME} has no weight_map")
+        raise WeightsError(f"{index} has no weight_map.")
     tensors: dict[str, Tensor] = {}
-    for shard in sorted({str(name) for name in weight_map.values()}):
-        if Path(shard).name != shard:
-            raise WeightsError(f"{folder / INDEX_NAME} names a file outside its folder: {shard}")
-        if not (folder / shard).is_file():
-            raise WeightsError(f"{folder / shard}, which {INDEX_NAME} names, does not exist")
-        tensors.update(_read_safetensors(folder / shard))
-    absent = sorted(set(weight_map) - set(tensors))
-    if absent:
-        raise WeightsError(f"{folder}: the shards lack {absent[0]}, which {INDEX_NAME} names")
+    for name in sorted({str(name) for name in weight_map.values()}):
+        if Path(name).name != name:
+            raise WeightsError(f"{index} names a file outside its folder: {name}.")
+        shard = index.parent / name
+        if not shard.is_file():
+            raise WeightsError(f"{shard}, which {index.name} names, does not exist.")
+        found = _read_shard(shard)
+        keys = [key for key, holder in weight_map.items() if holder == name]
+        absent = sorted(set(keys) - set(found))
+        if absent:
+            raise WeightsError(f"{shard} lacks {absent[0]}, which {index.name} says it has.")
+        tensors.update({key: found[key] for key in keys})
     return tensors
+
+
+def _read_shard(path: Path) -> dict[str, Tensor]:
+    if _is_safetensors(_head(path)):
+        return _read_safetensors(path)
+    return named_tensors(read_torch_file(path), path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def _read_pth(path: Path) -> dict[str, Tensor]:
-    try:
-        # The official training script stores its arguments too; a Namespace only holds them.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it is not a checkpoint, or it holds code or objects that loading "
-            "would run; save its tensors alone, as torch.save({'model': model.state_dict()}, path)"
-        ) from error
-    # On bytes that are no pickle the unpickler raises whatever its opcodes happen to run into.
+    # Its own error, and whatever torch says of sizes and types in a header that is damaged.
     except Exception as error:
         raise WeightsError(
-            f"{path} is not a readable checkpoint ({type(error).__name__})"
+            f"{path} is cut off or damaged: it is not a readable safetensors file ({error})."
         ) from error
-    tensors = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(tensors, dict) or not tensors:
-        raise WeightsError(f"{path} holds no tensors under 'model'")
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
-    return tensors
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Eight bytes of length, then a header in JSON."""
+    return len(head) > 8 and head[8:9] == b"{"
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that may hold weights.
+
+    Raises:
+        WeightsError: it is not there, or is something that is often found in place of weights.
+    """
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise WeightsError(f"{path} is empty.")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{path} is a Git LFS pointer and not the weights: git lfs pull fetches them."
+        )
+    if b"/annex/objects/" in text:
+        raise WeightsError(
+            f"{path} is a git-annex pointer and not the weights: git annex get fetches them."
+        )
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(
+            f"{path} is a web page and not weights: the download went wrong, or needs a login."
+        )
+    for magic, name in _ARCHIVES.items():
+        if head.startswith(magic):
+            raise WeightsError(f"{path} is compressed by {name}: unpack it first.")
+    return head
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not readable JSON: {error}") from error
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not readable JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} is not a JSON object")
+        raise WeightsError(f"{path} is not a JSON object.")
     return content

@@ -45,7 +45,10 @@ class CocoDataset(Dataset[Sample]):
         rng = np.random.default_rng([self.seed, index])
         picture = self.folder.pictures[index % len(self.folder.pictures)]
         pixels = self.folder.read(picture)
-        boxes, classes = normalised_boxes(self.folder.annotations[picture["id"]], pixels.shape)
+        objects = self.folder.annotations[picture["id"]]
+        boxes, own_ids = normalised_boxes(objects, pixels.shape)
+        rows = self.folder.categories
+        classes = np.array([rows[own] for own in own_ids], np.int64)
         if rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
             boxes[:, 0] = 1 - boxes[:, 0]
@@ -63,7 +66,7 @@ class CocoDataset(Dataset[Sample]):
 
 def normalised_boxes(
     annotations: Sequence[dict[str, Any]], shape: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], list[int]]:
     """Return boxes (centre x, centre y, width, height in 0..1) and category ids.
 
     Boxes are clipped to the picture; those without extent are left out, as the official code does.
@@ -78,5 +81,5 @@ def normalised_boxes(
     high = np.clip(raw[:, :2] + raw[:, 2:], 0, frame)
     kept = (high > low).all(axis=1)
     low, high = low[kept] / frame, high[kept] / frame
-    classes = np.array([a["category_id"] for a in annotations], np.int64)[kept]
-    return np.concatenate([(low + high) / 2, high - low], axis=1), classes
+    ids = [a["category_id"] for a, is_kept in zip(annotations, kept, strict=True) if is_kept]
+    return np.concatenate([(low + high) / 2, high - low], axis=1), ids

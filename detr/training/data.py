@@ -8,7 +8,10 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 
 from common.bundle import Category
-from detr.coco_folder import CocoFolder, open_coco
+from common.domain.errors import ConfigurationError
+from detr.coco_categories import same_name
+from detr.coco_entries import Say
+from detr.coco_folder import CocoFolder, check_pictures, open_coco
 from detr.scenes.categories import CATEGORIES
 from detr.scenes.coco_format import export_coco
 from detr.scenes.compositor import SceneSettings
@@ -20,6 +23,38 @@ from detr.training.recipe import CocoData, Recipe, ScenesData
 from detr.training.sampling import StepSampler
 from detr.training.scene_data import SceneDataset
 from detr.training.targets import Batch, Sample, collate
+from detr.training.workers import PREFETCHED_BATCHES, collate_shared, from_workers
+
+
+def check_data(recipe: Recipe, say: Say) -> None:
+    """Look at a recipe's COCO files and every picture before anything runs; scenes are our own.
+
+    Args:
+        recipe: of the run.
+        say: is told what was put right.
+
+    Raises:
+        CallerError: something is missing or wrong, which is named.
+    """
+    data = recipe.data
+    if not isinstance(data, CocoData):
+        return
+    training = _open(recipe, data.train_images, data.train_annotations, say)
+    check_pictures(training.images, training.pictures)
+    same_files = data.val_annotations == data.train_annotations
+    evaluated = _open(
+        recipe, data.val_images, data.val_annotations, (lambda _: None) if same_files else say
+    )
+    check_pictures(evaluated.images, evaluated.pictures[: recipe.evaluation.images])
+    if data.categories:
+        return
+    rows = {one["id"]: one["name"] for one in training.instances["categories"]}
+    for one in evaluated.instances["categories"]:
+        if not same_name(one["name"], rows.get(one["id"], one["name"])):
+            raise ConfigurationError(
+                f"category {one['id']} is {rows[one['id']]!r} in {data.train_annotations}, but "
+                f"{one['name']!r} in {data.val_annotations}."
+            )
 
 
 def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int) -> Iterator[Batch]:
@@ -42,10 +77,10 @@ def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int)
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
-        prefetch_factor=4 if workers else None,
+        collate_fn=collate_shared if workers else collate,
+        prefetch_factor=PREFETCHED_BATCHES if workers else None,
     )
-    return iter(loader)
+    return from_workers(loader)
 
 
 def categories_of(recipe: Recipe, folder: CocoFolder) -> tuple[Category, ...]:
@@ -53,8 +88,9 @@ def categories_of(recipe: Recipe, folder: CocoFolder) -> tuple[Category, ...]:
     if isinstance(recipe.data, ScenesData):
         return scene_categories()
     return tuple(
-        Category(class_index=item["id"], id=item["id"], name=item["name"])
+        Category(class_index=folder.categories[item["id"]], id=item["id"], name=item["name"])
         for item in folder.instances["categories"]
+        if item["id"] in folder.categories
     )
 
 
@@ -73,7 +109,7 @@ def evaluation_folder(recipe: Recipe, cache: Path, split: Split = "val") -> Coco
         ConfigurationError: data is missing.
     """
     if isinstance(recipe.data, CocoData):
-        return open_coco(recipe.data.val_images, recipe.data.val_annotations)
+        return _open(recipe, recipe.data.val_images, recipe.data.val_annotations)
     folder = evaluation_path(recipe, recipe.data, cache, split)
     if not (folder / "instances.json").exists():
         _export_split(recipe.data, recipe.seed, cache, split, folder)
@@ -96,7 +132,7 @@ def _export_split(data: ScenesData, seed: int, cache: Path, split: Split, folder
 def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int | None]:
     data = recipe.data
     if isinstance(data, CocoData):
-        folder = open_coco(data.train_images, data.train_annotations)
+        folder = _open(recipe, data.train_images, data.train_annotations)
         pictures = CocoDataset(
             folder, recipe.normalization, data.short_sides, data.longest_side, recipe.seed
         )
@@ -112,3 +148,29 @@ def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int
         early_scale=data.early_scale,
     )
     return dataset, None
+
+
+def _open(recipe: Recipe, images: Path, annotations: Path, say: Say = lambda _: None) -> CocoFolder:
+    """Open a COCO folder whose categories all have a row in the recipe's class head."""
+    named = recipe.data.categories if isinstance(recipe.data, CocoData) else {}
+    folder = open_coco(images, annotations, model=named or None, say=say)
+    names = {one["id"]: one["name"] for one in folder.instances["categories"]}
+    classes = recipe.architecture.classes
+    for own, row in folder.categories.items():
+        if not 0 <= row < classes:
+            raise ConfigurationError(
+                f"{annotations}: category {own} {names[own]!r} would be row {row} of the class "
+                f"head, but architecture.classes is {classes}, so there are rows 0 to "
+                f"{classes - 1}: raise architecture.classes, or number the categories from 0 on."
+            )
+    unknown = [
+        one["category_id"]
+        for one in folder.instances["annotations"]
+        if one["category_id"] not in folder.categories
+    ]
+    if unknown:
+        raise ConfigurationError(
+            f"{annotations}: category {unknown[0]} {names[unknown[0]]!r} is none of the recipe's "
+            f"data.categories, or of the teacher's: {', '.join(named.values())}."
+        )
+    return folder

@@ -15,7 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from common.domain.errors import ConfigurationError
 from detr.coco_folder import CocoFolder
 from detr.training.checkpoints import CHECKPOINT_NAME
-from detr.training.data import categories_of, evaluation_folder, training_batches
+from detr.training.data import (
+    categories_of,
+    check_data,
+    evaluation_folder,
+    training_batches,
+)
 from detr.training.distributed import barrier, mean_over_processes, rank, world_size
 from detr.training.evaluation import Detector, evaluate, torch_predictor
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
@@ -30,6 +35,7 @@ from detr.training.state import (
 )
 from detr.training.targets import Batch
 from detr.training.task import Detection, Task
+from detr.training.workers import check_shared_memory
 
 LOG_EVERY_STEPS = 20
 
@@ -44,6 +50,7 @@ class Surroundings:
         resume: go on from the checkpoint in `output`.
         workers: processes that compose or read images, for each training process.
         report: is told of every logged line and of the run's last step.
+        say: is told what was put right before the first step.
     """
 
     output: Path
@@ -51,6 +58,7 @@ class Surroundings:
     resume: bool
     workers: int
     report: Callable[[MetricsRow, int], None]
+    say: Callable[[str], None]
 
 
 def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) -> Path:
@@ -67,15 +75,21 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
     Raises:
         ConfigurationError: data is missing, the batch cannot be split, or `output` holds a run
             that is not to be resumed or has another recipe.
+        InvalidInputError: pictures are missing or wrong.
+        ResourceExhaustedError: shared memory is too small for the workers.
     """
     if recipe.batch_size % world_size():
         raise ConfigurationError(
             f"a batch of {recipe.batch_size} cannot be split over {world_size()} processes."
         )
-    task = task or Detection()
+    task = task or Detection(surroundings.say)
     # Weights that start at zero make denormal numbers, which are many times slower.
     torch.set_flush_denormal(True)
     checkpoint = surroundings.output / CHECKPOINT_NAME
+    check_shared_memory(recipe, surroundings.workers)
+    if rank() == 0:
+        check_data(recipe, surroundings.say)
+    barrier()
     state = _open_run(recipe, checkpoint, surroundings.resume, task)
     folder = _evaluation_folder(recipe, surroundings.cache)
     batches = training_batches(recipe, surroundings.cache, state.step, surroundings.workers)

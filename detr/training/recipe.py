@@ -50,6 +50,11 @@ class CocoData(Frozen):
         description="pixels; one is drawn for each picture (official coco.py)",
     )
     longest_side: int = Field(1333, gt=0, description="pixels")
+    categories: dict[int, str] = Field(
+        default_factory=dict,
+        description="rows of the class head and their names; files that give these names other "
+        "ids are matched by name. Empty: the ids in the files are the rows",
+    )
 
 
 class TrainingParts(Frozen):

@@ -31,7 +31,7 @@ from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_
 from detr.training.feature_ranges import measured_codecs, with_codecs
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
 from detr.training.recipe import Recipe, ScenesData
-from detr.training.state import plain_model
+from detr.training.state import plain_model, recipe_of
 
 WEIGHTS_NAME, RECORD_NAME = "weights.safetensors", "record.json"
 
@@ -70,7 +70,7 @@ def release(
         ExportError: the halves do not compute what the model computes.
     """
     content = load_checkpoint(checkpoint)
-    recipe = Recipe.model_validate_json(content["recipe"])
+    recipe = recipe_of(content, checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
     state = rounded(plain_model(recipe, content["average"]).state_dict())
@@ -110,7 +110,7 @@ def training_scenes(checkpoint: Path, cache: Path) -> tuple[Recipe, SceneSource]
         ConfigurationError: there is no checkpoint, the run was not on scenes, or `cache` lacks
             something.
     """
-    recipe = Recipe.model_validate_json(load_checkpoint(checkpoint)["recipe"])
+    recipe = recipe_of(load_checkpoint(checkpoint), checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
     settings = SceneSettings(max_objects=recipe.data.max_objects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,11 @@ WorkersOption = Annotated[
 ThreadsOption = Annotated[
     int, typer.Option(min=0, help="Threads of each training process; 0: share the cores.")
 ]
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    """Sentences hold paths and names, which are no markup."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -55,6 +60,6 @@ def training_session(
             done = folder / CHECKPOINT_NAME
             if resume and done.exists():
                 display.start_at(load_checkpoint(done)["step"])
-            yield Surroundings(folder, cache, resume, workers, display.show)
+            yield Surroundings(folder, cache, resume, workers, display.show, _sayer(console))
         left = ", ".join(str(folder / name) for name in (CHECKPOINT_NAME, METRICS_NAME, CURVE_NAME))
         console.print(f"finished: {left}")

@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from common.domain.errors import ConfigurationError
+from detr.importing import start_from
 from detr.model import DETR, FrozenBatchNorm2d
+from detr.model.resnet import BLOCKS
 from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import load_checkpoint, save_checkpoint
 from detr.training.initialisation import initialise_from_scratch
 from detr.training.recipe import FromScratch, FromWeights, Recipe, ScenesData
 from detr.training.schedule import recipe_factor
 from detr.training.training_model import TrainingModel
+
+# Numbers in a register of AVX-512, the widest there is; with AVX2 8 would do.
+_LEAST_SHORTCUT_CHANNELS = 16
 
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
 _FREE_KEYS: dict[str, Any] = {
@@ -27,7 +33,7 @@ _FREE_KEYS: dict[str, Any] = {
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
-    "data": {"early_steps"},
+    "data": {"early_steps", "categories"},
 }
 
 
@@ -46,11 +52,15 @@ Builder = Callable[[Recipe], TrainingModel]
 """Makes the model that a run starts with; what it does not train, it has frozen."""
 
 
-def build_model(recipe: Recipe) -> TrainingModel:
+def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> TrainingModel:
     """Build a model that learns without a teacher.
 
+    Args:
+        recipe: of the run.
+        say: is told what of the recipe's weights file was not taken.
+
     Raises:
-        ConfigurationError: the recipe's weights file does not fit.
+        WeightsError: the recipe's weights file cannot be read, or does not fit.
     """
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
     detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
@@ -59,7 +69,8 @@ def build_model(recipe: Recipe) -> TrainingModel:
     if isinstance(recipe.start, FromScratch):
         initialise_from_scratch(model, recipe.start.query_grid)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
-        _load_weights(detr, recipe.start.file)
+        for remark in start_from(detr, recipe.start.file):
+            say(remark)
     return model
 
 
@@ -74,12 +85,14 @@ def new_state(recipe: Recipe, build: Builder = build_model) -> TrainingState:
 def memory_format(recipe: Recipe) -> torch.memory_format:
     """Return the layout of images and kernels that trains fastest on a CPU.
 
-    Below 8 channels the backward convolution of torch 2.13.0 corrupts memory when channels come
-    last (seen at 4, on AVX2), so narrower models keep the usual layout.
+    Channels last, except where the first shortcut that takes a stride sees fewer channels than a
+    vector register holds numbers: there oneDNN writes past its buffers. See
+    docs/decisions/0016-narrow-backbones.md.
     """
-    if recipe.architecture.base_width % 8 == 0:
-        return torch.channels_last
-    return torch.contiguous_format
+    block, _ = BLOCKS[recipe.architecture.backbone]
+    if recipe.architecture.base_width * block.expansion < _LEAST_SHORTCUT_CHANNELS:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
@@ -103,20 +116,51 @@ def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> T
         ConfigurationError: there is no checkpoint, or it belongs to another recipe.
     """
     content = load_checkpoint(path)
-    saved = Recipe.model_validate_json(content["recipe"])
+    saved = recipe_of(content, path)
     if not _same_past(saved, recipe, content["step"]):
         raise ConfigurationError(
             f"{path} was written by a different recipe {saved.name}: give another --output, "
             "or remove the old run."
         )
-    state = new_state(recipe, build)
-    state.model.load_state_dict(content["model"])
-    state.average.state = content["average"]
-    state.average.updates = content["average_updates"]
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.step = content["step"]
-    state.seconds = content["seconds"]
+    state = new_state(_without_start_files(recipe), build)
+    try:
+        state.model.load_state_dict(content["model"])
+        state.average.state = content["average"]
+        state.average.updates = content["average_updates"]
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = content["step"]
+        state.seconds = content["seconds"]
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path} is not a whole checkpoint of recipe {recipe.name}: {first_line(error)}."
+        ) from error
     return state
+
+
+def _without_start_files(recipe: Recipe) -> Recipe:
+    """A run that goes on has its weights; what it started from need not be there any more."""
+    if isinstance(recipe.start, FromScratch):
+        return recipe
+    return recipe.model_copy(update={"start": type(recipe.start)()})
+
+
+def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
+    """Return the recipe that a checkpoint was made by.
+
+    Raises:
+        ConfigurationError: it holds none of this version.
+    """
+    try:
+        return Recipe.model_validate_json(content["recipe"])
+    except (KeyError, ValidationError) as error:
+        raise ConfigurationError(f"{path} holds no recipe that this version knows.") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lists that torch adds below."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(":.")
 
 
 def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
@@ -159,14 +203,6 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
 def _past_sizes(recipe: Recipe, step: int) -> int:
     """Return how many of the steps before `step` had the early size."""
     return min(step, recipe.data.early_steps) if isinstance(recipe.data, ScenesData) else 0
-
-
-def _load_weights(detr: DETR, file: Path) -> None:
-    try:
-        weights: Any = torch.load(file, map_location="cpu", weights_only=True)
-        detr.load_state_dict(weights.get("model", weights))
-    except (OSError, RuntimeError, AttributeError) as error:
-        raise ConfigurationError(f"weights {file} do not fit the recipe's model.") from error
 
 
 def _optimiser(recipe: Recipe, model: TrainingModel) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -52,9 +53,13 @@ class Detection:
 
     loss_names = ("loss", "classes", "l1", "giou", "dense")
 
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Tell `say` what of the recipe's weights file is not taken."""
+        self._say = say
+
     def build(self, recipe: Recipe) -> TrainingModel:
         """See `Task`; errors as `build_model`."""
-        return build_model(recipe)
+        return build_model(recipe, self._say)
 
     def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
         """Leave everything trainable; there is one phase only."""

@@ -17,14 +17,14 @@ from client.commands.options import (
     detector,
     refuse_with_server,
 )
-from client.console import frame_progress, show_json, show_line, show_table
+from client.console import frame_progress, show_json, show_line, show_remark, show_table
 from client.local import LocalOptions
 from client.running import run
 from client.shipped import shipped_bundle
 from common.bundle import load_bundle
 from common.domain.codec import Codec
 from experiments.evaluation.answers import AnswerFile
-from experiments.evaluation.picture_set import PictureSet, open_picture_set
+from experiments.evaluation.picture_set import PictureSet, category_names, open_picture_set
 from experiments.evaluation.report import figures_table, summary, write_report
 from experiments.evaluation.run import EvaluationPlan, judge, stream
 from experiments.evaluation.sending import JpegSending
@@ -82,13 +82,14 @@ def evaluate(
     options and output folder.
     """
     refuse_with_server(server, bundle=bundle)
-    pictures = open_picture_set(images, annotations, limit)
+    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+    model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
+    pictures = open_picture_set(images, annotations, limit, model=model, say=show_remark)
     plan = EvaluationPlan(
         placement=placement.placement,
         codec=codec,
         jpeg=None if jpeg_quality is None else JpegSending(jpeg_quality),
     )
-    where = server or LocalOptions(bundle=bundle or shipped_bundle())
     settings = {
         **_where(where, codec),
         "set": pictures.digest,
@@ -138,5 +139,5 @@ async def _stream(
         if remaining:
             async with detector(where) as client:
                 with frame_progress("evaluating", remaining, visible) as advance:
-                    await stream(client, pictures.pictures, plan, file, advance)
+                    await stream(client, pictures, plan, file, advance)
         return file.resumed

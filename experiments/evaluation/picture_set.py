@@ -1,18 +1,20 @@
-"""A COCO-format set as it is evaluated: which pictures, and that all is there before it starts."""
+"""A COCO-format set as it is evaluated: which pictures, and that all is right before it starts."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from common.domain.errors import InvalidInputError
-from detr.coco_folder import open_coco
-
-# What pycocotools reads of an annotation, and fails without.
-_ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+from common.bundle import Bundle
+from common.domain.detections import Detection
+from common.domain.errors import ConfigurationError
+from detr.average_precision import ResultRow, result_rows
+from detr.coco_categories import same_name
+from detr.coco_entries import Say
+from detr.coco_folder import check_pictures, open_coco
 
 
 @dataclass(frozen=True)
@@ -32,65 +34,74 @@ class PictureSet:
         pictures: those to evaluate, by ascending id.
         digest: sha256 of the annotations file and of the pictures' ids; tells whether an
             unfinished run was on the same set.
+        own_ids: a category id of the model to the set's own.
     """
 
     instances: dict[str, Any]
     pictures: tuple[Picture, ...]
     digest: str
+    own_ids: Mapping[int, int]
 
     @property
     def image_ids(self) -> list[int]:
         """Of the pictures to evaluate, ascending."""
         return [picture.image_id for picture in self.pictures]
 
+    def rows(self, image_id: int, detections: tuple[Detection, ...]) -> list[ResultRow]:
+        """A picture's detections, under the set's own category ids; others are left out.
 
-def open_picture_set(images: Path, annotations: Path, limit: int | None = None) -> PictureSet:
-    """Read the annotations and look for every picture.
+        Raises:
+            ConfigurationError: the model gives a category another name than the set.
+        """
+        names = {one["id"]: one["name"] for one in self.instances["categories"]}
+        for one in detections:
+            own = self.own_ids.get(one.category_id)
+            if own is not None and not same_name(names[own], one.category_name):
+                raise ConfigurationError(
+                    f"the model calls category {one.category_id} {one.category_name!r}, the "
+                    f"annotations call it {names[own]!r}: they are of different categories"
+                )
+        rows = result_rows(image_id, detections)
+        return [
+            row._replace(category_id=self.own_ids[row.category_id])
+            for row in rows
+            if row.category_id in self.own_ids
+        ]
+
+
+def category_names(bundle: Bundle) -> dict[int, str]:
+    """The categories that a model knows, by id."""
+    return {category.id: category.name for category in bundle.manifest.categories}
+
+
+def open_picture_set(
+    images: Path,
+    annotations: Path,
+    limit: int | None = None,
+    *,
+    model: Mapping[int, str] | None = None,
+    say: Say = lambda _: None,
+) -> PictureSet:
+    """Read and check the annotations, and look at every picture.
 
     Args:
         images: folder of the pictures.
         annotations: file in COCO's instances format.
         limit: take the pictures with the lowest ids only, this many.
+        model: ids and names of the categories that the model knows; None if that is not known.
+        say: is told what was put right.
 
     Raises:
-        CallerError: the annotations are missing or malformed, or pictures are missing.
+        CallerError: the annotations are missing or wrong, or pictures are; see `open_coco` and
+            `check_pictures`.
     """
-    if not images.is_dir():
-        raise InvalidInputError(f"there is no folder {images}")
-    folder = open_coco(images, annotations)
-    _check_annotations(annotations, folder.instances)
-    listed = [_picture(annotations, images, entry) for entry in folder.pictures]
-    for one, following in pairwise(listed):
-        if one.image_id == following.image_id:
-            raise InvalidInputError(f"{annotations} lists image {one.image_id} twice")
-    pictures = tuple(listed[:limit])
-    if not pictures:
-        raise InvalidInputError(f"{annotations} lists no images")
-    missing = [picture.path for picture in pictures if not picture.path.is_file()]
-    if missing:
-        raise InvalidInputError(
-            f"{len(missing)} of {len(pictures)} pictures are missing; the first is {missing[0]}"
-        )
-    return PictureSet(folder.instances, pictures, _digest(annotations, pictures))
-
-
-def _picture(path: Path, images: Path, entry: dict[str, Any]) -> Picture:
-    name = entry.get("file_name")
-    if not isinstance(name, str) or not isinstance(entry["id"], int):
-        raise InvalidInputError(f"{path}: image {entry['id']} has no file_name, or no number as id")
-    return Picture(entry["id"], images / name)
-
-
-def _check_annotations(path: Path, instances: dict[str, Any]) -> None:
-    categories = instances.get("categories")
-    if not categories or not all("id" in category for category in categories):
-        raise InvalidInputError(f"{path} lists no categories with their ids")
-    for position, annotation in enumerate(instances["annotations"]):
-        missing = [key for key in _ANNOTATION_KEYS if key not in annotation]
-        if missing:
-            raise InvalidInputError(f"{path}: annotation {position} has no {missing[0]}")
-        if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4:
-            raise InvalidInputError(f"{path}: the bbox of annotation {position} is not x, y, w, h")
+    folder = open_coco(images, annotations, model=model, say=say)
+    check_pictures(images, folder.pictures[:limit])
+    pictures = tuple(
+        Picture(entry["id"], images / entry["file_name"]) for entry in folder.pictures[:limit]
+    )
+    own_ids = {of_model: own for own, of_model in folder.categories.items()}
+    return PictureSet(folder.instances, pictures, _digest(annotations, pictures), own_ids)
 
 
 def _digest(annotations: Path, pictures: tuple[Picture, ...]) -> str:

@@ -14,7 +14,7 @@ from common.domain.codec import Codec
 from common.domain.errors import ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
-from detr.average_precision import CocoScores, ResultRow, coco_scores, result_rows
+from detr.average_precision import CocoScores, ResultRow, coco_scores
 from experiments.evaluation.answers import Answer, AnswerFile
 from experiments.evaluation.picture_set import Picture, PictureSet
 from experiments.evaluation.sending import JpegSending, SentPicture, load
@@ -57,7 +57,7 @@ class Evaluation:
 
 async def stream(
     client: DetectorClient,
-    pictures: Sequence[Picture],
+    pictures: PictureSet,
     plan: EvaluationPlan,
     file: AnswerFile,
     advance: Callable[[], None] = lambda: None,
@@ -65,11 +65,12 @@ async def stream(
     """Send every picture that has no answer yet, and keep the answers.
 
     Raises:
+        ConfigurationError: the model gives a category another name than the set.
         ServiceError: pictures could not be answered; the others' answers are kept.
         TandemError: a file cannot be read, or the server was lost.
     """
     answered = {answer.image_id for answer in file.answers}
-    remaining = [picture for picture in pictures if picture.image_id not in answered]
+    remaining = [picture for picture in pictures.pictures if picture.image_id not in answered]
     sent: deque[tuple[Picture, SentPicture]] = deque()
     failures: list[str] = []
     before = time.perf_counter()
@@ -88,19 +89,23 @@ async def stream(
         if result.error is not None:
             failures.append(f"{picture.path.name}: {result.error}")
         else:
-            file.append(answer_of(picture, prepared, result, now - before))
+            file.append(answer_of(pictures, picture, prepared, result, now - before))
             before = now
         advance()
     if failures:
+        total = len(pictures.pictures)
         raise ServiceError(
-            f"{len(failures)} of {len(pictures)} frames could not be answered; the first is "
-            f"{failures[0]}; the answers of the others are kept, and the same command sends only "
-            "these again"
+            f"{len(failures)} of {total} frames could not be answered; the first is {failures[0]}; "
+            "the answers of the others are kept, and the same command sends only these again"
         )
 
 
 def answer_of(
-    picture: Picture, prepared: SentPicture, result: FrameResult, seconds: float
+    pictures: PictureSet,
+    picture: Picture,
+    prepared: SentPicture,
+    result: FrameResult,
+    seconds: float,
 ) -> Answer:
     """What to keep of a result."""
     placement = result.placement
@@ -114,7 +119,7 @@ def answer_of(
             score=row.score,
             category_id=row.category_id,
         )
-        for row in result_rows(picture.image_id, result.detections)
+        for row in pictures.rows(picture.image_id, result.detections)
     )
     return Answer(
         image_id=picture.image_id,

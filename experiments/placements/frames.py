@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from client.shipped import shipped_clip
 from client.sources import open_source
 from common.bundle import FixedInput
 from common.domain.errors import ConfigurationError
+from detr.coco_entries import read_pictures
+from detr.coco_folder import check_pictures
 from experiments.placements.config import ClipSource, CocoSource, Config
 
 _JPEG_QUALITY = 90
@@ -48,20 +49,11 @@ def coco_files(source: CocoSource) -> list[Path]:
     """The first images by id, as COCO's own tools order them.
 
     Raises:
-        ConfigurationError: the annotations cannot be read, or an image is missing.
+        CallerError: see `read_pictures` and `check_pictures`.
     """
-    try:
-        images = json.loads(source.annotations.read_text(encoding="utf-8"))["images"]
-        named = sorted((int(image["id"]), str(image["file_name"])) for image in images)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{source.annotations}: no COCO annotations ({error})") from error
-    files = [source.images / name for _, name in named[: source.limit]]
-    missing = [path for path in files if not path.is_file()]
-    if missing or not files:
-        raise ConfigurationError(
-            f"{len(missing)} of {len(files)} images are missing in {source.images}"
-        )
-    return files
+    chosen = read_pictures(source.annotations)[: source.limit]
+    check_pictures(source.images, chosen)
+    return [source.images / picture["file_name"] for picture in chosen]
 
 
 def _clip_frames(size: FixedInput, cache: Path) -> list[Path]:

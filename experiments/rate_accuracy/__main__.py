@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from client.commands.options import detector
-from client.console import frame_progress, show_line
+from client.console import frame_progress, show_line, show_remark
 from client.local import LocalOptions
 from client.running import exit_code_of, run
 from common.bundle import Bundle, load_bundle
 from common.domain.errors import ConfigurationError
 from experiments.evaluation.answers import AnswerFile
-from experiments.evaluation.picture_set import PictureSet, open_picture_set
+from experiments.evaluation.picture_set import PictureSet, category_names, open_picture_set
 from experiments.evaluation.report import versions
 from experiments.evaluation.run import judge, stream
 from experiments.machine import commit, machine_facts
@@ -60,7 +60,13 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {options.bundle} is not calibrated, so it has no codecs q6 to q2: run "
             "tandem model calibrate on frames that are not in this set"
         )
-    pictures = open_picture_set(options.images, options.annotations, options.limit)
+    pictures = open_picture_set(
+        options.images,
+        options.annotations,
+        options.limit,
+        model=category_names(bundle),
+        say=show_remark,
+    )
     points = run(_measure(bundle, pictures, options.output))
     write_all(options.output, points, _about(bundle, pictures))
     show_line(markdown(points))
@@ -79,7 +85,7 @@ async def _measure(bundle: Bundle, pictures: PictureSet, output: Path) -> list[P
             with AnswerFile(path, _identity(setting, bundle, pictures)) as file:
                 if file.resumed < total:
                     with frame_progress(setting.key, total - file.resumed) as advance:
-                        await stream(client, pictures.pictures, setting.plan, file, advance)
+                        await stream(client, pictures, setting.plan, file, advance)
             points.append(_point(setting, pictures, file))
             sys.stderr.write(f"{setting.key}: AP {points[-1].ap:.4f}, ")
             sys.stderr.write(f"{points[-1].bytes_per_frame:,.0f} bytes a frame\n")

@@ -13,7 +13,7 @@ from protos.tandem.v1 import detector_pb2, tensor_pb2
 from tests.harness import ROOT, Cluster
 from tests.streams import boxes, detect, frame, jpeg, options
 
-BUNDLE = ROOT / "models/demo-r18"
+BUNDLE = ROOT / "tests/data/demo-r18"
 # Landscape, portrait and square: two of the three are letterboxed.
 SIZES = [(240, 320), (320, 240), (200, 200)]
 FRAMES = [jpeg(number, *SIZES[number % 3]) for number in range(30)]

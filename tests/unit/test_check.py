@@ -54,7 +54,7 @@ def test_the_mask_counts() -> None:
 
 
 def test_a_reference_of_another_bundle_is_refused(tmp_path: Path) -> None:
-    demo = load_bundle(ROOT / "models" / "demo-r18")
+    demo = load_bundle(ROOT / "tests" / "data" / "demo-r18")
     path = tmp_path / "reference.npz"
     write_reference(path, BUNDLE, compute_reference(BUNDLE))
     with pytest.raises(ConfigurationError, match=f"is of bundle {BUNDLE.digest}, not of"):

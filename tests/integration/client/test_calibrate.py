@@ -30,7 +30,7 @@ MOST_OVER_ENTROPY = 1.08
 
 @pytest.fixture
 def folder(tmp_path):
-    return shutil.copytree(ROOT / "models/demo-r18", tmp_path / "demo")
+    return shutil.copytree(ROOT / "tests/data/demo-r18", tmp_path / "demo")
 
 
 @pytest.fixture

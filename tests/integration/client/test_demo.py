@@ -1,3 +1,6 @@
+import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -5,7 +8,7 @@ import cv2
 import pytest
 
 from client.demo import accuracy_sentence, best_frame, largest_difference
-from client.matching import TrueObject
+from client.matching import Tally, TrueObject
 from common.domain.detections import Box
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.unit.client.factories import detection, read_video, result
@@ -59,9 +62,7 @@ def test_largest_difference(other, expected):
 
 
 def test_accuracy():
-    truth = {0: [TrueObject(1, Box(5, 5, 30, 20))], 1: [TrueObject(3, Box(0, 0, 9, 9))], 2: []}
-    results = [result(0, [detection()]), result(1, [detection()]), result(2)]
-    assert accuracy_sentence(results, truth) == (
+    assert accuracy_sentence(Tally(found=1, missed=1, invented=1, frames=3, perfect_frames=2)) == (
         "Found 1 of 2 objects and invented 1 (score 0.7, IoU 0.5, the right category); "
         "66.7% of the frames are perfect."
     )
@@ -72,3 +73,14 @@ def test_the_picture_is_of_a_frame_with_nothing_invented():
     twice = result(0, [detection(), detection()])
     once = result(1, [detection()])
     assert best_frame([twice, once, result(2)], dict.fromkeys(range(3), there)) is once
+
+
+def test_a_shipped_model_with_exchanged_categories_fails(tmp_path):
+    wrong = shutil.copytree(ROOT / "models/demo-r50", tmp_path / "wrong")
+    manifest = json.loads((wrong / "bundle.json").read_text())
+    one, other = manifest["categories"][:2]
+    one["id"], other["id"] = other["id"], one["id"]
+    (wrong / "bundle.json").write_text(json.dumps(manifest))
+    finished = run_demo("--bundle", wrong, "--output", tmp_path / "out")
+    assert finished.returncode == 1
+    assert re.search(r"demo-r50 found \d+ of the clip's 960 objects and invented", finished.stderr)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import shutil
 import signal
+import zlib
 
 import cv2
 import pytest
@@ -154,10 +156,17 @@ async def test_no_frame_that_was_answered_is_sent_again(clip_set, tmp_path):
     assert sorted(detector.answered) == sorted(pictures)
 
 
+def undecodable_png(whole):
+    """Header and checksums are right, so that only decoding shows that nothing is in it."""
+    data = b"IDAT" + b"no pixels"
+    chunk = (len(data) - 4).to_bytes(4, "big") + data + zlib.crc32(data).to_bytes(4, "big")
+    return whole[: whole.index(b"IDAT") - 4] + chunk + whole[whole.index(b"IEND") - 4 :]
+
+
 def test_a_run_with_other_settings_is_not_continued(cluster, own_set, tmp_path):
     first = own_set.images / "000000.png"
     whole = first.read_bytes()
-    first.write_bytes(b"no picture")
+    first.write_bytes(undecodable_png(whole))
     output = tmp_path / "output"
     where = ("--server", cluster.address, "--output", output)
     arguments = ("evaluate", *own_set.options, *where)
@@ -196,3 +205,71 @@ def test_a_bundle_is_of_no_use_beside_a_server(clip_set):
     finished = tandem("evaluate", *clip_set.options, *both)
     assert finished.returncode == 2
     assert "--bundle is for local nodes" in finished.stderr
+
+
+def rewritten(own_set, change):
+    """The set, its annotations file changed."""
+    content = own_set.content()
+    change(content)
+    own_set.annotations.write_text(json.dumps(content))
+    return own_set
+
+
+def same_annotation_ids(content):
+    for annotation in content["annotations"]:
+        annotation["id"] = 1
+
+
+def large_image_ids(content):
+    for entry in content["images"]:
+        entry["id"] += 2**53
+    for annotation in content["annotations"]:
+        annotation["image_id"] += 2**53
+
+
+def category_ids_from_0(content):
+    new = {one["id"]: number for number, one in enumerate(content["categories"])}
+    for category in content["categories"]:
+        category["id"] = new[category["id"]]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = new[annotation["category_id"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (same_annotation_ids, "annotation ids are not unique; all are numbered anew"),
+        (large_image_ids, ""),
+        (category_ids_from_0, "categories are matched by name"),
+    ],
+)
+def test_how_entries_are_numbered_changes_no_figure(own_set, clip_set, tmp_path, change, said):
+    options = ("--bundle", BUNDLE, *CODEC, "--limit", 8, "--json")
+    right = json_of(tandem("evaluate", *clip_set.options, *options, "--output", tmp_path / "a"))
+    changed = rewritten(own_set, change)
+    finished = tandem("evaluate", *changed.options, *options, "--output", tmp_path / "b")
+    told = json_of(finished)
+    assert said in finished.stderr
+    assert bool(finished.stderr) == bool(said)
+    assert {name: told[name] for name in FIGURES} == {name: right[name] for name in FIGURES}
+    assert right["AP"] > 0.2
+    # The results are under the set's own ids, so that other tools can read them beside it.
+    results = json.loads((tmp_path / "b" / "results.json").read_text())
+    content = changed.content()
+    assert {one["image_id"] for one in results} <= {one["id"] for one in content["images"]}
+    assert {one["category_id"] for one in results} <= {one["id"] for one in content["categories"]}
+
+
+def other_categories(content):
+    for category in content["categories"]:
+        category["name"] = f"part {category['id']}"
+
+
+def test_a_set_of_other_categories_is_refused(cluster, own_set, tmp_path):
+    changed = rewritten(own_set, other_categories)
+    arguments = ("evaluate", *changed.options, "--output", tmp_path / "a")
+    line = error_of(tandem(*arguments, "--bundle", BUNDLE))
+    assert "category 1 is 'part 1', but the model's category 1 is 'person'" in line
+    # Of a server the model's names are known from its answers.
+    line = error_of(tandem(*arguments, "--server", cluster.address))
+    assert re.search(r"the model calls category \d+ '\w+', the annotations call it 'part", line)

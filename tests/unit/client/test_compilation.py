@@ -14,7 +14,7 @@ from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.base import PlanReport, Precision
 
-BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 
 
 def test_one_sentence_says_what_is_missing(tmp_path: Path) -> None:

@@ -1,10 +1,20 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 
-from client.matching import FrameMatch, TrueObject, iou, load_objects, match_frame
+from client.matching import (
+    FrameMatch,
+    Tally,
+    TrueObject,
+    iou,
+    load_objects,
+    match_frame,
+    tally,
+)
+from client.shipped import check_clip_accuracy
 from common.domain.detections import Box
-from common.domain.errors import InvalidInputError
+from common.domain.errors import InvalidInputError, ServiceError
 from tests.unit.client.factories import detection
 
 HERE = Box(0, 0, 10, 10)
@@ -65,3 +75,24 @@ def test_another_file_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=r"truth\.json has no COCO annotations"):
         load_objects(path)
+
+
+def test_frames_add_up():
+    matches = [FrameMatch(2, 0, 0), FrameMatch(1, 1, 0), FrameMatch(1, 0, 3)]
+    assert tally(matches) == Tally(found=4, missed=1, invented=3, frames=3, perfect_frames=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "found", "invented", "right"),
+    [
+        ("demo-r50", 911, 29, True),
+        ("demo-r34", 884, 32, True),
+        ("demo-r50", 884, 32, False),
+        ("demo-r50", 911, 60, False),
+        ("detr-r50", 0, 0, True),
+    ],
+)
+def test_a_shipped_model_has_to_find_the_clips_objects(model, found, invented, right):
+    clip = Tally(found, 960 - found, invented, frames=240, perfect_frames=0)
+    with nullcontext() if right else pytest.raises(ServiceError, match=f"found {found} of"):
+        check_clip_accuracy(model, clip)

@@ -29,7 +29,7 @@ class Sharer:
     """A process that executes on a shared device without a pause."""
 
     def __init__(self, folder: Path) -> None:
-        bundle = str(ROOT / "models" / "demo-r18")
+        bundle = str(ROOT / "tests" / "data" / "demo-r18")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.unit.engines.sharer", bundle, "tx2"]
             + [str(DURATION_SECONDS)],

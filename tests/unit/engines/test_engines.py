@@ -16,7 +16,7 @@ from common.domain.placement import Stage
 from common.engines.base import Engine
 from common.engines.registry import ENGINE_MODULES, load_engine
 
-BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
 

@@ -16,7 +16,7 @@ from common.engines.device import SharedDevice
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 
-BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 DURATION_SECONDS = 0.05
 
 

@@ -14,7 +14,7 @@ from common.engines.registry import load_engine
 from common.stage.shapes import compile_options, input_shapes
 from common.vision.preprocess import shortest_edge_size
 
-BUNDLE = load_bundle(Path(__file__).parents[3] / "models" / "demo-r18")
+BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 FIXED = BUNDLE.manifest.model_copy(update={"input": FixedInput(height=300, width=320)})
 DETR = BUNDLE.manifest.model_copy(update={"input": ShortestEdgeInput()})
 

@@ -93,7 +93,7 @@ def layers_of(model) -> list:
 
 
 def test_normalisation_softmax_position_and_mask_stay_in_fp32() -> None:
-    model = onnx.load(str(ROOT / "models" / "demo-r18" / "transformer.onnx"))
+    model = onnx.load(str(ROOT / "tests" / "data" / "demo-r18" / "transformer.onnx"))
     inputs = [each.name for each in model.graph.input]
     kept = sensitive_layers(layers_of(model), inputs)
     nodes = [model.graph.node[index] for index in kept]
@@ -110,7 +110,7 @@ def test_normalisation_softmax_position_and_mask_stay_in_fp32() -> None:
 
 
 def test_a_backbone_is_fp16_throughout() -> None:
-    model = onnx.load(str(ROOT / "models" / "demo-r18" / "backbone.onnx"))
+    model = onnx.load(str(ROOT / "tests" / "data" / "demo-r18" / "backbone.onnx"))
     assert sensitive_layers(layers_of(model), ["pixels"]) == []
 
 

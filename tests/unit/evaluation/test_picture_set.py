@@ -1,37 +1,20 @@
-import copy
-import json
-
 import pytest
 
-from common.domain.errors import CallerError
+from common.domain.detections import Box, Detection
+from common.domain.errors import CallerError, ConfigurationError
 from experiments.evaluation.picture_set import open_picture_set
+from tests.coco_sets import coco_set
 
-# Not by id: the order of a file says nothing.
-CONTENT = {
-    "images": [{"id": number, "file_name": f"{number}.png"} for number in (30, 10, 20)],
-    "annotations": [
-        {"id": 1, "image_id": 10, "category_id": 1, "bbox": [0, 0, 2, 2], "area": 4, "iscrowd": 0}
-    ],
-    "categories": [{"id": 1, "name": "person"}],
-}
+BOX = Box(0, 0, 1, 1)
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Writes a set with this content, whose pictures are there; returns its paths."""
-
-    def written(content):
-        for number in (10, 20, 30):
-            (tmp_path / f"{number}.png").write_bytes(b"")
-        path = tmp_path / "instances.json"
-        path.write_text(json.dumps(content))
-        return tmp_path, path
-
-    return written
+def made(tmp_path):
+    return coco_set(tmp_path)
 
 
-def test_pictures_come_by_id_and_a_limit_takes_the_lowest(write):
-    paths = write(CONTENT)
+def test_pictures_come_by_id_and_a_limit_takes_the_lowest(made):
+    paths = (made.images, made.annotations)
     assert open_picture_set(*paths).image_ids == [10, 20, 30]
     limited = open_picture_set(*paths, limit=2)
     assert limited.image_ids == [10, 20]
@@ -39,62 +22,38 @@ def test_pictures_come_by_id_and_a_limit_takes_the_lowest(write):
     assert open_picture_set(*paths, limit=9).image_ids == [10, 20, 30]
 
 
-def test_the_digest_tells_sets_apart(write):
-    digests = [open_picture_set(*write(CONTENT), limit).digest for limit in (None, 2, 3)]
-    changed = {**CONTENT, "info": {}}
-    digests.append(open_picture_set(*write(changed)).digest)
+def test_the_digest_tells_sets_apart(made):
+    digests = [open_picture_set(made.images, made.annotations, n).digest for n in (None, 2, 3)]
+    made.content["info"] = {}
+    digests.append(open_picture_set(made.images, made.annotations).digest)
     assert digests[0] == digests[2]
     assert len(set(digests)) == 3
 
 
-def without_images(content):
-    content["images"] = []
-    content["annotations"] = []
+def test_pictures_beyond_the_limit_need_not_be_there(made):
+    (made.images / "30.png").unlink()
+    assert open_picture_set(made.images, made.annotations, 2).image_ids == [10, 20]
+    with pytest.raises(CallerError, match=r"1 of 3 pictures .*30\.png is missing"):
+        open_picture_set(made.images, made.annotations)
 
 
-def without_one_image(content):
-    content["images"] = [each for each in content["images"] if each["id"] != 10]
+def test_results_are_under_the_sets_own_ids(made):
+    """What the set does not know is left out."""
+    for category in made.content["categories"]:
+        category["id"] += 100
+    for annotation in made.content["annotations"]:
+        annotation["category_id"] += 100
+    pictures = open_picture_set(
+        made.images, made.annotations, model={1: "person", 3: "car", 17: "cat"}
+    )
+    found = (Detection(1, "person", 0.9, BOX), Detection(3, "car", 0.8, BOX))
+    rows = pictures.rows(10, (*found, Detection(17, "cat", 0.7, BOX)))
+    assert [row.category_id for row in rows] == [101, 103]
 
 
-def with_an_image_twice(content):
-    content["images"].append(content["images"][0])
-
-
-def without_file_name(content):
-    del content["images"][0]["file_name"]
-
-
-def without_area(content):
-    del content["annotations"][0]["area"]
-
-
-def without_box(content):
-    content["annotations"][0]["bbox"] = 7
-
-
-def without_categories(content):
-    content["categories"] = []
-
-
-def with_a_missing_picture(content):
-    content["images"][0]["file_name"] = "gone.png"
-
-
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (without_images, "lists no images"),
-        (without_one_image, "an annotation is of image 10, which is not listed"),
-        (with_an_image_twice, "lists image 30 twice"),
-        (without_file_name, "image 30 has no file_name"),
-        (without_area, "annotation 0 has no area"),
-        (without_box, "the bbox of annotation 0 is not x, y, w, h"),
-        (without_categories, "lists no categories"),
-        (with_a_missing_picture, r"1 of 3 pictures are missing; the first is .*gone\.png"),
-    ],
-)
-def test_a_damaged_set_is_refused(write, damage, sentence):
-    content = copy.deepcopy(CONTENT)
-    damage(content)
-    with pytest.raises(CallerError, match=sentence):
-        open_picture_set(*write(content))
+def test_a_server_that_names_categories_otherwise_is_refused(made):
+    pictures = open_picture_set(made.images, made.annotations)
+    with pytest.raises(
+        ConfigurationError, match="calls category 3 'bolt', the annotations.* 'car'"
+    ):
+        pictures.rows(10, (Detection(3, "bolt", 0.8, BOX),))

@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from common.domain.detections import Box, Detection
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, InvalidInputError
 from detr.average_precision import coco_figures
 from detr.coco_folder import open_coco
 from detr.scenes.categories import CATEGORIES
@@ -60,7 +60,7 @@ def test_boxes_are_clipped_and_empty_ones_left_out():
         {"bbox": [200, 10, 5, 5], "category_id": 2},
     ]
     boxes, classes = normalised_boxes(annotations, (50, 100))
-    assert classes.tolist() == [1]
+    assert classes == [1]
     assert boxes[0].tolist() == pytest.approx([0.1, 0.4, 0.2, 0.4])
 
 
@@ -71,6 +71,7 @@ def test_crowds_are_left_out(tmp_path):
             {"image_id": 5, "category_id": 1, "bbox": [0, 0, 1, 1], "iscrowd": 1},
             {"image_id": 5, "category_id": 3, "bbox": [0, 0, 1, 1], "iscrowd": 0},
         ],
+        "categories": [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}],
     }
     (tmp_path / "instances.json").write_text(json.dumps(content))
     folder = open_coco(tmp_path, tmp_path / "instances.json")
@@ -88,7 +89,7 @@ def test_missing_files_are_named(tmp_path, exported):
     with pytest.raises(ConfigurationError, match="absent.json cannot be read"):
         open_coco(tmp_path, tmp_path / "absent.json")
     _, _, folder = exported
-    with pytest.raises(ConfigurationError, match="gone.jpg is missing"):
+    with pytest.raises(InvalidInputError, match="gone.jpg is missing"):
         folder.read({"file_name": "gone.jpg"})
 
 

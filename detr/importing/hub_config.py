@@ -1,0 +1,206 @@
+"""Hugging Face's `config.json`: every field that changes what a model computes.
+
+The fields are those of transformers' `DetrConfig`, versions 4.20 to 5.5, and of what it holds: each
+is honoured, held against the weights, or refused by name. Not looked at are those of training
+(dropout, costs, coefficients, auxiliary losses, initialisation) and of saving (versions, dtype).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from detr.errors import WeightsError
+from detr.importing.reading import CONFIG_NAME
+from detr.importing.stated import DEFAULT_HEADS, Reader, Stated, shown
+
+_SIZES = {
+    "encoder_layers": ("encoder_layers", "num_hidden_layers"),
+    "decoder_layers": ("decoder_layers",),
+    "hidden_dim": ("d_model", "hidden_size"),
+    "queries": ("num_queries",),
+    "classes": ("num_labels",),
+}
+# Of timm, with the tag of its pretrained weights. Others of the same shapes compute something else:
+# `resnetblur50` filters before it takes strides.
+_TIMM_NAME = re.compile(r"(?:tv_)?(resnet(?:18|34|50|101))(?:\.[\w.]+)?")
+_LAST_STAGES = ([4], [1, 2, 3, 4], [0, 1, 2, 3, 4], [2, 3, 4], [3, 4], [-1])
+# What transformers writes where nobody gave names.
+_NO_NAME = re.compile(r"LABEL_\d+")
+# Rows of the class head that stand for nothing, as in the published COCO models.
+NOT_USED = "N/A"
+
+
+def stated_by_config(config: Mapping[str, Any]) -> Stated:
+    """Take what determines the computation.
+
+    Raises:
+        WeightsError: a field means another model than Tandem's, contradicts another one, or is of
+            a wrong type.
+    """
+    if not config:
+        return Stated()
+    reader = Reader(CONFIG_NAME, config)
+    reader.only("model_type", "detr")
+    reader.only("activation_function", "relu")
+    reader.only("position_embedding_type", "sine")
+    reader.only("num_channels", 3)
+    reader.only("scale_embedding", False)
+    reader.only("normalize_before", False)
+    reader.only("pruned_heads", {})
+    if config.get("quantization_config") is not None:
+        raise WeightsError(
+            f"{CONFIG_NAME}: quantization_config is given; the weights have to be whole."
+        )
+    sizes: dict[str, tuple[str, Any]] = {}
+    for key, names in _SIZES.items():
+        value = config.get(names[0]) if config.get(names[0]) == 0 else reader.whole(*names)
+        if value is not None:
+            sizes[key] = (names[0], value)
+    feedforward = _same(reader, "encoder_ffn_dim", "decoder_ffn_dim", config)
+    if feedforward is not None:
+        sizes["feedforward_dim"] = ("decoder_ffn_dim", feedforward)
+    heads = _same(reader, "encoder_attention_heads", "decoder_attention_heads", config)
+    dilation = _backbone(reader, sizes)
+    return Stated(
+        CONFIG_NAME,
+        heads or reader.whole("num_attention_heads") or DEFAULT_HEADS,
+        bool(dilation),
+        sizes,
+        _names(config),
+    )
+
+
+def _same(reader: Reader, encoder: str, decoder: str, config: Mapping[str, Any]) -> int | None:
+    """Of encoder and decoder, which have one value in Tandem's DETR."""
+    one, other = reader.whole(encoder), reader.whole(decoder)
+    if one is not None and other is not None and one != other and config.get("encoder_layers") != 0:
+        raise WeightsError(
+            f"{CONFIG_NAME}: {encoder} is {one} and {decoder} {other}; Tandem's DETR has the same "
+            "in both."
+        )
+    return one if other is None else other
+
+
+def _backbone(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> bool | None:
+    """Add what is said of the backbone to `sizes`; returns whether it is dilated."""
+    dilation = reader.flag("dilation")
+    timm = reader.flag("use_timm_backbone")
+    strides = [_output_stride(reader, "backbone_kwargs")]
+    inner = _object(reader, "backbone_config")
+    if inner is not None:
+        nested = Reader(f"{CONFIG_NAME}, backbone_config", inner)
+        nested.only("model_type", "resnet", "timm_backbone")
+        nested.only("num_channels", 3)
+        if inner.get("model_type", "resnet") == "resnet":
+            timm = False
+            _own_resnet(nested, sizes)
+        else:
+            _timm_name(nested, sizes)
+            strides.append(_stride(nested))
+        _last_stage(nested)
+    elif timm is not False:
+        _timm_name(reader, sizes)
+    if dilation and timm is False:
+        raise WeightsError(
+            f"{CONFIG_NAME}: dilation is true, which transformers does not do to a backbone that "
+            "is not timm's: let it say what was trained."
+        )
+    for stride in filter(None, strides):
+        if dilation is not None and dilation != (stride == 16) and (dilation or stride == 16):
+            # Since 5.0 dilation is told by the stride as well.
+            raise WeightsError(
+                f"{CONFIG_NAME}: dilation is {dilation}, but output_stride is {stride}."
+            )
+        dilation = stride == 16
+    return dilation
+
+
+def _object(reader: Reader, name: str) -> Mapping[str, Any] | None:
+    value = reader.content.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise WeightsError(f"{reader.source}: {name} is {shown(value)}, not an object.")
+    return value
+
+
+def _output_stride(reader: Reader, name: str) -> int | None:
+    """Of the keywords that timm gets."""
+    keywords = _object(reader, name)
+    if not keywords:
+        return None
+    nested = Reader(f"{reader.source}, {name}", keywords)
+    surplus = sorted(set(keywords) - {"out_indices", "output_stride", "in_chans", "num_channels"})
+    if surplus:
+        raise WeightsError(
+            f"{nested.source}: {surplus[0]} is given, and Tandem cannot tell what it changes."
+        )
+    nested.only("in_chans", 3)
+    nested.only("num_channels", 3)
+    _last_stage(nested)
+    return _stride(nested)
+
+
+def _stride(reader: Reader) -> int | None:
+    reader.only("output_stride", 16, 32)
+    return reader.whole("output_stride")
+
+
+def _last_stage(reader: Reader) -> None:
+    """The transformer has to get the last stage's features."""
+    reader.only("out_indices", *_LAST_STAGES)
+    features = reader.content.get("out_features")
+    if features is not None and (
+        not isinstance(features, list) or features[-1:] not in (["stage4"], ["layer4"])
+    ):
+        raise WeightsError(
+            f"{reader.source}: out_features is {shown(features)}, and Tandem's DETR takes stage4."
+        )
+
+
+def _timm_name(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
+    name = reader.text("backbone")
+    if name is None:
+        return
+    known = _TIMM_NAME.fullmatch(name)
+    if known is None:
+        raise WeightsError(
+            f"{reader.source}: backbone is {shown(name)}, and Tandem's DETR has only resnet18, "
+            "resnet34, resnet50 or resnet101 there."
+        )
+    sizes["backbone"] = ("backbone", known[1])
+
+
+def _own_resnet(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
+    """Transformers' own ResNet; its depths and widths are the weights'."""
+    reader.only("hidden_act", "relu")
+    reader.only("downsample_in_first_stage", False)
+    reader.only("downsample_in_bottleneck", False)
+    reader.only("layer_type", "basic", "bottleneck")
+    width = reader.whole("embedding_size")
+    if width is not None:
+        sizes["base_width"] = ("backbone_config.embedding_size", width)
+
+
+def _names(config: Mapping[str, Any]) -> Mapping[int, str] | None:
+    """Names by row of the class head; None where nobody gave any."""
+    labels = config.get("id2label")
+    if labels is None:
+        return None
+    if not isinstance(labels, dict):
+        raise WeightsError(f"{CONFIG_NAME}: id2label is {shown(labels)}, not an object.")
+    names: dict[int, str] = {}
+    for row, name in labels.items():
+        if (
+            not re.fullmatch(r"\d{1,9}", str(row), re.ASCII)
+            or not isinstance(name, str)
+            or not name.strip()
+        ):
+            raise WeightsError(
+                f"{CONFIG_NAME}: id2label has {shown(row)}: {shown(name)}, which is not a row's "
+                "number and a name."
+            )
+        names[int(row)] = name.strip()
+    if not names or all(_NO_NAME.fullmatch(name) for name in names.values()):
+        return None
+    return names

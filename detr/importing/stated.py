@@ -1,0 +1,103 @@
+"""What stands beside weights about the model: in `args` of a checkpoint, or in `config.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.bundle import Architecture
+from detr.errors import WeightsError
+
+DEFAULT_HEADS = 8
+"""The paper's."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a source says.
+
+    Attributes:
+        source: its name, for messages; empty where there is none.
+        heads: attention heads, or None.
+        dilation: of the last stage, or None.
+        sizes: a field of `Architecture` to what the source calls it and says of it; weights tell
+            these by themselves and must agree.
+        names: of the class head's rows; None where nothing names them.
+    """
+
+    source: str = ""
+    heads: int | None = None
+    dilation: bool | None = None
+    sizes: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    names: Mapping[int, str] | None = None
+
+    def check(self, path: Path, architecture: Architecture) -> None:
+        """Hold it against what the weights are.
+
+        Raises:
+            WeightsError: they contradict each other.
+        """
+        for key, (name, value) in self.sizes.items():
+            actual = getattr(architecture, key)
+            if actual != value:
+                raise WeightsError(
+                    f"{path}: {self.source} says that {name} is {value}, but the weights are of a "
+                    f"model with {actual}."
+                )
+
+
+class Reader:
+    """Typed look-ups in a source, which name what is wrong; null counts as absent."""
+
+    def __init__(self, source: str, content: Mapping[str, Any]) -> None:
+        self.source = source
+        self.content = content
+
+    def whole(self, *names: str) -> int | None:
+        """The first of these that is there; a whole number above 0."""
+        value: int | None = self._first(
+            names, lambda x: type(x) is int and x > 0, "a whole number above 0"
+        )
+        return value
+
+    def flag(self, *names: str) -> bool | None:
+        """The first of these that is there; true or false."""
+        value: bool | None = self._first(names, lambda x: type(x) is bool, "true or false")
+        return value
+
+    def text(self, *names: str) -> str | None:
+        """The first of these that is there; text."""
+        value: str | None = self._first(names, lambda x: type(x) is str, "text")
+        return value
+
+    def only(self, name: str, *allowed: Any) -> None:
+        """Refuse a value that means another model than Tandem's.
+
+        Raises:
+            WeightsError: it is there, and none of these.
+        """
+        value = self.content.get(name)
+        if value is None or any(value == one and type(value) is type(one) for one in allowed):
+            return
+        choice = " or ".join(repr(one) for one in allowed)
+        raise WeightsError(
+            f"{self.source}: {name} is {shown(value)}, and Tandem's DETR has only {choice} there."
+        )
+
+    def _first(self, names: tuple[str, ...], fits: Callable[[Any], bool], kind: str) -> Any:
+        for name in names:
+            value = self.content.get(name)
+            if value is None:
+                continue
+            if not fits(value):
+                raise WeightsError(f"{self.source}: {name} is {shown(value)}, not {kind}.")
+            return value
+        return None
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,55 @@
+"""The one reader of picture files: pixels as stored, exactly as the services decode them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.domain.errors import InvalidInputError
+from common.domain.frames import EncodedImage
+from common.vision.decode import decode_image
+from common.vision.headers import ImageSize, read_size
+
+# The services' own default limit.
+MAX_PIXELS = 50_000_000
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture's pixels, RGB uint8 [H,W,3]; EXIF orientation is not applied.
+
+    Raises:
+        InvalidInputError: it is missing, neither JPEG nor PNG, cut off, damaged or too large.
+    """
+    data = _read(path)
+    try:
+        return np.asarray(decode_image(EncodedImage(data), MAX_PIXELS), np.uint8)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+
+
+def stored_size(path: Path) -> ImageSize:
+    """Return a picture's size as stored, without decoding it; errors as `read_picture`."""
+    data = _read(path)
+    try:
+        size = read_size(data)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    if not 0 < size.width * size.height <= MAX_PIXELS:
+        raise InvalidInputError(
+            f"{path} has {size.width} x {size.height} pixels; at least one and at most "
+            f"{MAX_PIXELS} in all are taken"
+        )
+    return size
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path} is missing") from error
+    # ValueError: a name that no file can have, such as one with a zero byte.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{str(path)!r} cannot be read: {reason}") from error
