@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from common.wire.channels import open_channel
 from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 
 _SERVICES = ("tandem.v1.Backbone", "tandem.v1.Transformer")
@@ -71,7 +72,7 @@ async def serve(kind: str, target: str) -> None:
             await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     else:
-        server.add_generic_rpc_handlers((Relay(grpc.aio.insecure_channel(target)),))
+        server.add_generic_rpc_handlers((Relay(open_channel(target)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     announcement = f'{{"address": "127.0.0.1:{port}", "metrics": "", "pid": 0}}\n'

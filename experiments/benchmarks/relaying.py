@@ -19,6 +19,7 @@ import grpc
 
 from client.processes import ServiceProcess
 from common.domain.placement import EDGE, WORKSTATION
+from common.wire.channels import open_channel
 from experiments.benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION
 from experiments.benchmarks.instant import PROCESS
 from experiments.benchmarks.report import Row
@@ -73,7 +74,7 @@ async def _rate(method: str, address: str) -> float:
 async def load(method: str, address: str) -> float:
     """Frames a second over all streams."""
     started = [0.0] * _STREAMS
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_channel(address) as channel:
         counts = await asyncio.gather(
             *(_stream(channel, method, index, started) for index in range(_STREAMS))
         )
