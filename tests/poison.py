@@ -74,12 +74,12 @@ def zeros_in_text(inflated_bytes: int = 8_000_000 - 16) -> bytes:
     return chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(inflated_bytes), 9))
 
 
-def endless_png(inflated_bytes: int) -> bytes:
-    """A PNG of 10 x 10 pixels; libpng inflates what follows them, only to throw it away."""
+def endless_png(inflated_bytes: int, side: int = 10) -> bytes:
+    """A small square PNG; libpng inflates what follows its rows, only to throw it away."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     data = b"\x78\xda" + mebibyte * (inflated_bytes >> 20)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10, 10, 8, 2, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     return PNG_MAGIC + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
