@@ -1,7 +1,9 @@
 """Frames that cost their receiver dearly, sent beside a camera that must not notice."""
 
 import asyncio
+import contextlib
 import json
+import statistics
 import time
 
 import grpc
@@ -10,7 +12,7 @@ import pytest
 from google.rpc import code_pb2
 
 from common.bundle import ShortestEdgeInput, load_bundle
-from common.domain.errors import InvalidInputError
+from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import PixelFormat, RawImage
 from common.domain.placement import Stage
 from common.stage.client import StageStream
@@ -87,15 +89,13 @@ class Client:
 
 
 class Camera(Client):
-    """Sends one frame after the other until it is left; tells the longest wait for an answer."""
-
-    longest_seconds = 0.0
-    answered = 0
+    """Sends one frame after the other until it is left, and minds the longest wait."""
 
     async def __aenter__(self):
         await super().__aenter__()
-        await self._take()
-        self.longest_seconds = 0.0
+        # What the machine does beside these tests is part of what is usual.
+        self._usual_seconds = statistics.median([await self._take() for _ in range(15)])
+        self._longest_seconds = 0.0
         self._taking = asyncio.ensure_future(self._go_on())
         return self
 
@@ -106,19 +106,18 @@ class Camera(Client):
 
     async def _go_on(self):
         while True:
-            await self._take()
+            self._longest_seconds = max(self._longest_seconds, await self._take())
 
     async def _take(self):
         started = time.perf_counter()
         result = await self.ask(encoded=jpeg(1, 480, 640))
         assert result.WhichOneof("result") == "detections", result
-        self.answered += 1
-        self.longest_seconds = max(self.longest_seconds, time.perf_counter() - started)
+        return time.perf_counter() - started
 
     def check(self):
         """Nothing went wrong, and nothing took long."""
         assert not self._taking.done()
-        assert self.longest_seconds < 1
+        assert self._longest_seconds < max(1, 100 * self._usual_seconds)
 
 
 FILE = jpeg(1)
@@ -137,7 +136,9 @@ async def test_poison_is_refused_by_the_name_of_the_limit(backbone, name):
     make, words = POISON[name]
     data = make()
     async with Camera(backbone, "camera") as camera, Client(backbone, "attacker") as attacker:
-        results = await asyncio.gather(*(attacker.ask(encoded=data) for _ in range(3)))
+        # Large ones once: what the sender's side takes is not to be measured.
+        count = 3 if len(data) < 1 << 20 else 1
+        results = await asyncio.gather(*(attacker.ask(encoded=data) for _ in range(count)))
         camera.check()
     for result in results:
         assert result.error.code == code_pb2.INVALID_ARGUMENT
@@ -175,24 +176,33 @@ async def test_what_is_large_but_honest_is_served(backbone):
     assert [each.WhichOneof("result") for each in results] == ["detections"] * 5
 
 
+async def until_decoding(backbone):
+    """Wait until the lane for what is expensive is at work: a decoder at a lower priority."""
+    service, deadline = psutil.Process(backbone.process.pid), time.monotonic() + 30
+    while True:
+        assert time.monotonic() < deadline
+        for process in service.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.nice() > service.nice() and process.cpu_times().user > 0.1:
+                    return
+        await asyncio.sleep(0.01)
+
+
 async def test_sigterm_while_an_endless_frame_is_decoded(transformer):
     backbone = start_backbone(transformer, "--grace-seconds", str(GRACE_SECONDS))
     try:
         async with Client(backbone, "attacker") as attacker:
             asked = [asyncio.ensure_future(attacker.ask(encoded=ENDLESS)) for _ in range(3)]
+            await until_decoding(backbone)
             processes = psutil.Process(backbone.process.pid).children(recursive=True)
-            while sum(each.cpu_times().user for each in processes) < 1:
-                processes = psutil.Process(backbone.process.pid).children(recursive=True)
-                await asyncio.sleep(0.01)
             started = time.monotonic()
             loop = asyncio.get_running_loop()
             assert await loop.run_in_executor(None, backbone.terminate) == 0
             assert time.monotonic() - started < GRACE_SECONDS + 2
             _, alive = psutil.wait_procs(processes, 5)
             assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
-            await asyncio.wait(asked)
-            for each in asked:
-                each.exception()
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(each) for each in outcomes} == {UnavailableError}
     finally:
         backbone.close()
 
@@ -201,7 +211,7 @@ def test_the_networks_input_is_limited_where_the_aspect_ratio_is_not():
     manifest = load_bundle(TOY_BUNDLE).manifest.model_copy(update={"input": ShortestEdgeInput()})
     inputs = FrameInputs(manifest, 50_000_000, DecodingLimits(aspect_ratio=1e9))
     try:
-        for width, height in ((1, 50_000_000), (50_000_000, 1), (10, 1000)):
+        for width, height in ((1, 50_000_000), (50_000_000, 1), (10, 5000)):
             raw = RawImage(width, height, PixelFormat.GRAY8, bytes(width * height))
             with pytest.raises(InvalidInputError, match="limit of the bundle's input policy is"):
                 inputs.make(raw)
