@@ -22,19 +22,16 @@ from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
 from common.domain.placement import Stage
 from common.stage.flow import WORKER_THREADS, Slow
 from common.stage.shapes import input_shapes
-from common.vision.cost import decode_deadline_seconds, wall_deadline_seconds
+from common.vision.cost import Pace, decode_deadline_seconds, wall_deadline_seconds
 from common.vision.decode import check_raw, decode_raw
 from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DecodingLimits, ImageSize
 from common.vision.preprocess import input_geometry, normalise, preprocess
 
-# What is estimated to take longer, on one core of a PC, is not light.
-_LIGHT_SECONDS = 0.15
-# A light frame that takes longer by far than estimated is started anew as a heavy one. A TX2 may
-# take five times as long as a PC.
-_LIGHT_CPU_SECONDS = 0.15
-_LIGHT_CPU_PER_ESTIMATE = 6.0
+# What is estimated to take longer, on one core of a PC, is not light. What takes longer by far than
+# it should on this machine is started anew as heavy: a small PNG may inflate for minutes.
+_LIGHT_SECONDS = 0.1
 # Below engines that take every core, so that it does not slow them down, and not to a standstill.
 _HEAVY_NICENESS = 5
 _RAW_SECONDS_PER_PIXEL = 5e-9
@@ -79,6 +76,7 @@ class FrameInputs:
         self._manifest = manifest
         self._max_pixels = max_pixels
         self._limits = limits
+        self._pace = Pace()
         self._shapes = input_shapes(manifest, Stage.BACKBONE)["pixels"]
         memory_bytes = _MEMORY_BYTES + _MEMORY_BYTES_PER_PIXEL * max_pixels
         self._heavy = DecoderProcess(memory_bytes, _HEAVY_NICENESS)
@@ -110,7 +108,7 @@ class FrameInputs:
 
         if header.decode_seconds > _LIGHT_SECONDS:
             return Slow(make_slowly)
-        cpu_seconds = _LIGHT_CPU_SECONDS + _LIGHT_CPU_PER_ESTIMATE * header.decode_seconds
+        cpu_seconds = self._pace.budget_seconds(header.decode_seconds)
         decoder = self._light.get()
         try:
             return self._decode(decoder, image, header, geometry, cpu_seconds)
@@ -121,7 +119,7 @@ class FrameInputs:
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """After how long at one frame a worker, and the one for what is slow, must hang."""
-        light = _LIGHT_CPU_SECONDS + _LIGHT_CPU_PER_ESTIMATE * _LIGHT_SECONDS
+        light = self._pace.largest_budget_seconds(_LIGHT_SECONDS)
         heavy = decode_deadline_seconds(self._max_pixels, _FILE_BYTES_PER_PIXEL * self._max_pixels)
         return (
             wall_deadline_seconds(light) + _STUCK_SECONDS,
@@ -185,6 +183,7 @@ class FrameInputs:
         wall_seconds = wall_deadline_seconds(cpu_seconds)
         picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds)
         received = time.perf_counter()
+        self._pace.record(header.decode_seconds, picture.decode_cpu_seconds)
         pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
         ended = time.perf_counter()
         # The way to the decoder and back counts as decoding.

@@ -49,10 +49,12 @@ class Decoded:
 
     Attributes:
         rgb: uint8 [height,width,3], in the shared buffer: overwritten by the next picture.
+        decode_cpu_seconds: that decoding took.
         resize_seconds: that resizing took.
     """
 
     rgb: np.ndarray
+    decode_cpu_seconds: float
     resize_seconds: float
 
 
@@ -189,7 +191,7 @@ class DecoderProcess:
                 f"{self._memory_bytes >> 20} MiB"
             )
         rgb = self._buffer[begin:end].reshape(size.height, size.width, 3)
-        return Decoded(rgb, reply.resize_seconds)
+        return Decoded(rgb, reply.decode_cpu_seconds, reply.resize_seconds)
 
     def _ask(self, request: Request, wall_seconds: float) -> Reply:
         channel = self._channel

@@ -15,7 +15,7 @@ from common.domain.errors import EngineError, InvalidInputError
 from common.domain.placement import Stage
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
-from common.stage.flow import FrameFlow
+from common.stage.flow import FrameFlow, Slow
 from common.stage.runner import EngineRunner
 from common.stage.turns import TurnQueue
 from common.stage.watchdog import Watchdog
@@ -206,6 +206,55 @@ async def test_preparing_of_many_frames_does_not_hold_up_another_stream(gated):
     others = sorted(await asyncio.gather(*flood))
     assert camera < others[10]
     flow.close()
+
+
+async def test_what_is_slow_to_prepare_holds_up_its_own_stream_alone(gated):
+    runner, gate = gated
+    flow, begun, may_end = FrameFlow(runner, "test"), threading.Event(), threading.Event()
+    gate.let(100)
+
+    def prepare_slowly():
+        begun.set()
+        assert may_end.wait(30)
+        return Input(numbered(1))
+
+    def finish(prepared, execution):
+        return int(execution.outputs["number"][0])
+
+    slow = [
+        asyncio.ensure_future(flow.run("slow", lambda: Slow(prepare_slowly), finish))
+        for _ in range(5)
+    ]
+    behind = asyncio.ensure_future(flow.run("slow", lambda: Input(numbered(2)), finish))
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    for number in range(10, 20):
+        assert await flow.run("camera", lambda n=number: Input(numbered(n)), finish) == number
+    assert not behind.done()
+    assert flow.stuck_seconds(limit_seconds=0, slow_limit_seconds=30) == 0
+    assert flow.stuck_seconds(limit_seconds=30, slow_limit_seconds=0) > 0
+    may_end.set()
+    assert await asyncio.gather(*slow, behind) == [1] * 5 + [2]
+    assert gate.ran == [*range(10, 20), *[1] * 5, 2]
+    flow.close()
+
+
+async def test_closing_does_not_wait_for_a_worker_that_hangs(gated):
+    runner, _ = gated
+    flow, begun, may_end = FrameFlow(runner, "test"), threading.Event(), threading.Event()
+
+    def hang():
+        begun.set()
+        may_end.wait(60)
+        return Input(numbered(1))
+
+    frame = asyncio.ensure_future(flow.run("s", hang, lambda prepared, execution: None))
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    started = time.perf_counter()
+    flow.close()
+    assert time.perf_counter() - started < 5
+    may_end.set()
+    frame.cancel()
+    await asyncio.wait([frame])
 
 
 @pytest.fixture
