@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from client.credentials import masked
 from client.results import FrameResult
 
 
@@ -27,6 +28,13 @@ def show_line(text: str) -> None:
     """Print a line for people, on standard output, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def show_notice(text: str) -> None:
+    """Tell people, on standard error, at once, that something went wrong and work goes on."""
+    # A progress bar on the same terminal is moved out of the way by rich.
+    sys.stderr.write(f"tandem: {masked(text)}\n")
+    sys.stderr.flush()
 
 
 def show_table(table: Table) -> None:
