@@ -12,7 +12,8 @@ _HARMLESS = frozenset(
     + ("quality", "resolution", "rotation", "size", "stream", "streamtype", "subtype", "type")
     + ("transport", "unicast", "videocodec", "width")
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*")
+# Without the punctuation of the sentence that it stands in.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*[^\s\"'<>:;,.()]")
 # `user:password@host` without a scheme.
 _BARE = re.compile(r"(?<![\w*@.-])[^\s:@/\"'*]+:[^\s/\"']+@(?=[\w\[])")
 _PARAMETER = re.compile(r"(?P<before>[/?&;#])(?P<name>[A-Za-z][\w.-]*?)=(?P<value>[^&;/#?]*)")

@@ -13,6 +13,10 @@ from client.pictures import JPEG_QUALITY
 from common.domain.errors import TandemError
 from common.domain.frames import EncodedImage
 
+# What the services take at most by default: a damaged header must not fill the memory.
+MOST_PIXELS = 50_000_000
+# One JPEG after the other is a video, though it begins as a picture does.
+JPEG_VIDEO_SUFFIXES = (".mjpeg", ".mjpg")
 # A camera that is switched off and on takes about half of it.
 DEFAULT_RECONNECT_SECONDS = 60.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias
@@ -9,17 +10,18 @@ from typing import Any, Protocol, TypeAlias
 import av
 import numpy as np
 
+from client.sources.base import JPEG_VIDEO_SUFFIXES, MOST_PIXELS
 from client.sources.heif import kind_of_brands, refusal
 from client.sources.reading import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.vision.headers import JPEG_MAGIC, read_size
 
-# What a service takes at most by default: a damaged header must not fill the memory.
-_MOST_PIXELS = 50_000_000
 # Places in a row where nothing can be read; then the rest is taken to be no better.
 _MOST_UNREADABLE = 100
 # Their demuxers count frames at a rate that they assume, since nothing in the data tells the time.
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
+# What FFmpeg calls it when a connection ends in the midst of something.
+_HUNG_UP = {errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 # A list of addresses has a length, what it lists may still have none.
 _LISTS = {"hls", "dash", "rtsp", "sdp"}
 # Within one picture, a rotation is its EXIF orientation, which Tandem leaves as it is stored.
@@ -81,10 +83,10 @@ class FFmpegReader(Reader):
             raise
         # Slices and frames in parallel: decoding must not be what limits the stream.
         self._stream.thread_type = "AUTO"
-        self._stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         format_name, rate = self._container.format.name, self._stream.average_rate
         self._is_list = format_name in _LISTS
-        self.timed = format_name not in _UNTIMED
+        self.timed = not (format_name in _UNTIMED or format_name.endswith("_pipe"))
         self._knows_durations = "mp4" in format_name
         self.frame_count = self._stream.frames or None
         self.frames_per_second = float(rate) if rate else None
@@ -104,7 +106,8 @@ class FFmpegReader(Reader):
             raise LostError(SILENT) from error
         except (av.FFmpegError, OSError) as error:
             if self._is_remote:
-                raise LostError(f"the connection broke ({reason(error)})") from error
+                told = "it hung up" if error.errno in _HUNG_UP else reason(error)
+                raise LostError(told) from error
             raise InvalidInputError(f"{self._name} cannot be decoded: {reason(error)}") from error
         return None if frame is None else self._picture(frame)
 
@@ -208,10 +211,15 @@ def _open(
     is_rtsp = isinstance(file, str) and is_remote and file.startswith("rtsp")
     # Otherwise a colon in a file's name makes a protocol of what stands before it.
     where = f"file:{file}" if isinstance(file, str) and not is_remote else file
+    # By its content it would be taken for one picture.
+    is_jpeg_video = not is_remote and name.lower().endswith(JPEG_VIDEO_SUFFIXES)
     try:
         return av.open(
             where,
             "r",
+            format="mjpeg"
+            if str(where).lower().endswith((".mjpeg", ".mjpg")) and not is_remote
+            else None,
             options={"rtsp_transport": "tcp"} if is_rtsp else {},
             timeout=(connect_seconds, SILENCE_SECONDS) if connect_seconds is not None else None,
             metadata_errors="replace",

@@ -42,13 +42,13 @@ class VideoSource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         name, index, damage = self.info.name, 0, _Damage(self.info.name, self._options.tell)
-        if not self._reader.timed:
-            rate = self.info.frames_per_second or 25.0
-            self._options.tell(
-                f"{name} does not say when its frames are shown: {rate:g} a second are assumed"
-            )
         while (picture := self._read()) is not None:
             damage.note(self.damaged_frames)
+            if index == 1 and not self._reader.timed:
+                rate = self.info.frames_per_second or 25.0
+                self._options.tell(
+                    f"{name} does not say when its frames are shown: {rate:g} a second are assumed"
+                )
             yield _frame(name, index, picture, picture.seconds, self._options.jpeg_quality)
             index += 1
         damage.note(self.damaged_frames)

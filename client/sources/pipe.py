@@ -11,7 +11,7 @@ from client.sources.reading import SILENCE_SECONDS
 from common.domain.errors import InvalidInputError, UnavailableError
 
 
-class PipeFile(io.RawIOBase):
+class PipeFile:
     """The reading end of a named pipe, or of one that a shell made."""
 
     def __init__(self, path: Path, name: str) -> None:
@@ -40,6 +40,6 @@ class PipeFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close the reading end."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

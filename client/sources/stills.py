@@ -8,11 +8,19 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from client.pictures import decode_picture, encode_png
-from client.sources.base import SourceFrame, SourceInfo, SourceKind
+from client.sources.base import (
+    JPEG_VIDEO_SUFFIXES,
+    MOST_PIXELS,
+    SourceFrame,
+    SourceInfo,
+    SourceKind,
+)
 from client.sources.heif import HeifKind, heif_kind, refusal
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage
@@ -25,9 +33,17 @@ _REFUSED_SUFFIXES = {".heic", ".heif", ".hif"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"} | _CONVERTED_SUFFIXES | _REFUSED_SUFFIXES
 # A service can be told to take messages as large as this, no larger.
 _MOST_BYTES = 1 << 30
-# The services' own default limit, before a header's word for a size is taken.
-_MOST_PIXELS = 50_000_000
 _HEAD_BYTES = 256
+_ORIENTATION_TAG = 0x0112
+_UNDO_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 class PictureSource:
@@ -79,6 +95,8 @@ class FolderSource:
 
 def is_picture(path: Path) -> bool:
     """What a file is, by its content; by its name if that says nothing."""
+    if path.name.lower().endswith(JPEG_VIDEO_SUFFIXES):
+        return False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith((JPEG_MAGIC, PNG_MAGIC)) or heif_kind(head) is not None:
@@ -124,28 +142,54 @@ def readable_name(name: str) -> str:
 def _converted(data: bytes, name: str) -> EncodedImage:
     unreadable = f"{name} is not a picture that OpenCV can read"
     try:
-        width, height, pictures = _header(data)
-    except Exception as error:  # noqa: BLE001 - Pillow's readers raise of all kinds
+        header = _Header.of(data)
+    except Image.DecompressionBombError as error:
+        raise InvalidInputError(
+            f"{name} has more pixels than the limit of {MOST_PIXELS}"
+        ) from error
+    except Exception as error:
+        # Pillow's readers raise of all kinds.
         raise InvalidInputError(unreadable) from error
-    if width * height > _MOST_PIXELS:
+    if header.width * header.height > MOST_PIXELS:
         raise InvalidInputError(
-            f"{name} is {width} x {height} pixels, {width * height} in all; "
-            f"the limit is {_MOST_PIXELS}"
+            f"{name} is {header.width} x {header.height} pixels, "
+            f"{header.width * header.height} in all; the limit is {MOST_PIXELS}"
         )
-    if pictures > 1:
+    if header.pictures > 1:
         raise InvalidInputError(
-            f"{name} holds {pictures} pictures: make a video or single pictures of it first"
+            f"{name} holds {header.pictures} pictures: make a video or single pictures of it first"
         )
     try:
-        return encode_png(decode_picture(EncodedImage(data)))
+        pixels = decode_picture(EncodedImage(data))
     except TandemError as error:
         raise InvalidInputError(unreadable) from error
+    return encode_png(_as_stored(pixels, header) if header.format == "TIFF" else pixels)
 
 
-def _header(data: bytes) -> tuple[int, int, int]:
-    """Width, height and number of pictures, without decoding."""
-    with warnings.catch_warnings():
-        # Our own limit is lower than the one that it warns of.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as picture:
-            return *picture.size, getattr(picture, "n_frames", 1)
+class _Header(NamedTuple):
+    """What a file says before it is decoded."""
+
+    format: str | None
+    width: int
+    height: int
+    pictures: int
+    orientation: int
+
+    @classmethod
+    def of(cls, data: bytes) -> _Header:
+        with warnings.catch_warnings():
+            # Our own limit is lower than the one that it warns of.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+                return cls(
+                    picture.format, *picture.size, getattr(picture, "n_frames", 1), orientation
+                )
+
+
+def _as_stored(pixels: np.ndarray, header: _Header) -> np.ndarray:
+    """Undo what OpenCV does to a TIFF with an orientation, even when it is told not to."""
+    undo = _UNDO_ORIENTATION.get(header.orientation)
+    if undo is None:
+        return pixels
+    return np.ascontiguousarray(Image.fromarray(pixels).transpose(undo))
