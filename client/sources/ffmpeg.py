@@ -22,6 +22,8 @@ _MOST_UNREADABLE = 100
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 # What FFmpeg calls it when a connection ends in the midst of something.
 _HUNG_UP = {errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
+# Somebody answers, but with something else.
+_NO_VIDEO = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.DecoderNotFoundError)
 # A list of addresses has a length, what it lists may still have none.
 _LISTS = {"hls", "dash", "rtsp", "sdp"}
 # Within one picture, a rotation is its EXIF orientation, which Tandem leaves as it is stored.
@@ -133,13 +135,14 @@ class FFmpegReader(Reader):
         """Frames; what cannot be decoded is counted and left out."""
         frame_at = time.monotonic()
         for packet in self._packets():
+            # Sound may go on where the picture does not; and what FFmpeg held back when it was
+            # broken off is no sign of life.
+            if self._is_remote and time.monotonic() - frame_at > SILENCE_SECONDS:
+                raise LostError(SILENT)
             for frame in self._of_packet(packet):
                 yield frame
                 # The time that the consumer took is not the camera's silence.
                 frame_at = time.monotonic()
-            # Sound may go on where the picture does not.
-            if self._is_remote and time.monotonic() - frame_at > SILENCE_SECONDS:
-                raise LostError(SILENT)
 
     def _packets(self) -> Iterator[VideoPacket]:
         """Of all streams, so that silence can be seen between them."""
@@ -217,9 +220,7 @@ def _open(
         return av.open(
             where,
             "r",
-            format="mjpeg"
-            if str(where).lower().endswith((".mjpeg", ".mjpg")) and not is_remote
-            else None,
+            format="mjpeg" if is_jpeg_video else None,
             options={"rtsp_transport": "tcp"} if is_rtsp else {},
             timeout=(connect_seconds, SILENCE_SECONDS) if connect_seconds is not None else None,
             metadata_errors="replace",
@@ -229,7 +230,7 @@ def _open(
             f"{name} does not answer: nothing to see for {connect_seconds:.0f} s"
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        if is_remote and not isinstance(error, av.error.InvalidDataError):
+        if is_remote and not isinstance(error, _NO_VIDEO):
             raise UnavailableError(f"{name} does not answer: {reason(error)}") from error
         raise InvalidInputError(f"{name} is neither a picture nor a video") from error
 
