@@ -15,6 +15,7 @@ from client.commands.model import build, calibrate, info
 from client.commands.operations import placement, status
 from client.commands.up import up
 from client.console import show_line
+from client.credentials import masked
 from client.lazy import LazyCommand, is_present
 
 PROGRAM = "tandem"
@@ -45,7 +46,7 @@ def run_command(arguments: list[str]) -> int:
         sentence = " ".join(error.format_message().split()).rstrip(".")
         context = getattr(error, "ctx", None)
         path = context.command_path if context else PROGRAM
-        sys.stderr.write(f"{PROGRAM}: {sentence} (see {path} --help)\n")
+        sys.stderr.write(f"{PROGRAM}: {masked(sentence)} (see {path} --help)\n")
         return error.exit_code
     return code if isinstance(code, int) else 0
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from client.lettering import legible, lettered
 from common.domain.detections import Box, Detection
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Height of a capital letter of this font at scale 1, pixels.
-_CAPITAL_PIXELS = 21.0
 # Shares of the picture's short side, and the smallest that can be read or seen.
 _LETTER_SHARE, _LETTER_MIN_PIXELS = 0.022, 9.0
 _LINE_SHARE, _LINE_MIN_PIXELS = 0.004, 2
@@ -32,8 +30,7 @@ class _Style:
     """Sizes in pixels that suit one picture's size."""
 
     line: int
-    font_scale: float
-    font_line: int
+    capital: int
     padding: int
 
     @classmethod
@@ -42,19 +39,17 @@ class _Style:
         letter = max(_LETTER_MIN_PIXELS, _LETTER_SHARE * short)
         return cls(
             line=max(_LINE_MIN_PIXELS, round(_LINE_SHARE * short)),
-            font_scale=letter / _CAPITAL_PIXELS,
-            font_line=max(1, round(letter / 9)),
-            padding=max(2, round(letter / 3)),
+            capital=round(letter),
+            padding=max(1, round(letter / 6)),
         )
 
 
 @dataclass(frozen=True)
 class _Label:
-    """Text on a filled rectangle (left, top, right, bottom)."""
+    """Letters ([height,width], 0 to 255) in a filled rectangle (left, top, right, bottom)."""
 
-    text: str
+    letters: np.ndarray
     rectangle: Rectangle
-    baseline: int
 
 
 def draw_detections(pixels: np.ndarray, detections: Iterable[Detection]) -> np.ndarray:
@@ -124,12 +119,10 @@ def _draw_box(drawn: np.ndarray, box: Box, colour: Colour, line: int) -> None:
 def _place_label(
     detection: Detection, height: int, width: int, style: _Style, taken: list[Rectangle]
 ) -> _Label | None:
-    fitted = _fit_text(detection, width, style)
-    if fitted is None:
+    letters = _fit_text(detection, width, style)
+    if letters is None:
         return None
-    text, text_width, text_height, baseline = fitted
-    label_width = text_width + 2 * style.padding
-    label_height = text_height + baseline + 2 * style.padding
+    label_height, label_width = (size + 2 * style.padding for size in letters.shape)
     box = detection.box
     edge = style.line - style.line // 2
     lefts = (round(box.x_min) - edge, round(box.x_max) + edge - label_width)
@@ -144,19 +137,17 @@ def _place_label(
     corners = ((min(max(left, 0), rightmost), top) for top in inside for left in lefts)
     rectangles = [(left, top, left + label_width, top + label_height) for left, top in corners]
     free = [one for one in rectangles if not any(_overlap(one, other) for other in taken)]
-    return _Label(text, (free or rectangles)[0], baseline)
+    return _Label(letters, (free or rectangles)[0])
 
 
-def _fit_text(detection: Detection, width: int, style: _Style) -> tuple[str, int, int, int] | None:
-    """The longest form of the label that fits into the picture: text, width, height, baseline."""
-    name = detection.category_name
+def _fit_text(detection: Detection, width: int, style: _Style) -> np.ndarray | None:
+    """The longest form of the label that fits into the picture, as letters."""
+    name = legible(detection.category_name) or f"category {detection.category_id}"
     shortened = (name[:length] for length in range(len(name) - 1, 0, -1))
     for text in (f"{name} {detection.score:.0%}", name, *shortened):
-        (text_width, text_height), baseline = cv2.getTextSize(
-            text, _FONT, style.font_scale, style.font_line
-        )
-        if text_width + 2 * style.padding <= width:
-            return text, text_width, text_height, baseline
+        letters = lettered(text, style.capital)
+        if letters.shape[1] + 2 * style.padding <= width:
+            return letters
     return None
 
 
@@ -167,18 +158,12 @@ def _overlap(one: Rectangle, other: Rectangle) -> bool:
 def _draw_label(drawn: np.ndarray, label: _Label, colour: Colour, style: _Style) -> None:
     left, top, right, bottom = label.rectangle
     cv2.rectangle(drawn, (left, top), (right, bottom), colour, cv2.FILLED)
-    origin = (left + style.padding, bottom - style.padding - label.baseline)
-    text_colour = _BLACK if _luminance(colour) > 0.4 else _WHITE
-    cv2.putText(
-        drawn,
-        label.text,
-        origin,
-        _FONT,
-        style.font_scale,
-        text_colour,
-        style.font_line,
-        cv2.LINE_AA,
-    )
+    text_colour = np.array(_BLACK if _luminance(colour) > 0.4 else _WHITE)
+    height, width = label.letters.shape
+    inside = drawn[top + style.padding :, left + style.padding :][:height, :width]
+    # A label may be higher than a very flat picture.
+    covered = label.letters[: inside.shape[0], : inside.shape[1], None] / 255
+    inside[:] = np.round(covered * text_colour + (1 - covered) * inside)
 
 
 def _luminance(colour: Colour) -> float:

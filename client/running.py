@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from client.credentials import masked
 from common.domain.errors import TandemError
 
 T = TypeVar("T")
@@ -62,6 +64,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def exit_code_of(command: Callable[[], int | None], program: str) -> int:
     """Run a command to its exit code; whatever it raises becomes one sentence on stderr."""
+    _write_any_character()
     try:
         code = command()
         sys.stdout.flush()
@@ -77,11 +80,21 @@ def exit_code_of(command: Callable[[], int | None], program: str) -> int:
         return _fail(program, str(error))
     except OSError as error:
         return _fail(program, f"{error.filename or 'system'}: {error.strerror or error}")
+    except MemoryError:
+        return _fail(program, "there is not enough memory for this")
     except Exception as error:  # noqa: BLE001 - a traceback is no answer to a user
         return _fail(program, f"internal error: {type(error).__name__}: {error}")
     return code or 0
 
 
 def _fail(program: str, sentence: str) -> int:
-    sys.stderr.write(f"{program}: {' '.join(sentence.split())}\n")
+    # Whoever worded it: no password gets out here.
+    sys.stderr.write(f"{program}: {masked(' '.join(sentence.split()))}\n")
     return EXIT_FAILURE
+
+
+def _write_any_character() -> None:
+    """A name that the terminal's encoding lacks is no reason to fail; it is written escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -15,6 +15,7 @@ from typing import Any
 
 from client.results import FrameResult
 from common.domain.timing import StageTiming
+from common.files import replace_text
 
 ORCHESTRATOR = "orchestrator"
 ENGINE_LANE = "engine"
@@ -36,7 +37,7 @@ def write_trace(path: Path, results: Iterable[FrameResult]) -> None:
     """Write a trace of these frames."""
     spans = sorted((span for one in results for span in spans_of(one)), key=lambda one: one.start)
     trace = {"traceEvents": list(_events(spans)), "displayTimeUnit": "ms"}
-    path.write_text(json.dumps(trace), encoding="utf-8")
+    replace_text(path, json.dumps(trace))
 
 
 def spans_of(result: FrameResult) -> Iterator[Span]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage
 from common.vision.decode import decode_image
-from common.vision.headers import ImageSize, read_size
+from common.vision.headers import read_header
+from common.vision.limits import ImageSize
 
 # The services' own default limit.
 MAX_PIXELS = 50_000_000
@@ -33,15 +34,9 @@ def stored_size(path: Path) -> ImageSize:
     """Return a picture's size as stored, without decoding it; errors as `read_picture`."""
     data = _read(path)
     try:
-        size = read_size(data)
+        return read_header(data, MAX_PIXELS).size
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
-    if not 0 < size.width * size.height <= MAX_PIXELS:
-        raise InvalidInputError(
-            f"{path} has {size.width} x {size.height} pixels; at least one and at most "
-            f"{MAX_PIXELS} in all are taken"
-        )
-    return size
 
 
 def _read(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
@@ -20,16 +21,24 @@ from client.commands.options import (
     detector,
     refuse_with_server,
 )
-from client.console import frame_progress, sentence, show_json, show_line
+from client.console import frame_progress, sentence, show_json, show_line, show_notice
 from client.detecting import DetectionRequest, Tally, detect_source
-from client.detector import DEFAULT_RECONNECT_SECONDS, pair_named
+from client.detector import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
+from client.detector import pair_named
+from client.iteration import call_in_thread
 from client.local import LocalOptions
 from client.pictures import JPEG_QUALITY
-from client.results import FrameResult, result_to_json
+from client.results import FrameResult
 from client.running import run
 from client.shipped import shipped_bundle
-from client.sinks import open_sink
-from client.sources import Source, SourceFrame, SourceKind, open_source
+from client.sinks import frame_to_json, open_sink
+from client.sources import (
+    DEFAULT_RECONNECT_SECONDS,
+    Source,
+    SourceFrame,
+    SourceKind,
+    open_source,
+)
 from common.domain.errors import ServiceError
 
 
@@ -38,8 +47,8 @@ def detect(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A picture, a folder of pictures, a video, a camera's number, or a URL (RTSP "
-            "or HTTP).",
+            help="A picture, a folder of pictures, a video, a camera's number or device, or a URL "
+            "(RTSP or HTTP).",
         ),
     ],
     *,
@@ -70,7 +79,15 @@ def detect(
             "plays at its own speed. The default for cameras and network streams.",
         ),
     ] = None,
-    server_reconnect_seconds: ServerReconnectOption = DEFAULT_RECONNECT_SECONDS,
+    server_reconnect_seconds: ServerReconnectOption = SERVER_RECONNECT_SECONDS,
+    reconnect_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How long to try to get a camera or network stream back that hung up or sends "
+            "nothing; 0: not at all.",
+        ),
+    ] = DEFAULT_RECONNECT_SECONDS,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="JPEG quality of video frames as they are sent.")
@@ -83,20 +100,26 @@ def detect(
     are printed. Frames that cannot be served are told and make the exit code 1.
     """
     refuse_with_server(server, bundle=bundle)
-    with closing(open_source(source, quality)) as opened:
-        request = DetectionRequest(
-            pair=pair_named(placement),
+    pair = pair_named(placement)
+    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+
+    def opened() -> Source:
+        return open_source(
+            source, quality, live=live, reconnect_seconds=reconnect_seconds, tell=show_notice
+        )
+
+    def request(kind: SourceKind) -> DetectionRequest:
+        return DetectionRequest(
+            pair=pair,
             codec=codec,
             threshold=threshold,
             max_detections=max_detections,
-            live=opened.info.kind is SourceKind.LIVE if live is None else live,
+            live=kind is SourceKind.LIVE if live is None else live,
             limit=limit,
         )
-        where = server or LocalOptions(bundle=bundle or shipped_bundle())
-        patience = server_reconnect_seconds
-        tally = run(
-            _detect(opened, where, request, output, json, server_reconnect_seconds=patience)
-        )
+
+    patience = server_reconnect_seconds
+    tally = run(_detect(opened, where, request, output, json, server_reconnect_seconds=patience))
     if tally.failed:
         raise ServiceError(
             f"{tally.failed} of {tally.frames} frames could not be served; the first is "
@@ -105,15 +128,17 @@ def detect(
 
 
 async def _detect(
-    source: Source,
+    opened: Callable[[], Source],
     where: str | LocalOptions,
-    request: DetectionRequest,
+    request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,
     *,
     server_reconnect_seconds: float,
 ) -> Tally:
     with ExitStack() as stack:
+        source = stack.enter_context(closing(await call_in_thread(opened)))
+        request = request_for(source.info.kind)
         sink = stack.enter_context(closing(open_sink(output, source.info))) if output else None
         async with detector(where, server_reconnect_seconds) as client:
             lines = as_json or output is None
@@ -125,22 +150,24 @@ async def _detect(
                 def report(frame: SourceFrame, result: FrameResult) -> None:
                     advance()
                     if as_json:
-                        show_json({"name": frame.name, **result_to_json(result)})
+                        show_json(frame_to_json(frame, result))
                     elif output is None:
                         show_line(sentence(frame.name, result))
 
                 tally = await detect_source(client, source, request, sink, report)
     if not as_json:
-        show_line(_summary(tally, output))
+        show_line(_summary(tally, source.damaged_frames, output))
     return tally
 
 
-def _summary(tally: Tally, output: Path | None) -> str:
+def _summary(tally: Tally, damaged: int, output: Path | None) -> str:
     rate = tally.frames / tally.seconds if tally.seconds > 0 else 0.0
     parts = [f"{tally.frames} frames, {tally.detections} objects, {rate:.1f} frames a second"]
     if tally.dropped:
         parts.append(f"{tally.dropped} frames dropped for newer ones")
-    if output is not None:
+    if damaged:
+        parts.append(f"{damaged} damaged frames left out")
+    if output is not None and tally.frames > tally.failed:
         parts.append(f"written to {output}")
     return "; ".join(parts)
 

@@ -1,12 +1,15 @@
-import io
+import contextlib
 import json
+import resource
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 import pytest
 
-from client.pictures import decode_picture
-from client.sinks import JsonLinesSink, open_sink
+from client.pictures import decode_picture, encode_png
+from client.sinks import FolderSink, open_sink
 from client.sources import SourceFrame, SourceInfo, SourceKind
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import EncodedImage
@@ -71,16 +74,122 @@ def test_a_frame_that_is_no_picture_is_left_out_if_the_server_refused_it(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.jsonl"])
-def test_nothing_written_is_still_closed(tmp_path, name):
+def test_without_a_frame_there_is_no_file_and_an_old_one_stays(tmp_path, name):
     write(tmp_path / name, VIDEO)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / name).write_text("of yesterday")
+    write(tmp_path / name, VIDEO)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of yesterday"]
 
 
-def test_json_lines():
-    stream = io.StringIO()
-    sink = JsonLinesSink(stream)
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.jsonl", "out.png"])
+def test_the_wanted_name_is_given_at_the_end(tmp_path, name):
+    wanted = tmp_path / name
+    wanted.write_text("of yesterday")
+    sink = open_sink(wanted, PICTURE)
+    assert wanted.read_text() == "of yesterday"
     sink.write(FRAME, FOUND)
-    sink.write(FRAME, result(1, error=InvalidInputError("bad"), placement=None))
-    first, second = map(json.loads, stream.getvalue().splitlines())
+    if name != "out.png":
+        assert wanted.read_text() == "of yesterday"
+    sink.close()
+    assert wanted.read_bytes() != b"of yesterday"
+    assert list(tmp_path.iterdir()) == [wanted]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
+@pytest.mark.parametrize(
+    ("times", "duration", "length"),
+    [
+        ([index / 15 for index in range(30)], None, 2.0),
+        ([0.0, 0.1, 0.25, 1.0, 3.0], 0.5, 3.5),
+        ([0.0, 2.0], None, 4.0),
+        ([0.0], 1.5, 1.5),
+    ],
+)
+def test_a_video_keeps_the_times_of_its_source(tmp_path, name, times, duration, length):
+    shown = [SourceFrame("x", FRAME.image, seconds, duration) for seconds in times]
+    write(tmp_path / name, VIDEO, *((frame, result(i)) for i, frame in enumerate(shown)))
+    with av.open(str(tmp_path / name)) as container:
+        written = [frame.time for frame in container.decode(video=0)]
+        assert container.duration / av.time_base == pytest.approx(length, abs=0.002)
+    assert written == pytest.approx(times, abs=0.001)
+
+
+def test_times_that_stand_still_or_run_back_do_no_harm(tmp_path):
+    shown = [SourceFrame("x", FRAME.image, seconds) for seconds in (1.0, 1.0, 0.5, 2.0)]
+    write(tmp_path / "out.mp4", VIDEO, *((frame, result(i)) for i, frame in enumerate(shown)))
+    assert len(read_video(tmp_path / "out.mp4")[0]) == 4
+
+
+@pytest.mark.parametrize("how", ["same name", "symbolic link", "hard link", "relative"])
+@pytest.mark.parametrize("name", ["v.mp4", "v.json"])
+def test_the_source_itself_is_not_written(tmp_path, monkeypatch, how, name):
+    source, output = tmp_path / name, tmp_path / f"other{Path(name).suffix}"
+    source.write_text("precious")
+    if how == "symbolic link":
+        output.symlink_to(source)
+    elif how == "hard link":
+        output.hardlink_to(source)
+    else:
+        output = source
+    if how == "relative":
+        monkeypatch.chdir(tmp_path)
+        output = Path("../" + tmp_path.name) / name
+    with pytest.raises(InvalidInputError, match="would be lost"):
+        open_sink(output, SourceInfo(name, SourceKind.VIDEO, 1, None, (source,)))
+    assert source.read_text() == "precious"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_does_not_write_into_itself(tmp_path, linked):
+    folder, output = tmp_path / "in", tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(FRAME.image.data)
+    if linked:
+        output = tmp_path / "out"
+        output.symlink_to(folder)
+    paths = (folder / "a.png",)
+    for info in (
+        SourceInfo("in", SourceKind.FOLDER, 1, None, paths),
+        SourceInfo("a.png", SourceKind.PICTURE, 1, None, paths),
+    ):
+        with pytest.raises(InvalidInputError, match="would be lost"):
+            open_sink(output, info)
+    assert isinstance(open_sink(tmp_path / "elsewhere", info), FolderSink)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.mp4", "out.mkv"])
+def test_on_a_full_disk_nothing_broken_gets_the_name(tmp_path, name):
+    """The disk's end is a limit on the size of this process's files."""
+    (tmp_path / name).write_text("of yesterday")
+    sink = open_sink(tmp_path / name, VIDEO)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(UnavailableError, match=f"{name} cannot be written"):
+            for index in range(1000):
+                noise = np.random.default_rng(index).integers(0, 255, (320, 320, 3), np.uint8)
+                sink.write(SourceFrame("x", encode_png(noise)), FOUND)
+        with contextlib.suppress(UnavailableError):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (left,) = tmp_path.iterdir()
+    if name == "out.jsonl":
+        assert len([json.loads(line) for line in left.read_text().splitlines()]) > 1
+    else:
+        assert left.read_text() == "of yesterday"
+
+
+def test_json_lines(tmp_path):
+    later = SourceFrame("b.png", FRAME.image, seconds=0.25)
+    refused = result(1, error=InvalidInputError("bad"), placement=None)
+    write(tmp_path / "out.jsonl", PICTURE, (FRAME, FOUND), (later, refused))
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert [(one["name"], one["time_seconds"]) for one in (first, second)] == [
+        ("a.png", None),
+        ("b.png", 0.25),
+    ]
     assert first["detections"] == [
         {"category_id": 1, "category_name": "person", "score": 0.9, "box": [50, 50, 300, 200]}
     ]

@@ -131,9 +131,9 @@ def test_a_camera_that_is_not_there_is_told():
 
 
 def test_played_frames_keep_their_time():
-    frames = [SourceFrame(str(index), EncodedImage(b"")) for index in range(3)]
+    frames = [SourceFrame(str(index), EncodedImage(b""), index / 20) for index in range(3)]
     started = time.monotonic()
-    for index, frame in enumerate(played(frames, frames_per_second=20.0)):
+    for index, frame in enumerate(played(frames)):
         assert frame is frames[index]
         assert time.monotonic() - started >= index * 0.05
     assert index == 2

@@ -1,0 +1,61 @@
+"""Pictures with boxes drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from client.results import FrameResult
+from client.sinks.base import annotated, told
+from client.sources import SourceFrame
+from common.domain.errors import UnavailableError
+from common.files import replacing
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+class PictureSink:
+    """One annotated picture."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to `path`; its suffix is the format."""
+        self._path = path
+
+    def write(self, frame: SourceFrame, result: FrameResult) -> None:
+        """Write the file; see `Sink`."""
+        pixels = annotated(frame, result)
+        if pixels is not None:
+            _write_picture(self._path, pixels)
+
+    def close(self) -> None:
+        """The file is complete already."""
+
+
+class FolderSink:
+    """A folder of annotated pictures, named after the frames."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into `folder`, which exists."""
+        self._folder = folder
+
+    def write(self, frame: SourceFrame, result: FrameResult) -> None:
+        """Write one file; see `Sink`."""
+        name = Path(frame.name)
+        if name.suffix.lower() not in PICTURE_SUFFIXES:
+            name = Path(f"frame-{result.frame_id:06d}.jpg")
+        pixels = annotated(frame, result)
+        if pixels is not None:
+            _write_picture(self._folder / name.name, pixels)
+
+    def close(self) -> None:
+        """All files are complete already."""
+
+
+def _write_picture(path: Path, pixels: np.ndarray) -> None:
+    done, buffer = cv2.imencode(path.suffix, pixels)
+    if not done:
+        raise UnavailableError(f"{path} cannot be encoded")
+    with told(path), replacing(path) as beside:
+        beside.write_bytes(buffer.tobytes())

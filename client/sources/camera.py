@@ -1,0 +1,57 @@
+"""Cameras of this machine, through OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+
+from client.sources.reading import LostError, Picture, Reader
+from common.domain.errors import UnavailableError
+
+
+class CameraReader(Reader):
+    """One opened camera.
+
+    Attributes:
+        frames_per_second: as the camera says; None if it does not.
+    """
+
+    timed = False
+
+    def __init__(self, device: int | str, name: str) -> None:
+        """Open.
+
+        Args:
+            device: the camera's number, or its path.
+            name: for people.
+
+        Raises:
+            UnavailableError: there is none, or another program holds it.
+        """
+        super().__init__()
+        self._capture = _open(device)
+        if not self._capture.isOpened():
+            raise UnavailableError(f"there is no {name} here, or another program holds it")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frames_per_second = rate if 0 < rate < float("inf") else None
+
+    def _read(self) -> Picture | None:
+        # OpenCV itself waits ten seconds for a frame, no longer.
+        try:
+            grabbed, pixels = self._capture.read()
+        except cv2.error as error:
+            raise LostError("it delivers no pictures any more") from error
+        return Picture(pixels) if grabbed else None
+
+    def _release(self) -> None:
+        self._capture.release()
+
+
+def _open(device: int | str) -> cv2.VideoCapture:
+    is_device = isinstance(device, str) and device.startswith("/dev/")
+    # OpenCV writes its own complaint to stderr, beside our sentence.
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(device, cv2.CAP_V4L2 if is_device else cv2.CAP_ANY)
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -1,0 +1,115 @@
+"""Files that are whole or absent: written beside, and moved into place at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Iterable, Iterator
+
+from common.domain.errors import InvalidInputError
+
+# Beside the suffixes that are added, no file system's limit of 255 bytes is reached.
+_STEM_CHARACTERS = 40
+
+
+class Replacement:
+    """A file that takes the wanted name once it is complete; until then the old one stays.
+
+    What is no regular file (a pipe, a terminal) cannot be replaced, and is written to as it is.
+
+    Attributes:
+        path: to write to: in the same folder, hidden, with the wanted suffix; it exists.
+    """
+
+    def __init__(self, wanted: Path) -> None:
+        """Create the file beside.
+
+        Raises:
+            OSError: the folder, or a file of this name, is missing or cannot be written.
+        """
+        # The file that a link leads to is replaced, not the link.
+        self._wanted = Path(os.path.realpath(str(wanted)))
+        if self._wanted.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(wanted))
+        exists = self._wanted.exists()
+        if exists and not os.access(str(self._wanted), os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(wanted))
+        self._direct = exists and not self._wanted.is_file()
+        if self._direct:
+            self.path = self._wanted
+            return
+        stem = self._wanted.stem[:_STEM_CHARACTERS]
+        self.path = self._wanted.with_name(
+            f".{stem}.{secrets.token_hex(4)}.part{self._wanted.suffix}"
+        )
+        os.close(os.open(str(self.path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+    def complete(self) -> None:
+        """Give the file its name; it survives a power cut from here on.
+
+        Raises:
+            OSError: it cannot be stored; what had the name before stays.
+        """
+        if self._direct:
+            return
+        descriptor = os.open(str(self.path), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(str(self.path), str(self._wanted))
+
+    def discard(self) -> None:
+        """Remove the file; what had the name before stays."""
+        if not self._direct:
+            with suppress(OSError):
+                self.path.unlink()
+
+
+@contextmanager
+def replacing(wanted: Path) -> Iterator[Path]:
+    """Yields a path to write to, which takes the wanted name if all goes well.
+
+    Raises:
+        OSError: it cannot be written; what had the name before stays.
+    """
+    replacement = Replacement(wanted)
+    try:
+        yield replacement.path
+        replacement.complete()
+    except BaseException:
+        replacement.discard()
+        raise
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file, in one step for whoever reads it.
+
+    Raises:
+        OSError: it cannot be written; what had the name before stays.
+    """
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+def replace_text(path: Path, content: str) -> None:
+    """Write a whole file in UTF-8; see `replace_bytes`."""
+    replace_bytes(path, content.encode("utf-8"))
+
+
+def refuse_overwriting(output: Path, inputs: Iterable[Path]) -> None:
+    """Make sure that no input is lost under its own result, whatever the names and links.
+
+    Raises:
+        InvalidInputError: the output is one of the inputs.
+    """
+    for path in inputs:
+        with suppress(OSError):
+            if os.path.samefile(str(output), str(path)):
+                raise InvalidInputError(
+                    f"{output} is the input {path} itself, which would be lost: "
+                    "name another file to write"
+                )

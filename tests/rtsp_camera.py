@@ -1,0 +1,121 @@
+"""A network camera that speaks RTSP (RFC 2326): H.264 over TCP (RFC 6184), one client at a time."""
+
+import socket
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+
+import av
+
+from tests.unit.client.factories import pixels
+
+_SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n"
+    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
+    "a=control:track1\r\n"
+)
+_TICKS_PER_SECOND = 90_000
+
+
+class RtspCamera:
+    """Sends its frames at 20 a second; then hangs up, or goes mute if it is told.
+
+    Attributes:
+        connections: how many there have been.
+    """
+
+    def __init__(self, frames, *, damaged=(), mute=False):
+        """Damaged: numbers of frames whose picture data is overwritten."""
+        self._units = _encoded(frames, damaged)
+        self._mute = mute
+        self._ended = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"rtsp://admin:geheim@127.0.0.1:{self._server.getsockname()[1]}/live"
+
+    def close(self):
+        self._ended.set()
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self):
+        with suppress(OSError):
+            while not self._ended.is_set():
+                connection, _ = self._server.accept()
+                self.connections += 1
+                with suppress(OSError), connection:
+                    self._talk(connection)
+
+    def _talk(self, connection):
+        file = connection.makefile("rb")
+        while request := file.readline():
+            headers = {}
+            while line := file.readline().strip():
+                name, _, value = line.partition(b":")
+                headers[name.lower()] = value.strip().decode()
+            method, body, more = request.split()[0].decode(), "", ""
+            if method == "DESCRIBE":
+                body, more = _SDP, "Content-Type: application/sdp\r\n"
+            elif method == "SETUP":
+                more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            elif method == "OPTIONS":
+                more = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+            answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers[b'cseq']}\r\nSession: 1\r\n{more}"
+            answer += f"Content-Length: {len(body)}\r\n\r\n{body}"
+            connection.sendall(answer.encode())
+            if method == "PLAY":
+                self._play(connection)
+                return
+
+    def _play(self, connection):
+        sequence = 0
+        for number, units in enumerate(self._units):
+            for unit in units:
+                marker = 0x80 if unit is units[-1] else 0
+                time = number * _TICKS_PER_SECOND // 20
+                packet = struct.pack(">BBHII", 0x80, marker | 96, sequence, time, 1) + unit
+                connection.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+                sequence += 1
+            if self._ended.wait(0.05):
+                return
+        if self._mute:
+            self._ended.wait()
+
+
+def _encoded(frames, damaged):
+    """NAL units of each frame; every one is a picture of its own."""
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 20), Fraction(20)
+    encoder.options = {"tune": "zerolatency", "g": "1", "x264-params": "slices=1:sliced-threads=0"}
+    packets = []
+    for number in range(frames):
+        picture = av.VideoFrame.from_ndarray(pixels(48, 64, seed=number), format="bgr24")
+        picture.pts = number
+        packets += encoder.encode(picture)
+    packets += encoder.encode(None)
+    units = [_split(bytes(packet)) for packet in packets]
+    for number in damaged:
+        picture = units[number][-1]
+        units[number][-1] = picture[:8] + b"\x55" * (len(picture) - 8)
+    return units
+
+
+def _split(stream):
+    parts = stream.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")
+    return [part for part in parts if part]
+
+
+@contextmanager
+def rtsp_camera(frames, **more):
+    running = RtspCamera(frames, **more)
+    try:
+        yield running
+    finally:
+        running.close()
