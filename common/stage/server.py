@@ -20,7 +20,7 @@ from common.stage.descriptors import max_connections, raise_file_limit
 from common.stage.health import DrainingHealth
 from common.stage.interception import BoundedCalls
 from common.stage.listening import checked_host, listen, tcp_host
-from common.stage.settings import ServerSettings
+from common.stage.settings import ENVELOPE_BYTES, ServerSettings
 from common.telemetry.exposition import MetricsServer
 from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import find_sensors
@@ -47,11 +47,15 @@ _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
 
 
 def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
-    """Options of the channels from one service to another."""
+    """Options of the channels from one service to another.
+
+    Args:
+        max_message_bytes: that the calling service takes of its own clients.
+    """
     return [
         *_KEEPALIVE_OPTIONS,
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes + ENVELOPE_BYTES),
+        ("grpc.max_send_message_length", max_message_bytes + ENVELOPE_BYTES),
         # The defaults wait up to two minutes before a restarted stage is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
         # Also how long a connection may take to be made: a busy device needs more than the 100 ms.

@@ -26,6 +26,9 @@ from common.stage.injected import is_injected
 from common.vision.limits import DecodingLimits
 
 ENVIRONMENT_PREFIX = "TANDEM_"
+ENVELOPE_BYTES = 1024
+"""More than a frame grows by when it is passed on, so that the largest that one service takes does
+not break the stream to the next."""
 
 S = TypeVar("S", bound="ServerSettings")
 
@@ -90,10 +93,10 @@ class ServerSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_buffer(self) -> ServerSettings:
-        least = LEAST_MESSAGES_BUFFERED * self.max_message_bytes
-        if self.max_buffered_bytes < least:
+        least = LEAST_MESSAGES_BUFFERED * self.max_message_mebibytes
+        if 0 < self.max_buffered_mebibytes < least:
             raise ValueError(
-                f"max_buffered_mebibytes has to be {least >> 20} at least, which is "
+                f"max_buffered_mebibytes has to be {least} at least, which is "
                 f"{LEAST_MESSAGES_BUFFERED} times max_message_mebibytes, or 0"
             )
         return self
@@ -118,6 +121,11 @@ class ServerSettings(BaseSettings):
 
 class StageSettings(ServerSettings):
     """What a stage service can be told."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """`max_message_mebibytes` in bytes, and what a service adds to a client's frame."""
+        return super().max_message_bytes + ENVELOPE_BYTES
 
     bundle: Path = Field(description="folder of the model, with bundle.json")
     node: str = Field(min_length=1, description="name of the device that this stage runs on")
