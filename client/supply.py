@@ -68,8 +68,7 @@ class FrameSupply:
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        await asyncio.wait([self._reading])
-        frame = self._reading.result()
+        frame = await asyncio.shield(self._reading)
         if frame is not None:
             self._reading = None
         return frame
