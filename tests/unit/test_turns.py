@@ -230,7 +230,7 @@ async def test_what_is_slow_to_prepare_holds_up_its_own_stream_alone(gated):
     for number in range(10, 20):
         assert await flow.run("camera", lambda n=number: Input(numbered(n)), finish) == number
     assert not behind.done()
-    assert flow.stuck_seconds(limit_seconds=0, slow_limit_seconds=30) == 0
+    assert flow.stuck_seconds(limit_seconds=10, slow_limit_seconds=30) == 0
     assert flow.stuck_seconds(limit_seconds=30, slow_limit_seconds=0) > 0
     may_end.set()
     assert await asyncio.gather(*slow, behind) == [1] * 5 + [2]
