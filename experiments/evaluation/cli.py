@@ -23,9 +23,10 @@ from client.running import run
 from client.shipped import shipped_bundle
 from common.bundle import load_bundle
 from common.domain.codec import Codec
+from common.files import refuse_overwriting
 from experiments.evaluation.answers import AnswerFile
 from experiments.evaluation.picture_set import PictureSet, open_picture_set
-from experiments.evaluation.report import figures_table, summary, write_report
+from experiments.evaluation.report import WRITTEN, figures_table, summary, write_report
 from experiments.evaluation.run import EvaluationPlan, judge, stream
 from experiments.evaluation.sending import JpegSending
 
@@ -83,6 +84,9 @@ def evaluate(
     """
     refuse_with_server(server, bundle=bundle)
     pictures = open_picture_set(images, annotations, limit)
+    inputs = [annotations, *(picture.path for picture in pictures.pictures)]
+    for name in (ANSWERS_NAME, *WRITTEN):
+        refuse_overwriting(output / name, inputs)
     plan = EvaluationPlan(
         placement=placement.placement,
         codec=codec,
