@@ -16,8 +16,10 @@ _HARMLESS = frozenset(
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*[^\s\"'<>:;,.()]")
 # `user:password@host` without a scheme.
 _BARE = re.compile(r"(?<![\w*@.-])[^\s:@/\"'*]+:[^\s/\"']+@(?=[\w\[])")
-_PARAMETER = re.compile(r"(?P<before>[/?&;#])(?P<name>[A-Za-z][\w.-]*?)=(?P<value>[^&;/#?]*)")
-_NAMELESS_QUERY = re.compile(r"\?[^=]+$")
+# A part of a path that is a parameter, with all that follows; a query; a fragment.
+_PARAMETERS = re.compile(r"/[^/?&;#=]*=.*|[?&;#].*", re.DOTALL)
+_PARAMETER = re.compile(r"([/?&;#])([^?&;#]*)")
+_PLAIN_VALUE = re.compile(r"[\w.:-]*")
 
 
 def masked_url(url: str) -> str:
@@ -32,9 +34,7 @@ def masked_url(url: str) -> str:
     if "@" in authority or ":" in authority:
         at = rest.rfind("@")
         rest = MASK + rest[at:] if at >= 0 else rest
-    host, slash, path = _split_authority(rest)
-    path = _NAMELESS_QUERY.sub(f"?{MASK}", _PARAMETER.sub(_masked_parameter, slash + path))
-    return f"{scheme}://{host}{path}"
+    return f"{scheme}://{_PARAMETERS.sub(_masked_parameters, rest)}"
 
 
 def masked(text: str) -> str:
@@ -42,15 +42,13 @@ def masked(text: str) -> str:
     return _BARE.sub(f"{MASK}@", _URL.sub(lambda match: masked_url(match[0]), text))
 
 
-def _masked_parameter(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    if not value or (name.lower() in _HARMLESS and "=" not in value):
-        return match[0]
-    return f"{match['before']}{name}={MASK}"
+def _masked_parameters(match: re.Match[str]) -> str:
+    return _PARAMETER.sub(lambda each: each[1] + _masked_parameter(each[2]), match[0])
 
 
-def _split_authority(rest: str) -> tuple[str, str, str]:
-    match = re.search(r"[/?#]", rest)
-    if match is None:
-        return rest, "", ""
-    return rest[: match.start()], match[0], rest[match.end() :]
+def _masked_parameter(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    is_harmless = name.lower() in _HARMLESS and _PLAIN_VALUE.fullmatch(value)
+    if is_harmless or not (value if equals else name):
+        return parameter
+    return f"{name}={MASK}" if equals else MASK

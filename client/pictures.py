@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 
@@ -38,12 +41,24 @@ def decode_picture(image: EncodedImage) -> np.ndarray:
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags)
+        with quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags)
     except cv2.error as error:
         raise InvalidInputError(f"undecodable picture: {error.err}") from error
     if pixels is None:
         raise InvalidInputError("undecodable picture")
     return pixels
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from writing its own complaint to standard error, beside our sentence."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _encode(suffix: str, pixels: np.ndarray, parameters: list[int]) -> bytes:

@@ -32,6 +32,7 @@ from common.bundle import load_bundle
 from common.domain.codec import Codec
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
+from common.files import refuse_overwriting
 
 # Distinct frames kept in memory and sent over and over.
 _MAX_DISTINCT_FRAMES = 64
@@ -84,7 +85,7 @@ def bench(
     """
     refuse_with_server(server, bundle=bundle, paced=paced)
     pace = parse_paced(paced)
-    images = load_images(source or str(shipped_clip()))
+    images = load_images(source or str(shipped_clip()), writing=trace)
     plans = [
         BenchPlan(one, codec, frames, warm_up, clients, window)
         for one in ([placement] if placement else Placement)
@@ -99,9 +100,16 @@ def bench(
         show_reports(reports)
 
 
-def load_images(source: str) -> list[EncodedImage]:
-    """The first frames of a source, compressed, so that reading does not count."""
+def load_images(source: str, writing: Path | None = None) -> list[EncodedImage]:
+    """The first frames of a source, compressed, so that reading does not count.
+
+    Args:
+        source: see `open_source`.
+        writing: a file that is about to be written, which must not be the source.
+    """
     with closing(open_source(source)) as opened:
+        if writing is not None:
+            refuse_overwriting(writing, opened.info.paths)
         return [frame.image for frame in itertools.islice(opened, _MAX_DISTINCT_FRAMES)]
 
 

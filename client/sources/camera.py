@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 
+from client.pictures import quiet_opencv
 from client.sources.reading import LostError, Picture, Reader
 from common.domain.errors import UnavailableError
 
@@ -37,7 +38,8 @@ class CameraReader(Reader):
     def _read(self) -> Picture | None:
         # OpenCV itself waits ten seconds for a frame, no longer.
         try:
-            grabbed, pixels = self._capture.read()
+            with quiet_opencv():
+                grabbed, pixels = self._capture.read()
         except cv2.error as error:
             raise LostError("it delivers no pictures any more") from error
         return Picture(pixels) if grabbed else None
@@ -48,10 +50,5 @@ class CameraReader(Reader):
 
 def _open(device: int | str) -> cv2.VideoCapture:
     is_device = isinstance(device, str) and device.startswith("/dev/")
-    # OpenCV writes its own complaint to stderr, beside our sentence.
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with quiet_opencv():
         return cv2.VideoCapture(device, cv2.CAP_V4L2 if is_device else cv2.CAP_ANY)
-    finally:
-        cv2.utils.logging.setLogLevel(level)

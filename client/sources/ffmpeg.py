@@ -132,7 +132,11 @@ class FFmpegReader(Reader):
             raise InvalidInputError(refusal(self._name, kind))
         if not self._container.streams.video:
             raise InvalidInputError(f"{self._name} is neither a picture nor a video")
-        return self._container.streams.video[0]
+        stream = self._container.streams.video[0]
+        # Though the type says otherwise.
+        if getattr(stream, "codec_context", None) is None:
+            raise InvalidInputError(f"{self._name} is a video in a format that is not known")
+        return stream
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Frames; what cannot be decoded is counted and left out."""

@@ -64,7 +64,7 @@ class PictureSource:
 
 
 class FolderSource:
-    """The picture files of one folder, by name; folders in it are left out.
+    """The picture files of one folder, by name; folders and hidden files in it are left out.
 
     One that cannot be read becomes a frame that says why, and the others go on.
     """
@@ -75,7 +75,8 @@ class FolderSource:
         self._paths = sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+            if path.suffix.lower() in PICTURE_SUFFIXES
+            and not (path.name.startswith(".") or path.is_dir())
         )
         if not self._paths:
             raise InvalidInputError(f"the folder {folder} holds no pictures (JPEG or PNG)")
@@ -136,8 +137,9 @@ def load_picture(path: Path) -> EncodedImage:
 
 
 def readable_name(name: str) -> str:
-    """A file's name for people: bytes that are no text become question marks."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A name for people: what is no text, or would move the terminal's cursor, is replaced."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _converted(data: bytes, name: str) -> EncodedImage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from common.bundle.manifest import Manifest
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
+from common.files import replace_text
 
 MANIFEST_NAME = "bundle.json"
 ONNX_NAMES = {Stage.BACKBONE: "backbone.onnx", Stage.TRANSFORMER: "transformer.onnx"}
@@ -92,9 +92,7 @@ def write_bundle(folder: Union[str, Path], manifest: Manifest) -> Bundle:
     complete = manifest.model_copy(update={"files": files})
     text = complete.model_dump_json(indent=2, exclude_none=True) + "\n"
     # In one step: who reads meanwhile, or after a crash, finds the old manifest or the new one.
-    unfinished = folder / f"{MANIFEST_NAME}.new"
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, folder / MANIFEST_NAME)
+    replace_text(folder / MANIFEST_NAME, text)
     return load_bundle(folder)
 
 

@@ -18,6 +18,7 @@ from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Engine, Precision
 from common.engines.registry import load_engine
+from common.files import replacing
 from common.stage.shapes import typical_size
 from common.vision.position import transformer_inputs
 
@@ -97,7 +98,7 @@ def write_reference(path: Path, bundle: Bundle, reference: Mapping[Stage, HalfRe
     for stage, half in reference.items():
         arrays.update({f"{stage.value}/in/{name}": one for name, one in half.inputs.items()})
         arrays.update({f"{stage.value}/out/{name}": one for name, one in half.outputs.items()})
-    with path.open("wb") as file:
+    with replacing(path) as beside, beside.open("wb") as file:
         # numpy's stubs take any keyword for its option allow_pickle.
         np.savez(file, **arrays)  # type: ignore[arg-type]
 

@@ -37,6 +37,7 @@ from common.codec.calibration import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.placement import Stage
 from common.engines.onnxruntime import load
+from common.files import replacing
 from common.vision.preprocess import preprocess
 from common.vision.resize import resize_bilinear
 
@@ -235,7 +236,7 @@ def write_csv(
         "numpy": np.__version__,
         "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
     }
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         names = [*(field.name for field in fields(Measurement)), *measured_on]
         writer = csv.DictWriter(file, names)
         writer.writeheader()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from client.bench import percentile
+from common.files import replacing
 from experiments.benchmarks.camera import Answer
 from experiments.machine import machine_facts
 
@@ -84,7 +85,7 @@ def show_table(title: str, table: Table) -> None:
 def write_csv(path: Path, rows: Sequence[Any]) -> None:
     """Write rows, all of one dataclass; the machine in a comment above them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         file.write(f"# {machine()}\n")
         writer = csv.DictWriter(file, fieldnames=[each.name for each in fields(rows[0])])
         writer.writeheader()

@@ -13,6 +13,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from common.files import replacing
+
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
@@ -60,7 +62,8 @@ def draw(events: list[dict[str, Any]], picture: Path, skip: float, length: float
     axes.set_xlabel("milliseconds")
     axes.set_title("Steps of consecutive frames; the number and the colour are the frame's")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=120)
+    with replacing(picture) as beside:
+        figure.savefig(beside, dpi=120)
 
 
 def _draw_step(axes: Any, event: dict[str, Any], height: int, skip: float, length: float) -> None:

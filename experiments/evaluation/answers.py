@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from common.domain.errors import ConfigurationError
+from common.files import replace_text
 from detr.average_precision import ResultRow
 
 Settings = Mapping[str, Any]
@@ -63,9 +64,7 @@ class AnswerFile:
         self.resumed = len(self.answers)
         # A line that a killed run left half-written is dropped.
         lines = [json.dumps(self._settings), *map(_to_line, self.answers)]
-        unfinished = self._path.with_name(f"{self._path.name}.new")
-        unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        unfinished.replace(self._path)
+        replace_text(self._path, "".join(f"{line}\n" for line in lines))
         self._file = self._path.open("a", encoding="utf-8")
         return self
 

@@ -23,9 +23,10 @@ from client.running import run
 from client.shipped import shipped_bundle
 from common.bundle import load_bundle
 from common.domain.codec import Codec
+from common.files import refuse_overwriting
 from experiments.evaluation.answers import AnswerFile
 from experiments.evaluation.picture_set import PictureSet, category_names, open_picture_set
-from experiments.evaluation.report import figures_table, summary, write_report
+from experiments.evaluation.report import WRITTEN, figures_table, summary, write_report
 from experiments.evaluation.run import EvaluationPlan, judge, stream
 from experiments.evaluation.sending import JpegSending
 
@@ -85,6 +86,9 @@ def evaluate(
     where = server or LocalOptions(bundle=bundle or shipped_bundle())
     model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
     pictures = open_picture_set(images, annotations, limit, model=model, say=show_remark)
+    inputs = [annotations, *(picture.path for picture in pictures.pictures)]
+    for name in (ANSWERS_NAME, *WRITTEN):
+        refuse_overwriting(output / name, inputs)
     plan = EvaluationPlan(
         placement=placement.placement,
         codec=codec,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from common.files import replacing
 from detr.average_precision import IOU_THRESHOLDS, RECALLS, CocoScores
 
 
@@ -38,4 +39,5 @@ def draw_precision_recall(scores: CocoScores, title: str, path: Path) -> None:
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axis.grid(alpha=0.3)
     axis.legend(title="average precision", loc="upper right")
-    figure.savefig(path)
+    with replacing(path) as beside:
+        figure.savefig(beside)

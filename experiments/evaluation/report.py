@@ -11,12 +11,14 @@ from typing import Any
 
 from rich.table import Table
 
+from common.files import replace_text
 from detr.average_precision import FIGURES
 from experiments.evaluation.answers import Settings, results
 from experiments.evaluation.curves import draw_precision_recall
 from experiments.evaluation.run import Evaluation
 
 RESULTS_NAME, RECORD_NAME, CURVE_NAME = "results.json", "record.json", "precision-recall.png"
+WRITTEN = (RESULTS_NAME, RECORD_NAME, CURVE_NAME)
 
 _PACKAGES = ("pycocotools", "numpy", "opencv-python-headless", "onnxruntime", "grpcio")
 # IoU, size of the object, detections a picture; as pycocotools prints them.
@@ -52,7 +54,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 def write_report(folder: Path, evaluation: Evaluation, settings: Settings, resumed: int) -> None:
     """Write results in COCO's format, the precision-recall plot and the record into `folder`."""
     content = json.dumps(results(evaluation.answers))
-    (folder / RESULTS_NAME).write_text(content + "\n", encoding="utf-8")
+    replace_text(folder / RESULTS_NAME, content + "\n")
     placement, codec = settings["placement"], settings["codec"]
     title = f"placement {placement}, codec {codec or 'of the model'}, {evaluation.frames} pictures"
     draw_precision_recall(evaluation.scores, title, folder / CURVE_NAME)
@@ -64,7 +66,7 @@ def write_report(folder: Path, evaluation: Evaluation, settings: Settings, resum
         "versions": versions(),
     }
     text = json.dumps(record, indent=2) + "\n"
-    (folder / RECORD_NAME).write_text(text, encoding="utf-8")
+    replace_text(folder / RECORD_NAME, text)
 
 
 def versions() -> dict[str, str]:

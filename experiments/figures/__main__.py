@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from common.domain.errors import TandemError
+from common.files import replace_text
 from experiments.figures.data import load_experiment, read_evaluations
 from experiments.figures.page import page
 from experiments.figures.plots import all_figures
@@ -22,7 +23,7 @@ def main() -> None:
         sys.exit(str(error))
     figures = all_figures(experiment, options.run_dir / "figures")
     report = options.run_dir / "report.md"
-    report.write_text(page(experiment, figures, evaluations), encoding="utf-8")
+    replace_text(report, page(experiment, figures, evaluations))
     sys.stderr.write(f"{report} and {len(figures)} figures are written\n")
 
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.domain.placement import Placement
+from common.files import replacing
 from experiments.figures.data import Experiment, Series, link_label
 from experiments.placements.config import RemoteNodes
 
@@ -203,5 +204,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """Write PNG and SVG."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_SETTINGS):
-        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        with replacing(folder / f"{name}.png") as beside:
+            figure.savefig(beside, dpi=150, metadata={"Software": None})
+        with replacing(folder / f"{name}.svg") as beside:
+            figure.savefig(beside, metadata={"Date": None})

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.domain.errors import ConfigurationError
+from common.files import replace_text
 from experiments.machine import commit, machine_facts
 from experiments.placements.cases import Run, all_cases, ordered_runs
 from experiments.placements.config import Config, problems
@@ -53,9 +54,7 @@ class RunFolder:
         elif self.path.exists() and any(self.path.iterdir()):
             raise ConfigurationError(f"{self.path} is in use: give --resume or another --output")
         (self.path / "runs").mkdir(parents=True, exist_ok=True)
-        unfinished = self.path / f"{RECORD_FILE}.new"
-        unfinished.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, self.path / RECORD_FILE)
+        replace_text(self.path / RECORD_FILE, json.dumps(record, indent=2) + "\n")
 
     def record(self) -> dict[str, Any]:
         """What `record.json` says.

@@ -11,6 +11,7 @@ from typing import Any
 
 from client.bench import percentile
 from common.domain.placement import EDGE, WORKSTATION
+from common.files import replacing
 from experiments.placements.cases import Case, Run, link_name
 from experiments.placements.config import Config
 from experiments.placements.samples import node_memory_bytes, node_watts, read_samples
@@ -119,7 +120,7 @@ def frame_figures(frames: Sequence[Mapping[str, str]]) -> dict[str, float]:
 
 def write_runs(runs: Sequence[RunSummary], path: Path) -> None:
     """`runs.csv`: one line a run."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "placement", "codec", "link", "repeat", *METRICS])
         for each in runs:
@@ -130,7 +131,7 @@ def write_runs(runs: Sequence[RunSummary], path: Path) -> None:
 def write_cases(cases: Sequence[CaseSummary], path: Path) -> None:
     """`summary.csv`: one line a case, each figure with its least and its most."""
     columns = [f"{name}{part}" for name in METRICS for part in ("", "_low", "_high")]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "placement", "codec", "link", "repeats", *columns])
         for each in cases:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from common.files import replace_text, replacing
 from detr.average_precision import FIGURES
 from experiments.rate_accuracy.grid import DESCRIPTIONS, Series
 from experiments.rate_accuracy.tradeoff import Bound, Cost, Point, bytes_for, line_of
@@ -99,7 +100,8 @@ def write_all(folder: Path, points: Sequence[Point], about: Mapping[str, Any]) -
         points: what was measured.
         about: the model, the set, versions; goes into the record.
     """
-    with (folder / "rate-accuracy.csv").open("w", newline="", encoding="utf-8") as file:
+    table = folder / "rate-accuracy.csv"
+    with replacing(table) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["series", "name", "bytes_per_frame", "frames", "fps", *FIGURES])
         for point in points:
@@ -113,9 +115,9 @@ def write_all(folder: Path, points: Sequence[Point], about: Mapping[str, Any]) -
         "comparisons": [{**asdict(one), "ratio": one.ratio} for one in found],
     }
     text = json.dumps(record, indent=2) + "\n"
-    (folder / "rate-accuracy.json").write_text(text, encoding="utf-8")
+    replace_text(folder / "rate-accuracy.json", text)
     sentences = "".join(f"\n{one.sentence()}.\n" for one in found)
-    (folder / "rate-accuracy.md").write_text(markdown(points) + sentences, encoding="utf-8")
+    replace_text(folder / "rate-accuracy.md", markdown(points) + sentences)
     draw(points, folder / "rate-accuracy.png", str(about.get("title", "")))
 
 
@@ -148,7 +150,8 @@ def draw(points: Sequence[Point], path: Path, title: str) -> None:
     axis.margins(y=0.12)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize=9)
-    figure.savefig(path)
+    with replacing(path) as beside:
+        figure.savefig(beside)
 
 
 _ROUND_SIZES = [factor * 10**power for power in range(2, 8) for factor in (1, 2, 5)]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from common.engines.base import CompileOptions
+from common.files import replace_bytes
 
 # In the key of every plan: raise it when the way in which networks are built changes.
 _BUILD_REVISION = 1
@@ -140,21 +139,7 @@ def _read_checked(path: Path) -> Optional[bytes]:
 def _write_checked(path: Path, content: bytes, facts: Mapping[str, Any]) -> None:
     """Write a file and its facts; between the two, the old facts do not fit the new file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, content)
+    replace_bytes(path, content)
     complete = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(complete, indent=2, sort_keys=True) + "\n"
-    _replace(_facts_path(path), text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # A name of its own for each writer: both stages of a node may build at once.
-    descriptor, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".new", dir=str(path.parent))
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, str(path))
-    except BaseException:
-        os.unlink(name)
-        raise
+    replace_bytes(_facts_path(path), text.encode())
