@@ -36,7 +36,7 @@ _LEAST_RESERVED_BYTES = _MEBIBYTE
 _MOST_HEADROOM_BYTES = 4 * _MEBIBYTE
 # So long may such a read keep a newcomer waiting, if its stream has sent nothing, or something.
 _NEWCOMER_SECONDS = 2.0
-_WIDE_SECONDS = 5.0
+_WIDE_SECONDS = 10.0
 # How often, and for how long, a newcomer that waits looks for one of those.
 _LOOK_SECONDS = 0.25
 _LOOKING_SECONDS = 6.0
