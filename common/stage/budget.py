@@ -27,6 +27,8 @@ MAX_WAIT_SECONDS = 30.0
 
 # While a message comes in, gRPC has it three times for a moment, one message after the other.
 _COPIES_AT_READING = 3
+# And so much comes of the streams that are not being read.
+_MESSAGES_UNREAD = 1
 # Reads at a time by which a message of any size may come. They may all come in at once, and each
 # of the largest keeps the event loop for a good tenth of a second.
 _WIDE_READS = 4
@@ -41,9 +43,10 @@ _WIDE_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _LOOKING_SECONDS = 6.0
 _NARROW_SHARE = 0.4
-# Freed memory goes back to the system after so many bytes of messages that are large.
-_LARGE_BYTES = 8 * _MEBIBYTE
-_TRIMMED_BYTES = 256 * _MEBIBYTE
+# Freed memory goes back to the system when messages of at least this share of the largest have
+# taken this share of the budget.
+_LARGE_SHARE = 1 / 8
+_TRIMMED_SHARE = 1 / 6
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class ByteBudget:
             cost: of a message that is dealt with.
             share_peers: whether one peer gets half at most.
         """
-        usable = limit_bytes - (_COPIES_AT_READING + _WIDE_READS) * message_bytes
+        usable = limit_bytes - (_COPIES_AT_READING + _MESSAGES_UNREAD + _WIDE_READS) * message_bytes
         narrow = int(_NARROW_SHARE * usable)
         held = usable - narrow
         self.message_bytes = message_bytes
@@ -93,6 +96,7 @@ class ByteBudget:
         # Since when each wide read has been waited for, and how long it may be.
         self._wide_reads: Dict[StreamBytes, Tuple[float, float]] = {}
         self._freed_bytes = 0
+        self._trimmed_bytes = _TRIMMED_SHARE * limit_bytes
 
         def pool(size: int, least: int) -> Pool:
             return Pool(size, max(size // 2, least) if share_peers else size)
@@ -126,10 +130,10 @@ class ByteBudget:
 
     def freed(self, message_bytes: int) -> None:
         """Messages of this size are gone: now and then, the memory they took is given back."""
-        if message_bytes < _LARGE_BYTES:
+        if message_bytes < _LARGE_SHARE * self.message_bytes:
             return
         self._freed_bytes += self.cost.of(message_bytes)
-        if self._freed_bytes > _TRIMMED_BYTES:
+        if self._freed_bytes > self._trimmed_bytes:
             self._freed_bytes = 0
             asyncio.get_running_loop().run_in_executor(None, return_free_memory)
 
@@ -161,6 +165,11 @@ class StreamBytes:
     def is_in_the_way(self) -> bool:
         """Whether its next read keeps others waiting."""
         return self._reserved_bytes > _LEAST_RESERVED_BYTES and self._pool.is_short
+
+    @property
+    def sends_large(self) -> bool:
+        """Whether its messages are so large that few of them can be read at a time."""
+        return self._largest_bytes > self._budget.message_bytes // 4
 
     async def reserve(self) -> None:
         """Make room for the message that is read next; waits while there is none.

@@ -90,6 +90,9 @@ class Dispatcher:
             else:
                 if not _is_lost(result):
                     self._served(route, time.monotonic() - began)
+                    if self._account.sends_large:
+                        # While it idled, a stage would keep room for another such frame.
+                        await self._streams.leave_idle(time.monotonic())
                     return route, result
                 loss = status_from_wire(result.error)
             replays += 1

@@ -47,8 +47,11 @@ def opening(**context: object) -> bytes:
 
 
 def features(frame_id=1, codec=tensor_pb2.CODEC_FP32, shape=(1, 8, 3, 4), data=bytes(384), **sizes):
+    sides = {"height": 96, "width": 128}
     geometry = {
-        f"{part}_{side}": 64 for part in ("frame", "input", "valid") for side in ("height", "width")
+        f"{part}_{side}": pixels
+        for part in ("frame", "input", "valid")
+        for side, pixels in sides.items()
     }
     return stage_pb2.TransformerRequest(
         features=stage_pb2.Features(
@@ -202,6 +205,7 @@ async def test_silent_streams_lock_nobody_out(cluster):
         silent = await silent_streams(channel, DETECT, 80)
         began = asyncio.get_running_loop().time()
         responses = await detect(cluster.address, [options(), frame(1)])
+        assert len(silent) == 80
         assert [each.WhichOneof("result") for each in responses] == ["detections"]
         assert asyncio.get_running_loop().time() - began < 8
 
@@ -330,3 +334,40 @@ async def test_health_answers_beside_large_messages(cluster):
             assert detector_pb2.DetectResponse.FromString(await stream.call.read()).error.code == 3
     looking.cancel()
     assert max(delays) < 2, json.dumps(delays)
+
+
+def resident_bytes(process: ServiceProcess, kind: str) -> int:
+    """Resident memory as Linux tells it: `VmRSS` now, `VmHWM` at most so far."""
+    with open(f"/proc/{process.process.pid}/status", encoding="ascii") as file:
+        (line,) = [line for line in file if line.startswith(kind)]
+    return int(line.split()[1]) << 10
+
+
+async def test_the_largest_messages_on_64_streams_stay_within_the_budget():
+    small = ("--max-message-mebibytes", "4", "--max-buffered-mebibytes", "96")
+    cluster = Cluster(stage_arguments=small, orchestrator_arguments=small, nodes=("edge",))
+    services = (cluster.orchestrator, *cluster.stages.values())
+    payload = bytes(4 * MEBIBYTE - 1000)
+    messages = [frame(number, payload).SerializeToString() for number in (1, 2)]
+    answered = 0
+
+    async def send() -> None:
+        nonlocal answered
+        async with channel_to(cluster.address) as channel:
+            stream = RawStream(channel, DETECT)
+            sending = asyncio.ensure_future(stream.send(options().SerializeToString(), *messages))
+            for _ in messages:
+                answer = await stream.call.read()
+                answered += detector_pb2.DetectResponse.FromString(answer).error.code == 3
+            await sending
+
+    try:
+        await detect(cluster.address, [options(), frame(1)])
+        before = [resident_bytes(each, "VmRSS") for each in services]
+        await asyncio.gather(*(send() for _ in range(64)))
+        assert answered == 2 * 64
+        for service, base in zip(services, before):
+            print((resident_bytes(service, "VmHWM") - base) >> 20)
+            assert resident_bytes(service, "VmHWM") - base < 96 * MEBIBYTE
+    finally:
+        cluster.close()
