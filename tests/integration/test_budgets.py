@@ -1,17 +1,15 @@
 """Careless and hostile peers: each is told so in few words, and nobody else notices."""
 
 import asyncio
-import json
 import urllib.request
 from socket import create_connection
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.bundle import load_bundle
-from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
+from protos.tandem.v1 import stage_pb2, tensor_pb2
 from tests.attacks import (
     BACKBONE,
     DETECT,
@@ -309,65 +307,5 @@ async def test_a_client_that_says_nothing_or_takes_nothing_is_ended():
                 await asyncio.sleep(0.1)
             sending.cancel()
             assert len(await detect(cluster.address, [frame(1)])) == 1
-    finally:
-        cluster.close()
-
-
-async def test_health_answers_beside_large_messages(cluster):
-    large = [frame(number, bytes(48 * MEBIBYTE)) for number in (1, 2, 3)]
-    delays = []
-
-    async def look() -> None:
-        async with channel_to(cluster.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            while True:
-                began = asyncio.get_running_loop().time()
-                await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
-                delays.append(asyncio.get_running_loop().time() - began)
-                await asyncio.sleep(0.02)
-
-    looking = asyncio.ensure_future(look())
-    async with channel_to(cluster.address) as channel:
-        stream = RawStream(channel, DETECT)
-        await stream.send(*(each.SerializeToString() for each in large))
-        for _ in large:
-            assert detector_pb2.DetectResponse.FromString(await stream.call.read()).error.code == 3
-    looking.cancel()
-    assert max(delays) < 2, json.dumps(delays)
-
-
-def resident_bytes(process: ServiceProcess, kind: str) -> int:
-    """Resident memory as Linux tells it: `VmRSS` now, `VmHWM` at most so far."""
-    with open(f"/proc/{process.process.pid}/status", encoding="ascii") as file:
-        (line,) = [line for line in file if line.startswith(kind)]
-    return int(line.split()[1]) << 10
-
-
-async def test_the_largest_messages_on_64_streams_stay_within_the_budget():
-    small = ("--max-message-mebibytes", "4", "--max-buffered-mebibytes", "96")
-    cluster = Cluster(stage_arguments=small, orchestrator_arguments=small, nodes=("edge",))
-    services = (cluster.orchestrator, *cluster.stages.values())
-    payload = bytes(4 * MEBIBYTE - 1000)
-    messages = [frame(number, payload).SerializeToString() for number in (1, 2)]
-    answered = 0
-
-    async def send() -> None:
-        nonlocal answered
-        async with channel_to(cluster.address) as channel:
-            stream = RawStream(channel, DETECT)
-            sending = asyncio.ensure_future(stream.send(options().SerializeToString(), *messages))
-            for _ in messages:
-                answer = await stream.call.read()
-                answered += detector_pb2.DetectResponse.FromString(answer).error.code == 3
-            await sending
-
-    try:
-        await detect(cluster.address, [options(), frame(1)])
-        before = [resident_bytes(each, "VmRSS") for each in services]
-        await asyncio.gather(*(send() for _ in range(64)))
-        assert answered == 2 * 64
-        for service, base in zip(services, before):
-            print((resident_bytes(service, "VmHWM") - base) >> 20)
-            assert resident_bytes(service, "VmHWM") - base < 96 * MEBIBYTE
     finally:
         cluster.close()
