@@ -1,7 +1,7 @@
 """What careless and hostile peers send: raw bytes, silence, many streams. Runs on Python 3.8."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 
@@ -13,7 +13,18 @@ TRANSFORMER = "/tandem.v1.Transformer/Process"
 OWN_CONNECTION = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
+    # Who does not read takes few answers.
+    ("grpc.http2.bdp_probe", 0),
 ]
+
+
+def delimited(number: int, content: bytes) -> bytes:
+    """A field of this number that holds a text, bytes, packed numbers or a message."""
+    length, prefix = len(content), bytearray()
+    while length > 0x7F:
+        prefix.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([number << 3 | 2, *prefix, length]) + content
 
 
 class RawStream:
@@ -32,7 +43,14 @@ class RawStream:
                 return
 
     async def end(self):
-        """How the server ended it: status and words."""
+        """How the server ended it: status and words, after all answers."""
+
+        async def read() -> None:
+            while await self.call.read() is not grpc.aio.EOF:
+                pass
+
+        with suppress(grpc.aio.AioRpcError):
+            await asyncio.wait_for(read(), 30)
         await asyncio.wait_for(self.ending.wait(), 30)
         return self.ending.code, self.ending.details
 

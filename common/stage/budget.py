@@ -14,10 +14,9 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Hashable, Optional, Tuple
 
-from common.stage.memory import return_free_memory
+from common.stage.memory import resident_bytes, return_free_memory
 from common.stage.pool import Holder, Pool
 
-_MEBIBYTE = 1 << 20
 MESSAGES_BUFFERED = 24
 """Of the largest messages, how many the default budget is."""
 LEAST_MESSAGES_BUFFERED = 16
@@ -27,23 +26,29 @@ MAX_WAIT_SECONDS = 30.0
 
 # While a message comes in, gRPC has it three times for a moment, one message after the other.
 _COPIES_AT_READING = 3
+# And so much comes of the streams that are not being read.
+_MESSAGES_UNREAD = 1
 # Reads at a time by which a message of any size may come. They may all come in at once, and each
 # of the largest keeps the event loop for a good tenth of a second.
 _WIDE_READS = 4
-# A stream that has shown what it sends has room for twice as much, at least and at most so much
-# more.
-_LEAST_RESERVED_BYTES = _MEBIBYTE
-_MOST_HEADROOM_BYTES = 4 * _MEBIBYTE
+# A stream that has shown what it sends has room for twice as much, within these shares of the
+# largest message.
+_LEAST_RESERVED_SHARE = 1 / 64
+_MOST_HEADROOM_SHARE = 1 / 16
 # So long may such a read keep a newcomer waiting, if its stream has sent nothing, or something.
 _NEWCOMER_SECONDS = 2.0
-_WIDE_SECONDS = 5.0
+_WIDE_SECONDS = 10.0
+# After so long it goes without room while less than this share of the budget is in use.
+_ASLEEP_SECONDS = 0.5
+_FREE_SHARE = 1 / 4
 # How often, and for how long, a newcomer that waits looks for one of those.
 _LOOK_SECONDS = 0.25
 _LOOKING_SECONDS = 6.0
 _NARROW_SHARE = 0.4
-# Freed memory goes back to the system after so many bytes of messages that are large.
-_LARGE_BYTES = 8 * _MEBIBYTE
-_TRIMMED_BYTES = 256 * _MEBIBYTE
+# Freed memory goes back to the system when messages of at least this share of the largest have
+# taken this share of the budget.
+_LARGE_SHARE = 1 / 8
+_TRIMMED_SHARE = 1 / 6
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class ByteBudget:
             cost: of a message that is dealt with.
             share_peers: whether one peer gets half at most.
         """
-        usable = limit_bytes - (_COPIES_AT_READING + _WIDE_READS) * message_bytes
+        usable = limit_bytes - (_COPIES_AT_READING + _MESSAGES_UNREAD + _WIDE_READS) * message_bytes
         narrow = int(_NARROW_SHARE * usable)
         held = usable - narrow
         self.message_bytes = message_bytes
@@ -93,6 +98,10 @@ class ByteBudget:
         # Since when each wide read has been waited for, and how long it may be.
         self._wide_reads: Dict[StreamBytes, Tuple[float, float]] = {}
         self._freed_bytes = 0
+        self._limit_bytes = limit_bytes
+        # Of this process, before the first stream.
+        self._resident_bytes_before = 0
+        self._trimmed_bytes = _TRIMMED_SHARE * limit_bytes
 
         def pool(size: int, least: int) -> Pool:
             return Pool(size, max(size // 2, least) if share_peers else size)
@@ -103,6 +112,8 @@ class ByteBudget:
 
     def stream(self, peer: Hashable, dismiss: Callable[[], None]) -> StreamBytes:
         """The account of a new stream of this peer, which `dismiss` ends."""
+        if not self._resident_bytes_before:
+            self._resident_bytes_before = resident_bytes()
         return StreamBytes(self, peer, dismiss)
 
     def begin_wide_read(self, reader: StreamBytes, patience_seconds: float) -> None:
@@ -113,23 +124,35 @@ class ByteBudget:
         """It has ended, or was none."""
         self._wide_reads.pop(reader, None)
 
-    def dismiss_silent(self, newcomer: Holder) -> None:
-        """A newcomer waits: end the stream that has kept its place for longest for nothing."""
+    def make_way(self, newcomer: Holder) -> None:
+        """A newcomer waits: take the room of one that has kept it for nothing for longest.
+
+        While little memory is in use, nothing is coming there either: its stream stays, and goes
+        without the room. Else it ends.
+        """
         is_own_share = not self.wide.within_share(newcomer, self.message_bytes)
         now = time.monotonic()
         for reader, (since, patience_seconds) in self._wide_reads.items():
-            own = reader.holder.peer == newcomer.peer
-            if now - since > patience_seconds and (own or not is_own_share):
+            if is_own_share and reader.holder.peer != newcomer.peer:
+                continue
+            if now - since > _ASLEEP_SECONDS and self._is_memory_free():
+                reader.unreserve()
+                return
+            if now - since > patience_seconds:
                 del self._wide_reads[reader]
                 reader.dismiss()
                 return
 
+    def _is_memory_free(self) -> bool:
+        used_bytes = resident_bytes() - self._resident_bytes_before
+        return used_bytes < _FREE_SHARE * self._limit_bytes
+
     def freed(self, message_bytes: int) -> None:
         """Messages of this size are gone: now and then, the memory they took is given back."""
-        if message_bytes < _LARGE_BYTES:
+        if message_bytes < _LARGE_SHARE * self.message_bytes:
             return
         self._freed_bytes += self.cost.of(message_bytes)
-        if self._freed_bytes > _TRIMMED_BYTES:
+        if self._freed_bytes > self._trimmed_bytes:
             self._freed_bytes = 0
             asyncio.get_running_loop().run_in_executor(None, return_free_memory)
 
@@ -160,7 +183,13 @@ class StreamBytes:
     @property
     def is_in_the_way(self) -> bool:
         """Whether its next read keeps others waiting."""
-        return self._reserved_bytes > _LEAST_RESERVED_BYTES and self._pool.is_short
+        least_bytes = _LEAST_RESERVED_SHARE * self._budget.message_bytes
+        return self._reserved_bytes > least_bytes and self._pool.is_short
+
+    @property
+    def sends_large(self) -> bool:
+        """Whether its messages are so large that few of them can be read at a time."""
+        return self._largest_bytes > self._budget.message_bytes // 4
 
     async def reserve(self) -> None:
         """Make room for the message that is read next; waits while there is none.
@@ -193,12 +222,13 @@ class StreamBytes:
         self._has_sent = True
         # More than was expected may have come.
         surplus = self._reserved_bytes - message_bytes
-        if self._largest_bytes:
+        keeps_place = self._reserved_bytes and not self._largest_bytes
+        if not keeps_place:
             self._reserved_bytes -= surplus
             self._pool.give_back(self.holder, surplus)
         cost = min(budget.cost.of(message_bytes), budget.held.size_bytes)
         await budget.held.take(self.holder, cost, self._patience())
-        if self._largest_bytes:
+        if not keeps_place:
             self.unreserve()
         self.drop()
         self._arrived = Charge(self, cost, message_bytes)
@@ -208,7 +238,8 @@ class StreamBytes:
         largest, most = self._largest_bytes, self._budget.message_bytes
         if not largest:
             return most
-        return min(most, max(_LEAST_RESERVED_BYTES, largest + min(largest, _MOST_HEADROOM_BYTES)))
+        headroom = min(largest, int(_MOST_HEADROOM_SHARE * most))
+        return min(most, max(int(_LEAST_RESERVED_SHARE * most), largest + headroom))
 
     async def _come_in(self, count: int) -> None:
         """Take a newcomer's place, that of one which does nothing if there is no other."""
@@ -221,7 +252,7 @@ class StreamBytes:
                 done, _ = await asyncio.wait([taking], timeout=_LOOK_SECONDS)
                 if done:
                     break
-                self._budget.dismiss_silent(self.holder)
+                self._budget.make_way(self.holder)
             await taking
         except asyncio.CancelledError:
             taking.cancel()

@@ -1,9 +1,10 @@
-"""Memory that was freed goes back to the system."""
+"""The memory of this process."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 
 
 def return_free_memory() -> None:
@@ -16,3 +17,9 @@ def return_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def resident_bytes() -> int:
+    """How much memory this process has, as Linux tells it."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

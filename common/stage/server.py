@@ -77,7 +77,7 @@ def _server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
         # What may come of a stream that is not being read. By default it grows with the link, up to
         # many megabytes for each stream, which nothing would count.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", 1 << 19),
+        ("grpc.http2.lookahead_bytes", max(1 << 16, max_message_bytes >> 7)),
         # Pictures are compressed already; a few bytes of zeros would become as many as can be.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 500),

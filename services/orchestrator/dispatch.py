@@ -110,6 +110,9 @@ class Dispatcher:
                 result = await self._try(route, frame, attempts)
             if result is not None:
                 self._served(route, frame, time.monotonic() - began, attempts)
+                if self._account.sends_large:
+                    # While it idled, a stage would keep room for another such frame.
+                    await self._streams.leave_idle(time.monotonic())
                 return route, result
             error = attempts.verdict()
             if error is not None:

@@ -1,20 +1,26 @@
 """Careless and hostile peers: each is told so in few words, and nobody else notices."""
 
 import asyncio
-import json
 import urllib.request
 from socket import create_connection
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.bundle import load_bundle
-from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
-from tests.attacks import BACKBONE, DETECT, TRANSFORMER, RawStream, calls_from, channel_to
+from protos.tandem.v1 import stage_pb2, tensor_pb2
+from tests.attacks import (
+    BACKBONE,
+    DETECT,
+    TRANSFORMER,
+    RawStream,
+    calls_from,
+    channel_to,
+    delimited,
+)
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
-from tests.streams import LiveStream, detect, detect_until_error, frame, options
+from tests.streams import LiveStream, detect, detect_until_error, frame, jpeg, options
 
 MEBIBYTE = 1 << 20
 DIGEST = load_bundle(TOY_BUNDLE).digest
@@ -38,9 +44,12 @@ def opening(**context: object) -> bytes:
     ).SerializeToString()
 
 
-def features(frame_id=1, codec=tensor_pb2.CODEC_FP32, shape=(1, 8, 2, 2), data=bytes(128), **sizes):
+def features(frame_id=1, codec=tensor_pb2.CODEC_FP32, shape=(1, 8, 3, 4), data=bytes(384), **sizes):
+    sides = {"height": 96, "width": 128}
     geometry = {
-        f"{part}_{side}": 64 for part in ("frame", "input", "valid") for side in ("height", "width")
+        f"{part}_{side}": pixels
+        for part in ("frame", "input", "valid")
+        for side, pixels in sides.items()
     }
     return stage_pb2.TransformerRequest(
         features=stage_pb2.Features(
@@ -57,8 +66,8 @@ MALFORMED = {
     "fields without end": b"\x78\x01" * (8 * MEBIBYTE),
 }
 NAMES = {
-    "of ten megabytes": b"\x0a\x85\x80\x80\x05\x32\x80\x80\x80\x05" + b"n" * (10 * MEBIBYTE),
-    "not UTF-8": b"\x0a\x04\x32\x02\xff\xfe",
+    "of ten megabytes": delimited(1, delimited(6, b"n" * 10_000_000)),
+    "not UTF-8": delimited(1, delimited(6, b"\xff\xfe")),
 }
 METHODS = [
     (DETECT, "orchestrator"),
@@ -101,16 +110,16 @@ async def assert_refused(process: ServiceProcess, method: str, data: bytes) -> N
 
 
 BAD_FEATURES = {
-    "not a number": (features(data=np.full(32, np.nan, np.float32).tobytes()), "finite"),
-    "infinite": (features(data=np.full(32, np.inf, np.float32).tobytes()), "finite"),
+    "not a number": (features(data=np.full(96, np.nan, np.float32).tobytes()), "finite"),
+    "infinite": (features(data=np.full(96, np.inf, np.float32).tobytes()), "finite"),
     "half infinite": (
-        features(codec=tensor_pb2.CODEC_FP16, data=np.full(32, np.inf, np.float16).tobytes()),
+        features(codec=tensor_pb2.CODEC_FP16, data=np.full(96, np.inf, np.float16).tobytes()),
         "finite",
     ),
     "nine dimensions": (features(shape=[1] * 9, data=bytes(4)), "8 dimensions"),
     "no codec": (features(codec=0), "codec"),
     "unknown codec": (features(codec=99), "codec 99"),
-    "valid beyond the input": (features(valid_width=65), "sizes"),
+    "valid beyond the input": (features(valid_width=129), "sizes"),
     "no height": (features(frame_height=0), "sizes"),
     "too large": (features(input_width=2**32 - 1, valid_width=2**32 - 1), "shape"),
 }
@@ -152,7 +161,7 @@ async def test_names_from_the_wire_do_not_become_metrics(cluster):
         series = [line for line in page.read().decode().splitlines() if not line.startswith("#")]
     assert len({line for line in series if "stranger" in line or "other" in line}) < 700
     assert len(series) < 2000
-    assert process.metric("tandem_link_bytes_total", peer="other") >= 40 * 128
+    assert process.metric("tandem_link_bytes_total", peer="other") >= 40 * 384
 
 
 async def test_a_client_s_id_may_be_that_of_a_copy(cluster):
@@ -194,20 +203,18 @@ async def test_silent_streams_lock_nobody_out(cluster):
         silent = await silent_streams(channel, DETECT, 80)
         began = asyncio.get_running_loop().time()
         responses = await detect(cluster.address, [options(), frame(1)])
+        assert len(silent) == 80
         assert [each.WhichOneof("result") for each in responses] == ["detections"]
         assert asyncio.get_running_loop().time() - began < 8
-        endings = await asyncio.gather(*(stream.end() for stream in silent))
-    assert {code for code, _ in endings} <= {
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAVAILABLE,
-    }
 
 
 async def test_one_peer_gets_a_quarter_of_the_sessions(cluster):
     async with calls_from("127.0.0.2", cluster.address) as address:
-        streams = [LiveStream(address) for _ in range(65)]
+        streams = []
         try:
-            for stream in streams[:64]:
+            for _ in range(64):
+                stream = LiveStream(address)
+                streams.append(stream)
                 await stream.send(options(), frame(1))
                 await stream.receive(1)
             _, error = await detect_until_error(address, [frame(1)])
@@ -287,12 +294,12 @@ async def test_a_client_that_says_nothing_or_takes_nothing_is_ended():
         # Answers are few bytes: thousands of them fill the window of a client that reads none.
         async with channel_to(cluster.address) as channel:
             deaf = RawStream(channel, DETECT)
-            bad = detector_pb2.Frame(encoded=b"no picture")
+            picture = jpeg(1)
 
             async def send() -> None:
+                await deaf.send(options().SerializeToString())
                 for number in range(1, 20000):
-                    bad.frame_id = number
-                    await deaf.send(detector_pb2.DetectRequest(frame=bad).SerializeToString())
+                    await deaf.send(frame(number, picture).SerializeToString())
 
             sending = asyncio.ensure_future(send())
             events = cluster.orchestrator.log_events
@@ -302,26 +309,3 @@ async def test_a_client_that_says_nothing_or_takes_nothing_is_ended():
             assert len(await detect(cluster.address, [frame(1)])) == 1
     finally:
         cluster.close()
-
-
-async def test_health_answers_beside_large_messages(cluster):
-    large = [frame(number, bytes(48 * MEBIBYTE)) for number in (1, 2, 3)]
-    delays = []
-
-    async def look() -> None:
-        async with channel_to(cluster.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            while True:
-                began = asyncio.get_running_loop().time()
-                await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
-                delays.append(asyncio.get_running_loop().time() - began)
-                await asyncio.sleep(0.02)
-
-    looking = asyncio.ensure_future(look())
-    async with channel_to(cluster.address) as channel:
-        stream = RawStream(channel, DETECT)
-        await stream.send(*(each.SerializeToString() for each in large))
-        for _ in large:
-            assert detector_pb2.DetectResponse.FromString(await stream.call.read()).error.code == 3
-    looking.cancel()
-    assert max(delays) < 2, json.dumps(delays)

@@ -8,14 +8,7 @@ import pytest
 from common.domain.errors import InvalidInputError
 from common.wire.parsing import MAX_ANSWER_BYTES, RequestParser, parse_answer
 from protos.tandem.v1 import detector_pb2, operations_pb2, stage_pb2, tensor_pb2
-
-
-def delimited(number: int, content: bytes) -> bytes:
-    length, prefix = len(content), bytearray()
-    while length > 0x7F:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes([number << 3 | 2, *prefix, length]) + content
+from tests.attacks import delimited
 
 
 def frame(**fields: object) -> detector_pb2.DetectRequest:
