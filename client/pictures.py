@@ -62,7 +62,12 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def _encode(suffix: str, pixels: np.ndarray, parameters: list[int]) -> bytes:
-    done, buffer = cv2.imencode(suffix, pixels, parameters)
+    try:
+        with quiet_opencv():
+            done, buffer = cv2.imencode(suffix, pixels, parameters)
+    except cv2.error:
+        done = False
     if not done:
-        raise InvalidInputError(f"a frame of shape {pixels.shape} cannot be encoded")
+        height, width = pixels.shape[:2]
+        raise InvalidInputError(f"a frame of {width} x {height} pixels cannot be encoded")
     return buffer.tobytes()

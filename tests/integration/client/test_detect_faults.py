@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from client.pictures import encode_png
-from tests.harness import Cluster
+from tests.harness import TOY_BUNDLE, Cluster
 from tests.integration.client.commands import started, tandem, wait_until
 from tests.mjpeg_camera import camera, jpeg
 from tests.unit.client.factories import encoded, read_video, write_video
+from tests.unit.client.test_videos import write_variable
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,31 @@ def test_no_command_writes_over_its_source(server, tmp_path):
     finished = tandem("bench", *server, "--source", clip, "--trace", clip, "--frames", 2)
     assert (finished.returncode, clip.read_bytes()) == (1, before)
     assert "would be lost" in finished.stderr
+
+
+def test_an_evaluation_does_not_write_over_its_annotations(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(height=48, width=64))
+    annotations = tmp_path / "results.json"
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 48, "width": 64}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [1, 1, 9, 9],
+                "area": 81,
+                "iscrowd": 0,
+            }
+        ],
+    }
+    annotations.write_text(json.dumps(content))
+    named = ("--images", tmp_path, "--annotations", annotations, "--output", tmp_path)
+    finished = tandem("evaluate", *named, "--bundle", TOY_BUNDLE)
+    assert finished.returncode == 1
+    assert "results.json itself, which would be lost" in finished.stderr
+    assert json.loads(annotations.read_text()) == content
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -155,8 +181,6 @@ def test_one_picture_that_is_too_large_does_not_cost_the_others(server, tmp_path
 
 def test_a_browsers_video_keeps_its_length(server, tmp_path):
     """It states neither its frame rate nor its length."""
-    from tests.unit.client.test_videos import write_variable
-
     times = [index / 15 + (0.02 if index % 3 else 0.0) for index in range(60)]
     video = write_variable(tmp_path / "v.webm", "libvpx", times)
     for output in (tmp_path / "out.mp4", tmp_path / "out.jsonl"):

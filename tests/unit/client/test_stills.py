@@ -1,5 +1,6 @@
 import os
 import socket
+import stat
 from contextlib import closing
 
 import cv2
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.pictures import decode_picture
+from client.pictures import decode_picture, encode_jpeg
 from client.sources import SourceKind, open_source
-from common.domain.errors import InvalidInputError, TandemError
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from tests.unit.client.factories import encoded, pixels
 from tests.unit.client.heif_files import tiled_avif
 
@@ -108,6 +109,23 @@ def test_what_is_neither_file_nor_folder_is_told(tmp_path, monkeypatch):
     for device in ("/dev/zero", "/dev/null", "/dev/full"):
         with pytest.raises(InvalidInputError, match=f"{device} is a device, but no camera"):
             open_source(device)
+
+
+def test_a_device_of_a_camera_is_opened_as_one(tmp_path):
+    device = tmp_path / "video"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(81, 250))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    (tmp_path / "by-id").symlink_to(device)
+    for name in ("video", "by-id"):
+        with pytest.raises(UnavailableError, match=f"there is no camera .*{name} here, or another"):
+            open_source(str(tmp_path / name))
+
+
+def test_a_frame_that_no_jpeg_can_hold_is_told():
+    with pytest.raises(InvalidInputError, match="70000 x 1 pixels cannot be encoded"):
+        encode_jpeg(np.zeros((1, 70000, 3), np.uint8))
 
 
 @pytest.mark.parametrize("text", ["99999999999999999999", "x" * 5000, "a\0b", "", "²"])
