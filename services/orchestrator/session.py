@@ -157,8 +157,11 @@ class Session:
         route: Optional[Route] = None
         try:
             route = await self._fill(response, frame)
-        except TandemError as error:
+        # Whatever it is, it is this frame's alone: the stream's other frames go on.
+        except Exception as error:
             response.error.CopyFrom(status_to_wire(error))
+            if not isinstance(error, TandemError):
+                log.exception("frame failed in here", session=self.session_id)
         elapsed_seconds = time.perf_counter() - arrival.ticks
         response.timing.total_seconds = elapsed_seconds
         response.timing.received_at_seconds = arrival.unix_seconds
