@@ -49,6 +49,8 @@ class FrameSupply:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._frames: AsyncIterator[Frame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
+        # A consumer that leaves by an error, and its client, may both close at the same time.
+        self._closing: asyncio.Task[None] | None = None
         self._next_id = 0
 
     @property
@@ -78,7 +80,12 @@ class FrameSupply:
         self._slots.release()
 
     async def close(self) -> None:
-        """Stop reading, and close the frames if they can be."""
+        """Stop reading, and close the frames if they can be; once, whoever asks for it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import itertools
 import re
 import textwrap
@@ -219,6 +220,32 @@ async def test_leaving_the_loop_cancels_the_stream_and_closes_the_source():
                 break
         await asyncio.wait_for(closed.wait(), 5)
         await asyncio.wait_for(servicer.ended.wait(), 5)
+
+
+async def test_a_consumer_that_fails_closes_its_source_once():
+    complaints, closed = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def frames():
+        try:
+            while True:
+                yield b"x"
+        finally:
+            # The loop's finaliser of generators and the client both close it meanwhile.
+            await asyncio.sleep(0.05)
+            closed.append(True)
+
+    async def consume(client):
+        async for _ in client.detect(frames()):
+            raise KeyError("of the consumer's own")
+
+    async with serving(ToyDetector()) as address:
+        with pytest.raises(KeyError, match="own"):
+            async with DetectorClient(address) as client:
+                await consume(client)
+    gc.collect()
+    await asyncio.sleep(0.1)
+    assert (closed, complaints) == ([True], [])
 
 
 async def test_leaving_the_client_ends_a_stream_that_was_left_open():
