@@ -33,7 +33,7 @@ _MESSAGES_UNREAD = 1
 _WIDE_READS = 4
 # A stream that has shown what it sends has room for twice as much, within these shares of the
 # largest message.
-_LEAST_RESERVED_SHARE = 1 / 64
+_LEAST_RESERVED_SHARE = 1 / 256
 _MOST_HEADROOM_SHARE = 1 / 16
 # So long may such a read keep a newcomer waiting, if its stream has sent nothing, or something.
 _NEWCOMER_SECONDS = 2.0
@@ -191,6 +191,11 @@ class StreamBytes:
         """Whether its messages are so large that few of them can be read at a time."""
         return self._largest_bytes > self._budget.message_bytes // 4
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the next read needs no `reserve`."""
+        return self._reserved_bytes > 0 and self._pool is self._budget.narrow
+
     async def reserve(self) -> None:
         """Make room for the message that is read next; waits while there is none.
 
@@ -211,6 +216,20 @@ class StreamBytes:
             patience_seconds = _WIDE_SECONDS if self._has_sent else _NEWCOMER_SECONDS
             self._budget.begin_wide_read(self, patience_seconds)
 
+    def arrived_at_once(self, message_bytes: int) -> bool:
+        """Whether there was room to deal with a message that has come, without waiting.
+
+        This is the way of all ordinary frames; else `arrived` has to be called.
+        """
+        budget = self._budget
+        if self._pool is not budget.narrow or message_bytes > self._reserved_bytes:
+            return False
+        cost = budget.cost.of(message_bytes)
+        if not budget.held.take_at_once(self.holder, cost):
+            return False
+        self._arrived = Charge(self, cost, message_bytes)
+        return True
+
     async def arrived(self, message_bytes: int) -> None:
         """A message has come: wait until there is room to deal with it.
 
@@ -222,7 +241,8 @@ class StreamBytes:
         self._has_sent = True
         # More than was expected may have come.
         surplus = self._reserved_bytes - message_bytes
-        keeps_place = self._reserved_bytes and not self._largest_bytes
+        is_narrow = self._pool is budget.narrow and surplus >= 0
+        keeps_place = self._reserved_bytes and (is_narrow or not self._largest_bytes)
         if not keeps_place:
             self._reserved_bytes -= surplus
             self._pool.give_back(self.holder, surplus)
@@ -271,8 +291,10 @@ class StreamBytes:
         """What the latest message takes, to be released once it has been dealt with."""
         charge = self._arrived or Charge(self, 0, 0)
         self._arrived = None
-        self._largest_bytes = max(self._largest_bytes, charge.message_bytes, 1)
-        self.unreserve()
+        if charge.message_bytes > self._largest_bytes:
+            # The next may be larger still.
+            self._largest_bytes = charge.message_bytes
+            self.unreserve()
         return self._noted(charge)
 
     def drop(self) -> None:

@@ -75,14 +75,17 @@ class GuardedStream:
             InvalidInputError: it is malformed, or holds too much.
             ResourceExhaustedError: there was no room for a long time.
         """
-        await self.account.reserve()
+        account = self.account
+        if not account.has_room:
+            await account.reserve()
         self._reading_since = self._now()
         try:
             data = await self._requests.read()
         finally:
             self._reading_since = None
         self.is_open = True
-        await self.account.arrived(len(data))
+        if not account.arrived_at_once(len(data)):
+            await account.arrived(len(data))
         request = self._requests.parse(data)
         self._active_at = self._now()
         return request

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
-from typing import Hashable, List, NamedTuple, Optional
+from typing import Dict, Hashable, List, NamedTuple, Optional
 
 from common.domain.errors import ResourceExhaustedError
 
@@ -32,7 +31,7 @@ class Pool:
         self.taken_bytes = 0
         self._peer_bytes = peer_bytes
         self._stream_bytes = size_bytes // 4
-        self._taken_by: Counter[Hashable] = Counter()
+        self._taken_by: Dict[object, int] = {}
         self._waiting: List[_Wait] = []
 
     @property
@@ -88,14 +87,10 @@ class Pool:
     def give_back(self, holder: Holder, count: int) -> None:
         """Give bytes back."""
         self._take(holder, -count)
-        for each in holder:
-            if not self._taken_by[each]:
-                del self._taken_by[each]
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     def _serve(self) -> None:
-        if not self._waiting:
-            return
         now = asyncio.get_running_loop().time()
         for wait in tuple(self._waiting):
             if self._fits(wait.holder, wait.count):
@@ -112,15 +107,21 @@ class Pool:
 
     def within_share(self, holder: Holder, count: int) -> bool:
         """Whether a holder may take so many bytes more, were they free."""
-        own = self._taken_by[holder.stream]
-        return (not own or own + count <= self._stream_bytes) and self._taken_by[
-            holder.peer
-        ] + count <= self._peer_bytes
+        taken = self._taken_by
+        own = taken.get(holder.stream, 0)
+        if own and own + count > self._stream_bytes:
+            return False
+        return taken.get(holder.peer, 0) + count <= self._peer_bytes
 
     def _take(self, holder: Holder, count: int) -> None:
         self.taken_bytes += count
+        taken = self._taken_by
         for each in holder:
-            self._taken_by[each] += count
+            left = taken.get(each, 0) + count
+            if left:
+                taken[each] = left
+            else:
+                taken.pop(each, None)
 
 
 @dataclass
