@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from common.wire.channels import open_channel
 from common.wire.ending import CallEnding
 
 DETECT = "/tandem.v1.Detector/Detect"
@@ -22,7 +23,10 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
-_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+]
 _CALL_SECONDS = 120.0
 # Of a watch, which goes on until it is cancelled.
 _WATCHED_ANSWERS = 2
@@ -49,7 +53,7 @@ class Exchange:
 
 def channel_to(address: str) -> grpc.aio.Channel:
     """A connection of its own."""
-    return grpc.aio.insecure_channel(address, _OPTIONS)
+    return open_channel(address, _OPTIONS)
 
 
 async def stream(channel: grpc.aio.Channel, method: str, messages: Iterable[bytes]) -> Exchange:

@@ -74,6 +74,7 @@ class Honest:
 
     Attributes:
         pictures: see `picture_files`.
+        feature_shape: of the features that it makes.
     """
 
     def __init__(self, bundle: Path) -> None:
@@ -81,6 +82,7 @@ class Honest:
         self.pictures = picture_files()
         self._bundle = load_bundle(bundle)
         self._features = list(_features(self._bundle))
+        self.feature_shape = tuple(self._features[0].tensor.shape)
 
     def raw_image(self, draw: random.Random) -> detector_pb2.RawImage:
         """A small raw frame."""
@@ -97,6 +99,10 @@ class Honest:
         features = stage_pb2.Features()
         features.CopyFrom(draw.choice(self._features))
         return features
+
+    def some_features(self) -> stage_pb2.Features:
+        """One frame's, always the same."""
+        return self._features[0]
 
     def features_like(self, tensor: tensor_pb2.Tensor) -> stage_pb2.Features:
         """Those of one frame, with another tensor."""
