@@ -42,7 +42,7 @@ async def measured(options: argparse.Namespace) -> Figures:
                 for _ in range(options.repeat)
                 if options.only in message.name
             ]
-            logged = await system.logs.most()
+            logged = await system.logs.so_far()
             began = time.monotonic()
             tally = await attack(
                 system.targets,
@@ -55,7 +55,7 @@ async def measured(options: argparse.Namespace) -> Figures:
             ended = time.monotonic()
             await beside.after(ended)
             crowded = Delays.of(beside.between(began, ended))
-            logged = await system.logs.most() - logged
+            logged = await system.logs.so_far() - logged
             await introduce(system, honest, options.senders)
             series = await system.series()
         memory = await flood(system, honest, _FLOOD_SECONDS) if options.flood else {}

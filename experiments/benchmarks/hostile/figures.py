@@ -84,7 +84,8 @@ def show(figures: Figures) -> None:
 
 def _single_table(figures: Figures) -> Table:
     table = Table()
-    for heading in ("message", "MB", "answer", "after, s", "health, s", "frame, s", "bytes", "log"):
+    delays = ("health, s", "bare, s", "frame, s")
+    for heading in ("message", "MB", "answer", "after, s", *delays, "bytes", "log"):
         table.add_column(heading, justify="left" if heading in {"message", "answer"} else "right")
     quiet = figures.quiet
     rows: list[tuple[str, ...]] = [("none", "", "", "", *_delays(quiet), "", "")]
@@ -99,14 +100,17 @@ def _single_table(figures: Figures) -> Table:
     return table
 
 
-def _delays(delays: Delays) -> tuple[str, str]:
-    return f"{delays.health_seconds:.2f}", f"{delays.frame_seconds:.2f}"
+def _delays(delays: Delays) -> tuple[str, ...]:
+    seconds = (delays.health_seconds, delays.bare_seconds, delays.frame_seconds)
+    return tuple(f"{each:.2f}" for each in seconds)
 
 
 def _lines(figures: Figures) -> list[_Line]:
     tally, quiet = figures.tally, figures.quiet
-    singles = [each.delays for each in figures.singles]
+    singles = [each.delays for each in figures.singles if each.is_ours]
     rejected = [each for each in figures.singles if each.told != _SERVED]
+    to_bare = [each.delays for each in figures.singles if not each.is_ours]
+    bare = max((each.bare_seconds for each in to_bare), default=0.0)
     health = max((each.health_seconds for each in singles), default=0.0)
     frame = max((each.frame_seconds for each in singles), default=0.0)
     errors = sum(len(each.errors) for each in (*singles, figures.crowded))
@@ -115,8 +119,17 @@ def _lines(figures: Figures) -> list[_Line]:
     per_message = figures.log_bytes / max(1, tally.rejected)
     peak = max(figures.memory.values(), default=0)
     return [
-        _seconds("longest delay of health by one message", health, quiet.health_seconds),
-        _seconds("longest delay of another's frame by one message", frame, quiet.frame_seconds),
+        _seconds(
+            "longest delay of health by one message",
+            health,
+            f"without a message {quiet.health_seconds:.2f} s; "
+            f"of a bare server by one of 64 MiB {bare:.2f} s",
+        ),
+        _seconds(
+            "longest delay of another's frame by one message",
+            frame,
+            f"without a message {quiet.frame_seconds:.2f} s",
+        ),
         _count("errors caused to others", errors, 0),
         _Line(
             "mutated messages, of them pictures and features",
@@ -149,13 +162,13 @@ def _lines(figures: Figures) -> list[_Line]:
     ]
 
 
-def _seconds(what: str, reached: float, quiet: float) -> _Line:
+def _seconds(what: str, reached: float, beside: str) -> _Line:
     return _Line(
         what,
         f"{reached:.2f} s",
         f"at most {_MOST_SECONDS:g} s",
         reached <= _MOST_SECONDS,
-        f"without a message {quiet:.2f} s",
+        beside,
     )
 
 

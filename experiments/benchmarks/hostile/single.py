@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import grpc
 
 from experiments.benchmarks.hostile import calls
-from experiments.benchmarks.hostile.attackers import Targets
+from experiments.benchmarks.hostile.bare import BARE
 from experiments.benchmarks.hostile.bystander import FRAME, Bystanders, Probe
 from experiments.benchmarks.hostile.calls import Exchange
 from experiments.benchmarks.hostile.system import System
-from experiments.benchmarks.hostile.worst import WorstMessage
+from experiments.benchmarks.hostile.worst import TO_BARE, WorstMessage
 from protos.tandem.v1 import detector_pb2, stage_pb2
 
 # What a message has left to do once it has been answered is over by then.
@@ -26,22 +26,30 @@ class Delays:
 
     Attributes:
         health_seconds: the longest, of any service.
+        bare_seconds: the longest, of the bare server's health.
         frame_seconds: the longest.
         errors: what went wrong.
     """
 
     health_seconds: float
+    bare_seconds: float
     frame_seconds: float
     errors: tuple[str, ...]
 
     @classmethod
     def of(cls, probes: list[Probe]) -> Delays:
         """The longest of each kind."""
+        services = [each for each in probes if each.what not in (FRAME, BARE)]
         return cls(
-            max((each.seconds for each in probes if each.what != FRAME), default=0.0),
-            max((each.seconds for each in probes if each.what == FRAME), default=0.0),
+            _longest(services),
+            _longest([each for each in probes if each.what == BARE]),
+            _longest([each for each in probes if each.what == FRAME]),
             tuple(f"{each.what}: {each.error}" for each in probes if each.error),
         )
+
+
+def _longest(probes: list[Probe]) -> float:
+    return max((each.seconds for each in probes), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -51,15 +59,17 @@ class Outcome:
     Attributes:
         name: of the message.
         sent_bytes: of it.
+        is_ours: whether it went to Tandem; else to the bare server.
         told: the status with which it was answered.
         seconds: until its answer.
         delays: of those beside.
         answer_bytes: of the answer, if it was rejected.
-        log_bytes: of all services together.
+        log_bytes: of the service that logged most.
     """
 
     name: str
     sent_bytes: int
+    is_ours: bool
     told: str
     seconds: float
     delays: Delays
@@ -80,9 +90,9 @@ async def measure(system: System, bystanders: Bystanders, message: WorstMessage)
     """Send one message, and look at everybody else."""
     data = message.make()
     sent_bytes = len(data)
-    logged = await system.logs.most()
+    logged = await system.logs.so_far()
     start = time.monotonic()
-    exchange = await _send(system.targets, message, data)
+    exchange = await _send(system, message, data)
     seconds = time.monotonic() - start
     del data
     await asyncio.sleep(_AFTERWARDS_SECONDS)
@@ -92,16 +102,22 @@ async def measure(system: System, bystanders: Bystanders, message: WorstMessage)
     return Outcome(
         name=message.name,
         sent_bytes=sent_bytes,
+        is_ours=message.method != TO_BARE,
         told=told,
         seconds=seconds,
         delays=Delays.of(bystanders.between(start, end)),
         answer_bytes=answer_bytes,
-        log_bytes=(await system.logs.most() - logged).total(),
+        log_bytes=max((await system.logs.so_far() - logged).values(), default=0),
     )
 
 
-async def _send(targets: Targets, message: WorstMessage, data: bytes) -> Exchange:
-    address = {calls.BACKBONE: targets.backbone, calls.TRANSFORMER: targets.transformer}
+async def _send(system: System, message: WorstMessage, data: bytes) -> Exchange:
+    targets = system.targets
+    address = {
+        calls.BACKBONE: targets.backbone,
+        calls.TRANSFORMER: targets.transformer,
+        TO_BARE: system.bare,
+    }
     channel = calls.channel_to(address.get(message.method, targets.orchestrator))
     try:
         if message.method in (calls.HEALTH_CHECK, calls.SET_PLACEMENT):

@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 
 from client.local import LocalCluster, LocalOptions
-from client.processes import Announcement
+from client.processes import Announcement, ServiceProcess
 from common.domain.placement import EDGE, Stage
 from experiments.benchmarks.hostile.attackers import Targets
+from experiments.benchmarks.hostile.bare import BARE, MODULE
 from experiments.benchmarks.hostile.bystander import ORCHESTRATOR
 
 _SAMPLE_SECONDS = 0.05
@@ -41,7 +42,7 @@ class Logs:
         self.bytes_of[name] += size
         self.longest_bytes = max(self.longest_bytes, size)
 
-    async def most(self) -> Counter[str]:
+    async def so_far(self) -> Counter[str]:
         """Bytes of each service, once all of it has been read."""
         await asyncio.sleep(_LOG_SECONDS)
         return Counter(self.bytes_of)
@@ -53,18 +54,20 @@ class System:
 
     Attributes:
         told: of each, by its name: where it listens.
+        bare: where a bare server listens, to compare with.
         targets: those that are attacked.
         logs: of all.
     """
 
     told: dict[str, Announcement]
+    bare: str
     targets: Targets
     logs: Logs
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Of gRPC, by the service's name."""
-        return {name: each.address for name, each in self.told.items()}
+        """Of gRPC, by the service's name; the bare server's as well."""
+        return {BARE: self.bare, **{name: each.address for name, each in self.told.items()}}
 
     def ended(self) -> list[str]:
         """The services whose processes have ended."""
@@ -116,7 +119,11 @@ async def running(bundle: Path) -> AsyncIterator[System]:
             told[f"{EDGE} {Stage.TRANSFORMER.value}"].address,
             [each.metrics.split("/")[2] for each in told.values()],
         )
-        yield System(told, targets, logs)
+        bare = await ServiceProcess.start(BARE, MODULE, [])
+        try:
+            yield System(told, (await bare.announcement()).address, targets, logs)
+        finally:
+            await bare.stop()
 
 
 def _runs(pid: int) -> bool:

@@ -20,6 +20,9 @@ _LARGE_BYTES = 64 * _MEBIBYTE - 4096
 _GRAY = detector_pb2.PIXEL_FORMAT_GRAY8
 _RGB = detector_pb2.PIXEL_FORMAT_RGB8
 
+TO_BARE = "/bare/Anything"
+"""The method of what is sent to the bare server, to compare with."""
+
 Make = Callable[[], bytes]
 
 
@@ -41,7 +44,8 @@ class WorstMessage:
 
 
 def worst_messages(honest: Honest) -> Iterator[WorstMessage]:
-    """All of them."""
+    """All of them, after one to compare with."""
+    yield WorstMessage("64 MiB to a bare gRPC server", TO_BARE, lambda: bytes(_LARGE_BYTES))
     to_backbone = (honest.backbone_opening().SerializeToString(),)
     to_transformer = (honest.transformer_opening().SerializeToString(),)
     for name, make_picture in _pictures().items():
