@@ -11,6 +11,7 @@ import numpy as np
 
 from common.bundle import Bundle
 from common.codec import FeatureCodec, codec_named
+from common.codec.range import are_features
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
@@ -95,8 +96,8 @@ class BackboneStage:
         started = time.perf_counter()
         features = execution.outputs["features"]
         # A codec would turn them into numbers like any other.
-        if not np.isfinite(features).all():
-            raise EngineError("the backbone's features are not finite")
+        if not are_features(features):
+            raise EngineError("the backbone's features are not finite, or far too large")
         tensor = self._codec.encode(features, codec)
         timing = StageTiming(
             node=self._node,

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.bundle import Bundle
 from common.codec import FeatureCodec
+from common.codec.range import MAX_FEATURE, are_features
 from common.domain.codec import EncodedTensor
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
@@ -71,7 +72,7 @@ class TransformerStage:
 
         Raises:
             InvalidInputError: the features do not fit the bundle, the geometry or their payload,
-                or are not finite.
+                or are not finite, or too large.
             EngineError: execution failed.
         """
         began = time.perf_counter()
@@ -101,7 +102,10 @@ class TransformerStage:
         started = time.perf_counter()
         self._check_shape(tensor.shape, geometry)
         features = self._codec.decode(tensor)
-        _check_finite(features)
+        if not are_features(features):
+            raise InvalidInputError(
+                f"a feature is not a finite number, or larger than {MAX_FEATURE:g}"
+            )
         decoded = time.perf_counter()
         inputs = self._inputs(features, geometry)
         return _Input(inputs, geometry, decoded - started, time.perf_counter() - decoded)
@@ -142,11 +146,3 @@ class TransformerStage:
             postprocess_seconds=time.perf_counter() - started,
         )
         return FrameDetections(found, timing)
-
-
-def _check_finite(features: np.ndarray) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = features.sum()
-    # The sum of finite values may be too large as well; that is rare.
-    if not np.isfinite(total) and not np.isfinite(features).all():
-        raise InvalidInputError("a feature is not a finite number")

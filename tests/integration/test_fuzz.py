@@ -1,0 +1,91 @@
+"""Mutated messages to every method: each is told its fault, and nobody else notices."""
+
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from common.codec import FeatureCodec
+from common.domain.codec import Codec
+from common.wire.tensors import tensor_to_wire
+from experiments.benchmarks.hostile import calls
+from experiments.benchmarks.hostile.attackers import Targets, attack
+from experiments.benchmarks.hostile.honest import Honest
+from protos.tandem.v1 import stage_pb2
+from tests.cameras import Camera, streaming
+from tests.harness import TOY_BUNDLE, Cluster
+
+SEED = 15
+PEERS = 6
+MESSAGES = 12_000
+# On a busy machine fewer are sent.
+SECONDS = 40
+LEAST_MESSAGES = 3_000
+METHODS = {
+    *(calls.DETECT, calls.BACKBONE, calls.TRANSFORMER, calls.GET_STATUS, calls.WATCH_STATUS),
+    *(calls.SET_PLACEMENT, calls.HEALTH_CHECK, calls.HEALTH_WATCH, calls.REFLECTION),
+}
+INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+@pytest.fixture(scope="module")
+def honest():
+    return Honest(TOY_BUNDLE)
+
+
+def targets(cluster: Cluster) -> Targets:
+    processes = [cluster.orchestrator, *cluster.stages.values()]
+    return Targets(
+        cluster.address,
+        cluster.stages["edge.backbone"].address,
+        cluster.stages["edge.transformer"].address,
+        [each.metrics_url.split("/")[2] for each in processes],
+    )
+
+
+async def test_no_message_harms_a_service_or_another_client(cluster, honest):
+    end = time.monotonic() + SECONDS
+    camera = Camera("beside", fps=10)
+    async with streaming(cluster.address, camera):
+        tally = await attack(
+            targets(cluster),
+            honest,
+            peers=PEERS,
+            messages=MESSAGES,
+            seed=SEED,
+            until=lambda: time.monotonic() > end,
+        )
+        await camera.served(3)
+    processes = [cluster.orchestrator, *cluster.stages.values()]
+    assert [each.process.poll() for each in processes] == [None] * len(processes)
+    assert tally.wrong_codes == []
+    assert tally.broken == []
+    assert set(camera.outcomes) <= {"detections", "dropped"}
+    assert tally.largest_answer_bytes <= 1000
+    lines = [line for each in processes for line in each.log_text().splitlines()]
+    assert max(len(line) for line in lines) <= 1000
+    assert sum(len(line) for line in lines) <= 1000 * tally.messages
+    # What was meant to be tried has been.
+    assert tally.messages >= LEAST_MESSAGES
+    assert tally.rejected >= tally.messages // 3
+    assert tally.rejected < tally.messages
+    assert {name.split()[0] for name in tally.codes} >= METHODS
+
+
+async def test_enormous_features_are_their_sender_s_fault(cluster, honest):
+    """A sound engine makes infinities of them, and would be taken for a failing one."""
+    shape = (1, 8, 3, 4)
+    values = FeatureCodec().encode(np.full(shape, 3e38, np.float32), Codec.FP32)
+    features = honest.features_like(tensor_to_wire(values))
+    messages = [honest.transformer_opening()]
+    for number in range(4):
+        features.frame_id = number
+        messages.append(stage_pb2.TransformerRequest(features=features))
+    channel = calls.channel_to(cluster.stages["edge.transformer"].address)
+    sent = [each.SerializeToString() for each in messages]
+    exchange = await calls.stream(channel, calls.TRANSFORMER, sent)
+    await channel.close()
+    results = [stage_pb2.StageResponse.FromString(each).result for each in exchange.answers[1:]]
+    assert [each.error.code for each in results] == [INVALID] * 4
+    assert "larger than 65536" in results[0].error.message
