@@ -89,7 +89,11 @@ class StageMonitor:
             asyncio.ensure_future(self._watch(address, channel))
             for address, channel in self._channels.items()
         ]
-        await asyncio.gather(*self._watches)
+        if self._watches:
+            await asyncio.gather(*self._watches)
+        else:
+            # There may be none yet.
+            await asyncio.Event().wait()
 
     async def first_look(self) -> None:
         """Wait until each stage was reached or found to be down, for a bounded time."""
