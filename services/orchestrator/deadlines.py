@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from common.vision.cost import decode_deadline_seconds
 from common.vision.headers import peek_size
-from common.wire.frames import image_bytes
 from protos.tandem.v1 import detector_pb2
 
 _LEAST_PROGRESS_SECONDS = 2.0
@@ -21,20 +20,39 @@ _MOST_PIXELS = 100_000_000
 _LINK_ALLOWANCE = 2.0
 
 
-def frame_cost_seconds(frame: detector_pb2.Frame, link_bytes_per_second: Optional[float]) -> float:
+class FrameWeight(NamedTuple):
+    """What of a frame says how long it may take.
+
+    Attributes:
+        data_bytes: of its image, as the client sent it.
+        pixels: that its image claims to have.
+    """
+
+    data_bytes: int
+    pixels: int
+
+    @classmethod
+    def of(cls, frame: detector_pb2.Frame) -> FrameWeight:
+        """Weigh a frame; of an encoded picture only the header is looked at.
+
+        To be done once: protobuf copies the whole image for each look at it.
+        """
+        if frame.WhichOneof("image") == "raw":
+            data_bytes = len(frame.raw.data)
+            return cls(data_bytes, min(data_bytes, _MOST_PIXELS))
+        data = frame.encoded
+        size = peek_size(data)
+        return cls(len(data), min(size.width * size.height, _MOST_PIXELS) if size else 0)
+
+
+def frame_cost_seconds(weight: FrameWeight, link_bytes_per_second: Optional[float]) -> float:
     """What a frame may take for its own size at the most, beyond any other's: link and decoding.
 
     Args:
-        frame: as the client sent it; of an encoded picture only the header is looked at.
+        weight: of the frame.
         link_bytes_per_second: of the way to the backbone; None while it is not known.
     """
-    data_bytes = image_bytes(frame)
-    if frame.WhichOneof("image") == "raw":
-        pixels = data_bytes
-    else:
-        size = peek_size(frame.encoded)
-        pixels = size.width * size.height if size else 0
-    pixels = min(pixels, _MOST_PIXELS)
+    data_bytes, pixels = weight
     decode_seconds = decode_deadline_seconds(pixels, data_bytes) - decode_deadline_seconds(0, 0)
     rate = link_bytes_per_second or _SLOW_LINK_BYTES_PER_SECOND
     return decode_seconds + _LINK_ALLOWANCE * data_bytes / rate

@@ -19,13 +19,16 @@ from common.domain.errors import (
 )
 from common.domain.placement import NodePair, Stage, StageAddress
 from common.stage.budget import StreamBytes
-from common.wire.frames import image_bytes
 from common.wire.results import checked_result
 from common.wire.status import status_from_wire, status_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.attempts import MOST_REJECTIONS, FrameAttempts
 from services.orchestrator.closed_routes import Cause, ClosedRoutes
-from services.orchestrator.deadlines import frame_cost_seconds, progress_deadline_seconds
+from services.orchestrator.deadlines import (
+    FrameWeight,
+    frame_cost_seconds,
+    progress_deadline_seconds,
+)
 from services.orchestrator.placement import NOT_SERVING, Route
 from services.orchestrator.routes import RouteStreams
 from services.orchestrator.routing import Router
@@ -88,8 +91,10 @@ class Dispatcher:
         self._recent_seconds = 0.0
         self._recent_cost_seconds = 0.0
 
-    async def detect(self, frame: detector_pb2.Frame) -> Tuple[Route, stage_pb2.FrameResult]:
-        """Have a frame served; its result may be an error of the frame's own.
+    async def detect(
+        self, frame: detector_pb2.Frame, weight: FrameWeight
+    ) -> Tuple[Route, stage_pb2.FrameResult]:
+        """Have a frame of this weight served; its result may be an error of the frame's own.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
@@ -107,9 +112,9 @@ class Dispatcher:
                     # While it waited for its turn.
                     continue
                 began = time.monotonic()
-                result = await self._try(route, frame, attempts)
+                result = await self._try(route, frame, weight, attempts)
             if result is not None:
-                self._served(route, frame, time.monotonic() - began, attempts)
+                self._served(route, frame, weight, time.monotonic() - began, attempts)
                 if self._account.sends_large:
                     # While it idled, a stage would keep room for another such frame.
                     await self._streams.leave_idle(time.monotonic())
@@ -134,7 +139,11 @@ class Dispatcher:
             yield
 
     async def _try(
-        self, route: Route, frame: detector_pb2.Frame, attempts: FrameAttempts
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        attempts: FrameAttempts,
     ) -> Optional[stage_pb2.FrameResult]:
         """Send a frame along a route; None if that came to nothing that is the frame's own.
 
@@ -147,7 +156,7 @@ class Dispatcher:
             nonlocal under_way
             under_way = True
 
-        cost_seconds = frame_cost_seconds(frame, self._router.link_bytes_per_second(route))
+        cost_seconds = frame_cost_seconds(weight, self._router.link_bytes_per_second(route))
         extra_seconds = max(0.0, cost_seconds - self._recent_cost_seconds)
         try:
             result = await self._streams.ask(
@@ -312,7 +321,7 @@ class Dispatcher:
             self._to_warm = best
         return self._current or best
 
-    def _send_copy(self, frame: detector_pb2.Frame) -> None:
+    def _send_copy(self, frame: detector_pb2.Frame, weight: FrameWeight) -> None:
         """Have a copy of a frame served where a route is to be opened, warmed up or measured."""
         next_route, self._to_warm = self._to_warm, None
         unusable = {*self._copies, *self._closed.errors(time.monotonic())}
@@ -321,7 +330,7 @@ class Dispatcher:
             route = self._router.take_probe(unusable)
         if route is None or route in unusable:
             return
-        charge = self._account.try_copy(image_bytes(frame))
+        charge = self._account.try_copy(weight.data_bytes)
         if charge is None:
             # There is no room for one: the switch goes without.
             self._current = next_route or self._current
@@ -330,14 +339,16 @@ class Dispatcher:
         copy.CopyFrom(frame)
         copy.frame_id = self._next_copy_id
         self._next_copy_id -= 1
-        task = asyncio.ensure_future(self._serve_copy(route, copy))
+        task = asyncio.ensure_future(self._serve_copy(route, copy, weight))
         self._copies[route] = task
         task.add_done_callback(lambda _: self._copies.pop(route, None))
         task.add_done_callback(lambda _: charge.release())
 
-    async def _serve_copy(self, route: Route, copy: detector_pb2.Frame) -> None:
+    async def _serve_copy(
+        self, route: Route, copy: detector_pb2.Frame, weight: FrameWeight
+    ) -> None:
         attempts = FrameAttempts()
-        result = await self._try(route, copy, attempts)
+        result = await self._try(route, copy, weight, attempts)
         if result is not None and result.WhichOneof("result") == "detections":
             self._router.observe(route, result.timing, backlogged=False)
             self._closed.served(route)
@@ -354,6 +365,7 @@ class Dispatcher:
         self,
         route: Route,
         frame: detector_pb2.Frame,
+        weight: FrameWeight,
         seconds: float,
         attempts: FrameAttempts,
     ) -> None:
@@ -363,11 +375,11 @@ class Dispatcher:
         self._warm.add(route)
         for server in attempts.failed_on:
             self._router.failed(server)
-        weight = _RECENT if self._recent_seconds else 1.0
-        self._recent_seconds += weight * (seconds - self._recent_seconds)
-        cost_seconds = frame_cost_seconds(frame, self._router.link_bytes_per_second(route))
-        self._recent_cost_seconds += weight * (cost_seconds - self._recent_cost_seconds)
-        self._send_copy(frame)
+        share = _RECENT if self._recent_seconds else 1.0
+        self._recent_seconds += share * (seconds - self._recent_seconds)
+        cost_seconds = frame_cost_seconds(weight, self._router.link_bytes_per_second(route))
+        self._recent_cost_seconds += share * (cost_seconds - self._recent_cost_seconds)
+        self._send_copy(frame, weight)
 
     def _begin_outage(self) -> float:
         """When frames stopped being served; now, if they were until now."""

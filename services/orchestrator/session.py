@@ -14,11 +14,11 @@ from common.domain.placement import NodePair, Stage
 from common.stage.guard import GuardedStream
 from common.stage.stream import OrderedStream
 from common.wire.detections import checked_threshold
-from common.wire.frames import image_bytes
 from common.wire.placements import pair_from_wire, placement_to_wire
 from common.wire.status import status_to_wire
 from common.wire.tensors import codec_from_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
+from services.orchestrator.deadlines import FrameWeight
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.gate import NewestWinsGate
 from services.orchestrator.placement import Route
@@ -178,9 +178,10 @@ class Session:
 
     async def _fill(self, response: Response, frame: Frame) -> Route:
         metrics = self._system.metrics
+        weight = FrameWeight.of(frame)
         with metrics.in_flight.track_inprogress():
-            route, result = await self._dispatcher.detect(frame)
-        metrics.count_bytes(route.backbone.node, "sent", image_bytes(frame))
+            route, result = await self._dispatcher.detect(frame, weight)
+        metrics.count_bytes(route.backbone.node, "sent", weight.data_bytes)
         metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
             result.timing.backbone.transfer_seconds
         )

@@ -13,7 +13,11 @@ from protos.tandem.v1 import detector_pb2
 from services.orchestrator.attempts import FrameAttempts
 from services.orchestrator.breaker import CircuitBreaker
 from services.orchestrator.closed_routes import Cause, ClosedRoutes
-from services.orchestrator.deadlines import frame_cost_seconds, progress_deadline_seconds
+from services.orchestrator.deadlines import (
+    FrameWeight,
+    frame_cost_seconds,
+    progress_deadline_seconds,
+)
 from services.orchestrator.placement import Route
 from tests.streams import png_header
 
@@ -130,7 +134,9 @@ def test_routes_that_a_poison_frame_stalled_are_open_to_the_next_one():
 def test_a_route_has_more_time_for_a_larger_frame():
     small = detector_pb2.Frame(encoded=png_header(640, 480))
     large = detector_pb2.Frame(encoded=png_header(8000, 6000))
-    extra = frame_cost_seconds(large, None) - frame_cost_seconds(small, None)
+    extra = frame_cost_seconds(FrameWeight.of(large), None) - frame_cost_seconds(
+        FrameWeight.of(small), None
+    )
     assert extra > 10
     assert progress_deadline_seconds(0.05, 0.0) == 2.0
     assert progress_deadline_seconds(0.5, 0.0) == 5.0
@@ -140,7 +146,7 @@ def test_a_route_has_more_time_for_a_larger_frame():
 
 def test_a_frame_has_more_time_on_a_slower_link():
     frame = detector_pb2.Frame(encoded=bytes(10 * MEBIBYTE))
-    fast, slow = (frame_cost_seconds(frame, rate) for rate in (1e9, 1e5))
+    fast, slow = (frame_cost_seconds(FrameWeight.of(frame), rate) for rate in (1e9, 1e5))
     assert fast < 2
     assert slow > 10 * MEBIBYTE / 1e5
 
@@ -155,4 +161,4 @@ def test_a_frame_has_more_time_on_a_slower_link():
     ],
 )
 def test_no_header_buys_a_frame_endless_time(frame):
-    assert frame_cost_seconds(frame, None) < 60
+    assert frame_cost_seconds(FrameWeight.of(frame), None) < 60

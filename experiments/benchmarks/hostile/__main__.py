@@ -58,7 +58,7 @@ async def measured(options: argparse.Namespace) -> Figures:
             logged = await system.logs.so_far() - logged
             await introduce(system, honest, options.senders)
             series = await system.series()
-        memory = await flood(system, honest, _FLOOD_SECONDS) if options.flood else {}
+        memory = await flood(system, options.bundle, _FLOOD_SECONDS) if options.flood else {}
         return Figures(
             quiet=quiet,
             singles=singles,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from google.protobuf.message import Message
 
@@ -61,58 +63,70 @@ def _serialized(*messages: Message) -> list[bytes]:
     return [each.SerializeToString() for each in messages]
 
 
-async def flood(system: System, honest: Honest, seconds: float) -> dict[str, int]:
+async def flood(system: System, bundle: Path, seconds: float) -> dict[str, int]:
     """Send the largest messages over many streams, to each service in turn.
+
+    Each in a process of its own, which is killed after its share of the time: a sender that is
+    stuck in so many large writes, as happens, must not keep the rest waiting.
 
     Returns:
         The most that each service took beyond what it took before, bytes.
     """
+    targets = system.targets
+    async with system.sampled_memory() as most:
+        for address, method in (
+            (targets.orchestrator, calls.DETECT),
+            (targets.backbone, calls.BACKBONE),
+            (targets.transformer, calls.TRANSFORMER),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", __name__, address, method, str(bundle)),
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), seconds / 3)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    return most
+
+
+async def _flood(address: str, method: str, honest: Honest) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(_relay(host, address)) for host in _HOSTS]
+        await asyncio.gather(
+            *(
+                _stream(relays[number % len(relays)], method, _largest(method, honest))
+                for number in range(SESSIONS)
+            )
+        )
+
+
+def _largest(method: str, honest: Honest) -> Iterator[bytes]:
+    """A stream of the largest messages."""
     raw = detector_pb2.RawImage(
         width=_WIDTH,
         height=_HEIGHT,
         pixel_format=detector_pb2.PIXEL_FORMAT_RGB8,
         data=bytes(3 * _WIDTH * _HEIGHT),
     )
-    tensor = tensor_pb2.Tensor(
-        shape=honest.feature_shape, codec=tensor_pb2.CODEC_FP32, data=bytes(63 << 20)
-    )
-    features = honest.features_like(tensor)
-    ids = range(1, _FRAMES + 1)
-
-    def to_orchestrator() -> Iterator[bytes]:
-        for number in ids:
-            frame = detector_pb2.Frame(frame_id=number, raw=raw)
-            yield detector_pb2.DetectRequest(frame=frame).SerializeToString()
-
-    def to_backbone() -> Iterator[bytes]:
+    if method == calls.BACKBONE:
         yield honest.backbone_opening().SerializeToString()
-        for number in ids:
-            frame = detector_pb2.Frame(frame_id=number, raw=raw)
-            yield stage_pb2.BackboneRequest(frame=frame).SerializeToString()
-
-    def to_transformer() -> Iterator[bytes]:
+    elif method == calls.TRANSFORMER:
         yield honest.transformer_opening().SerializeToString()
-        for number in ids:
+    for number in range(1, _FRAMES + 1):
+        frame = detector_pb2.Frame(frame_id=number, raw=raw)
+        if method == calls.DETECT:
+            yield detector_pb2.DetectRequest(frame=frame).SerializeToString()
+        elif method == calls.BACKBONE:
+            yield stage_pb2.BackboneRequest(frame=frame).SerializeToString()
+        else:
+            tensor = tensor_pb2.Tensor(
+                shape=honest.feature_shape, codec=tensor_pb2.CODEC_FP32, data=raw.data
+            )
+            features = honest.features_like(tensor)
             features.frame_id = number
             yield stage_pb2.TransformerRequest(features=features).SerializeToString()
-
-    targets = system.targets
-    async with system.sampled_memory() as most:
-        for address, method, make in (
-            (targets.orchestrator, calls.DETECT, to_orchestrator),
-            (targets.backbone, calls.BACKBONE, to_backbone),
-            (targets.transformer, calls.TRANSFORMER, to_transformer),
-        ):
-            async with contextlib.AsyncExitStack() as stack:
-                relays = [await stack.enter_async_context(_relay(h, address)) for h in _HOSTS]
-                streams = [
-                    _stream(relays[number % len(relays)], method, make())
-                    for number in range(SESSIONS)
-                ]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds / 3):
-                        await asyncio.gather(*streams)
-    return most
 
 
 async def _stream(address: str, method: str, messages: Iterator[bytes]) -> None:
@@ -149,3 +163,7 @@ async def _relay(host: str, address: str) -> AsyncIterator[str]:
         for task in carrying:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_flood(sys.argv[1], sys.argv[2], Honest(Path(sys.argv[3]))))
