@@ -179,7 +179,11 @@ class Dispatcher:
         frame: detector_pb2.Frame,
         attempts: FrameAttempts,
     ) -> Optional[stage_pb2.FrameResult]:
-        """The result, if it is what the frame itself deserves; None if it is to be tried again."""
+        """The result, if it is what the frame itself deserves; None if it is to be tried again.
+
+        Raises:
+            ResourceExhaustedError: there is room for other frames, but not for this one.
+        """
         if result.WhichOneof("result") == "detections":
             return result
         error = status_from_wire(result.error)
@@ -188,6 +192,9 @@ class Dispatcher:
             return None
         if isinstance(error, ResourceExhaustedError):
             self._close(route, Cause.FULL, error, frame)
+            attempts.rejected(route)
+            if attempts.rejections >= MOST_REJECTIONS:
+                raise error
             return None
         if isinstance(error, CallerError):
             # Not as it came: a stage may say any number of words.
