@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import AsyncIterator, Dict, Mapping, Optional, Set, Tuple
+from typing import AsyncIterator, Callable, Dict, Mapping, Optional, Set, Tuple
 
 import grpc
 import structlog
@@ -40,6 +40,10 @@ _IDLE_SECONDS = 2.0
 # that brings stages down since two of them died at once.
 _SETTLING_SECONDS = 0.2
 _STAGES = tuple(Stage)
+
+
+def _note_nothing() -> None:
+    """What is sent is no probe."""
 
 
 class Dispatcher:
@@ -134,7 +138,11 @@ class Dispatcher:
             yield
 
     async def _try(
-        self, route: Route, frame: detector_pb2.Frame, attempts: FrameAttempts
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        attempts: FrameAttempts,
+        note_sent: Callable[[], None] = _note_nothing,
     ) -> Optional[stage_pb2.FrameResult]:
         """Send a frame along a route; None if that came to nothing that is the frame's own.
 
@@ -146,6 +154,7 @@ class Dispatcher:
         def on_sent() -> None:
             nonlocal under_way
             under_way = True
+            note_sent()
 
         cost_seconds = frame_cost_seconds(frame, self._router.link_bytes_per_second(route))
         extra_seconds = max(0.0, cost_seconds - self._recent_cost_seconds)
@@ -337,14 +346,17 @@ class Dispatcher:
         copy.CopyFrom(frame)
         copy.frame_id = self._next_copy_id
         self._next_copy_id -= 1
-        task = asyncio.ensure_future(self._serve_copy(route, copy))
+        note_sent = _note_nothing if route is next_route else self._router.events.probed
+        task = asyncio.ensure_future(self._serve_copy(route, copy, note_sent))
         self._copies[route] = task
         task.add_done_callback(lambda _: self._copies.pop(route, None))
         task.add_done_callback(lambda _: charge.release())
 
-    async def _serve_copy(self, route: Route, copy: detector_pb2.Frame) -> None:
+    async def _serve_copy(
+        self, route: Route, copy: detector_pb2.Frame, note_sent: Callable[[], None]
+    ) -> None:
         attempts = FrameAttempts()
-        result = await self._try(route, copy, attempts)
+        result = await self._try(route, copy, attempts, note_sent)
         if result is not None and result.WhichOneof("result") == "detections":
             self._router.observe(route, result.timing, backlogged=False)
             self._closed.served(route)

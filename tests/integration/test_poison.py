@@ -330,3 +330,30 @@ async def test_a_frame_that_a_stage_never_has_room_for_is_not_sent_for_ever():
     assert asked[3] == MOST_REJECTIONS
     assert responses[3].error.code == code_pb2.RESOURCE_EXHAUSTED
     assert outcomes_of(responses[:3] + responses[4:]) == ["detections"] * 5
+
+
+async def test_a_probe_whose_stream_is_refused_is_not_counted():
+    ports = ("--port", "0", "--metrics-port", "0")
+    own = ("--bundle", str(TOY_BUNDLE), "--node", "honest", *ports)
+    refusals, camera = [], Camera("camera")
+    async with answering(good_answer, lambda: refusals.append(None)) as liar:
+        processes = [ServiceProcess("services.transformer", *own)]
+        try:
+            transformers = json.dumps({"honest": processes[0].address})
+            processes.append(
+                ServiceProcess("services.backbone", *own, "--transformers", transformers)
+            )
+            honest = {"backbone": processes[1].address, "transformer": processes[0].address}
+            nodes = {"honest": honest, "liar": {"backbone": liar}}
+            processes.append(
+                ServiceProcess("services.orchestrator", "--nodes", json.dumps(nodes), *ports)
+            )
+            async with streaming(processes[2].address, camera):
+                await camera.served(1)
+                await camera.until(lambda: len(refusals) >= 3)
+                state = await status(processes[2].address)
+        finally:
+            for process in processes:
+                process.close()
+    assert set(camera.outcomes) == {"detections"}
+    assert state.events.probe_frames == 0
