@@ -22,12 +22,18 @@ def good_answer(frame_id: int) -> stage_pb2.FrameResult:
 
 
 @asynccontextmanager
-async def answering(answer):
-    """A backbone that answers each frame by `answer(frame_id)`; gives its address."""
+async def answering(answer, refuse=None):
+    """A backbone that answers each frame by `answer(frame_id)`; gives its address.
+
+    With `refuse`, it is called at each opening, and none is accepted.
+    """
 
     class Servicer(stage_pb2_grpc.BackboneServicer):
         async def Process(self, request_iterator, context):  # noqa: N802
             await request_iterator.__anext__()
+            if refuse is not None:
+                refuse()
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "not today")
             opened = stage_pb2.Opened(node="liar", bundle_digest="d")
             await context.write(stage_pb2.StageResponse(opened=opened))
             async for request in request_iterator:

@@ -97,7 +97,16 @@ class Watchdog:
         Frames that come meanwhile are refused, so that they go elsewhere at once.
         """
         count = self._runner.failures_in_a_row
-        fault = await self._fault()
+        test = asyncio.ensure_future(self._fault())
+        try:
+            while not test.done():
+                await asyncio.wait([test], timeout=self._interval_seconds)
+                if self._hanging():
+                    # What has failed may hang next, in the test: that is told first.
+                    return
+        finally:
+            test.cancel()
+        fault = test.result()
         if fault is None:
             log.warning("the engine is sound, the frames that it failed on were not", frames=count)
             self._runner.failures_in_a_row = 0

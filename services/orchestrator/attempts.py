@@ -23,7 +23,7 @@ class FrameAttempts:
     Attributes:
         lost_with: routes that were lost while it was under way.
         failed_on: servers that failed on it.
-        rejections: open streams that ended for lack of room for it.
+        rejections: by open streams, for lack of room for it.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class FrameAttempts:
         self._latest_failure = error
 
     def rejected(self, route: Route) -> None:
-        """The route's stream ended for lack of room while the frame was under way."""
+        """The route's stream was open, and there was no room for the frame."""
         self._tried.append(route)
         self.rejections += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import AsyncIterator, Dict, Mapping, Optional, Set, Tuple
+from typing import AsyncIterator, Callable, Dict, Mapping, Optional, Set, Tuple
 
 import grpc
 import structlog
@@ -43,6 +43,10 @@ _IDLE_SECONDS = 2.0
 # that brings stages down since two of them died at once.
 _SETTLING_SECONDS = 0.2
 _STAGES = tuple(Stage)
+
+
+def _note_nothing() -> None:
+    """What is sent is no probe."""
 
 
 class Dispatcher:
@@ -144,6 +148,8 @@ class Dispatcher:
         frame: detector_pb2.Frame,
         weight: FrameWeight,
         attempts: FrameAttempts,
+        *,
+        note_sent: Callable[[], None] = _note_nothing,
     ) -> Optional[stage_pb2.FrameResult]:
         """Send a frame along a route; None if that came to nothing that is the frame's own.
 
@@ -155,6 +161,7 @@ class Dispatcher:
         def on_sent() -> None:
             nonlocal under_way
             under_way = True
+            note_sent()
 
         cost_seconds = frame_cost_seconds(weight, self._router.link_bytes_per_second(route))
         extra_seconds = max(0.0, cost_seconds - self._recent_cost_seconds)
@@ -188,7 +195,11 @@ class Dispatcher:
         frame: detector_pb2.Frame,
         attempts: FrameAttempts,
     ) -> Optional[stage_pb2.FrameResult]:
-        """The result, if it is what the frame itself deserves; None if it is to be tried again."""
+        """The result, if it is what the frame itself deserves; None if it is to be tried again.
+
+        Raises:
+            ResourceExhaustedError: there is room for other frames, but not for this one.
+        """
         if result.WhichOneof("result") == "detections":
             return result
         error = status_from_wire(result.error)
@@ -197,6 +208,9 @@ class Dispatcher:
             return None
         if isinstance(error, ResourceExhaustedError):
             self._close(route, Cause.FULL, error, frame)
+            attempts.rejected(route)
+            if attempts.rejections >= MOST_REJECTIONS:
+                raise error
             return None
         if isinstance(error, CallerError):
             # Not as it came: a stage may say any number of words.
@@ -339,16 +353,21 @@ class Dispatcher:
         copy.CopyFrom(frame)
         copy.frame_id = self._next_copy_id
         self._next_copy_id -= 1
-        task = asyncio.ensure_future(self._serve_copy(route, copy, weight))
+        note_sent = _note_nothing if route is next_route else self._router.events.probed
+        task = asyncio.ensure_future(self._serve_copy(route, copy, weight, note_sent))
         self._copies[route] = task
         task.add_done_callback(lambda _: self._copies.pop(route, None))
         task.add_done_callback(lambda _: charge.release())
 
     async def _serve_copy(
-        self, route: Route, copy: detector_pb2.Frame, weight: FrameWeight
+        self,
+        route: Route,
+        copy: detector_pb2.Frame,
+        weight: FrameWeight,
+        note_sent: Callable[[], None],
     ) -> None:
         attempts = FrameAttempts()
-        result = await self._try(route, copy, weight, attempts)
+        result = await self._try(route, copy, weight, attempts, note_sent=note_sent)
         if result is not None and result.WhichOneof("result") == "detections":
             self._router.observe(route, result.timing, backlogged=False)
             self._closed.served(route)

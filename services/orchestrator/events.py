@@ -41,6 +41,6 @@ class Events:
         self._metrics.replayed_frames.inc()
 
     def probed(self) -> None:
-        """A frame was copied."""
+        """A copy of a frame was sent for measurement."""
         self.probe_frames += 1
         self._metrics.probe_frames.inc()

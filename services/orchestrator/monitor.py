@@ -12,7 +12,9 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from common.domain.errors import UnavailableError
 from common.domain.placement import Stage, StageAddress
+from common.domain.text import shortened
 from common.stage.health import REASON_KEY
 from services.orchestrator.placement import DIED, NOT_SERVING, SILENT, StageHealth
 
@@ -123,7 +125,9 @@ class StageMonitor:
                 await self._follow(address, stub, request, call)
                 self._note(address, "ended its health stream", DIED)
             except grpc.aio.AioRpcError as error:
-                self._note(address, error.details() or error.code().name, DIED)
+                self._note(address, shortened(error.details() or error.code().name), DIED)
+            except UnavailableError as error:
+                self._note(address, str(error), DIED)
             except asyncio.CancelledError:
                 # A heartbeat that found the stage silent cancels the watch, and no more.
                 if self._closing or not heartbeats.done():
@@ -138,6 +142,9 @@ class StageMonitor:
         self, address: StageAddress, stub: Any, request: Any, answers: AsyncIterator[Any]
     ) -> None:
         async for answer in answers:
+            if answer is None:
+                # What gRPC gives in the place of a message that cannot be parsed.
+                raise UnavailableError("answers what is no health")
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 self._note(address, "", NOT_SERVING)
                 continue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import grpc
 
@@ -23,14 +23,16 @@ class _Entry:
     """A route's stream, or its opening, and the frames under way on it.
 
     Attributes:
-        frames: how many they are.
+        frames: of each a mark, in the order asked.
         extra_seconds: that they may take, all together, since they are large.
-        progress: when one of them was answered last, or came to an idle route; `time.monotonic`.
+        progress: when the oldest of them was answered last, or one came to an idle route, by
+            `time.monotonic`. Not one of the others: a stage that passes over a frame would seem to
+            make progress while its client waits for just that frame.
         given_up: why the route was given up; None while it is not.
     """
 
     opening: asyncio.Task[StageStream]
-    frames: int = 0
+    frames: List[object] = field(default_factory=list)
     extra_seconds: float = 0.0
     progress: float = 0.0
     given_up: Optional[UnavailableError] = None
@@ -111,7 +113,8 @@ class RouteStreams:
             entry = self._entries[route] = _Entry(asyncio.ensure_future(self._open(route)))
         if not entry.frames:
             entry.progress = time.monotonic()
-        entry.frames += 1
+        mark = object()
+        entry.frames.append(mark)
         self._in_flight.update(route.servers)
         self._add_extra(entry, route, extra_seconds)
         try:
@@ -119,6 +122,9 @@ class RouteStreams:
             stream = await asyncio.shield(entry.opening)
             on_sent()
             result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+            if mark is entry.frames[0]:
+                entry.progress = time.monotonic()
+            return result
         except TandemError as error:
             raise entry.given_up or error from error
         except asyncio.CancelledError:
@@ -127,11 +133,9 @@ class RouteStreams:
                 raise entry.given_up from None
             raise
         finally:
-            entry.frames -= 1
+            entry.frames.remove(mark)
             self._in_flight.subtract(route.servers)
             self._add_extra(entry, route, -extra_seconds)
-        entry.progress = time.monotonic()
-        return result
 
     def _add_extra(self, entry: _Entry, route: Route, seconds: float) -> None:
         if seconds:

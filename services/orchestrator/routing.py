@@ -249,7 +249,6 @@ class Router:
         for route in self.table.of(pair):
             if route not in unusable:
                 self._budget.spend()
-                self.events.probed()
                 return route
         return None
 

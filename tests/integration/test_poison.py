@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +12,7 @@ from google.rpc import code_pb2
 
 from common.domain.placement import NodePair
 from protos.tandem.v1 import detector_pb2
+from services.orchestrator.attempts import MOST_REJECTIONS
 from tests.cameras import Camera, streaming
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.misbehaving import answering, good_answer
@@ -299,3 +301,59 @@ async def test_what_a_stage_answers_wrongly_is_served_by_another(lie):
     ]
     assert told.frames == 0
     assert all(stage.node == "honest" for stage in state.stages if stage.HasField("estimate"))
+
+
+async def test_a_frame_that_a_stage_never_has_room_for_is_not_sent_for_ever():
+    asked = Counter()
+
+    def answer(frame_id):
+        asked[frame_id] += 1
+        result = good_answer(frame_id)
+        if frame_id == 3:
+            result.error.code = code_pb2.RESOURCE_EXHAUSTED
+            result.error.message = "no room"
+        return result
+
+    ports = ("--port", "0", "--metrics-port", "0")
+    transformer = ("--bundle", str(TOY_BUNDLE), "--node", "honest", *ports)
+    async with answering(answer) as liar:
+        processes = [ServiceProcess("services.transformer", *transformer)]
+        try:
+            nodes = {"liar": {"backbone": liar}, "honest": {"transformer": processes[0].address}}
+            processes.append(
+                ServiceProcess("services.orchestrator", "--nodes", json.dumps(nodes), *ports)
+            )
+            responses = await detect(processes[1].address, [frame(each) for each in range(6)])
+        finally:
+            for process in processes:
+                process.close()
+    assert asked[3] == MOST_REJECTIONS
+    assert responses[3].error.code == code_pb2.RESOURCE_EXHAUSTED
+    assert outcomes_of(responses[:3] + responses[4:]) == ["detections"] * 5
+
+
+async def test_a_probe_whose_stream_is_refused_is_not_counted():
+    ports = ("--port", "0", "--metrics-port", "0")
+    own = ("--bundle", str(TOY_BUNDLE), "--node", "honest", *ports)
+    refusals, camera = [], Camera("camera")
+    async with answering(good_answer, lambda: refusals.append(None)) as liar:
+        processes = [ServiceProcess("services.transformer", *own)]
+        try:
+            transformers = json.dumps({"honest": processes[0].address})
+            processes.append(
+                ServiceProcess("services.backbone", *own, "--transformers", transformers)
+            )
+            honest = {"backbone": processes[1].address, "transformer": processes[0].address}
+            nodes = {"honest": honest, "liar": {"backbone": liar}}
+            processes.append(
+                ServiceProcess("services.orchestrator", "--nodes", json.dumps(nodes), *ports)
+            )
+            async with streaming(processes[2].address, camera):
+                await camera.served(1)
+                await camera.until(lambda: len(refusals) >= 3)
+                state = await status(processes[2].address)
+        finally:
+            for process in processes:
+                process.close()
+    assert set(camera.outcomes) == {"detections"}
+    assert state.events.probe_frames == 0

@@ -1,6 +1,7 @@
 """A session's streams to a backbone that hangs."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -10,7 +11,7 @@ from common.domain.placement import Stage, StageAddress
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.placement import Route
 from services.orchestrator.routes import RouteStreams
-from tests.integration.test_stage_client import OPENED, never_opens, serving
+from tests.integration.test_stage_client import OPENED, never_opens, result, serving
 from tests.integration.test_stage_faults import until
 
 BACKBONE = StageAddress("edge", Stage.BACKBONE, "not dialled")
@@ -48,4 +49,30 @@ async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
         # A cancellation would end the session's task, and with it the client's stream.
         assert {type(outcome) for outcome in outcomes} == {UnavailableError}
         assert in_flight[BACKBONE] == 0
+        await streams.close()
+
+
+async def passes_over_the_first(requests, context):
+    await requests.__anext__()
+    await context.write(OPENED)
+    async for request in requests:
+        if request.frame.frame_id:
+            await context.write(result(request.frame.frame_id))
+
+
+async def test_answers_to_later_frames_are_no_progress():
+    async with serving(passes_over_the_first) as channel:
+        streams = RouteStreams(
+            "session", detector_pb2.StreamOptions(), {BACKBONE: channel}, Counter()
+        )
+        first = asyncio.ensure_future(streams.ask(ROUTE, detector_pb2.Frame(frame_id=0)))
+        await until(lambda: streams.is_open(ROUTE))
+        asked = time.monotonic()
+        for number in range(1, 4):
+            await streams.ask(ROUTE, detector_pb2.Frame(frame_id=number))
+        now = time.monotonic()
+        assert list(streams.stalled(now, {ROUTE: now - asked})) == [ROUTE]
+        streams.give_up(ROUTE, "no answer")
+        with pytest.raises(UnavailableError):
+            await first
         await streams.close()

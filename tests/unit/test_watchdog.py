@@ -95,6 +95,45 @@ async def test_frames_at_fault_leave_the_engine_in_service():
         assert device["loads"] == 1
 
 
+async def test_an_engine_that_hangs_after_it_failed_is_told():
+    entered, leave = threading.Event(), threading.Event()
+
+    class FailsThenHangs(Engine):
+        def run(self, inputs):
+            if self._device["hangs"]:
+                entered.set()
+                leave.wait(20)
+            return super().run(inputs)
+
+    device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0, "hangs": False}
+    runner, told = EngineRunner(stuck_after_seconds=0.05), asyncio.Queue()
+
+    async def load():
+        await runner.load(lambda: FailsThenHangs(device))
+
+    async def test():
+        device["hangs"] = not entered.is_set()
+        await runner.run(INPUTS)
+
+    await load()
+    assert not isinstance(await execute(runner), Exception)
+    watchdog = Watchdog(runner, reload=load, test=test, tell=told.put, interval_seconds=0.01)
+    watching = asyncio.ensure_future(watchdog.run())
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await execute(runner, BAD)
+    try:
+        assert "hangs" in await asyncio.wait_for(told.get(), 10)
+        device["hangs"] = False
+        leave.set()
+        assert await asyncio.wait_for(told.get(), 10) == ""
+        assert not isinstance(await execute(runner), Exception)
+    finally:
+        leave.set()
+        watching.cancel()
+        await runner.close()
+
+
 async def test_failures_with_a_success_in_between_are_nothing():
     async with watched() as (runner, _, told):
         for _ in range(6):
