@@ -29,6 +29,9 @@ def open_sink(path: Path, info: SourceInfo) -> Sink:
             source's own.
         UnavailableError: the file cannot be written.
     """
+    if len(path.parts) > 1 and path.parts[0].endswith(":") and not Path(path.parts[0]).exists():
+        # Without the URL itself, which may hold a password.
+        raise InvalidInputError("what to write is a URL: name a file or a folder")
     suffix = path.suffix.lower()
     is_folder = path.is_dir() or not suffix
     for written in [path / each.name for each in info.paths] if is_folder else [path]:
@@ -36,7 +39,7 @@ def open_sink(path: Path, info: SourceInfo) -> Sink:
     with told(path):
         if is_folder:
             path.mkdir(parents=True, exist_ok=True)
-            return FolderSink(path)
+            return FolderSink(path, frozenset(each.name for each in info.paths))
         if suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES | JSON_SUFFIXES:
             known = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES | JSON_SUFFIXES))
             raise InvalidInputError(f"{path}: unknown kind of file; known: {known}, or a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -36,18 +37,22 @@ class PictureSink:
 class FolderSink:
     """A folder of annotated pictures, named after the frames."""
 
-    def __init__(self, folder: Path) -> None:
-        """Write into `folder`, which exists."""
+    def __init__(self, folder: Path, names: Collection[str] = ()) -> None:
+        """Write into `folder`, which exists; `names` are those of the source's files."""
         self._folder = folder
+        self._names = names
 
     def write(self, frame: SourceFrame, result: FrameResult) -> None:
         """Write one file; see `Sink`."""
-        name = Path(frame.name)
-        if name.suffix.lower() not in PICTURE_SUFFIXES:
-            name = Path(f"frame-{result.frame_id:06d}.jpg")
+        name = Path(frame.name).name
+        if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
+            name = f"{name}.jpg" if name in self._names else f"frame-{result.frame_id:06d}.jpg"
+            # Another picture may bear this name already.
+            while name in self._names:
+                name = f"{Path(name).stem}.boxes.jpg"
         pixels = annotated(frame, result)
         if pixels is not None:
-            _write_picture(self._folder / name.name, pixels)
+            _write_picture(self._folder / name, pixels)
 
     def close(self) -> None:
         """All files are complete already."""

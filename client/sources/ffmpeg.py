@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -241,8 +243,22 @@ def _open(
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         if is_remote and not isinstance(error, _NO_VIDEO):
-            raise UnavailableError(f"{name} does not answer: {reason(error)}") from error
+            cause = _unknown_host(where) if isinstance(where, str) else None
+            raise UnavailableError(f"{name} does not answer: {cause or reason(error)}") from error
         raise InvalidInputError(f"{name} is neither a picture nor a video") from error
+
+
+def _unknown_host(url: str) -> str | None:
+    """That the name of its host is not found, which FFmpeg calls an input/output error."""
+    try:
+        host = urlsplit(url).hostname
+        if host:
+            socket.getaddrinfo(host, None)
+    except socket.gaierror:
+        return f"the name {host} is not found"
+    except ValueError:  # no address at all, which FFmpeg has said
+        pass
+    return None
 
 
 def _upright(pixels: np.ndarray, rotation_degrees: int) -> np.ndarray:

@@ -54,6 +54,8 @@ def open_source(
         InvalidInputError: there is no such thing, or it holds neither picture nor video.
         UnavailableError: the camera or the stream does not answer.
     """
+    if not text:
+        raise InvalidInputError("no source is named: it is an empty text")
     options = SourceOptions(jpeg_quality, live, reconnect_seconds, tell)
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() != "file":

@@ -143,7 +143,9 @@ class Checkpoint:
                 classes=self.shape("class_embed.weight", axes=2)[0] - 1,
             )
         except ValidationError as error:
-            raise WeightsError(f"{self.path}: {error.errors()[0]['msg']}") from error
+            first = error.errors()[0]
+            where = "".join(f"{field}: " for field in first["loc"])
+            raise WeightsError(f"{self.path}: {where}{first['msg']}") from error
 
     def official_tensors(self, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every tensor under its official key, fp32, once keys and shapes are found right."""
@@ -207,7 +209,13 @@ class Checkpoint:
                 raise WeightsError(f"{self.path}: {key} has shape {actual}, expected {shape}")
             if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided:
                 raise WeightsError(
-                    f"{self.path}: {key} is of {tensor.dtype}, {tensor.layout}; weights are floats."
+                    f"{self.path}: {key} is of {tensor.dtype}, {tensor.layout}; weights are dense "
+                    "floats."
+                )
+            if tensor.is_meta:
+                raise WeightsError(
+                    f"{self.path}: {key} has a shape but no values, as a model that was never "
+                    "loaded (torch's meta device)."
                 )
             if not tensor.isfinite().all():
                 raise WeightsError(f"{self.path}: {key} holds values that are not finite.")

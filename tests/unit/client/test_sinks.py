@@ -47,6 +47,29 @@ def test_a_folder_keeps_the_names(tmp_path):
     ]
 
 
+def test_no_picture_of_a_folder_takes_the_place_of_another(tmp_path):
+    names = ["a.avif", "a.avif.jpg", "b.webp", "b.bmp"]
+    paths = tuple(tmp_path / name for name in names)
+    info = SourceInfo("pictures", SourceKind.FOLDER, 4, None, paths)
+    frames = [SourceFrame(name, FRAME.image) for name in names]
+    write(tmp_path / "out", info, *((frame, result(at)) for at, frame in enumerate(frames)))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.avif.boxes.jpg",
+        "a.avif.jpg",
+        "b.bmp.jpg",
+        "b.webp.jpg",
+    ]
+
+
+@pytest.mark.parametrize("url", ["rtsp://user:secret@host/x.mp4", "file:///tmp/x.mp4"])
+def test_a_url_is_not_written(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match="is a URL") as caught:
+        open_sink(Path(url), VIDEO)
+    assert "secret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_video_is_h264_at_the_sources_rate(tmp_path):
     path = tmp_path / "out.mp4"
     odd = SourceFrame("odd", EncodedImage(encoded(height=401, width=601)))

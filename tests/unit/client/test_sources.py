@@ -107,6 +107,20 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         open_source(str(tmp_path))
 
 
+def test_an_empty_name_is_not_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(encoded())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match="no source is named"):
+        open_source("")
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_hosts_name_that_is_not_found_is_told_as_that(scheme):
+    with pytest.raises(UnavailableError, match=r"the name nobody\.invalid is not found") as caught:
+        open_source(f"{scheme}://user:secret@nobody.invalid:1/live")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_truncated_video_gives_its_frames_then_the_reason(tmp_path):
     path = tmp_path / "v.mkv"
     write_video(path, frames=60)

@@ -221,6 +221,7 @@ def structures(state, chance):
                 state[key].int(),
                 state[key].to(torch.complex64),
                 state[key].to_sparse(),
+                state[key].to("meta"),
                 state[key].expand(2, *state[key].shape),
                 7,
                 None,

@@ -168,6 +168,7 @@ def test_objects_of_other_codes_are_refused_by_name(state, tmp_path):
     [
         (torch.zeros(16, 1, 1, 1, dtype=torch.int8), "has shape|is of torch.int8"),
         (torch.full((16, 32, 1, 1), torch.nan), "not finite"),
+        (torch.zeros(16, 32, 1, 1, device="meta"), "has a shape but no values"),
         (torch.zeros(16, 32, 1, 1, dtype=torch.int64), "is of torch.int64"),
         (torch.zeros(16, 32, 1, 1, dtype=torch.complex64), "is of torch.complex64"),
     ],
