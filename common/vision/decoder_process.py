@@ -35,6 +35,8 @@ from common.vision.limits import ImageSize
 # Kept between frames; a larger frame's buffer is given back after it.
 _KEPT_BUFFER_BYTES = 8 << 20
 _END_SECONDS = 1.0
+# What multiprocessing gives where the server of decoders, which would know it, is no more either.
+_UNKNOWN_EXIT_CODE = 255
 
 # multiprocessing keeps a set of all processes and looks at every one when it starts another.
 _multiprocessing_lock = threading.Lock()
@@ -239,7 +241,7 @@ class DecoderProcess:
         if exit_code == -signal.SIGPROF:
             return CpuTimeError()
         # The kernel, for want of memory, or an operator.
-        if exit_code is None or exit_code == -signal.SIGKILL:
+        if exit_code in (None, _UNKNOWN_EXIT_CODE, -signal.SIGKILL):
             return UnavailableError("the process that decoded the image was killed")
         return InvalidInputError(f"the image crashes the decoder (exit code {exit_code})")
 

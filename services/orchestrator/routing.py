@@ -29,6 +29,8 @@ STALLED = "stalled"
 # Sessions that a route has to stall within so long, before it is closed for all for as long again.
 _STALLED_SESSIONS = 2
 _STALLED_SECONDS = 15.0
+# Instead, where no other route can serve: it would be out for longer than what made it stall.
+_ONLY_ROUTE_STALLED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,10 @@ class Router:
             del stalls[other]
         if len(stalls) >= _STALLED_SESSIONS:
             reason = f"{route.pair.name} answered nothing for {deadline_seconds:.1f} s"
-            self._block([route], reason, _STALLED_SECONDS)
+            others = (each for each in self.table.routes if each != route)
+            has_other = any(self.table.passable(each) for each in others)
+            seconds = _STALLED_SECONDS if has_other else _ONLY_ROUTE_STALLED_SECONDS
+            self._block([route], reason, seconds)
 
     def failed(self, server: StageAddress) -> None:
         """A server failed on a frame that another one has served since."""

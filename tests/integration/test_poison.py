@@ -357,3 +357,20 @@ async def test_a_probe_whose_stream_is_refused_is_not_counted():
                 process.close()
     assert set(camera.outcomes) == {"detections"}
     assert state.events.probe_frames == 0
+
+
+async def test_the_only_node_serves_soon_after_its_engine_hung(tmp_path):
+    live, other = Camera("live", fps=10), Camera("other", fps=10)
+    with faulty_cluster(tmp_path, ("edge.backbone",), nodes=("edge",)) as (cluster, files):
+        file = files["edge.backbone"]
+        async with streaming(cluster.address, live, other):
+            await live.served(10)
+            await other.served(10)
+            file.write_text("every:hang")
+            # Both sessions give the route up.
+            await watch_until(cluster.address, lambda told: told.events.failovers["stalled"] >= 2)
+            file.write_text("")
+            since = time.monotonic()
+            await live.served(1)
+            await other.served(1)
+            assert time.monotonic() - since < 8

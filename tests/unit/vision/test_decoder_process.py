@@ -161,7 +161,7 @@ def test_the_server_may_die(decoder: DecoderProcess) -> None:
     server = process.parent()
     server.kill()
     assert decode(decoder, png(20, 30)).shape == (8, 8, 3)
-    with pytest.raises((InvalidInputError, CpuTimeError)):
+    with pytest.raises((UnavailableError, CpuTimeError)):
         decode_endlessly(decoder, 0.2, 60)
     assert decode(decoder, png(20, 30)).shape == (8, 8, 3)
 
@@ -172,6 +172,34 @@ def is_running(number: int) -> bool:
         return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_the_end_of_the_server_of_decoders_is_not_the_fault_of_the_image(
+    decoder: DecoderProcess, picture: Callable[[int, int], np.ndarray]
+) -> None:
+    (child,) = processes()
+    outcomes: list[Exception] = []
+
+    def run() -> None:
+        try:
+            decode_endlessly(decoder, 600, 600)
+        except Exception as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while child.cpu_times().user < 0.1:
+        time.sleep(0.01)
+    server = child.parent()
+    server.kill()
+    while server.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    child.kill()
+    thread.join(20)
+    (error,) = outcomes
+    assert isinstance(error, UnavailableError)
+    # Both are started anew.
+    decode(decoder, cv2.imencode(".png", picture(48, 64))[1].tobytes())
 
 
 KILLED = """
