@@ -181,7 +181,7 @@ class DetectorClient:
         call = stub.WatchStatus(request)
         try:
             async for status in call:
-                yield system_status_from_wire(status)
+                yield self._status(status)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error.code(), error.details()) from error
         finally:
@@ -208,9 +208,15 @@ class DetectorClient:
     ) -> SystemStatus:
         method = getattr(operations_pb2_grpc.OperationsStub(self._open_channel()), name)
         try:
-            return system_status_from_wire(await method(request))
+            return self._status(await method(request))
         except grpc.aio.AioRpcError as error:
             raise self._translated(error.code(), error.details()) from error
+
+    def _status(self, answer: operations_pb2.SystemStatus | None) -> SystemStatus:
+        # What gRPC gives for an answer that cannot be parsed.
+        if answer is None:
+            raise UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
+        return system_status_from_wire(answer)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -103,6 +103,8 @@ class DetectStream:
             except grpc.aio.AioRpcError as error:
                 await self._note_loss(error)
                 continue
+            if response is None:
+                raise ServiceError("the server's answer cannot be read; it is of another protocol")
             if response is grpc.aio.EOF:
                 await self._finish()
                 return None

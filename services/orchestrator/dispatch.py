@@ -127,6 +127,7 @@ class Dispatcher:
             if error is not None:
                 # What it did to them says nothing about the routes.
                 self._closed.reopen(attempts.lost_with)
+                self._outage_since = None
                 raise error
             self._router.events.replayed()
 

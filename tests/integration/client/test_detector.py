@@ -5,6 +5,7 @@ import re
 import textwrap
 from contextlib import asynccontextmanager
 
+import grpc
 import numpy as np
 import pytest
 
@@ -385,3 +386,31 @@ async def test_the_example_of_the_documentation_runs(capsys):
         exec("async def example():\n" + textwrap.indent(source, "    "), scope)
         await scope["example"]()
     assert capsys.readouterr().out.startswith("0 person 0.75 Box(")
+
+
+class Babbler(grpc.GenericRpcHandler):
+    """Answers every call with bytes that are no message."""
+
+    def service(self, details):
+        async def babble(requests, context):
+            yield b"\xff\xff\xff"
+
+        async def babble_once(request, context):
+            return b"\xff\xff\xff"
+
+        if details.method.endswith("Status"):
+            return grpc.unary_unary_rpc_method_handler(babble_once)
+        return grpc.stream_stream_rpc_method_handler(babble)
+
+
+async def test_answers_that_cannot_be_read_are_told():
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([Babbler()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with DetectorClient(address) as client:
+        with pytest.raises(UnavailableError, match="no Tandem orchestrator"):
+            await client.status()
+        with pytest.raises(ServiceError, match="cannot be read"):
+            await collect(client.detect([b"x"]))
+    await server.stop(None)
