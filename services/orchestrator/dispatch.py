@@ -118,7 +118,10 @@ class Dispatcher:
                 began = time.monotonic()
                 result = await self._try(route, frame, weight, attempts)
             if result is not None:
-                self._served(route, frame, weight, time.monotonic() - began, attempts)
+                self._served(route, weight, time.monotonic() - began, attempts)
+                # One that was refused would be refused elsewhere as well, which shows nothing.
+                if result.WhichOneof("result") == "detections":
+                    self._send_copy(frame, weight)
                 if self._account.sends_large:
                     # While it idled, a stage would keep room for another such frame.
                     await self._streams.leave_idle(time.monotonic())
@@ -384,7 +387,6 @@ class Dispatcher:
     def _served(
         self,
         route: Route,
-        frame: detector_pb2.Frame,
         weight: FrameWeight,
         seconds: float,
         attempts: FrameAttempts,
@@ -399,7 +401,6 @@ class Dispatcher:
         self._recent_seconds += share * (seconds - self._recent_seconds)
         cost_seconds = frame_cost_seconds(weight, self._router.link_bytes_per_second(route))
         self._recent_cost_seconds += share * (cost_seconds - self._recent_cost_seconds)
-        self._send_copy(frame, weight)
 
     def _begin_outage(self) -> float:
         """When frames stopped being served; now, if they were until now."""

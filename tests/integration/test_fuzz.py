@@ -6,8 +6,10 @@ import grpc
 import numpy as np
 import pytest
 
+from client.detector import DetectorClient
 from common.codec import FeatureCodec
 from common.domain.codec import Codec
+from common.domain.placement import Placement
 from common.wire.tensors import tensor_to_wire
 from experiments.benchmarks.hostile import calls
 from experiments.benchmarks.hostile.attackers import Targets, attack
@@ -15,6 +17,7 @@ from experiments.benchmarks.hostile.honest import Honest
 from protos.tandem.v1 import stage_pb2
 from tests.cameras import Camera, streaming
 from tests.harness import TOY_BUNDLE, Cluster
+from tests.streams import LiveStream, frame
 
 SEED = 15
 PEERS = 6
@@ -89,3 +92,22 @@ async def test_enormous_features_are_their_sender_s_fault(cluster, honest):
     results = [stage_pb2.StageResponse.FromString(each).result for each in exchange.answers[1:]]
     assert [each.error.code for each in results] == [INVALID] * 4
     assert "larger than 65536" in results[0].error.message
+
+
+async def test_frames_that_are_refused_close_no_route():
+    """A copy of one, sent to warm up where frames are to go, would be refused there as well."""
+    cluster = Cluster(orchestrator_arguments=("--unavailable-after", "0.5"))
+    bad = [frame(number, b"no picture") for number in range(60)]
+    try:
+        async with (
+            DetectorClient(cluster.address) as operator,
+            LiveStream(cluster.address) as stream,
+        ):
+            codes = []
+            for number, placement in enumerate((Placement.FULL, Placement.WORKSTATION)):
+                await operator.set_placement(placement)
+                await stream.send(*bad[30 * number : 30 * number + 30])
+                codes += [each.error.code for each in await stream.receive(30)]
+    finally:
+        cluster.close()
+    assert codes == [INVALID] * 60

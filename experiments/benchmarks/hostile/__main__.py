@@ -66,7 +66,7 @@ async def measured(options: argparse.Namespace) -> Figures:
             seconds=ended - began,
             crowded=crowded,
             log_bytes=logged.total(),
-            longest_log_line_bytes=system.logs.longest_bytes,
+            longest_log_line=system.logs.longest,
             senders=options.senders,
             series=series,
             memory=memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -92,13 +92,11 @@ async def flood(system: System, bundle: Path, seconds: float) -> dict[str, int]:
 
 
 async def _flood(address: str, method: str, honest: Honest) -> None:
+    messages = list(_largest(method, honest))
     async with contextlib.AsyncExitStack() as stack:
         relays = [await stack.enter_async_context(_relay(host, address)) for host in _HOSTS]
         await asyncio.gather(
-            *(
-                _stream(relays[number % len(relays)], method, _largest(method, honest))
-                for number in range(SESSIONS)
-            )
+            *(_stream(relays[number % len(relays)], method, messages) for number in range(SESSIONS))
         )
 
 
@@ -129,7 +127,7 @@ def _largest(method: str, honest: Honest) -> Iterator[bytes]:
             yield stage_pb2.TransformerRequest(features=features).SerializeToString()
 
 
-async def _stream(address: str, method: str, messages: Iterator[bytes]) -> None:
+async def _stream(address: str, method: str, messages: Sequence[bytes]) -> None:
     channel = calls.channel_to(address)
     try:
         await calls.stream(channel, method, messages)

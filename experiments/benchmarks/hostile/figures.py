@@ -30,7 +30,7 @@ class Figures:
         seconds: that they took.
         crowded: delays meanwhile.
         log_bytes: of all services meanwhile.
-        longest_log_line_bytes: of any service, ever.
+        longest_log_line: of any service, ever.
         senders: of distinct names.
         series: metric series of each service after them.
         memory: the most bytes of each service above its base, under the largest messages.
@@ -43,7 +43,7 @@ class Figures:
     seconds: float
     crowded: Delays
     log_bytes: int
-    longest_log_line_bytes: int
+    longest_log_line: str
     senders: int
     series: dict[str, int]
     memory: dict[str, int]
@@ -77,6 +77,7 @@ def show(figures: Figures) -> None:
     console = Console(width=150, markup=False, highlight=False)
     for name, count in sorted(figures.tally.codes.items()):
         console.print(f"{count:8} {name}")
+    console.print(f"longest line of log: {figures.longest_log_line}")
     faults = [*figures.tally.wrong_codes, *figures.tally.broken, *figures.crowded.errors]
     for words in (*faults, *(error for each in figures.singles for error in each.delays.errors)):
         console.print(words)
@@ -146,7 +147,7 @@ def _lines(figures: Figures) -> list[_Line]:
         _count("bytes of answer, one rejected message", answer, _MOST_BYTES),
         _count("bytes of log, one rejected message", log_bytes, _MOST_BYTES),
         _count("the same, mean over the mutated ones", round(per_message), _MOST_BYTES),
-        _count("bytes of the longest line of log", figures.longest_log_line_bytes, _MOST_BYTES),
+        _count("characters of the longest line of log", len(figures.longest_log_line), _MOST_BYTES),
         _count(
             f"metric series of a service after {figures.senders} senders",
             max(figures.series.values()),

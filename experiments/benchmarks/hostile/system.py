@@ -30,17 +30,17 @@ class Logs:
 
     Attributes:
         bytes_of: by service.
-        longest_bytes: of a line.
+        longest: line.
     """
 
     bytes_of: Counter[str] = field(default_factory=Counter)
-    longest_bytes: int = 0
+    longest: str = ""
 
     def take(self, name: str, line: str) -> None:
         """A line, its end included."""
         size = len(line.encode()) + 1
         self.bytes_of[name] += size
-        self.longest_bytes = max(self.longest_bytes, size)
+        self.longest = max(self.longest, line, key=len)
 
     async def so_far(self) -> Counter[str]:
         """Bytes of each service, once all of it has been read."""
