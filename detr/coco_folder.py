@@ -71,6 +71,9 @@ def open_coco(
         raise ConfigurationError(f"there is no folder {images}.")
     content = read_instances(instances_file, say)
     pictures = by_id(content["images"])
+    repeated = len(pictures) - len({picture["file_name"] for picture in pictures})
+    if repeated:
+        say(f"{instances_file}: {repeated} images name a picture that another image names too.")
     annotations: dict[int, list[dict[str, Any]]] = {picture["id"]: [] for picture in pictures}
     for annotation in content["annotations"]:
         if not annotation["iscrowd"]:

@@ -207,18 +207,7 @@ class Checkpoint:
             actual = tuple(tensor.shape)
             if actual != shape:
                 raise WeightsError(f"{self.path}: {key} has shape {actual}, expected {shape}")
-            if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided:
-                raise WeightsError(
-                    f"{self.path}: {key} is of {tensor.dtype}, {tensor.layout}; weights are dense "
-                    "floats."
-                )
-            if tensor.is_meta:
-                raise WeightsError(
-                    f"{self.path}: {key} has a shape but no values, as a model that was never "
-                    "loaded (torch's meta device)."
-                )
-            if not tensor.isfinite().all():
-                raise WeightsError(f"{self.path}: {key} holds values that are not finite.")
+            check_values(self.path, key, tensor)
 
     def _report(self, one: str, many: str, keys: list[str]) -> None:
         if not keys:
@@ -229,6 +218,25 @@ class Checkpoint:
         raise WeightsError(
             f"{self.path} ({self.layout.name} layout): {named} {one if len(keys) == 1 else many}"
         )
+
+
+def check_values(path: Path, key: str, tensor: Tensor) -> None:
+    """See that a tensor holds weights.
+
+    Raises:
+        WeightsError: it holds no floats, none at all, or some that are not finite.
+    """
+    if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided:
+        raise WeightsError(
+            f"{path}: {key} is of {tensor.dtype}, {tensor.layout}; weights are dense floats."
+        )
+    if tensor.is_meta:
+        raise WeightsError(
+            f"{path}: {key} has a shape but no values, as in a model that was never loaded "
+            "(torch's meta device)."
+        )
+    if not tensor.isfinite().all():
+        raise WeightsError(f"{path}: {key} holds values that are not finite.")
 
 
 def _categories(path: Path, classes: int, names: Mapping[int, str] | None) -> tuple[Category, ...]:

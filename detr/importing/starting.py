@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detr.errors import WeightsError
-from detr.importing.checkpoint import read_checkpoint
+from detr.importing.checkpoint import check_values, read_checkpoint
 from detr.importing.reading import read_weights
 from detr.model import DETR
 
@@ -60,7 +60,8 @@ def start_backbone(body: nn.Module, path: Path) -> None:
     """Load a ResNet's weights, as torchvision has them, but for the classifier.
 
     Raises:
-        WeightsError: the file cannot be read, or is of another ResNet, naming keys that differ.
+        WeightsError: the file cannot be read, is of another ResNet, naming keys that differ, or
+            holds something else than finite floats.
     """
     tensors = {
         key: value
@@ -79,6 +80,8 @@ def start_backbone(body: nn.Module, path: Path) -> None:
     if differing:
         named = ", ".join(differing[:_MOST_KEYS_NAMED])
         raise WeightsError(f"{path} is not of the student's backbone: {named} differ.")
+    for key, value in tensors.items():
+        check_values(path, key, value)
     _copy(tensors, body)
 
 

@@ -181,6 +181,10 @@ def test_corners_in_place_of_sizes_are_noticed(made):
         opened(made)
 
 
+def repeat_picture(content):
+    content["images"].append({**content["images"][0], "id": 999})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -188,6 +192,7 @@ def test_corners_in_place_of_sizes_are_noticed(made):
         (drop_field("annotations", "id"), "1 annotations have no id"),
         (set_field("annotations", "bbox", [4, 6, 0, 30]), "1 of 6 boxes have no extent"),
         (set_field("annotations", "bbox", [50, 30, 30, 30]), "1 of 6 boxes reach beyond"),
+        (repeat_picture, "1 images name a picture that another image names too"),
         (drop_field("annotations", "iscrowd"), ""),
         (set_field("annotations", "image_id", 30.0), ""),
         (drop_field("images", "width"), ""),

@@ -491,3 +491,18 @@ def test_a_backbone_of_torchvision_is_taken_or_named(state, tmp_path):
     del body["layer1.0.conv1.weight"]
     with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight differ"):
         start_backbone(model.backbone.body, save_torch(body, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda value: value * torch.nan, "not finite"),
+        (lambda value: value.to("meta"), "has a shape but no values"),
+        (lambda value: value.to(torch.int8), "is of torch.int8"),
+    ],
+)
+def test_a_backbone_file_that_holds_no_weights_is_refused(change, sentence, tmp_path):
+    body = DETR(SMALL).backbone.body
+    content = {**body.state_dict(), "conv1.weight": change(body.state_dict()["conv1.weight"])}
+    with pytest.raises(WeightsError, match=f"conv1.weight.*{sentence}"):
+        start_backbone(body, save_torch(content, tmp_path))
