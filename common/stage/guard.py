@@ -99,10 +99,17 @@ class GuardedStream:
         self.account.drop()
 
     async def write(self, answer: Any) -> None:
-        """Send an answer."""
+        """Send an answer.
+
+        Raises:
+            UnavailableError: the peer is gone.
+        """
         self._writing_since = self._now()
         try:
             await self._write(answer)
+        except grpc.aio.InternalError:
+            # It went while this was being written; nothing here has failed.
+            raise UnavailableError("the peer is gone") from None
         finally:
             self._writing_since = None
             self._active_at = self._now()
