@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Hashable, Optional, Tuple
+from typing import Callable, Dict, Hashable, Optional, Set, Tuple
 
 from common.stage.memory import resident_bytes, return_free_memory
 from common.stage.pool import Holder, Pool
@@ -38,8 +38,10 @@ _MOST_HEADROOM_SHARE = 1 / 16
 # So long may such a read keep a newcomer waiting, if its stream has sent nothing, or something.
 _NEWCOMER_SECONDS = 2.0
 _WIDE_SECONDS = 10.0
-# After so long it goes without room while less than this share of the budget is in use.
+# After so long it goes without room while less than this share of the budget is in use; so many at
+# a time, since all of them may wake at once.
 _ASLEEP_SECONDS = 0.5
+_ASLEEP_READS = 4
 _FREE_SHARE = 1 / 4
 # How often, and for how long, a newcomer that waits looks for one of those.
 _LOOK_SECONDS = 0.25
@@ -90,13 +92,16 @@ class ByteBudget:
             cost: of a message that is dealt with.
             share_peers: whether one peer gets half at most.
         """
-        usable = limit_bytes - (_COPIES_AT_READING + _MESSAGES_UNREAD + _WIDE_READS) * message_bytes
+        beside = _COPIES_AT_READING + _MESSAGES_UNREAD + _WIDE_READS + _ASLEEP_READS
+        usable = limit_bytes - beside * message_bytes
         narrow = int(_NARROW_SHARE * usable)
         held = usable - narrow
         self.message_bytes = message_bytes
         self.cost = cost
         # Since when each wide read has been waited for, and how long it may be.
         self._wide_reads: Dict[StreamBytes, Tuple[float, float]] = {}
+        # Those that go without room.
+        self._asleep: Set[StreamBytes] = set()
         self._freed_bytes = 0
         self._limit_bytes = limit_bytes
         # Of this process, before the first stream.
@@ -123,6 +128,7 @@ class ByteBudget:
     def end_wide_read(self, reader: StreamBytes) -> None:
         """It has ended, or was none."""
         self._wide_reads.pop(reader, None)
+        self._asleep.discard(reader)
 
     def make_way(self, newcomer: Holder) -> None:
         """A newcomer waits: take the room of one that has kept it for nothing for longest.
@@ -135,15 +141,18 @@ class ByteBudget:
         for reader, (since, patience_seconds) in self._wide_reads.items():
             if is_own_share and reader.holder.peer != newcomer.peer:
                 continue
-            if now - since > _ASLEEP_SECONDS and self._is_memory_free():
+            if now - since > _ASLEEP_SECONDS and self._may_sleep():
                 reader.unreserve()
+                self._asleep.add(reader)
                 return
             if now - since > patience_seconds:
                 del self._wide_reads[reader]
                 reader.dismiss()
                 return
 
-    def _is_memory_free(self) -> bool:
+    def _may_sleep(self) -> bool:
+        if len(self._asleep) >= _ASLEEP_READS:
+            return False
         used_bytes = resident_bytes() - self._resident_bytes_before
         return used_bytes < _FREE_SHARE * self._limit_bytes
 
