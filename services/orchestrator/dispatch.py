@@ -118,9 +118,11 @@ class Dispatcher:
                 began = time.monotonic()
                 result = await self._try(route, frame, weight, attempts)
             if result is not None:
-                self._served(route, weight, time.monotonic() - began, attempts)
-                # One that was refused would be refused elsewhere as well, which shows nothing.
+                self._served(route, weight, time.monotonic() - began)
+                # One that was refused is at fault itself, and would be refused elsewhere as well.
                 if result.WhichOneof("result") == "detections":
+                    for server in attempts.failed_on:
+                        self._router.failed(server)
                     self._send_copy(frame, weight)
                 if self._account.sends_large:
                     # While it idled, a stage would keep room for another such frame.
@@ -384,19 +386,11 @@ class Dispatcher:
             error = UnavailableError(f"{route.pair.name} failed on a frame that was served before")
             self._closed.close(route, Cause.LOST, error, time.monotonic())
 
-    def _served(
-        self,
-        route: Route,
-        weight: FrameWeight,
-        seconds: float,
-        attempts: FrameAttempts,
-    ) -> None:
+    def _served(self, route: Route, weight: FrameWeight, seconds: float) -> None:
         """A frame has come back along a route, with detections or an error of its own."""
         self._outage_since = None
         self._closed.served(route)
         self._warm.add(route)
-        for server in attempts.failed_on:
-            self._router.failed(server)
         share = _RECENT if self._recent_seconds else 1.0
         self._recent_seconds += share * (seconds - self._recent_seconds)
         cost_seconds = frame_cost_seconds(weight, self._router.link_bytes_per_second(route))
