@@ -72,10 +72,10 @@ COPY --from=client-dependencies /opt/venv /opt/venv
 COPY protos protos
 COPY common common
 COPY services services
-COPY client client
+COPY tandem tandem
 COPY models models
 USER tandem
-ENTRYPOINT ["python", "-m", "client"]
+ENTRYPOINT ["python", "-m", "tandem"]
 CMD ["--help"]
 
 FROM base AS services

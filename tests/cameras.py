@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import AsyncIterator, Callable, List, Optional
 
-from client.detector import DetectorClient
-from client.results import FrameResult
 from common.domain.placement import NodePair
 from common.domain.stream import OverloadPolicy
+from tandem.detector import DetectorClient
+from tandem.results import FrameResult
 from tests.streams import jpeg
 
 

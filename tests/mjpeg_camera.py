@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 import cv2
 
-from tests.unit.client.factories import pixels
+from tests.unit.tandem.factories import pixels
 
 _HEADER = (
     b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"

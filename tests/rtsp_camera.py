@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import av
 
-from tests.unit.client.factories import pixels
+from tests.unit.tandem.factories import pixels
 
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n"

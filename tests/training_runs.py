@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from detr.scenes.coco_format import export_coco
-from detr.scenes.splits import SceneSource
+from scenes.coco_format import export_coco
+from scenes.splits import SceneSource
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 
 ROOT = Path(__file__).parents[1]

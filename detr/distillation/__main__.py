@@ -10,10 +10,10 @@ import typer
 from common.domain.errors import ConfigurationError
 from detr.command import run_app
 from detr.distillation.comparison import compare, draw_runs, table
-from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import evaluation_folder
 from detr.training.state import recipe_of
+from scenes.fetch import DEFAULT_CACHE
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 

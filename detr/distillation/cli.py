@@ -20,7 +20,6 @@ from detr.distillation.recipe import (
 )
 from detr.distillation.tasks import make_task
 from detr.distillation.teacher import Teacher, check_classes, load_teacher
-from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.data import training_batches
 from detr.training.loop import train
 from detr.training.recipe import Recipe, ScenesData
@@ -32,6 +31,7 @@ from detr.training.session import (
     training_session,
 )
 from detr.training.targets import Batch
+from scenes.fetch import DEFAULT_CACHE
 
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
 

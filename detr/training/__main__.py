@@ -9,8 +9,6 @@ import typer
 
 from common.domain.errors import ConfigurationError
 from detr.command import run_app
-from detr.scenes.fetch import DEFAULT_CACHE
-from detr.scenes.sources import Split
 from detr.training.data import evaluation_folder
 from detr.training.release import (
     add_figures,
@@ -19,6 +17,8 @@ from detr.training.release import (
     shipped_records,
     training_scenes,
 )
+from scenes.fetch import DEFAULT_CACHE
+from scenes.sources import Split
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 

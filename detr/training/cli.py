@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from detr.command import run_app
-from detr.scenes.fetch import DEFAULT_CACHE
 from detr.training.loop import train
 from detr.training.recipe import load_recipe
 from detr.training.session import (
@@ -18,6 +17,7 @@ from detr.training.session import (
     WorkersOption,
     training_session,
 )
+from scenes.fetch import DEFAULT_CACHE
 
 app = typer.Typer(help="Training.", add_completion=False, pretty_exceptions_enable=False)
 

@@ -12,11 +12,6 @@ from common.domain.errors import ConfigurationError
 from detr.coco_categories import same_name
 from detr.coco_entries import Say
 from detr.coco_folder import CocoFolder, check_pictures, open_coco
-from detr.scenes.categories import CATEGORIES
-from detr.scenes.coco_format import export_coco
-from detr.scenes.compositor import SceneSettings
-from detr.scenes.sources import Split
-from detr.scenes.splits import open_split
 from detr.training.coco_data import CocoDataset
 from detr.training.distributed import rank, world_size
 from detr.training.recipe import CocoData, Recipe, ScenesData
@@ -24,6 +19,11 @@ from detr.training.sampling import StepSampler
 from detr.training.scene_data import SceneDataset
 from detr.training.targets import Batch, Sample, collate
 from detr.training.workers import PREFETCHED_BATCHES, collate_shared, from_workers
+from scenes.categories import CATEGORIES
+from scenes.coco_format import export_coco
+from scenes.compositor import SceneSettings
+from scenes.sources import Split
+from scenes.splits import open_split
 
 
 def check_data(recipe: Recipe, say: Say) -> None:

@@ -8,7 +8,7 @@ from common.domain.codec import Codec
 from common.domain.placement import Stage
 from common.engines.onnxruntime import load
 from common.vision.preprocess import preprocess
-from detr.scenes.splits import SceneSource
+from scenes.splits import SceneSource
 
 # As `tandem model calibrate` takes by default.
 _FRAMES = 300

@@ -22,9 +22,6 @@ from common.domain.errors import ConfigurationError
 from detr.coco_folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.model import DETR
-from detr.scenes.compositor import SceneSettings
-from detr.scenes.sources import ARTWORK_SETS
-from detr.scenes.splits import SceneSource, open_split
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
@@ -32,6 +29,9 @@ from detr.training.feature_ranges import measured_codecs, with_codecs
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import plain_model, recipe_of
+from scenes.compositor import SceneSettings
+from scenes.sources import ARTWORK_SETS
+from scenes.splits import SceneSource, open_split
 
 WEIGHTS_NAME, RECORD_NAME = "weights.safetensors", "record.json"
 

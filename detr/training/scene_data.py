@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 from common.bundle import FixedInput, InputPolicy, Normalization
 from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
-from detr.scenes.compositor import Scene
-from detr.scenes.splits import SceneSource
 from detr.training.targets import Sample
+from scenes.compositor import Scene
+from scenes.splits import SceneSource
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 import typer
 from rich.console import Console
 
-from detr.scenes.fetch import fetch_all
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from detr.training.display import Display
 from detr.training.distributed import barrier, process_group, rank, world_size
 from detr.training.loop import Surroundings
 from detr.training.metrics import CURVE_NAME, METRICS_NAME
 from detr.training.recipe import Recipe, ScenesData
+from scenes.fetch import fetch_all
 
 ResumeOption = Annotated[bool, typer.Option(help="Continue the run in the output folder.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of fetched artwork and photographs.")]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.hosts import run_to_end
 from common.domain.errors import TandemError
-from experiments.benchmarks.hosts import run_to_end
 from experiments.placements.cases import Run, ordered_runs
 from experiments.placements.config import UNSHAPED, Config, load_config
 from experiments.placements.folder import RunFolder

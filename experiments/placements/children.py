@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from benchmarks.hosts import ROOT, Host
 from common.domain.errors import ServiceError
-from experiments.benchmarks.hosts import ROOT, Host
 
 
 class Child:
@@ -18,8 +18,8 @@ class Child:
 
     def __init__(self, host: Host, module: str, arguments: Sequence[str]) -> None:
         """Prepare; nothing is started yet."""
-        # By way of client.child, which ends with this process however that ends.
-        self._command = host.command("client.child", [module, *arguments])
+        # By way of tandem.child, which ends with this process however that ends.
+        self._command = host.command("tandem.child", [module, *arguments])
         self._name = module
         self._process: asyncio.subprocess.Process | None = None
 

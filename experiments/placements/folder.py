@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from benchmarks.machine import commit, machine_facts
 from common.domain.errors import ConfigurationError
 from common.files import replace_text
-from experiments.machine import commit, machine_facts
 from experiments.placements.cases import Run, all_cases, ordered_runs
 from experiments.placements.config import Config, problems
 from experiments.placements.models import Model

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import cv2
 
-from client.pictures import decode_picture
-from client.shipped import shipped_clip
-from client.sources import open_source
 from common.bundle import FixedInput
 from common.domain.errors import ConfigurationError
 from detr.coco_entries import read_pictures
 from detr.coco_folder import check_pictures
 from experiments.placements.config import ClipSource, CocoSource, Config
+from tandem.pictures import decode_picture
+from tandem.shipped import shipped_clip
+from tandem.sources import open_source
 
 _JPEG_QUALITY = 90
 _SENT_AS_THEY_ARE = {".jpg", ".jpeg", ".png"}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.machine import ROOT
 from common.bundle import Bundle, load_bundle
-from experiments.machine import ROOT
 from experiments.placements.config import Config, ModelPlan
 
 DEFAULT_CACHE = ROOT / "cache" / "experiments"
@@ -54,7 +54,7 @@ def _bundle(
     out = cache / f"{plan.name}-{size.height}x{size.width}-{told}".lower()
     if not (out / "bundle.json").is_file():
         # torch: only whoever exports needs it.
-        from experiments.benchmarks.workload import export_random
+        from benchmarks.workload import export_random
 
         progress(f"exporting {plan.name} with random weights")
         name = f"{plan.name} {size.height}x{size.width}"

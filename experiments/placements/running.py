@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hosts import Host
 from common.domain.errors import ServiceError
 from common.domain.placement import Stage
-from experiments.benchmarks.hosts import Host
 from experiments.placements.cases import Run
 from experiments.placements.children import Child
 from experiments.placements.config import Config

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from benchmarks.cluster import Cluster, ClusterPlan
+from benchmarks.hosts import Host
+from benchmarks.network import ShapedLink
 from common.domain.errors import ConfigurationError
 from common.domain.placement import EDGE, WORKSTATION, Stage
-from experiments.benchmarks.cluster import Cluster, ClusterPlan
-from experiments.benchmarks.hosts import Host
-from experiments.benchmarks.network import ShapedLink
 from experiments.placements.cases import Case
 from experiments.placements.config import (
     UNSHAPED,

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.bench import percentile
 from common.domain.placement import EDGE, WORKSTATION
 from common.files import replacing
 from experiments.placements.cases import Case, Run, link_name
 from experiments.placements.config import Config
 from experiments.placements.samples import node_memory_bytes, node_watts, read_samples
 from experiments.placements.streaming import PIPELINED, SINGLE
+from tandem.bench import percentile
 
 FRAMES_FILE = "frames.csv"
 SAMPLES_FILE = "samples.csv"

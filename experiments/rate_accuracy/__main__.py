@@ -14,20 +14,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from client.commands.options import detector
-from client.console import frame_progress, show_line, show_remark
-from client.local import LocalOptions
-from client.running import exit_code_of, run
+from benchmarks.machine import commit, machine_facts
 from common.bundle import Bundle, load_bundle
 from common.domain.errors import ConfigurationError
-from experiments.evaluation.answers import AnswerFile
-from experiments.evaluation.picture_set import PictureSet, category_names, open_picture_set
-from experiments.evaluation.report import versions
-from experiments.evaluation.run import judge, stream
-from experiments.machine import commit, machine_facts
 from experiments.rate_accuracy.grid import Setting, settings
 from experiments.rate_accuracy.report import comparisons, markdown, write_all
 from experiments.rate_accuracy.tradeoff import Point
+from tandem.cli.options import detector
+from tandem.console import frame_progress, show_line, show_remark
+from tandem.evaluation.answers import AnswerFile
+from tandem.evaluation.picture_set import PictureSet, category_names, open_picture_set
+from tandem.evaluation.report import versions
+from tandem.evaluation.run import judge, stream
+from tandem.local import LocalOptions
+from tandem.running import exit_code_of, run
 
 PROGRAM = "rate_accuracy"
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from common.bundle import InputPolicy
 from common.domain.codec import Codec
 from common.domain.placement import Placement
-from experiments.evaluation.run import EvaluationPlan
-from experiments.evaluation.sending import JpegSending
+from tandem.evaluation.run import EvaluationPlan
+from tandem.evaluation.sending import JpegSending
 
 JPEG_QUALITIES = (95, 80, 60, 40, 30, 25, 20, 15)
 

@@ -2,10 +2,11 @@
 
 import cv2
 
-from common.stage.server import run_service
-from common.stage.service import serve_backbone
-from common.stage.settings import BackboneSettings, settings_or_exit
+from common.server.server import run_service
+from common.server.settings import settings_or_exit
 from common.telemetry.logs import configure_logs
+from services.backbone.service import serve_backbone
+from services.backbone.settings import BackboneSettings
 
 PROGRAM = "python -m services.backbone"
 

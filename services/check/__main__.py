@@ -13,16 +13,16 @@ from common.bundle import load_bundle
 from common.domain.errors import TandemError
 from common.domain.placement import Stage
 from common.engines.base import Precision
-from common.stage.check import (
+from common.telemetry.logs import configure_logs
+from common.telemetry.sensors import Reading, find_sensors
+from services.check.comparison import (
     HalfCheck,
     check_half,
     compute_reference,
     read_reference,
     write_reference,
 )
-from common.stage.shapes import compile_options
-from common.telemetry.logs import configure_logs
-from common.telemetry.sensors import Reading, find_sensors
+from services.pipeline.shapes import compile_options
 
 PROGRAM = "python -m services.check"
 

@@ -1,7 +1,7 @@
 """`python -m services.orchestrator`: settings, routes, gRPC server."""
 
-from common.stage.server import run_service
-from common.stage.settings import settings_or_exit
+from common.server.server import run_service
+from common.server.settings import settings_or_exit
 from common.telemetry.logs import configure_logs
 from services.orchestrator.service import serve_orchestrator
 from services.orchestrator.settings import OrchestratorSettings

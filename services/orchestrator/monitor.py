@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.domain.errors import UnavailableError
 from common.domain.placement import Stage, StageAddress
 from common.domain.text import shortened
-from common.stage.health import REASON_KEY
+from common.server.health import REASON_KEY
 from services.orchestrator.placement import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()

@@ -12,8 +12,8 @@ import grpc
 
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
-from common.stage.client import StageStream
 from common.wire.placements import placement_to_wire
+from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.placement import Route
 

@@ -7,9 +7,9 @@ from typing import Dict, List, Optional, Tuple, Union
 import grpc
 
 from common.domain.placement import NodePair, Stage, StageAddress
-from common.stage.budget import ByteBudget, FrameCost
-from common.stage.guard import StreamGuard, StreamLimits
-from common.stage.server import ServiceServer, channel_options
+from common.server.budget import ByteBudget, FrameCost
+from common.server.guard import StreamGuard, StreamLimits
+from common.server.server import ServiceServer, channel_options
 from common.wire.channels import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy

@@ -9,7 +9,7 @@ from typing import Any, Dict
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.stage.guard import GuardedStream, StreamGuard
+from common.server.guard import GuardedStream, StreamGuard
 from common.wire.placements import pair_from_wire
 from common.wire.status import grpc_status, public_message
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc

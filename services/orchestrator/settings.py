@@ -9,8 +9,8 @@ from typing_extensions import Literal
 
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
-from common.stage.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
-from common.stage.settings import ServerSettings
+from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
+from common.server.settings import ServerSettings
 from services.orchestrator.measured import ORCHESTRATOR_PLACE
 
 AUTOMATIC = "auto"

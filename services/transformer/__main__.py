@@ -1,9 +1,10 @@
 """`python -m services.transformer`: settings, engine, stage server."""
 
-from common.stage.server import run_service
-from common.stage.service import serve_transformer
-from common.stage.settings import TransformerSettings, settings_or_exit
+from common.server.server import run_service
+from common.server.settings import settings_or_exit
 from common.telemetry.logs import configure_logs
+from services.transformer.service import serve_transformer
+from services.transformer.settings import TransformerSettings
 
 PROGRAM = "python -m services.transformer"
 

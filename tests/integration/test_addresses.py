@@ -35,9 +35,9 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 
 def probe(address, **environment):
-    """The exit code and the words of `python -m common.stage.probe`."""
+    """The exit code and the words of `python -m common.server.probe`."""
     ran = subprocess.run(
-        [sys.executable, "-m", "common.stage.probe", address],
+        [sys.executable, "-m", "common.server.probe", address],
         cwd=str(ROOT),
         env={**clean_environment(), **environment},
         stderr=subprocess.PIPE,

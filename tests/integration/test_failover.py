@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from client.detector import DetectorClient
 from common.domain.placement import NodePair, Placement
 from protos.tandem.v1 import detector_pb2
+from tandem.detector import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import Cluster
 from tests.streams import detect, frame, status, watch_until

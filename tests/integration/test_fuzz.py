@@ -6,15 +6,15 @@ import grpc
 import numpy as np
 import pytest
 
-from client.detector import DetectorClient
+from benchmarks.hostile import calls
+from benchmarks.hostile.attackers import Targets, attack
+from benchmarks.hostile.honest import Honest
 from common.codec import FeatureCodec
 from common.domain.codec import Codec
 from common.domain.placement import Placement
 from common.wire.tensors import tensor_to_wire
-from experiments.benchmarks.hostile import calls
-from experiments.benchmarks.hostile.attackers import Targets, attack
-from experiments.benchmarks.hostile.honest import Honest
 from protos.tandem.v1 import stage_pb2
+from tandem.detector import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import TOY_BUNDLE, Cluster
 from tests.streams import LiveStream, frame

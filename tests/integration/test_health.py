@@ -6,7 +6,7 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.stage.health import REASON_KEY, DrainingHealth
+from common.server.health import REASON_KEY, DrainingHealth
 
 ROUNDS = 30
 WATCHES = 8

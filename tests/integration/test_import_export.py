@@ -12,7 +12,6 @@ import onnx
 import pytest
 import torch
 
-from client.cli import run_command
 from common.bundle import Architecture, FixedInput, InputPolicy, ShortestEdgeInput, load_bundle
 from common.domain.detections import DetectionOptions
 from common.domain.errors import ConfigurationError, TandemError
@@ -27,6 +26,7 @@ from detr.cli import parse_input_size
 from detr.demo_bundle import FOLDER as DEMO_FOLDER
 from detr.demo_bundle import demo_model, make_demo_bundle
 from detr.model import DETR
+from tandem.cli.app import run_command
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = Architecture(

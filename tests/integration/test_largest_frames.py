@@ -3,9 +3,9 @@
 from google.rpc import code_pb2
 
 from common.domain.placement import Stage
-from common.stage.client import StageStream
-from common.stage.server import channel_options
+from common.server.server import channel_options
 from common.wire.channels import open_channel
+from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tests.harness import Cluster
 from tests.streams import detect, frame

@@ -15,11 +15,11 @@ from common.bundle import ShortestEdgeInput, load_bundle
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import PixelFormat, RawImage
 from common.domain.placement import Stage
-from common.stage.client import StageStream
-from common.stage.frame_inputs import FrameInputs
-from common.stage.server import channel_options
+from common.server.server import channel_options
 from common.vision.limits import DecodingLimits
+from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
+from services.backbone.frame_inputs import FrameInputs
 from tests.harness import TOY_BUNDLE, ServiceProcess
 from tests.poison import (
     chunk,

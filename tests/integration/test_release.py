@@ -6,12 +6,12 @@ import pytest
 
 from common.domain.errors import ConfigurationError
 from detr.coco_folder import open_coco
-from detr.scenes.coco_format import export_coco
-from detr.scenes.splits import SceneSource
 from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
 from detr.training.release import WEIGHTS_NAME, add_figures, read_record, rebuild, release
 from detr.training.state import new_state, save_state
+from scenes.coco_format import export_coco
+from scenes.splits import SceneSource
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 from tests.unit.training.conftest import TINY
 

@@ -7,8 +7,8 @@ import pytest
 
 from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import Stage
-from common.stage import client
-from common.stage.client import StageStream
+from common.wire import stage_client as client
+from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 
 OPENED = stage_pb2.StageResponse(opened=stage_pb2.Opened(node="edge", bundle_digest="d"))

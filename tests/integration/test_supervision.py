@@ -9,8 +9,8 @@ from tests.harness import ROOT, clean_environment
 
 PROGRAM = """
 import asyncio, sys
-from common.stage.server import ServiceServer, run_service
-from common.stage.settings import ServerSettings
+from common.server.server import ServiceServer, run_service
+from common.server.settings import ServerSettings
 
 async def work():
     await asyncio.sleep(0.1)

@@ -11,10 +11,10 @@ import yaml
 
 from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
-from detr.scenes.fetch import DEFAULT_CACHE, require_cache
 from detr.training.checkpoints import load_checkpoint
 from detr.training.metrics import read_metrics
 from detr.training.release import read_record, rebuild, shipped_records
+from scenes.fetch import DEFAULT_CACHE, require_cache
 from tests.training_runs import INPUT, run_training, tiny_coco
 from tests.unit.training.conftest import TINY
 
@@ -113,7 +113,7 @@ def test_fetched_sources_have_every_category():
         require_cache(ROOT / DEFAULT_CACHE)
     except ConfigurationError as error:
         pytest.skip(f"ARTWORK NOT FETCHED: {error}")
-    from detr.scenes.artwork import load_artwork, training_sets, unseen_sets
+    from scenes.artwork import load_artwork, training_sets, unseen_sets
 
     for sets in (training_sets(), unseen_sets()):
         artwork = load_artwork(ROOT / DEFAULT_CACHE, sets)

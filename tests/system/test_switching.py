@@ -1,6 +1,6 @@
 """Changing the placement under load costs hardly anything.
 
-`experiments.benchmarks.switching` is the same for a minute, with all figures.
+`benchmarks.switching` is the same for a minute, with all figures.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from client.detector import DetectorClient
 from common.domain.placement import Placement
+from tandem.detector import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import Cluster
 from tests.system.faults import Event

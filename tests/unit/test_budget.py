@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from common.domain.errors import ResourceExhaustedError
-from common.stage import budget as module
-from common.stage.budget import ByteBudget, FrameCost
-from common.stage.peers import host_of
+from common.server import budget as module
+from common.server.budget import ByteBudget, FrameCost
+from common.server.peers import host_of
 
 MESSAGE = 1 << 20
 COST = FrameCost(copies=3)

@@ -15,7 +15,7 @@ from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.base import Precision
-from common.stage.check import (
+from services.check.comparison import (
     HalfCheck,
     check_half,
     compute_reference,
@@ -23,7 +23,7 @@ from common.stage.check import (
     relative_error,
     write_reference,
 )
-from common.stage.shapes import compile_options
+from services.pipeline.shapes import compile_options
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = load_bundle(ROOT / "tests" / "data" / "toy-bundle")

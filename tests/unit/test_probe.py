@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from common.stage.probe import fault_of
+from common.server.probe import fault_of
 from tests.harness import ROOT, clean_environment
 
 
@@ -38,7 +38,7 @@ def test_a_draining_server_is_told_by_its_status(server):
 
 def probe(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "common.stage.probe", *arguments],
+        [sys.executable, "-m", "common.server.probe", *arguments],
         cwd=str(ROOT),
         env=clean_environment(),
         stderr=subprocess.PIPE,

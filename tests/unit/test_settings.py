@@ -3,8 +3,10 @@
 import pytest
 
 from common.domain.errors import ConfigurationError
-from common.stage.settings import BackboneSettings, TransformerSettings, load_settings
+from common.server.settings import load_settings
+from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
+from services.transformer.settings import TransformerSettings
 
 REQUIRED = ["--bundle", "b", "--node", "edge"]
 

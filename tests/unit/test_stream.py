@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.stage.stream import OrderedStream
+from common.server.stream import OrderedStream
 
 
 class Script:

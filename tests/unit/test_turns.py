@@ -15,10 +15,10 @@ from common.domain.errors import EngineError, InvalidInputError
 from common.domain.placement import Stage
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
-from common.stage.flow import FrameFlow, Slow
-from common.stage.runner import EngineRunner
-from common.stage.turns import TurnQueue
-from common.stage.watchdog import Watchdog
+from services.pipeline.flow import FrameFlow, Slow
+from services.pipeline.runner import EngineRunner
+from services.pipeline.turns import TurnQueue
+from services.pipeline.watchdog import Watchdog
 from tests.harness import TOY_BUNDLE
 
 PACE_SECONDS = 0.02

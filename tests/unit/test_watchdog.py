@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from common.domain.errors import EngineError, UnavailableError
-from common.stage.runner import EngineRunner
-from common.stage.watchdog import Watchdog
+from services.pipeline.runner import EngineRunner
+from services.pipeline.watchdog import Watchdog
 
 INPUTS = {"x": np.zeros(1, np.float32)}
 BAD = {"x": np.ones(1, np.float32)}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 
-from client.pictures import decode_picture
-from client.shipped import shipped_clip
-from client.sources import open_source
+from tandem.pictures import decode_picture
+from tandem.shipped import shipped_clip
+from tandem.sources import open_source
 
 # Every so many frames of the clip's 240.
 STEP = 10

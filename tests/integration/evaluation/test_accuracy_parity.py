@@ -21,9 +21,9 @@ from detr.importing.layouts import LAYOUTS
 from detr.model import DETR
 from detr.training.evaluation import Detector, evaluate, torch_predictor
 from tests.harness import ROOT
-from tests.integration.client.commands import json_of, tandem
 from tests.integration.evaluation.clip_set import NETWORK_SIZE
 from tests.integration.evaluation.conftest import BUNDLE
+from tests.integration.tandem.commands import json_of, tandem
 
 WEIGHTS = ROOT / "models/records/demo-r50/weights.safetensors"
 # Equal to four digits.

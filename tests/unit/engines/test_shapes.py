@@ -11,8 +11,8 @@ from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.base import Precision, ShapeRange
 from common.engines.registry import load_engine
-from common.stage.shapes import compile_options, input_shapes
 from common.vision.preprocess import shortest_edge_size
+from services.pipeline.shapes import compile_options, input_shapes
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 FIXED = BUNDLE.manifest.model_copy(update={"input": FixedInput(height=300, width=320)})

@@ -4,7 +4,7 @@ import pytest
 
 from common.domain.errors import ConfigurationError
 from detr.average_precision import ResultRow
-from experiments.evaluation.answers import Answer, AnswerFile, results
+from tandem.evaluation.answers import Answer, AnswerFile, results
 
 SETTINGS = {"set": "0123", "placement": "full", "codec": None}
 

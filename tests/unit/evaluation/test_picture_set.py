@@ -2,7 +2,7 @@ import pytest
 
 from common.domain.detections import Box, Detection
 from common.domain.errors import CallerError, ConfigurationError
-from experiments.evaluation.picture_set import open_picture_set
+from tandem.evaluation.picture_set import open_picture_set
 from tests.coco_sets import coco_set
 
 BOX = Box(0, 0, 1, 1)

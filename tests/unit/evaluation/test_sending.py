@@ -1,11 +1,11 @@
 import cv2
 import pytest
 
-from client.pictures import decode_picture
 from common.bundle import FixedInput, ShortestEdgeInput
 from common.domain.errors import InvalidInputError
-from experiments.evaluation.picture_set import Picture
-from experiments.evaluation.sending import JpegSending, load
+from tandem.evaluation.picture_set import Picture
+from tandem.evaluation.sending import JpegSending, load
+from tandem.pictures import decode_picture
 from tests.streams import encoded, picture
 
 

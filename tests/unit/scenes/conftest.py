@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detr.scenes.artwork import Artwork, icon_from_rgba
-from detr.scenes.backgrounds import Photographs, photograph_levels
-from detr.scenes.categories import CATEGORIES
-from detr.scenes.splits import SceneSource
+from scenes.artwork import Artwork, icon_from_rgba
+from scenes.backgrounds import Photographs, photograph_levels
+from scenes.categories import CATEGORIES
+from scenes.splits import SceneSource
 
 
 def disc(colour, side=128):

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from common.domain.errors import ConfigurationError
-from detr.scenes.artwork import Artwork, icon_from_rgba, training_sets, unseen_sets
-from detr.scenes.backgrounds import draw_background
-from detr.scenes.categories import CATEGORIES
-from detr.scenes.icon_lists import category_icons, distractor_icons
-from detr.scenes.sources import ARTWORK_SETS, PHOTOS
+from scenes.artwork import Artwork, icon_from_rgba, training_sets, unseen_sets
+from scenes.backgrounds import draw_background
+from scenes.categories import CATEGORIES
+from scenes.icon_lists import category_icons, distractor_icons
+from scenes.sources import ARTWORK_SETS, PHOTOS
 from tests.unit.scenes.conftest import disc
 
 

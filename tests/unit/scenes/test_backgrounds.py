@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from common.domain.errors import ConfigurationError
-from detr.scenes.backgrounds import load_photographs
-from detr.scenes.fetch import photo_file
-from detr.scenes.sources import PHOTOS
-from detr.scenes.textures import draw_textures
+from scenes.backgrounds import load_photographs
+from scenes.fetch import photo_file
+from scenes.sources import PHOTOS
+from scenes.textures import draw_textures
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from common.domain.detections import Box, Detection
 from common.domain.errors import ConfigurationError, InvalidInputError
 from detr.average_precision import coco_figures
 from detr.coco_folder import open_coco
-from detr.scenes.categories import CATEGORIES
-from detr.scenes.coco_format import export_coco
-from detr.scenes.splits import reduced
 from detr.training.coco_data import normalised_boxes
+from scenes.categories import CATEGORIES
+from scenes.coco_format import export_coco
+from scenes.splits import reduced
 
 
 @pytest.fixture

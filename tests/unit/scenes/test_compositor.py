@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from detr.scenes.artwork import ALPHA_THRESHOLD, icon_from_rgba
-from detr.scenes.compositor import Pose, SceneSettings, draw_scene, overlap, paste, turned_patch
-from detr.scenes.splits import SceneSource
+from scenes.artwork import ALPHA_THRESHOLD, icon_from_rgba
+from scenes.compositor import Pose, SceneSettings, draw_scene, overlap, paste, turned_patch
+from scenes.splits import SceneSource
 
 
 def test_a_scene_depends_on_seed_split_and_index_alone(source, artwork, photographs):

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from common.bundle import FixedInput, Normalization
-from detr.scenes.compositor import Scene, SceneObject
-from detr.scenes.splits import SceneSource
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
 from detr.training.sampling import StepSampler
 from detr.training.scene_data import SceneDataset, scene_sample
 from detr.training.targets import collate
+from scenes.compositor import Scene, SceneObject
+from scenes.splits import SceneSource
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 
 POLICY = FixedInput(height=48, width=64)

@@ -3,7 +3,6 @@ import yaml
 from pydantic import ValidationError
 
 from common.domain.errors import ConfigurationError
-from detr.scenes.categories import CATEGORIES
 from detr.training.recipe import (
     CosineSchedule,
     FlatSchedule,
@@ -14,6 +13,7 @@ from detr.training.recipe import (
 )
 from detr.training.recipe_files import shipped_recipe_names
 from detr.training.schedule import learning_rate_factor
+from scenes.categories import CATEGORIES
 from tests.unit.training.conftest import TINY
 
 

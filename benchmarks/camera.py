@@ -1,0 +1,172 @@
+"""Clients of a running system, in a process of their own.
+
+`python -m benchmarks.camera ADDRESS PLAN` takes a `CameraPlan` as JSON and prints what
+came back of each frame as JSON. Benchmarks start it on the core, and in the network, where the
+cameras are said to be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from common.domain.errors import ServiceError, TandemError
+from common.domain.frames import EncodedImage
+from common.domain.stream import OverloadPolicy
+from common.domain.timing import StageTiming
+from tandem.detector import DetectorClient
+from tandem.results import FrameResult
+
+# More than any window that a server finds for itself.
+MOST_IN_FLIGHT = 33
+_LIVE_IN_FLIGHT = 256
+_OWN_STEPS = ("decode", "preprocess", "execute", "encode", "postprocess")
+
+
+@dataclass(frozen=True)
+class CameraPlan:
+    """What to send.
+
+    Attributes:
+        frames: folder of JPEG files, sent in turn, over and over.
+        placement: of every stream.
+        codec: name of the feature codec.
+        count: frames measured, over all clients.
+        warm_up: frames answered before, over all clients; left out of what is printed.
+        clients: concurrent streams, each over a connection of its own.
+        in_flight: frames of a stream sent and not yet answered.
+        camera_fps: frames a second of a live camera, whose newest frame wins; 0: as fast as
+            they are taken.
+        seconds: after which no more frames are sent, however many there are; 0: no limit.
+    """
+
+    frames: str
+    placement: str
+    codec: str
+    count: int = 300
+    warm_up: int = 60
+    clients: int = 1
+    in_flight: int = MOST_IN_FLIGHT
+    camera_fps: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One frame's; times in seconds.
+
+    Attributes:
+        answered_at: when, by a steady clock.
+        round_trip: from handing the frame over to its answer, in the client.
+        served: in the orchestrator, from reading the frame to its answer.
+        own_steps: decode, preprocess, execute, encode and postprocess of both stages.
+        backbone_execute: in the backbone's engine.
+        transformer_execute: in the transformer's engine.
+        frame_bytes: of the picture, as the backbone got it.
+        feature_bytes: of the features, as the transformer got them.
+        dropped: a newer frame took its place.
+        placement: that served it; empty when none did.
+    """
+
+    answered_at: float
+    round_trip: float
+    served: float
+    own_steps: float
+    backbone_execute: float
+    transformer_execute: float
+    frame_bytes: int
+    feature_bytes: int
+    dropped: bool
+    placement: str = ""
+
+
+async def stream(address: str, plan: CameraPlan) -> list[Answer]:
+    """Send the plan's frames to the orchestrator at `address`; answers as they came.
+
+    Raises:
+        ServiceError: a frame failed: a benchmark of failures says nothing.
+        TandemError: the server was lost.
+    """
+    images = [EncodedImage(path.read_bytes()) for path in sorted(Path(plan.frames).iterdir())]
+    supply: Iterator[EncodedImage]
+    supply = itertools.islice(itertools.cycle(images), plan.warm_up + plan.count)
+    if plan.seconds > 0:
+        end = time.perf_counter() + plan.seconds
+        supply = itertools.takewhile(lambda _: time.perf_counter() < end, supply)
+    answers: list[Answer] = []
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as streams:
+        for _ in range(plan.clients):
+            client = await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
+            streams.create_task(_one_stream(client, supply, plan, answers))
+    return answers[plan.warm_up :]
+
+
+async def _one_stream(
+    client: DetectorClient,
+    supply: Iterator[EncodedImage],
+    plan: CameraPlan,
+    answers: list[Answer],
+) -> None:
+    live = plan.camera_fps > 0
+    async for result in client.detect(
+        _paced(supply, plan.camera_fps),
+        placement=plan.placement,
+        codec=plan.codec,
+        overload=OverloadPolicy.DROP_OLDEST if live else OverloadPolicy.BLOCK,
+        max_in_flight=_LIVE_IN_FLIGHT if live else plan.in_flight,
+    ):
+        if result.error is not None:
+            raise ServiceError(f"{plan.placement}: a frame failed: {result.error}")
+        answers.append(_answer(result))
+
+
+async def _paced(supply: Iterator[EncodedImage], fps: float) -> AsyncIterator[EncodedImage]:
+    """All clients draw from one supply, so that none ends long before the others."""
+    due = time.perf_counter()
+    for image in supply:
+        if fps > 0:
+            due += 1 / fps
+            await asyncio.sleep(due - time.perf_counter())
+        yield image
+
+
+def _answer(result: FrameResult) -> Answer:
+    timing = result.timing
+    stages = [stage for stage in (timing.backbone, timing.transformer) if stage is not None]
+    return Answer(
+        answered_at=time.perf_counter(),
+        round_trip=result.round_trip_seconds,
+        served=timing.total_seconds,
+        own_steps=sum(_own_steps(stage) for stage in stages),
+        backbone_execute=timing.backbone.execute_seconds if timing.backbone else 0.0,
+        transformer_execute=timing.transformer.execute_seconds if timing.transformer else 0.0,
+        frame_bytes=timing.backbone.request_bytes if timing.backbone else 0,
+        feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
+        dropped=result.dropped,
+        placement=result.pair.name if result.pair else "",
+    )
+
+
+def _own_steps(stage: StageTiming) -> float:
+    return sum(float(getattr(stage, f"{step}_seconds")) for step in _OWN_STEPS)
+
+
+def main() -> None:
+    """Stream and print."""
+    address, plan = sys.argv[1:]
+    try:
+        answers = asyncio.run(stream(address, CameraPlan(**json.loads(plan))))
+    except* TandemError as failed:
+        raise SystemExit("; ".join(str(error) for error in failed.exceptions)) from None
+    json.dump([asdict(answer) for answer in answers], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

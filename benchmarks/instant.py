@@ -1,0 +1,85 @@
+"""Servers that do next to nothing, to measure what the orchestrator itself costs.
+
+`python -m benchmarks.instant stage` is both stages in one: it answers every frame at
+once. `... instant relay HOST:PORT` passes the messages of a backbone's stream on, unread: the least
+that a `grpc.aio` service in the middle can do. Each prints its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from common.wire.channels import open_channel
+from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
+
+_SERVICES = ("tandem.v1.Backbone", "tandem.v1.Transformer")
+PROCESS = "/tandem.v1.Backbone/Process"
+
+
+class InstantBackbone(stage_pb2_grpc.BackboneServicer):
+    """Answers every frame with no detections."""
+
+    async def Process(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        """See stage.proto."""
+        async for request in request_iterator:
+            if request.WhichOneof("request") == "open":
+                await context.write(stage_pb2.StageResponse(opened=stage_pb2.Opened()))
+                continue
+            result = stage_pb2.FrameResult(
+                frame_id=request.frame.frame_id, detections=detection_pb2.Detections()
+            )
+            await context.write(stage_pb2.StageResponse(result=result))
+
+
+class Relay(grpc.GenericRpcHandler):
+    """Passes a backbone's streams on, message by message, without reading them."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Pass them on over `channel`."""
+        self._process: Any = channel.stream_stream(PROCESS)
+
+    def service(self, handler_call_details: Any) -> Any:
+        """One handler for all."""
+        return grpc.stream_stream_rpc_method_handler(self._relay)
+
+    async def _relay(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        call = self._process()
+
+        async def forward() -> None:
+            async for request in requests:
+                await call.write(request)
+            await call.done_writing()
+
+        forwarding = asyncio.create_task(forward())
+        async for response in call:
+            await context.write(response)
+        await forwarding
+
+
+async def serve(kind: str, target: str) -> None:
+    """Serve until killed."""
+    server = grpc.aio.server()
+    if kind == "stage":
+        stage_pb2_grpc.add_BackboneServicer_to_server(InstantBackbone(), server)
+        servicer = health.aio.HealthServicer()
+        for name in _SERVICES:
+            await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    else:
+        server.add_generic_rpc_handlers((Relay(open_channel(target)),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    announcement = f'{{"address": "127.0.0.1:{port}", "metrics": "", "pid": 0}}\n'
+    sys.stdout.write(announcement)
+    sys.stdout.flush()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], sys.argv[-1]))

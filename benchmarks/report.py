@@ -1,0 +1,107 @@
+"""What every benchmark says: the machine, a table, a CSV file; and how figures are made."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.camera import Answer
+from benchmarks.machine import machine_facts
+from common.files import replacing
+from tandem.bench import percentile
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a benchmark.
+
+    Attributes:
+        what: was measured.
+        reached: the figure.
+        unit: of it.
+        required: the least (for a time: the most) that it has to be; None: nothing is asked.
+        compared_with: what the figure was set against, measured in the same run.
+        simulated: what of it was paced; empty when nothing was.
+    """
+
+    what: str
+    reached: float
+    unit: str
+    required: float | None = None
+    compared_with: str = ""
+    simulated: str = ""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether it is enough; None when nothing is asked."""
+        if self.required is None:
+            return None
+        return self.reached < self.required if self.unit == "ms" else self.reached >= self.required
+
+
+def machine() -> str:
+    """The machine and the software, in a line."""
+    facts = machine_facts()
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, "
+        f"{facts['memory_bytes'] / (1 << 30):.0f} GiB, "
+        f"{facts['system']}, Python {facts['python']}, "
+        f"{packages}; load {os.getloadavg()[0]:.1f} at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    """Print the rows, in green and red where something is required."""
+    table = Table()
+    for heading in ("what", "reached", "required", "compared with", "simulated"):
+        table.add_column(heading, justify="right" if heading in {"reached", "required"} else "left")
+    for row in rows:
+        table.add_row(
+            row.what,
+            f"{row.reached:.4g} {row.unit}".strip(),
+            "" if row.required is None else _required(row),
+            row.compared_with,
+            row.simulated,
+            style={True: "green", False: "red", None: ""}[row.passed],
+        )
+    show_table(title, table)
+
+
+def show_table(title: str, table: Table) -> None:
+    """Print a table, the machine below it."""
+    table.title, table.caption, table.caption_justify = title, machine(), "left"
+    Console(width=150).print(table)
+
+
+def write_csv(path: Path, rows: Sequence[Any]) -> None:
+    """Write rows, all of one dataclass; the machine in a comment above them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# {machine()}\n")
+        writer = csv.DictWriter(file, fieldnames=[each.name for each in fields(rows[0])])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def frames_per_second(answers: Sequence[Answer]) -> float:
+    """The rate of answers between the first and the last."""
+    first, last = answers[0].answered_at, answers[-1].answered_at
+    return (len(answers) - 1) / (last - first)
+
+
+def percentile_ms(seconds: Sequence[float], share: float) -> float:
+    """Nearest rank, in milliseconds."""
+    return 1000 * percentile(sorted(seconds), share)
+
+
+def _required(row: Row) -> str:
+    return f"{'under' if row.unit == 'ms' else 'at least'} {row.required:g}"

@@ -1,7 +1,0 @@
-"""The client library and the `tandem` command.
-
-`client.detector.DetectorClient` streams frames in and detections out; its module's docstring
-shows it in five lines. The command is composed in `client.__main__`.
-"""
-
-import common  # noqa: F401 - before gRPC

@@ -1,0 +1,260 @@
+"""What stands around every streaming handler: admission, time limits, errors to statuses."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, Optional
+
+import grpc
+import structlog
+
+from common.domain.errors import ResourceExhaustedError, TandemError, UnavailableError
+from common.server.budget import ByteBudget, Charge, StreamBytes
+from common.server.interception import ParsedRequests
+from common.server.peers import host_of
+from common.wire.status import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
+
+log = structlog.get_logger()
+
+OPENING_SECONDS = 10.0
+"""How long a stream's first message may take, and a read that keeps others waiting."""
+
+_LOOK_SECONDS = 0.5
+# How long a peer may take to learn how its stream ended; one that takes no answers never does.
+_ABORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """How many streams there may be, and for how long they may do nothing.
+
+    Attributes:
+        streams: open at a time.
+        streams_of_a_peer: of these, of one host.
+        unopened_streams: of these, those whose first message has not come.
+        silence_seconds: without a frame under way, and of not taking an answer; 0: any time.
+    """
+
+    streams: int
+    streams_of_a_peer: int
+    unopened_streams: int
+    silence_seconds: float
+
+
+class GuardedStream:
+    """One stream as its handler sees it: an iterator of its requests, and a way to answer.
+
+    Attributes:
+        peer: the host that it comes from.
+        account: of the bytes that it holds.
+    """
+
+    def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
+        """Not yet begun; `context` is the call's."""
+        self.peer = host_of(context.peer())
+        self.account: StreamBytes = budget.stream(self.peer, self._make_way)
+        self._requests = requests
+        self._write = context.write
+        self._now = asyncio.get_running_loop().time
+        self._active_at = self._now()
+        self._reading_since: Optional[float] = None
+        self._writing_since: Optional[float] = None
+        self._body: Optional[asyncio.Future[None]] = None
+        self._error: Optional[TandemError] = None
+        self.is_open = False
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Iterate over the requests."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """The next request, once there is room for it.
+
+        Raises:
+            InvalidInputError: it is malformed, or holds too much.
+            ResourceExhaustedError: there was no room for a long time.
+        """
+        account = self.account
+        if not account.has_room:
+            await account.reserve()
+        self._reading_since = self._now()
+        try:
+            data = await self._requests.read()
+        finally:
+            self._reading_since = None
+        self.is_open = True
+        if not account.arrived_at_once(len(data)):
+            await account.arrived(len(data))
+        request = self._requests.parse(data)
+        self._active_at = self._now()
+        return request
+
+    def take(self) -> Charge:
+        """What the request read last holds; to be released once it has been dealt with."""
+        return self.account.take()
+
+    def drop(self) -> None:
+        """The request read last was no frame, and holds nothing."""
+        self.account.drop()
+
+    async def write(self, answer: Any) -> None:
+        """Send an answer.
+
+        Raises:
+            UnavailableError: the peer is gone.
+        """
+        self._writing_since = self._now()
+        try:
+            await self._write(answer)
+        except grpc.aio.InternalError:
+            # It went while this was being written; nothing here has failed.
+            raise UnavailableError("the peer is gone") from None
+        finally:
+            self._writing_since = None
+            self._active_at = self._now()
+
+    async def run(self, body: Callable[[GuardedStream], Awaitable[None]]) -> None:
+        """Run the handler, `body`, to its end, or until `end` is called.
+
+        Raises:
+            TandemError: what `end` was told.
+            Exception: what the handler raised.
+        """
+        self._body = asyncio.ensure_future(body(self))
+        try:
+            await self._body
+        except asyncio.CancelledError:
+            if self._error is None:
+                raise
+            raise self._error from None
+        finally:
+            self.account.close()
+
+    def end(self, error: TandemError) -> None:
+        """End the stream now; it may be long ended."""
+        if self._error is None and self._body is not None:
+            self._error = error
+            self._body.cancel()
+
+    def _make_way(self) -> None:
+        self.end(_making_way())
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing has been under way, and nothing has come."""
+        if self._reading_since is None or self.account.outstanding or self._writing_since:
+            return 0.0
+        return self._now() - max(self._active_at, self._reading_since)
+
+    def fault(self, silence_seconds: float) -> Optional[TandemError]:
+        """Why the stream has to end now, if it has to."""
+        silent_seconds = self.silent_seconds
+        if not self.is_open and silent_seconds > OPENING_SECONDS:
+            return UnavailableError(
+                f"the first message did not come within {OPENING_SECONDS:g} s; open another stream"
+            )
+        if silent_seconds > OPENING_SECONDS and self.account.is_in_the_way:
+            return _making_way()
+        if not silence_seconds:
+            return None
+        if silent_seconds > silence_seconds:
+            return UnavailableError(
+                f"nothing came for {silence_seconds:g} s, so the stream was ended; open another"
+            )
+        writing_since = self._writing_since
+        if writing_since is not None and self._now() - writing_since > silence_seconds:
+            return UnavailableError(f"an answer was not taken for {silence_seconds:g} s")
+        return None
+
+
+class StreamGuard:
+    """Admits streams up to limits, ends those that do nothing, and failed ones with a status.
+
+    Where there is no place left, the stream that did not open, or that has been silent for longest,
+    makes room.
+    """
+
+    def __init__(self, limits: StreamLimits, budget: ByteBudget) -> None:
+        """Admit streams within `limits`, which hold bytes of `budget`."""
+        self._limits = limits
+        self._budget = budget
+        # In the order of their coming.
+        self._streams: Dict[GuardedStream, None] = {}
+        self._is_looking = False
+
+    async def run(
+        self,
+        requests: ParsedRequests[Any],
+        context: Any,
+        body: Callable[[GuardedStream], Awaitable[None]],
+    ) -> None:
+        """Run one stream's handler, `body`; `context` is a `grpc.aio.ServicerContext`."""
+        stream = GuardedStream(requests, context, self._budget)
+        try:
+            self._admit(stream)
+            await stream.run(body)
+        except TandemError as error:
+            log.warning("stream ended", error=str(error), status=grpc_status(error).name)
+            await _abort(context, grpc_status(error), public_message(error))
+        except Exception:
+            log.exception("stream failed")
+            await _abort(context, grpc.StatusCode.INTERNAL, INTERNAL_FAILURE_MESSAGE)
+        finally:
+            self._streams.pop(stream, None)
+
+    def _admit(self, stream: GuardedStream) -> None:
+        limits = self._limits
+        unopened = [each for each in self._streams if not each.is_open]
+        if len(unopened) >= limits.unopened_streams:
+            self._dismiss(unopened[0])
+        of_peer = [each for each in self._streams if each.peer == stream.peer]
+        if len(of_peer) >= limits.streams_of_a_peer:
+            words = f"{limits.streams_of_a_peer} streams of one peer are open"
+            self._make_room(of_peer, words)
+        if len(self._streams) >= limits.streams:
+            self._make_room(self._streams, f"{limits.streams} streams are open")
+        self._streams[stream] = None
+        if not self._is_looking:
+            self._is_looking = True
+            self._look_later()
+
+    def _make_room(self, streams: Iterable[GuardedStream], words: str) -> None:
+        idle = [each for each in streams if not each.is_open]
+        idle = idle or [each for each in streams if each.silent_seconds > OPENING_SECONDS]
+        if not idle:
+            raise ResourceExhaustedError(f"{words}, which is the limit")
+        self._dismiss(max(idle, key=lambda each: each.silent_seconds))
+
+    def _dismiss(self, stream: GuardedStream) -> None:
+        del self._streams[stream]
+        stream.end(ResourceExhaustedError("another stream took the place of this one, which idled"))
+
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """End the streams that do nothing."""
+        self._is_looking = bool(self._streams)
+        if not self._is_looking:
+            return
+        self._look_later()
+        for stream in tuple(self._streams):
+            fault = stream.fault(self._limits.silence_seconds)
+            if fault is not None:
+                stream.end(fault)
+
+
+def _making_way() -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        "nothing came, and others need the room that the next message might take; open another "
+        "stream"
+    )
+
+
+async def _abort(context: Any, code: grpc.StatusCode, details: str) -> None:
+    """End a call with a status; one whose peer takes nothing is left to end with its connection."""
+    try:
+        await asyncio.wait_for(context.abort(code, details), _ABORT_SECONDS)
+    except asyncio.TimeoutError:
+        log.warning("stream left", status=code.name)

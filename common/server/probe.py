@@ -1,0 +1,64 @@
+"""`python -m common.server.probe HOST:PORT`: exit 0 if the server there says that it is serving.
+
+For the health checks of containers: `grpc.health.v1` asked from inside, with nothing but what the
+services need anyway.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.domain.address import parse_address
+from common.domain.errors import InvalidInputError
+from common.wire.channels import DIRECT_OPTIONS
+
+TIMEOUT_SECONDS = 5.0
+
+
+def fault_of(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
+    """Ask a server, as a whole, for its health.
+
+    Args:
+        address: its host:port.
+        timeout_seconds: for connecting and answering together.
+
+    Returns:
+        What is wrong, in a few words; empty when it is serving.
+
+    Raises:
+        InvalidInputError: that is no address.
+    """
+    with grpc.insecure_channel(parse_address(address).target, DIRECT_OPTIONS) as channel:
+        # Its published types leave out the calls.
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            return str(error.details() or error.code().name)
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return ""
+    return "its health is " + health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Probe the address named; the exit code: 0 serving, 1 not serving, 2 called wrongly."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m common.server.probe HOST:PORT\n")
+        return 2
+    try:
+        fault = fault_of(arguments[0])
+    except InvalidInputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if fault:
+        sys.stderr.write(f"{arguments[0]}: {fault}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,263 @@
+"""The gRPC server that every service runs: health, reflection, limits, keepalive, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any, Awaitable, Callable, Coroutine, List, Optional, Tuple
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from common.domain.address import Address
+from common.domain.errors import InternalError, TandemError
+from common.server.descriptors import max_connections, raise_file_limit
+from common.server.health import DrainingHealth
+from common.server.interception import BoundedCalls
+from common.server.listening import checked_host, listen, tcp_host
+from common.server.settings import ENVELOPE_BYTES, ServerSettings
+from common.telemetry.exposition import MetricsServer
+from common.telemetry.metrics import Metrics
+from common.telemetry.sensors import find_sensors
+
+log = structlog.get_logger()
+
+# From the end of the grace to the end of the process, at the latest.
+_LAST_SECONDS = 2.0
+# Calls of one connection beside its streams of frames.
+_STREAMS_BESIDE = 64
+_KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
+    # A machine or link that vanished without a word: after so long without data a ping is sent,
+    # and TCP gives the connection up when the ping is not acknowledged within the second time.
+    ("grpc.keepalive_time_ms", 1_500),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    # A process that hangs, for whose kernel still acknowledges. The ping queues behind the frames
+    # that a slow link has yet to carry: with 2 s, connections that were in use were given up.
+    ("grpc.http2.ping_timeout_ms", 15_000),
+    # An idle connection is found dead before a stream is opened on it.
+    ("grpc.keepalive_permit_without_calls", 1),
+    # By default the third ping without a message in between is put off, while an engine is at work.
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
+    """Options of the channels from one service to another.
+
+    Args:
+        max_message_bytes: that the calling service takes of its own clients.
+    """
+    return [
+        *_KEEPALIVE_OPTIONS,
+        ("grpc.max_receive_message_length", max_message_bytes + ENVELOPE_BYTES),
+        ("grpc.max_send_message_length", max_message_bytes + ENVELOPE_BYTES),
+        # The defaults wait up to two minutes before a restarted stage is tried again.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        # Also how long a connection may take to be made: a busy device needs more than the 100 ms.
+        ("grpc.min_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
+
+
+def _server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
+    max_message_bytes = settings.max_message_bytes
+    return [
+        *_KEEPALIVE_OPTIONS,
+        # Of one connection: all streams of frames may come over one, with health beside them.
+        ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
+        # File descriptors are needed for more than connections.
+        ("grpc.max_allowed_incoming_connections", max_connections()),
+        ("grpc.max_connection_idle_ms", 60_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        # What may come of a stream that is not being read. By default it grows with the link, up to
+        # many megabytes for each stream, which nothing would count.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", max(1 << 16, max_message_bytes >> 7)),
+        # Pictures are compressed already; a few bytes of zeros would become as many as can be.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Otherwise a second server on the same port would silently take half of the streams.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class BackgroundWorkError(InternalError):
+    """Work beside the service, without which it must not go on, has failed or ended."""
+
+
+class ServiceServer:
+    """One service process: its gRPC server, its metrics, and its life from start to drain.
+
+    Attributes:
+        metrics: of this service.
+        draining: set once SIGTERM has come; handlers answer what they have read, read no more,
+            and end their streams.
+    """
+
+    def __init__(self, name: str, settings: ServerSettings, node: Optional[str] = None) -> None:
+        """Prepare; nothing listens yet.
+
+        Args:
+            name: of the service, for the announcement.
+            settings: where to listen, and the limits.
+            node: device that the service runs on, for the announcement.
+        """
+        self._name = name
+        self._node = node
+        self._settings = settings
+        self.metrics = Metrics(find_sensors())
+        self.draining = asyncio.Event()
+        self._health = DrainingHealth(self.draining)
+        self._server = grpc.aio.server(
+            options=_server_options(settings), interceptors=[BoundedCalls()]
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._service_names: List[str] = []
+        self._failure: Optional[BaseException] = None
+
+    def add(
+        self, register: Callable[[Any, grpc.aio.Server], None], servicer: Any, name: str
+    ) -> None:
+        """Add a servicer.
+
+        Args:
+            register: the generated `add_..._to_server`.
+            servicer: what serves.
+            name: full name of the gRPC service, for health and reflection.
+        """
+        register(servicer, self._server)
+        self._service_names.append(name)
+
+    def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run work beside the service, without which it must not go on.
+
+        If the work raises, or ends without having been cancelled, the service drains, and `run`
+        raises.
+
+        Args:
+            work: goes on until it is cancelled.
+            name: for the log.
+        """
+        task = asyncio.ensure_future(work)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                return
+            self._failure = task.exception() or RuntimeError(f"{name} ended")
+            log.critical("background work failed", work=name, exc_info=self._failure)
+            self._drain()
+
+        task.add_done_callback(ended)
+        return task
+
+    async def run(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Serve until SIGTERM or SIGINT, then answer the frames in flight and return.
+
+        Args:
+            prepare: what has to be done before health says SERVING, such as warming an engine up;
+                cancelled if the signal comes before it is done.
+
+        Raises:
+            ConfigurationError: a port cannot be bound.
+            BackgroundWorkError: work that the service cannot do without has ended.
+        """
+        self._drain_on_signals()
+        names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)
+        host = checked_host(self._settings.host)
+        address = listen(self._server, host, self._settings.port)
+        metrics_host = tcp_host(host)
+        metrics_server = MetricsServer(self.metrics, metrics_host, self._settings.metrics_port)
+        try:
+            await self.set_serving(False)
+            await self._server.start()
+            if await self._is_prepared(prepare):
+                await self.set_serving(True)
+                self._announce(address, Address(metrics_host, metrics_server.port))
+                await self.draining.wait()
+            log.info("draining", grace_seconds=self._settings.grace_seconds)
+            await self._health.enter_graceful_shutdown()
+        finally:
+            await self._server.stop(self._settings.grace_seconds)
+            metrics_server.close()
+        if self._failure is not None:
+            raise BackgroundWorkError("background work failed") from self._failure
+        log.info("stopped")
+
+    async def _is_prepared(self, prepare: Callable[[], Awaitable[None]]) -> bool:
+        """Prepare; returns False, without waiting for its end, once the service drains."""
+        preparing = asyncio.ensure_future(prepare())
+        draining = asyncio.ensure_future(self.draining.wait())
+        await asyncio.wait([preparing, draining], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if preparing.done():
+            preparing.result()
+        else:
+            preparing.cancel()
+        return not self.draining.is_set()
+
+    def _drain_on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain)
+
+    def _drain(self) -> None:
+        """Begin to end; whatever hangs on the way, the process is gone soon after its grace."""
+        self.draining.set()
+        # The kernel ends the process then, also where a driver holds the interpreter's lock.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, self._settings.grace_seconds + _LAST_SECONDS)
+
+    async def set_serving(self, is_serving: bool, reason: str = "") -> None:
+        """Tell by health whether frames can be served; once draining it stays NOT_SERVING."""
+        self._health.reason = reason
+        answers = health_pb2.HealthCheckResponse
+        await self._set_health(answers.SERVING if is_serving else answers.NOT_SERVING)
+
+    async def _set_health(self, status: int) -> None:
+        # The empty name stands for the server as a whole.
+        for name in ("", *self._service_names):
+            await self._health.set(name, status)
+
+    def _announce(self, address: Address, metrics: Address) -> None:
+        """Tell where this healthy service listens: one line of JSON on stdout."""
+        announcement = {
+            "service": self._name,
+            "node": self._node,
+            "address": str(address),
+            "metrics": f"http://{metrics}/metrics",
+            "pid": os.getpid(),
+        }
+        sys.stdout.write(json.dumps(announcement) + "\n")
+        sys.stdout.flush()
+        log.info("serving", **announcement)
+
+
+def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> None:
+    """Run a service to its end, and end the process.
+
+    What keeps it from starting is one sentence and exit code 2; if `main` fails later, 1.
+
+    Args:
+        main: serves; returns whether all of its threads have ended.
+        program: its name, for what is said on stderr.
+    """
+    raise_file_limit()
+    try:
+        ended = asyncio.run(main())
+    except TandemError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(1 if isinstance(error, BackgroundWorkError) else 2) from None
+    if not ended:
+        log.error("threads that hang are left behind")
+        # Without this, libraries would be taken down under a thread that is still in one of them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -1,0 +1,187 @@
+"""Settings of the services: command line over environment over file over default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+from typing_extensions import Literal
+
+from common.domain.errors import ConfigurationError
+from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
+from common.server.injected import is_injected
+
+ENVIRONMENT_PREFIX = "TANDEM_"
+ENVELOPE_BYTES = 1024
+"""More than a frame grows by when it is passed on, so that the largest that one service takes does
+not break the stream to the next."""
+
+S = TypeVar("S", bound="ServerSettings")
+
+
+class ServerSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    config: Optional[Path] = Field(None, description="YAML file with any of these settings")
+    host: str = Field(
+        "127.0.0.1",
+        description="address to listen on, such as ::1; 0.0.0.0 for all, unix:PATH for a socket",
+    )
+    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    max_sessions: int = Field(256, gt=0, description="streams served at a time")
+    max_message_mebibytes: int = Field(
+        64, gt=0, le=1024, description="largest gRPC message taken, MiB"
+    )
+    max_buffered_mebibytes: int = Field(
+        0,
+        ge=0,
+        description="messages held in memory at a time with all that is made of them, MiB; "
+        f"0: {MESSAGES_BUFFERED} of the largest, and not less than {LEAST_MESSAGES_BUFFERED}",
+    )
+    max_silence_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="a stream on which nothing comes for so long, or whose answers are not taken, "
+        "is ended; 0: never",
+    )
+    grace_seconds: float = Field(
+        20.0, gt=0, description="how long frames in flight may take after SIGTERM"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level logged"
+    )
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Largest gRPC message taken."""
+        return self.max_message_mebibytes << 20
+
+    @property
+    def max_buffered_bytes(self) -> int:
+        """Of messages held in memory at a time, with all that is made of them."""
+        chosen = self.max_buffered_mebibytes << 20
+        return chosen or MESSAGES_BUFFERED * self.max_message_bytes
+
+    @model_validator(mode="after")
+    def _check_buffer(self) -> ServerSettings:
+        least = LEAST_MESSAGES_BUFFERED * self.max_message_mebibytes
+        if 0 < self.max_buffered_mebibytes < least:
+            raise ValueError(
+                f"max_buffered_mebibytes has to be {least} at least, which is "
+                f"{LEAST_MESSAGES_BUFFERED} times max_message_mebibytes, or 0"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: Type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> Tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, less what a scheduler set, over what `load_settings` read from the file."""
+        if isinstance(env_settings, EnvSettingsSource):
+            injected = {name.lower() for name in _ours() if is_injected(name, os.environ)}
+            env_settings.env_vars = {
+                name: value for name, value in env_settings.env_vars.items() if name not in injected
+            }
+        return env_settings, init_settings
+
+
+def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
+    """Read a service's settings.
+
+    Args:
+        kind: the settings' type.
+        arguments: the command line, without the program's name.
+        program: its name, for `--help`.
+
+    Raises:
+        ConfigurationError: a key is unknown or a value malformed, naming each.
+    """
+    cli: CliSettingsSource[S] = CliSettingsSource(
+        kind, cli_parse_args=list(arguments), cli_prog_name=program
+    )
+    _refuse_unknown_environment(kind)
+    try:
+        from_cli = cli()
+        path = from_cli.get("config") or os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
+        from_file = _read_yaml(Path(path)) if path else {}
+        return kind(_cli_settings_source=cli, **from_file)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise ConfigurationError(_first_lines(error)) from error
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def settings_or_exit(kind: Type[S], program: str) -> S:
+    """Read this process's command line; if it is wrong, one sentence on stderr and exit 2."""
+    try:
+        return load_settings(kind, sys.argv[1:], program)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in kind.model_fields}
+    unknown = sorted(
+        name for name in _ours() if name not in known and not is_injected(name, os.environ)
+    )
+    if unknown:
+        raise ConfigurationError(f"unknown environment variable {', '.join(unknown)}")
+
+
+def _ours() -> List[str]:
+    """The variables whose names begin as those of our settings do."""
+    return [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]
+
+
+def _read_yaml(path: Path) -> Dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} has to hold settings by name")
+    return content
+
+
+def _first_lines(error: ValidationError) -> str:
+    return "; ".join(
+        "{}: {}".format(".".join(str(part) for part in item["loc"]), item["msg"])
+        for item in error.errors()
+    )

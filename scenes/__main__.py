@@ -1,0 +1,90 @@
+"""`python -m scenes`: fetch sources, export splits, draw contact sheets, make the clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from detr.command import run_app
+from scenes.clip import write_clip
+from scenes.coco_format import export_coco
+from scenes.contact_sheet import icon_sheet, scene_sheet
+from scenes.fetch import DEFAULT_CACHE, fetch_all
+from scenes.sources import Split
+from scenes.splits import SPLIT_SEEDS, open_split
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Cache = Annotated[Path, typer.Option(help="Folder of fetched artwork and photographs.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the scenes.")]
+
+
+@app.command()
+def fetch(cache: Cache = DEFAULT_CACHE) -> None:
+    """Fetch artwork and photographs with npm and pip."""
+    fetch_all(cache, lambda line: typer.echo(line, err=True))
+
+
+@app.command()
+def export(
+    split: Annotated[str, typer.Argument(help="train, val or unseen.")],
+    out: Annotated[Path, typer.Option(help="Folder to write images and instances.json to.")],
+    *,
+    count: Annotated[int, typer.Option(min=1)] = 500,
+    seed: Seed = 20,
+    height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 360,
+    width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 480,
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Write scenes as a COCO data set."""
+    source = open_split(cache, _split(split), seed)
+    scenes = (source.scene(index, height, width) for index in range(count))
+    path = export_coco(scenes, out, f"Tandem scenes, split {split}, seed {seed}")
+    typer.echo(str(path))
+
+
+@app.command()
+def contact_sheet(
+    out: Annotated[Path, typer.Option(help="Folder to write icons.png and scenes.png to.")],
+    *,
+    split: Annotated[str, typer.Option(help="train, val or unseen.")] = "train",
+    seed: Seed = 20,
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Draw every icon by category, and 36 scenes with their boxes, to look at."""
+    source = open_split(cache, _split(split), seed)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_png(out / "icons.png", icon_sheet(source.artwork))
+    _write_png(out / "scenes.png", scene_sheet([source.scene(i, 288, 384) for i in range(36)]))
+    typer.echo(str(out))
+
+
+@app.command()
+def clip(
+    out: Annotated[Path, typer.Option(help="Folder of clip.mp4.")] = Path("models/demo-clip"),
+    *,
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Make the demo clip and its annotations."""
+    for path in write_clip(cache, out):
+        typer.echo(str(path))
+
+
+def _split(name: str) -> Split:
+    for split in SPLIT_SEEDS:
+        if split == name:
+            return split
+    raise typer.BadParameter(f"{name} is none of {', '.join(SPLIT_SEEDS)}.")
+
+
+def _write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
+    cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    run_app(app, "python -m scenes")

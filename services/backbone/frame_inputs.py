@@ -1,0 +1,192 @@
+"""A frame's bytes become the backbone's input, at a bounded cost to other clients' frames.
+
+Every frame is first held against the limits, which takes next to nothing. Then what is cheap goes
+to light decoders, one for each worker, and what is expensive to a heavy one, which runs at a lower
+priority: so no frame makes a cheap one wait for long. Compressed pictures are decoded in processes
+that are killed when they take too long; a raw frame holds nothing that could mislead a library, and
+its cost is known.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Dict, Tuple, Union
+
+import numpy as np
+
+from common.bundle import Manifest
+from common.domain.errors import InvalidInputError
+from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
+from common.domain.placement import Stage
+from common.vision.cost import Pace, decode_deadline_seconds, wall_deadline_seconds
+from common.vision.decode import check_raw, decode_raw
+from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
+from common.vision.headers import ImageHeader, read_header
+from common.vision.limits import DecodingLimits, ImageSize
+from common.vision.preprocess import input_geometry, normalise, preprocess
+from services.pipeline.flow import WORKER_THREADS, Slow
+from services.pipeline.shapes import input_shapes
+
+# What is estimated to take longer, on one core of a PC, is not light. What takes longer by far than
+# it should on this machine is started anew as heavy: a small PNG may inflate for minutes.
+_LIGHT_SECONDS = 0.1
+# Below engines that take every core, so that it does not slow them down, and not to a standstill.
+_HEAVY_NICENESS = 5
+_RAW_SECONDS_PER_PIXEL = 5e-9
+
+# Of a decoder: an interlaced PNG of 16 bits, or a progressive JPEG in CMYK, and the resize.
+_MEMORY_BYTES_PER_PIXEL = 24
+_MEMORY_BYTES = 512 << 20
+# More than this late, a worker is not waiting for a decoder but hangs.
+_STUCK_SECONDS = 10.0
+# A PNG of 16 bits with alpha, uncompressed.
+_FILE_BYTES_PER_PIXEL = 8
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """One frame, ready for the engine.
+
+    Attributes:
+        tensors: by input name.
+        geometry: the sizes that the frame went through.
+        decode_seconds: that decoding took.
+        preprocess_seconds: that resizing and normalising took.
+    """
+
+    tensors: Dict[str, np.ndarray]
+    geometry: FrameGeometry
+    decode_seconds: float
+    preprocess_seconds: float
+
+
+class FrameInputs:
+    """Makes the backbone's inputs; each worker thread may call it."""
+
+    def __init__(self, manifest: Manifest, max_pixels: int, limits: DecodingLimits) -> None:
+        """Start the server of decoders; to be done before gRPC is started.
+
+        Args:
+            manifest: of the bundle.
+            max_pixels: upper limit of a frame's width times height.
+            limits: all others.
+        """
+        self._manifest = manifest
+        self._max_pixels = max_pixels
+        self._limits = limits
+        self._pace = Pace()
+        self._shapes = input_shapes(manifest, Stage.BACKBONE)["pixels"]
+        memory_bytes = _MEMORY_BYTES + _MEMORY_BYTES_PER_PIXEL * max_pixels
+        self._heavy = DecoderProcess(memory_bytes, _HEAVY_NICENESS)
+        self._all_light = [DecoderProcess(memory_bytes) for _ in range(WORKER_THREADS)]
+        self._light: SimpleQueue[DecoderProcess] = SimpleQueue()
+        for decoder in self._all_light:
+            self._light.put(decoder)
+        start_server()
+
+    def start(self) -> None:
+        """Start the decoders that every frame may need, so that the first does not wait."""
+        for decoder in self._all_light:
+            decoder.start()
+
+    def make(self, image: Image) -> Union[FrameInput, Slow[FrameInput]]:
+        """Check a frame, and decode it if that is cheap; else what is returned does it.
+
+        Raises:
+            InvalidInputError: the image is malformed, too large or too expensive.
+            UnavailableError: this was closed, or the machine is too busy.
+        """
+        if isinstance(image, RawImage):
+            return self._make_raw(image)
+        header = read_header(image.data, self._max_pixels, self._limits)
+        geometry = self._geometry(header.size)
+
+        def make_slowly() -> FrameInput:
+            return self._decode_slowly(image, header, geometry)
+
+        if header.decode_seconds > _LIGHT_SECONDS:
+            return Slow(make_slowly)
+        cpu_seconds = self._pace.budget_seconds(header.decode_seconds)
+        decoder = self._light.get()
+        try:
+            return self._decode(decoder, image, header, geometry, cpu_seconds)
+        except CpuTimeError:
+            return Slow(make_slowly)
+        finally:
+            self._light.put(decoder)
+
+    def stuck_after_seconds(self) -> Tuple[float, float]:
+        """After how long at one frame a worker, and the one for what is slow, must hang."""
+        light = self._pace.largest_budget_seconds(_LIGHT_SECONDS)
+        heavy = decode_deadline_seconds(self._max_pixels, _FILE_BYTES_PER_PIXEL * self._max_pixels)
+        return (
+            wall_deadline_seconds(light) + _STUCK_SECONDS,
+            wall_deadline_seconds(heavy) + _STUCK_SECONDS,
+        )
+
+    def close(self) -> None:
+        """Kill the decoders at once; whoever waits for one gets an UnavailableError."""
+        for decoder in (*self._all_light, self._heavy):
+            decoder.close()
+
+    def _make_raw(self, image: RawImage) -> Union[FrameInput, Slow[FrameInput]]:
+        check_raw(image, self._max_pixels, self._limits)
+        self._geometry(ImageSize(image.width, image.height))
+
+        def make() -> FrameInput:
+            started = time.perf_counter()
+            rgb = decode_raw(image)
+            decoded = time.perf_counter()
+            pixels, geometry = preprocess(rgb, self._manifest.input, self._manifest.normalization)
+            seconds = time.perf_counter() - decoded
+            return FrameInput({"pixels": pixels}, geometry, decoded - started, seconds)
+
+        is_light = image.width * image.height * _RAW_SECONDS_PER_PIXEL <= _LIGHT_SECONDS
+        return make() if is_light else Slow(make)
+
+    def _geometry(self, size: ImageSize) -> FrameGeometry:
+        geometry = input_geometry(size.height, size.width, self._manifest.input)
+        shape = (1, 3, geometry.input_height, geometry.input_width)
+        if not self._shapes.contains(shape):
+            height, width = self._shapes.max[2:]
+            raise InvalidInputError(
+                f"the frame of {size.width} x {size.height} pixels makes an input of {shape[3]} x "
+                f"{shape[2]}; the limit of the bundle's input policy is {width} x {height}"
+            )
+        return geometry
+
+    def _decode_slowly(
+        self, image: EncodedImage, header: ImageHeader, geometry: FrameGeometry
+    ) -> FrameInput:
+        pixels = header.size.width * header.size.height
+        cpu_seconds = decode_deadline_seconds(pixels, len(image.data))
+        try:
+            return self._decode(self._heavy, image, header, geometry, cpu_seconds)
+        except CpuTimeError:
+            raise InvalidInputError(
+                f"decoding the image takes more than the limit of {cpu_seconds:.1f} s of CPU time "
+                f"for {header.size.width} x {header.size.height} pixels in {len(image.data)} bytes"
+            ) from None
+
+    def _decode(
+        self,
+        decoder: DecoderProcess,
+        image: EncodedImage,
+        header: ImageHeader,
+        geometry: FrameGeometry,
+        cpu_seconds: float,
+    ) -> FrameInput:
+        started = time.perf_counter()
+        size = ImageSize(geometry.valid_width, geometry.valid_height)
+        wall_seconds = wall_deadline_seconds(cpu_seconds)
+        picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds)
+        received = time.perf_counter()
+        self._pace.record(header.decode_seconds, picture.decode_cpu_seconds)
+        pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
+        ended = time.perf_counter()
+        # The way to the decoder and back counts as decoding.
+        decode_seconds = received - started - picture.resize_seconds
+        preprocess_seconds = ended - received + picture.resize_seconds
+        return FrameInput({"pixels": pixels}, geometry, decode_seconds, preprocess_seconds)

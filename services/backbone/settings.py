@@ -1,0 +1,81 @@
+"""Settings of the backbone service."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple, Union
+
+from pydantic import Field, field_validator
+from typing_extensions import Annotated
+
+from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
+from common.vision.limits import DecodingLimits
+from services.pipeline.settings import StageSettings
+
+
+class BackboneSettings(StageSettings):
+    """What the backbone service can be told."""
+
+    port: int = Field(BACKBONE_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        9151, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    transformers: Dict[str, Union[str, Annotated[List[str], Field(min_length=1)]]] = Field(
+        description="host:port of each node's transformer, by the node's name; a list of them "
+        "where a node has several"
+    )
+    max_image_megapixels: float = Field(
+        50.0, gt=0, description="larger images are refused before they are decoded"
+    )
+    max_image_aspect_ratio: float = Field(
+        64.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="images with a side longer than this times the other are refused",
+    )
+    max_image_scans: int = Field(
+        64, gt=0, description="scans of a progressive JPEG; more are refused"
+    )
+    max_image_scan_megapixels: float = Field(
+        800.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="of all scans of a progressive JPEG together; more are refused",
+    )
+    max_image_header_mebibytes: float = Field(
+        8.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="of an image file's profiles, comments and thumbnails, MiB",
+    )
+    max_image_segments: int = Field(
+        4096, gt=0, description="a JPEG's markers, or a PNG's chunks less those of the picture"
+    )
+
+    @property
+    def max_image_pixels(self) -> int:
+        """`max_image_megapixels` in pixels."""
+        return int(self.max_image_megapixels * 1e6)
+
+    @property
+    def decoding_limits(self) -> DecodingLimits:
+        """What else an image may ask of the machine."""
+        return DecodingLimits(
+            aspect_ratio=self.max_image_aspect_ratio,
+            scans=self.max_image_scans,
+            scan_pixels=int(self.max_image_scan_megapixels * 1e6),
+            header_bytes=int(self.max_image_header_mebibytes * (1 << 20)),
+            segments=self.max_image_segments,
+        )
+
+    @field_validator("transformers")
+    @classmethod
+    def _are_addresses(cls, value: Dict[str, Replicas]) -> Dict[str, Replicas]:
+        return {node: checked_replicas(told, TRANSFORMER_PORT) for node, told in value.items()}
+
+    @property
+    def transformer_replicas(self) -> Dict[str, Tuple[str, ...]]:
+        """The addresses of each node's transformers, also where there is but one."""
+        return {
+            node: (addresses,) if isinstance(addresses, str) else tuple(addresses)
+            for node, addresses in self.transformers.items()
+        }

@@ -1,0 +1,180 @@
+"""Does an engine compute on this device what ONNX Runtime computes, and how fast?"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import zipfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Mapping
+
+import numpy as np
+
+from common.bundle import Bundle
+from common.domain.errors import ConfigurationError
+from common.domain.frames import FrameGeometry
+from common.domain.placement import Stage
+from common.engines.base import CompileOptions, Engine, Precision
+from common.engines.registry import load_engine
+from common.files import replacing
+from common.vision.position import transformer_inputs
+from services.pipeline.shapes import typical_size
+
+REFERENCE = "onnxruntime"
+BOUNDS = {Precision.FP32: 1e-3, Precision.FP16: 2e-2}
+"""Largest `relative_error` of each precision. Rounding the demo's weights and activations to fp16,
+but for the layers that stay in fp32, gives 1.5e-3; sums in fp16 and deeper models give more."""
+
+Tensors = Mapping[str, np.ndarray]
+
+_SEED = 20200526
+_DIGEST = "bundle_digest"
+_EXECUTIONS = 50
+
+
+@dataclass(frozen=True)
+class HalfCheck:
+    """What one half did on one engine.
+
+    Attributes:
+        stage: which half.
+        engine: the engine's description.
+        load_seconds: to load it, which may include compiling it.
+        milliseconds: median of one execution at the bundle's usual size, copies included.
+        relative_error: the largest of its outputs'; see `BOUNDS`.
+        bound: that it has to keep.
+    """
+
+    stage: Stage
+    engine: str
+    load_seconds: float
+    milliseconds: float
+    relative_error: float
+    bound: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it keeps its bound; one that is not a number does not."""
+        return self.relative_error <= self.bound
+
+
+@dataclass(frozen=True)
+class HalfReference:
+    """What goes into a half, and what ONNX Runtime makes of it; arrays by name."""
+
+    inputs: Tensors
+    outputs: Tensors
+
+
+def compute_reference(bundle: Bundle) -> Dict[Stage, HalfReference]:
+    """Run both halves in ONNX Runtime on one input of the bundle's usual size.
+
+    The input is noise like a normalised picture's. The last quarter of its width is padding, so
+    that the mask counts. The transformer is given the features that the backbone makes of it.
+
+    Raises:
+        ConfigurationError: the bundle is damaged, or ONNX Runtime is not installed.
+    """
+    height, width = typical_size(bundle.manifest.input)
+    valid_width = width - width // 4
+    pixels = np.zeros((1, 3, height, width), np.float32)
+    shape = (1, 3, height, valid_width)
+    random = np.random.default_rng(_SEED)
+    pixels[..., :valid_width] = random.standard_normal(shape, dtype=np.float32)
+    backbone = _run(bundle, Stage.BACKBONE, {"pixels": pixels})
+    features = backbone.outputs["features"]
+    geometry = FrameGeometry(height, valid_width, height, width, height, valid_width)
+    grid = (features.shape[2], features.shape[3])
+    pos, mask = transformer_inputs(geometry, grid, bundle.manifest.architecture.hidden_dim)
+    inputs = {"features": features, "pos": pos, "mask": mask}
+    return {Stage.BACKBONE: backbone, Stage.TRANSFORMER: _run(bundle, Stage.TRANSFORMER, inputs)}
+
+
+def write_reference(path: Path, bundle: Bundle, reference: Mapping[Stage, HalfReference]) -> None:
+    """Write a reference, for a device without ONNX Runtime, as an `.npz` file."""
+    arrays: Dict[str, np.ndarray] = {_DIGEST: np.array(bundle.digest)}
+    for stage, half in reference.items():
+        arrays.update({f"{stage.value}/in/{name}": one for name, one in half.inputs.items()})
+        arrays.update({f"{stage.value}/out/{name}": one for name, one in half.outputs.items()})
+    with replacing(path) as beside, beside.open("wb") as file:
+        # numpy's stubs take any keyword for its option allow_pickle.
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_reference(path: Path, bundle: Bundle) -> Dict[Stage, HalfReference]:
+    """Read what `write_reference` wrote.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is of another bundle.
+    """
+    try:
+        with np.load(str(path), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"cannot read the reference {path}: {error}") from error
+    digest = str(arrays.get(_DIGEST, "nothing known"))
+    if digest != bundle.digest:
+        raise ConfigurationError(f"{path} is of bundle {digest}, not of {bundle.digest}")
+
+    def part(stage: Stage, side: str) -> Dict[str, np.ndarray]:
+        prefix = f"{stage.value}/{side}/"
+        return {n[len(prefix) :]: one for n, one in arrays.items() if n.startswith(prefix)}
+
+    return {stage: HalfReference(part(stage, "in"), part(stage, "out")) for stage in Stage}
+
+
+def check_half(
+    bundle: Bundle,
+    stage: Stage,
+    engine: str,
+    options: CompileOptions,
+    reference: HalfReference,
+) -> HalfCheck:
+    """Load a half, compare it with the reference, and time it.
+
+    Args:
+        bundle: with the half.
+        stage: which.
+        engine: name of the engine.
+        options: for the engines that compile ahead.
+        reference: what it should compute.
+
+    Raises:
+        ConfigurationError: the bundle is damaged, or the engine is not installed.
+        EngineError: the engine cannot load or run the half.
+    """
+    path = bundle.onnx_path(stage)
+    started = time.perf_counter()
+    with closing(load_engine(engine, path, 0, options)) as loaded:
+        load_seconds = time.perf_counter() - started
+        outputs = loaded.run(reference.inputs)
+        seconds = [_timed(loaded, reference.inputs) for _ in range(_EXECUTIONS)]
+        return HalfCheck(
+            stage=stage,
+            engine=loaded.description,
+            load_seconds=load_seconds,
+            milliseconds=statistics.median(seconds) * 1000,
+            relative_error=max(
+                relative_error(outputs[name], one) for name, one in reference.outputs.items()
+            ),
+            bound=BOUNDS[options.precision],
+        )
+
+
+def relative_error(array: np.ndarray, reference: np.ndarray) -> float:
+    """Root mean square of the difference, over the reference's standard deviation."""
+    exact = reference.astype(np.float64)
+    return float(np.sqrt(np.square(array - exact).mean()) / exact.std())
+
+
+def _timed(engine: Engine, inputs: Tensors) -> float:
+    started = time.perf_counter()
+    engine.run(inputs)
+    return time.perf_counter() - started
+
+
+def _run(bundle: Bundle, stage: Stage, inputs: Tensors) -> HalfReference:
+    with closing(load_engine(REFERENCE, bundle.onnx_path(stage), 0)) as engine:
+        return HalfReference(inputs, engine.run(inputs))

@@ -1,0 +1,105 @@
+"""The `tandem` command line, put together."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from tandem.cli.bench import bench
+from tandem.cli.detect import detect
+from tandem.cli.model import build, calibrate, info
+from tandem.cli.operations import placement, status
+from tandem.cli.up import up
+from tandem.console import show_line
+from tandem.credentials import masked
+from tandem.lazy import LazyCommand, is_present
+
+PROGRAM = "tandem"
+# Of other packages, by the extra that they need: group ("" is the root), name, module, summary.
+_NAMED_COMMANDS = {
+    "evaluate": (
+        ("", "evaluate", "tandem.evaluation.cli", "Measure COCO AP through running services."),
+    ),
+    "train": (
+        ("model", "import", "detr.cli", "Make a bundle from official or Hugging Face weights."),
+        ("", "train", "detr.training.cli", "Train the demo model."),
+        ("", "distill", "detr.distillation.cli", "Make a smaller model from a trained one."),
+    ),
+}
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run a command line to its exit code; wrong usage is a sentence on stderr and exit 2.
+
+    Raises:
+        TandemError: the command failed.
+    """
+    try:
+        code = build_command().main(
+            args=arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False
+        )
+    except typer.TyperException as error:
+        sentence = " ".join(error.format_message().split()).rstrip(".")
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else PROGRAM
+        sys.stderr.write(f"{PROGRAM}: {masked(sentence)} (see {path} --help)\n")
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def build_command() -> Any:
+    """The whole command."""
+    app = typer.Typer(
+        name=PROGRAM,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Paragraphs are wrapped to the terminal, not where the source breaks them.
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_tandem)
+    for function in (up, detect, status, placement, bench):
+        app.command()(function)
+    model = typer.Typer()
+    model.callback()(_model)
+    model.command()(info)
+    model.command()(calibrate)
+    model.command()(build)
+    app.add_typer(model, name="model")
+    command: Any = typer.main.get_group(app)
+    named = ((extra, *one) for extra, several in _NAMED_COMMANDS.items() for one in several)
+    for extra, group, name, module, summary in named:
+        if is_present(module):
+            parent = command.commands[group] if group else command
+            parent.add_command(LazyCommand(name, module, extra, summary))
+    return command
+
+
+def _tandem(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, help="Show the version.", callback=_show_version),
+    ] = False,
+) -> None:
+    """DETR object detection across two devices.
+
+    A backbone turns frames into features, a transformer turns features into boxes; each half
+    runs on the edge device or on the workstation. Everything also runs on this machine alone.
+    """
+
+
+def _model() -> None:
+    """Make and inspect bundles: folders with a model, split, and all that is needed to run it."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            show_line(f"{PROGRAM} {version('tandem-detr')}")
+        except PackageNotFoundError:
+            show_line(f"{PROGRAM} (not installed, run from its folder)")
+        raise typer.Exit

@@ -1,0 +1,164 @@
+"""`tandem bench`: what each placement reaches on this machine, or on a running system."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from common.bundle import load_bundle
+from common.domain.codec import Codec
+from common.domain.frames import EncodedImage
+from common.domain.placement import Placement, Stage
+from common.files import refuse_overwriting
+from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
+from tandem.cli.options import (
+    PLACEMENT_NAMES,
+    BundleOption,
+    CodecOption,
+    JsonOption,
+    OptionalServerOption,
+    PacedOption,
+    local_cluster,
+    parse_paced,
+    refuse_with_server,
+)
+from tandem.console import frame_progress, show_json, show_line, show_table
+from tandem.local import LocalOptions
+from tandem.running import run
+from tandem.shipped import shipped_bundle, shipped_clip
+from tandem.sources import open_source
+from tandem.trace import write_trace
+
+# Distinct frames kept in memory and sent over and over.
+_MAX_DISTINCT_FRAMES = 64
+
+
+def bench(
+    *,
+    server: OptionalServerOption = None,
+    bundle: BundleOption = None,
+    placement: Annotated[
+        Placement | None,
+        typer.Option(
+            metavar="NAME", help=f"Measure this one only: {PLACEMENT_NAMES}; all if left out."
+        ),
+    ] = None,
+    codec: CodecOption = None,
+    frames: Annotated[
+        int, typer.Option(min=2, help="Frames measured for each placement, over all clients.")
+    ] = 100,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Frames answered before the measurement begins.")
+    ] = 30,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames of one stream in flight at a time; as few as keep it busy if left out.",
+        ),
+    ] = None,
+    clients: Annotated[int, typer.Option(min=1, help="Concurrent streams.")] = 1,
+    paced: PacedOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="Frames to send; those of the shipped clip if left out."
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a trace of the last placement's run, for ui.perfetto.dev or Chrome.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure throughput and latency of each placement, beside the best possible.
+
+    Without --server local nodes are started for the time of the run.
+    """
+    refuse_with_server(server, bundle=bundle, paced=paced)
+    pace = parse_paced(paced)
+    images = load_images(source or str(shipped_clip()), writing=trace)
+    plans = [
+        BenchPlan(one, codec, frames, warm_up, clients, window)
+        for one in ([placement] if placement else Placement)
+    ]
+    where: str | LocalOptions = server or LocalOptions(
+        bundle=bundle or shipped_bundle(), paced_milliseconds=pace, window=window
+    )
+    reports = run(_bench(where, images, plans, codec, pace=pace, trace=trace))
+    if json:
+        show_json([report_to_json(one) for one in reports])
+    else:
+        show_reports(reports)
+
+
+def load_images(source: str, writing: Path | None = None) -> list[EncodedImage]:
+    """The first frames of a source, compressed, so that reading does not count.
+
+    Args:
+        source: see `open_source`.
+        writing: a file that is about to be written, which must not be the source.
+    """
+    with closing(open_source(source)) as opened:
+        if writing is not None:
+            refuse_overwriting(writing, opened.info.paths)
+        return [frame.image for frame in itertools.islice(opened, _MAX_DISTINCT_FRAMES)]
+
+
+def show_reports(reports: list[BenchReport]) -> None:
+    """A table for people."""
+    table = Table("placement", "codec")
+    for name in ("frames/s", "ideal", "share", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for name in ("backbone ms", "transformer ms", "kB/frame on the link"):
+        table.add_column(name, justify="right")
+    for one in reports:
+        latency = one.latency_ms
+        table.add_row(
+            *(one.placement.value, one.codec or "the model's own"),
+            *(f"{one.fps:.1f}", f"{one.ideal_fps:.1f}", f"{one.efficiency:.0%}"),
+            *(f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99)),
+            *(f"{one.stage_ms[stage.value]['execute']:.1f}" for stage in Stage),
+            f"{one.bytes_per_frame / 1000:.1f}",
+        )
+    show_table(table)
+    show_line(
+        "ideal: one over the longer of the two executions; link: between edge and workstation, "
+        "with the cameras on the edge"
+    )
+    for stage, milliseconds in reports[0].simulated.items():
+        show_line(f"simulated: the {stage} takes at least {milliseconds:g} ms")
+
+
+async def _bench(
+    where: str | LocalOptions,
+    images: list[EncodedImage],
+    plans: list[BenchPlan],
+    codec: Codec | None,
+    *,
+    pace: dict[Stage, float],
+    trace: Path | None,
+) -> list[BenchReport]:
+    name = codec.value if codec else None
+    reports = []
+    async with AsyncExitStack() as stack:
+        if isinstance(where, LocalOptions):
+            name = name or load_bundle(where.bundle).manifest.codec.default
+            cluster = await stack.enter_async_context(local_cluster(where))
+            where = cluster.orchestrator.address
+        for plan in plans:
+            total = plan.warm_up_frames + plan.frames
+            with frame_progress(f"placement {plan.placement.value}", total) as advance:
+                samples = await measure(where, images, plan, advance)
+            reports.append(report(plan, samples, name, pace))
+            if trace is not None:
+                write_trace(trace, [sample.result for sample in samples])
+    return reports

@@ -1,0 +1,214 @@
+"""`tandem model info`, `calibrate` and `build`: inspect, adapt and compile a bundle."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
+from common.domain.codec import CALIBRATED_BITS, Codec
+from common.domain.placement import Stage
+from common.engines.base import Precision
+from tandem.calibration import CalibratedBundle, calibrate_bundle
+from tandem.cli.options import JsonOption
+from tandem.compilation import BuiltHalf, build_half
+from tandem.console import activity, frame_progress, show_json, show_line, show_table
+from tandem.sources import open_source
+
+
+def info(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A bundle's folder, with bundle.json in it.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Show what a bundle holds, after checking its files against their digests."""
+    bundle = load_bundle(folder)
+    sizes = {stage: bundle.onnx_path(stage).stat().st_size for stage in Stage}
+    if json:
+        show_json(bundle_to_json(bundle, sizes))
+    else:
+        show_table(_table(bundle, sizes))
+
+
+def calibrate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A bundle's folder; its bundle.json is changed.")
+    ],
+    *,
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Frames like those that the bundle will see: a folder of pictures or a video.",
+        ),
+    ],
+    frames: Annotated[
+        int, typer.Option(min=1, help="How many, evenly spread over the source.")
+    ] = 300,
+    codec: Annotated[
+        Codec | None,
+        typer.Option(metavar="NAME", help="Make this codec the bundle's default."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs the backbone: onnxruntime, openvino, ...")
+    ] = "onnxruntime",
+    json: JsonOption = False,
+) -> None:
+    """Measure a bundle's features on real frames, for the codecs q6 to q2.
+
+    Their ranges are written into bundle.json. The bundle's digest changes with it, so give every
+    node the new file and restart its stages.
+    """
+    with closing(open_source(images)) as source:
+        available = source.info.frame_count
+        total = min(frames, available) if available else frames
+        with frame_progress(f"calibrating {folder}", total, visible=not json) as advance:
+            calibrated = calibrate_bundle(
+                folder, source, frames, default=codec, engine=engine, advance=advance
+            )
+    if json:
+        show_json(calibration_to_json(calibrated))
+    else:
+        show_table(_calibration_table(calibrated))
+        show_line(f"{folder}: default codec {calibrated.bundle.manifest.codec.default}")
+        show_line(f"new digest {calibrated.bundle.digest}: every node needs this bundle.json")
+
+
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
+    *,
+    precision: Annotated[
+        Precision, typer.Option(help="What the engine computes in.")
+    ] = Precision.FP16,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the plans; the stages have to be given the same as --engine-cache. "
+            "~/.cache/tandem/engines if left out.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compile both halves for this machine's NVIDIA GPU ahead of time, with TensorRT.
+
+    It takes minutes the first time; what is in the cache already is only loaded, to see that it
+    still can be. A stage that finds its plan in the cache starts within seconds.
+    """
+    bundle = load_bundle(folder)
+    built = []
+    for stage in Stage:
+        with activity(f"compiling the {stage.value} in {precision.value}"):
+            built.append(build_half(bundle, stage, precision, cache))
+        if not json:
+            show_line(half_to_line(built[-1]))
+    if json:
+        show_json([half_to_json(half) for half in built])
+
+
+def half_to_line(half: BuiltHalf) -> str:
+    """What became of one half, in a sentence."""
+    plan = half.plan
+    made = "was there already, loaded" if plan.was_cached else "compiled"
+    return (
+        f"{half.stage.value}: {half.engine}, {made} in {plan.seconds:.1f} s: {plan.path} "
+        f"({plan.size_bytes / 1e6:.1f} MB)"
+    )
+
+
+def half_to_json(half: BuiltHalf) -> dict[str, Any]:
+    """The same, by name."""
+    return {
+        "stage": half.stage.value,
+        "engine": half.engine,
+        "path": str(half.plan.path),
+        "bytes": half.plan.size_bytes,
+        "cached": half.plan.was_cached,
+        "seconds": round(half.plan.seconds, 3),
+    }
+
+
+def calibration_to_json(calibrated: CalibratedBundle) -> dict[str, Any]:
+    """The bundle's new digest, and what each codec makes of its features."""
+    codec = calibrated.bundle.manifest.codec
+    return {
+        "folder": str(calibrated.bundle.folder),
+        "digest": calibrated.bundle.digest,
+        "frames": codec.calibration.frames if codec.calibration else 0,
+        "default": codec.default,
+        "codecs": [
+            {
+                "codec": trial.codec.value,
+                "clip": trial.clip,
+                "bytes_per_frame": round(trial.bytes_per_frame),
+                "relative_error": round(trial.relative_error, 5),
+            }
+            for trial in calibrated.trials
+        ],
+    }
+
+
+def _calibration_table(calibrated: CalibratedBundle) -> Table:
+    table = Table("codec")
+    for heading in ("range in standard deviations", "bytes a frame", "relative error"):
+        table.add_column(heading, justify="right")
+    for trial in calibrated.trials:
+        clip = f"+-{trial.clip:g}" if trial.clip is not None else ""
+        error = f"{trial.relative_error:.2%}"
+        table.add_row(trial.codec.value, clip, f"{trial.bytes_per_frame:,.0f}", error)
+    return table
+
+
+def bundle_to_json(bundle: Bundle, sizes: dict[Stage, int]) -> dict[str, Any]:
+    """The manifest, with the bundle's digest and the size of each half in bytes."""
+    return {
+        "folder": str(bundle.folder),
+        "digest": bundle.digest,
+        "file_bytes": {stage.value: size for stage, size in sizes.items()},
+        **bundle.manifest.model_dump(mode="json"),
+    }
+
+
+def _codec_sentence(codec: CodecDefaults) -> str:
+    calibrated = ", ".join(each.value for each in CALIBRATED_BITS)
+    if codec.calibration is None:
+        return f"{codec.default}; not calibrated for {calibrated}"
+    return f"{codec.default}; calibrated for {calibrated} on {codec.calibration.frames} frames"
+
+
+def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
+    manifest = bundle.manifest
+    made_of = manifest.architecture
+    dilated = ", dilated last stage" if made_of.dilation else ""
+    input_size = (
+        f"letterboxed into {manifest.input.width} x {manifest.input.height}"
+        if isinstance(manifest.input, FixedInput)
+        else f"short side {manifest.input.shortest_edge}, long side at most "
+        f"{manifest.input.longest_edge}"
+    )
+    rows = {
+        "name": manifest.name,
+        "backbone": f"{made_of.backbone}, base width {made_of.base_width}{dilated}",
+        "transformer": f"{made_of.encoder_layers} encoder and {made_of.decoder_layers} decoder "
+        f"layers of width {made_of.hidden_dim}, {made_of.queries} queries",
+        "cut": f"{manifest.split}: {manifest.feature_channels} channels at stride "
+        f"{manifest.feature_stride}",
+        "input": input_size,
+        "categories": f"{len(manifest.categories)}: "
+        + ", ".join(category.name for category in manifest.categories),
+        "codec": _codec_sentence(manifest.codec),
+        "files": ", ".join(f"{stage.value} {size / 1e6:.1f} MB" for stage, size in sizes.items()),
+        "trained": "yes" if manifest.trained else "no: random weights, its boxes mean nothing",
+        "origin": manifest.origin,
+        "license": manifest.license,
+        "digest": bundle.digest,
+    }
+    table = Table(show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

@@ -1,0 +1,204 @@
+"""`tandem status` and `tandem placement`: what runs where, and where streams go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from common.domain.placement import NodePair
+from common.domain.status import EventCounts, SystemStatus
+from tandem.cli.options import (
+    AUTOMATIC,
+    DEFAULT_SERVER,
+    PLACEMENT_NAMES,
+    JsonOption,
+    ServerOption,
+    checked_placement,
+)
+from tandem.console import show_json, show_line, show_table
+from tandem.detector import DetectorClient
+from tandem.running import run
+
+
+def status(
+    server: ServerOption = DEFAULT_SERVER,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Tell again every second, until Ctrl-C.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show nodes and their health, placements and their rates, and the open streams."""
+    run(_show_status(server, watch, json))
+
+
+def placement(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            callback=checked_placement,
+            help=f"What to set: {PLACEMENT_NAMES}, backbone=NODE,transformer=NODE, or auto; shows "
+            "what is set if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what is expected of each placement, and why.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show or set where streams go that leave it to the server; auto lets it choose.
+
+    Streams that are open follow: frames in flight finish where they are.
+    """
+    run(_show_placement(server, name, explain, json))
+
+
+async def _show_status(server: str, watch: bool, as_json: bool) -> None:
+    async with DetectorClient(server) as client:
+        async for system in client.watch_status():
+            if as_json:
+                show_json(status_to_json(system))
+            else:
+                _show_tables(system)
+            if not watch:
+                return
+
+
+async def _show_placement(server: str, name: str | None, explain: bool, as_json: bool) -> None:
+    async with DetectorClient(server) as client:
+        if name is None:
+            system = await client.status()
+        else:
+            system = await client.set_placement(name)
+    if as_json:
+        told: dict[str, Any] = {
+            "setting": _name(system.setting, AUTOMATIC),
+            "placement": _name(system.current, None),
+        }
+        if explain:
+            told["explanation"] = list(system.explanation)
+        show_json(told)
+        return
+    show_line(_placement_sentence(system))
+    if explain:
+        for sentence in system.explanation:
+            show_line(sentence)
+
+
+def status_to_json(system: SystemStatus) -> dict[str, Any]:
+    """The machine-readable form of `tandem status --json`; pairs of nodes are told by name."""
+    told = asdict(system)
+    told["placement_setting"] = _name(system.setting, AUTOMATIC)
+    told["placement"] = _name(system.current, None)
+    del told["setting"], told["current"]
+    for one, row in zip(system.placements, told["placements"], strict=True):
+        row["placement"] = one.pair.name
+        del row["pair"]
+    for session, row in zip(system.sessions, told["sessions"], strict=True):
+        row["placement"] = _name(session.pair, None)
+        del row["pair"]
+    return told
+
+
+def _show_tables(system: SystemStatus) -> None:
+    show_table(_stages_table(system))
+    show_table(_placements_table(system))
+    if system.links:
+        show_table(_links_table(system))
+    if system.sessions:
+        sessions = Table("stream", "placement", "frames answered", "in flight")
+        for session in system.sessions:
+            sessions.add_row(
+                session.session_id,
+                _name(session.pair, "none yet"),
+                str(session.frames_answered),
+                str(session.frames_in_flight),
+            )
+        show_table(sessions)
+    for line in _event_lines(system.events):
+        show_line(line)
+    draining = ", draining" if system.draining else ""
+    show_line(f"{_placement_sentence(system)}; up for {system.uptime_seconds:.0f} s{draining}")
+
+
+def _stages_table(system: SystemStatus) -> Table:
+    table = Table("node", "stage", "address", "health", "in flight", "ms a frame", "seen s ago")
+    for stage in system.stages:
+        estimate = stage.estimate
+        table.add_row(
+            stage.node,
+            stage.stage.value,
+            stage.address,
+            _health(stage.healthy, stage.reason),
+            str(stage.frames_in_flight),
+            f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
+            f"{estimate.age_seconds:.0f}" if estimate else "",
+        )
+    return table
+
+
+def _placements_table(system: SystemStatus) -> Table:
+    table = Table(
+        *("placement", "state", "frames", "frames a second"),
+        *("expected", "latency ms", "kB a frame", "limited by"),
+    )
+    for one in system.placements:
+        expected = one.prediction
+        # A pair can be available and still not be chosen: its reason is worth telling.
+        state = _health(one.available and not one.reason, one.reason, "available")
+        table.add_row(
+            one.pair.name,
+            state,
+            str(one.frames),
+            f"{one.frames_per_second:.1f}",
+            f"{expected.frames_per_second:.1f}" if expected else "",
+            f"{expected.latency_seconds * 1e3:.1f}" if expected else "",
+            f"{expected.bytes_per_frame / 1e3:.1f}" if expected else "",
+            expected.bottleneck if expected else "",
+        )
+    return table
+
+
+def _links_table(system: SystemStatus) -> Table:
+    table = Table("link", "Mbit/s", "round trip ms", "seen s ago")
+    for link in system.links:
+        table.add_row(
+            f"{link.source} to {link.destination}",
+            f"{link.bytes_per_second * 8e-6:.1f}",
+            f"{link.latency_seconds * 1e3:.2f}",
+            f"{link.age_seconds:.0f}",
+        )
+    return table
+
+
+def _event_lines(events: EventCounts) -> Iterator[str]:
+    for what, counts in (("switches", events.switches), ("faults", events.failovers)):
+        if counts:
+            told = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
+            yield f"{what}: {told}"
+    if events.replayed_frames:
+        yield f"frames sent again: {events.replayed_frames}"
+
+
+def _placement_sentence(system: SystemStatus) -> str:
+    setting = _name(system.setting, AUTOMATIC)
+    if system.current is None:
+        return f"placement: {setting}, but nothing can be served now"
+    if system.setting is None:
+        return f"placement: {AUTOMATIC}, for {system.objective}; now {system.current.name}"
+    return f"placement: {setting}"
+
+
+def _health(good: bool, reason: str, word: str = "healthy") -> Text:
+    return Text(word, style="green") if good else Text(reason or "down", style="red")
+
+
+def _name(pair: NodePair | None, none: str | None) -> str | None:
+    return none if pair is None else pair.name

@@ -1,0 +1,169 @@
+"""Options that several commands share, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError
+from common.domain.placement import Placement, Stage
+from tandem.console import activity
+from tandem.detector import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
+from tandem.local import LocalCluster, LocalOptions
+
+DEFAULT_SERVER = "127.0.0.1:50050"
+
+
+class PlacementChoice(StrEnum):
+    """A placement's name on the command line."""
+
+    AUTO = "auto"
+    FULL = Placement.FULL.value
+    BACKBONE = Placement.BACKBONE.value
+    TRANSFORMER = Placement.TRANSFORMER.value
+    WORKSTATION = Placement.WORKSTATION.value
+
+    @property
+    def placement(self) -> Placement | None:
+        """None for `auto`: the server chooses."""
+        return None if self is PlacementChoice.AUTO else Placement(self.value)
+
+
+AUTOMATIC = "auto"
+PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
+
+
+def checked_placement(name: str | None) -> str | None:
+    """Let a placement's name, a pair of nodes, `auto` or nothing through; usage is checked here."""
+    try:
+        pair_named(name)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+PlacementOption = Annotated[
+    str,
+    typer.Option(
+        "--placement",
+        metavar="NAME",
+        callback=checked_placement,
+        help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, "
+        "backbone=NODE,transformer=NODE, or auto.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write JSON to standard output, and nothing else there.")
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        metavar="DIR",
+        help="Folder of the model to run; the one that ships with Tandem if left out.",
+    ),
+]
+ServerOption = Annotated[
+    str, typer.Option("--server", metavar="HOST:PORT", help="Address of the orchestrator.")
+]
+OptionalServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help="Orchestrator to use; local nodes are started for the time of the run if left out.",
+    ),
+]
+ServerReconnectOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="How long to wait for an orchestrator of --server that was lost, and send it again "
+        "what it left unanswered (of a live source: drop it); 0: not at all.",
+    ),
+]
+CodecOption = Annotated[
+    Codec | None,
+    typer.Option(
+        metavar="NAME",
+        help="How features travel between the stages: "
+        + ", ".join(codec.value for codec in Codec)
+        + "; the model's own if left out.",
+    ),
+]
+PacedOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STAGE=MS,...",
+        help="Simulate slower devices: the least duration of one execution of a stage, such as "
+        "backbone=33,transformer=7.",
+    ),
+]
+
+
+def parse_paced(text: str | None) -> dict[Stage, float]:
+    """Milliseconds by stage, from `backbone=33,transformer=7`.
+
+    Raises:
+        BadParameter: it is not of this form.
+    """
+    paced: dict[Stage, float] = {}
+    for part in (text or "").split(",") if text else ():
+        name, _, value = part.partition("=")
+        try:
+            stage, milliseconds = Stage(name.strip()), float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{part!r} is not backbone=MS or transformer=MS", param_hint="--paced"
+            ) from None
+        if not 0 < milliseconds < float("inf") or stage in paced:
+            raise typer.BadParameter(
+                f"{part!r}: one positive number for each stage", param_hint="--paced"
+            )
+        paced[stage] = milliseconds
+    return paced
+
+
+def refuse_with_server(server: str | None, **local: object) -> None:
+    """Options of local nodes make no sense beside `--server`.
+
+    Raises:
+        BadParameter: one is given all the same.
+    """
+    given = [f"--{name}" for name, value in local.items() if value]
+    if server is not None and given:
+        raise typer.BadParameter(
+            f"{given[0]} is for local nodes, which --server leaves out", param_hint=given[0]
+        )
+
+
+@asynccontextmanager
+async def local_cluster(options: LocalOptions) -> AsyncIterator[LocalCluster]:
+    """A local cluster; people see that it starts."""
+    with ExitStack() as starting:
+        starting.enter_context(activity("starting an edge node and a workstation node"))
+        async with LocalCluster(options) as cluster:
+            starting.close()
+            yield cluster
+
+
+@asynccontextmanager
+async def detector(
+    server: str | LocalOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+) -> AsyncIterator[DetectorClient]:
+    """A client of the server at this address, or of local nodes that live as long.
+
+    A server that is lost is waited for; local nodes, which nobody starts again, are not.
+    """
+    async with AsyncExitStack() as stack:
+        if isinstance(server, LocalOptions):
+            cluster = await stack.enter_async_context(local_cluster(server))
+            server, reconnect_seconds = cluster.orchestrator.address, 0.0
+        client = DetectorClient(server, reconnect_seconds=reconnect_seconds)
+        yield await stack.enter_async_context(client)

@@ -1,0 +1,136 @@
+"""`tandem up`: all of Tandem on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from common.domain.errors import UnavailableError
+from tandem.cli.options import (
+    BundleOption,
+    JsonOption,
+    PacedOption,
+    local_cluster,
+    parse_paced,
+)
+from tandem.console import show_json, show_line, show_table
+from tandem.local import LocalCluster, LocalOptions
+from tandem.processes import ServiceProcess
+from tandem.running import run
+from tandem.shipped import shipped_bundle
+
+
+class LogLevel(StrEnum):
+    """Of the services' logs."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
+class _Logs:
+    """Passes the services' log lines on to standard error, while they are wanted."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+
+    def __call__(self, name: str, line: str) -> None:
+        if self.shown:
+            sys.stderr.write(f"{name}: {line}\n")
+
+
+def up(
+    *,
+    bundle: BundleOption = None,
+    host: Annotated[
+        str, typer.Option(help="Address that the orchestrator listens on; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
+    ] = 50050,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
+    ] = None,
+    paced: PacedOption = None,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
+    ] = LogLevel.WARNING,
+    json: JsonOption = False,
+) -> None:
+    """Run an edge node, a workstation node and the orchestrator here, until Ctrl-C.
+
+    Each node runs both stages. With --json one line tells every address once all are healthy.
+    """
+    # What a service says before it is healthy is told by the error if it does not become so.
+    logs = _Logs(shown=log_level is LogLevel.INFO)
+    options = LocalOptions(
+        bundle=bundle or shipped_bundle(),
+        host=host,
+        port=port,
+        paced_milliseconds=parse_paced(paced),
+        window=window,
+        log_level=log_level.value,
+        on_log=logs,
+    )
+    run(_serve(options, logs, json))
+
+
+async def _serve(options: LocalOptions, logs: _Logs, as_json: bool) -> None:
+    async with local_cluster(options) as cluster:
+        if as_json:
+            show_json(cluster_to_json(cluster))
+        else:
+            show_table(_table(cluster))
+            for stage, milliseconds in options.paced_milliseconds.items():
+                show_line(f"simulated: the {stage.value} takes at least {milliseconds:g} ms")
+            show_line(f"tandem detect SOURCE --server {cluster.orchestrator.address}")
+            show_line("Ctrl-C stops them.")
+        logs.shown = True
+        await _watch(cluster.processes)
+
+
+async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
+    """Report children that end; return never.
+
+    Raises:
+        UnavailableError: the orchestrator ended, without which nothing can be served.
+    """
+    orchestrator = processes[0]
+    waits = {asyncio.create_task(process.wait()): process for process in processes}
+    try:
+        while True:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                process = waits.pop(wait)
+                ended = f"the {process.name} ended with exit code {wait.result()}"
+                if process is orchestrator:
+                    raise UnavailableError(f"{ended}: {process.last_words()}")
+                sys.stderr.write(f"tandem: {ended}\n")
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def cluster_to_json(cluster: LocalCluster) -> dict[str, Any]:
+    """The machine-readable form of `tandem up --json`."""
+    return {
+        "orchestrator": vars(cluster.orchestrator),
+        "stages": [
+            {"node": one.node, "stage": one.stage.value, **vars(one.announcement)}
+            for one in cluster.stages
+        ],
+    }
+
+
+def _table(cluster: LocalCluster) -> Table:
+    table = Table("service", "node", "address", "metrics", "pid")
+    told = cluster.orchestrator
+    table.add_row("orchestrator", "", told.address, told.metrics, str(told.pid))
+    for one in cluster.stages:
+        told = one.announcement
+        table.add_row(one.stage.value, one.node, told.address, told.metrics, str(told.pid))
+    return table

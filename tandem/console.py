@@ -1,0 +1,109 @@
+"""What people see: results on standard output, progress on standard error, on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from tandem.credentials import masked
+from tandem.results import FrameResult
+
+
+def show_line(text: str) -> None:
+    """Print a line for people, on standard output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def show_remark(text: str) -> None:
+    """Print a line for people on standard error, beside results that a script may read."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def show_notice(text: str) -> None:
+    """Tell people, on standard error, at once, that something went wrong and work goes on."""
+    # A progress bar on the same terminal is moved out of the way by rich.
+    sys.stderr.write(f"tandem: {masked(text)}\n")
+    sys.stderr.flush()
+
+
+def show_table(table: Table) -> None:
+    """Print a table for people, on standard output."""
+    # A pipe has no width of its own, and a wrapped table is hard to read or to search.
+    width = None if sys.stdout.isatty() else 160
+    Console(markup=False, highlight=False, width=width).print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print one line of JSON on standard output, at once."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def activity(text: str) -> Iterator[None]:
+    """Tell what goes on, while it does."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+@contextmanager
+def frame_progress(
+    text: str, total: int | None, visible: bool = True
+) -> Iterator[Callable[[], None]]:
+    """A bar of frames on standard error; yields what moves it on by one.
+
+    Args:
+        text: what goes on.
+        total: frames, if known.
+        visible: False: no bar, even on a terminal.
+    """
+    console = Console(stderr=True)
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (visible and console.is_terminal),
+    )
+    with progress:
+        task = progress.add_task(text, total=total)
+        yield lambda: progress.advance(task)
+
+
+def sentence(name: str, result: FrameResult) -> str:
+    """One frame's result in a line."""
+    if result.error is not None:
+        return f"{name}: {result.error}"
+    if result.dropped:
+        return f"{name}: dropped"
+    objects = ", ".join(
+        f"{one.category_name} {one.score:.0%} at "
+        f"{one.box.x_min:.0f},{one.box.y_min:.0f}-{one.box.x_max:.0f},{one.box.y_max:.0f}"
+        for one in result.detections
+    )
+    return f"{name}: {objects or 'nothing'}"

@@ -1,0 +1,199 @@
+"""A source through the system into a sink, frame by frame."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
+from common.domain.frames import EncodedImage
+from common.domain.placement import NodePair
+from common.domain.stream import OverloadPolicy
+from common.domain.timing import FrameTiming
+from tandem.detector import DetectorClient
+from tandem.iteration import complete_in_thread
+from tandem.results import FrameResult
+from tandem.sinks import Sink
+from tandem.sources import Source, SourceFrame, SourceKind, played
+
+Report = Callable[[SourceFrame, FrameResult], None]
+
+# gRPC's own words when a message is too large for the server: its size, and the limit; bytes.
+_TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
+# What a message holds beside the picture.
+_MESSAGE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class DetectionRequest:
+    """What to ask of the server.
+
+    Attributes:
+        pair: None leaves it to the server.
+        codec: None is the model's own.
+        threshold: boxes with a lower score are left out.
+        max_detections: boxes a frame, the best; 0: all.
+        live: the newest frame wins; a file is played at its own speed.
+        limit: frames of the source to use; None: all.
+    """
+
+    pair: NodePair | None = None
+    codec: Codec | None = None
+    threshold: float = 0.7
+    max_detections: int = 0
+    live: bool = False
+    limit: int | None = None
+
+
+@dataclass
+class Tally:
+    """What has come back so far."""
+
+    frames: int = 0
+    detections: int = 0
+    dropped: int = 0
+    failed: int = 0
+    first_failure: str = ""
+    seconds: float = 0.0
+
+    def add(self, frame: SourceFrame, result: FrameResult) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self.detections += len(result.detections)
+        self.dropped += result.dropped
+        if result.error is not None:
+            self.failed += 1
+            self.first_failure = self.first_failure or f"{frame.name}: {result.error}"
+
+
+async def detect_source(
+    client: DetectorClient,
+    source: Source,
+    request: DetectionRequest,
+    sink: Sink | None,
+    report: Report,
+) -> Tally:
+    """Stream a source, write each frame to the sink and report it; in order.
+
+    A frame that cannot be read, or is too large for the server, is reported with its error, and
+    the others go on.
+
+    Raises:
+        TandemError: the source or the sink failed, or the server was lost.
+    """
+    tally = Tally()
+    feed = _Feed(_frames(source, request))
+
+    async def take(frame: SourceFrame, result: FrameResult) -> None:
+        numbered = replace(result, frame_id=tally.frames)
+        if sink is not None:
+            # Drawing and encoding must not hold up the stream.
+            await complete_in_thread(lambda: sink.write(frame, numbered))
+        tally.add(frame, numbered)
+        tally.seconds = time.perf_counter() - started
+        report(frame, numbered)
+
+    started = time.perf_counter()
+    while not feed.ended:
+        try:
+            async for result in client.detect(
+                feed.images(),
+                placement=request.pair,
+                score_threshold=request.threshold,
+                max_detections=request.max_detections,
+                overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
+                codec=request.codec,
+            ):
+                for failed in feed.failed_first():
+                    await take(failed, _failure(failed))
+                await take(feed.sent.popleft(), result)
+        except ResourceExhaustedError as error:
+            if not feed.restart_after(error):
+                raise
+        else:
+            for failed in feed.failed_first():
+                await take(failed, _failure(failed))
+    return tally
+
+
+class _Feed:
+    """Frames on their way to the server.
+
+    Attributes:
+        sent: those that wait for their answer, and between them those that could not be sent.
+        ended: there are no more.
+    """
+
+    def __init__(self, frames: Iterator[SourceFrame]) -> None:
+        self._frames = frames
+        self._again: deque[SourceFrame] = deque()
+        self._most_bytes: int | None = None
+        self.sent: deque[SourceFrame] = deque()
+        self.ended = False
+
+    def images(self) -> Iterator[EncodedImage]:
+        """What is to be sent, in order."""
+        while (frame := self._next()) is not None:
+            self.sent.append(frame)
+            if not isinstance(frame.content, TandemError):
+                yield frame.content
+        self.ended = True
+
+    def failed_first(self) -> Iterator[SourceFrame]:
+        """Take out the frames at the front that have no answer to wait for."""
+        while self.sent and isinstance(self.sent[0].content, TandemError):
+            yield self.sent.popleft()
+
+    def restart_after(self, error: ResourceExhaustedError) -> bool:
+        """Learn from the server's refusal how large a message may be; what waits is sent again.
+
+        Returns:
+            False if no frame was too large: it was something else.
+        """
+        told = _TOO_LARGE.search(str(error))
+        if told is None:
+            return False
+        self._most_bytes = int(told[2]) - _MESSAGE_BYTES
+        waiting = [self._checked(frame) for frame in self.sent]
+        if not any(isinstance(frame.content, TandemError) for frame in waiting):
+            return False
+        self._again.extend(waiting)
+        self.sent.clear()
+        self.ended = False
+        return True
+
+    def _next(self) -> SourceFrame | None:
+        if self._again:
+            return self._again.popleft()
+        frame = next(self._frames, None)
+        return None if frame is None else self._checked(frame)
+
+    def _checked(self, frame: SourceFrame) -> SourceFrame:
+        if isinstance(frame.content, TandemError) or self._most_bytes is None:
+            return frame
+        size = len(frame.content.data)
+        if size <= self._most_bytes:
+            return frame
+        error = InvalidInputError(
+            f"it has {size / 2**20:.1f} MiB, more than the {self._most_bytes / 2**20:.1f} MiB that "
+            "the server takes (--max-message-mebibytes of its services)"
+        )
+        return replace(frame, content=error)
+
+
+def _failure(frame: SourceFrame) -> FrameResult:
+    """The result of a frame that was not sent."""
+    error = frame.content if isinstance(frame.content, TandemError) else None
+    return FrameResult(0, (), error, False, None, FrameTiming(None, None, 0.0), 0.0)
+
+
+def _frames(source: Source, request: DetectionRequest) -> Iterator[SourceFrame]:
+    frames: Iterator[SourceFrame] = itertools.islice(source, request.limit)
+    if request.live and source.info.kind is SourceKind.VIDEO:
+        return played(frames)
+    return frames

@@ -1,0 +1,257 @@
+"""The client of a running Tandem system.
+
+    async with DetectorClient("127.0.0.1:50050") as client:
+        async for result in client.detect(frames):
+            for detection in result.detections:
+                print(result.frame_id, detection.category_name, detection.score, detection.box)
+
+`frames` is any iterable, plain or asynchronous, of JPEG or PNG bytes, of arrays (HxWx3, uint8,
+RGB), or of `common.domain.frames` images. Results come in the order of the frames, one a frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from common.domain.address import parse_address
+from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.placement import NodePair, Placement
+from common.domain.status import SystemStatus
+from common.domain.stream import OverloadPolicy, StreamOptions
+from common.wire.channels import open_channel
+from common.wire.loss import ConnectionFault, connection_fault
+from common.wire.operations import system_status_from_wire
+from common.wire.placements import placement_to_wire
+from common.wire.status import error_from_rpc
+from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
+from tandem.results import FrameResult
+from tandem.stream import DetectStream, Server
+from tandem.supply import Frames, FrameSupply
+
+DEFAULT_PORT = 50050
+DEFAULT_RECONNECT_SECONDS = 60.0
+"""Enough for an orchestrator, or its machine, to start anew."""
+
+# A server that vanished without a word is noticed within about 15 seconds, one that hangs (its
+# kernel still acknowledges) within about 25; one that never was there within about 5.
+_CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 15_000),
+    # By default the third ping without a message in between is put off.
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # By default a server that comes back may be tried only two minutes later.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A connection of its own: another client's pause before its next try is not this one's.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+_MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
+
+
+class DetectorClient:
+    """A connection to the orchestrator; any number of streams may share it.
+
+    Every error is a `TandemError` whose text is a sentence for the user. Use it as an
+    asynchronous context manager: leaving it ends the streams that are still open.
+    """
+
+    def __init__(
+        self, address: str, *, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    ) -> None:
+        """Prepare; the connection is made by the first call.
+
+        Args:
+            address: of the orchestrator: `tx2.local:50050`, `[::1]:50050`, `unix:PATH`.
+            reconnect_seconds: how long a stream waits for an orchestrator that was lost, and sends
+                it again what it left unanswered (from a live source, drops it); 0: not at all. A
+                stream keeps the frames in flight in memory for that.
+
+        Raises:
+            InvalidInputError: that is no address with a port, or the time is negative.
+        """
+        if not reconnect_seconds >= 0:
+            raise InvalidInputError(f"reconnect_seconds is {reconnect_seconds}, not 0 or more")
+        self._address = parse_address(address, DEFAULT_PORT, "the server's address")
+        self._reconnect_seconds = reconnect_seconds
+        self._streams: set[DetectStream] = set()
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the channel."""
+        self._channel = open_channel(str(self._address), _CHANNEL_OPTIONS)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End all streams and close the channel."""
+        for stream in tuple(self._streams):
+            await stream.close()
+        await self._open_channel().close()
+        self._channel = None
+
+    async def detect(
+        self,
+        frames: Frames,
+        *,
+        placement: Placement | NodePair | str | None = None,
+        score_threshold: float = 0.7,
+        max_detections: int = 0,
+        overload: OverloadPolicy = OverloadPolicy.BLOCK,
+        codec: Codec | str | None = None,
+        max_in_flight: int | None = None,
+    ) -> AsyncIterator[FrameResult]:
+        """Stream frames; yields one result a frame, in order.
+
+        The source is read only when the stream has room, so memory stays bounded however long
+        the stream and however slow the server or the consumer. A plain iterable is advanced in a
+        thread, so it may block. Leaving the loop early cancels the stream. An orchestrator that is
+        lost and comes back is a pause.
+
+        Args:
+            frames: what to detect on; closed at the end if it can be.
+            placement: which node runs which stage, also as `backbone=NODE,transformer=NODE`;
+                None leaves it to the server.
+            score_threshold: detections below it are left out, 0 to 1.
+            max_detections: at most this many a frame, the highest scores first; 0: all.
+            overload: `DROP_OLDEST` for a live source, whose newest frame wins.
+            codec: how features travel between the stages; None leaves it to the server.
+            max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
+                for a live source, since dropped frames wait for older ones to be answered.
+
+        Raises:
+            TandemError: the server ended the stream, or it cannot be reached.
+            UnavailableError: it was lost, and did not come back in time.
+            InvalidInputError: an argument or a frame is malformed, or the source failed; results
+                of the frames sent before come first.
+        """
+        options = StreamOptions(
+            pair=pair_named(placement),
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            overload=overload,
+            codec=_codec_named(codec),
+        )
+        if max_in_flight is None:
+            max_in_flight = _MAX_IN_FLIGHT[overload]
+        stub = detector_pb2_grpc.DetectorStub(self._open_channel())
+        server = Server(
+            open_call=lambda wait: stub.Detect(wait_for_ready=wait),
+            error=self._translated,
+            reconnect_seconds=self._reconnect_seconds,
+        )
+        stream = DetectStream(server, FrameSupply(frames, max_in_flight), options)
+        self._streams.add(stream)
+        try:
+            async for result in stream.results():
+                yield result
+        finally:
+            self._streams.discard(stream)
+            await stream.close()
+
+    async def status(self) -> SystemStatus:
+        """Nodes, placements and sessions now.
+
+        Raises:
+            TandemError: the server cannot be reached.
+        """
+        return await self._operation("GetStatus", operations_pb2.GetStatusRequest())
+
+    async def watch_status(self, interval_seconds: float = 1.0) -> AsyncIterator[SystemStatus]:
+        """The status now and again at every interval, until the loop is left.
+
+        Raises:
+            InvalidInputError: the interval is under 0.1 seconds.
+            TandemError: the server cannot be reached any more.
+        """
+        stub = operations_pb2_grpc.OperationsStub(self._open_channel())
+        request = operations_pb2.WatchStatusRequest()
+        request.interval.FromNanoseconds(round(interval_seconds * 1e9))
+        call = stub.WatchStatus(request)
+        try:
+            async for status in call:
+                yield self._status(status)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error.code(), error.details()) from error
+        finally:
+            call.cancel()
+
+    async def set_placement(self, placement: Placement | NodePair | str | None) -> SystemStatus:
+        """Set where streams go that leave it to the server; None lets the server choose.
+
+        Raises:
+            UnavailableError: no route can serve the placement now; the setting stays.
+            TandemError: the server cannot be reached.
+        """
+        pair = pair_named(placement)
+        named = pair.placement if pair else None
+        request = operations_pb2.SetPlacementRequest(placement=placement_to_wire(named))
+        if pair is not None and named is None:
+            request.backbone_node, request.transformer_node = pair.backbone, pair.transformer
+        return await self._operation("SetPlacement", request)
+
+    async def _operation(
+        self,
+        name: str,
+        request: operations_pb2.GetStatusRequest | operations_pb2.SetPlacementRequest,
+    ) -> SystemStatus:
+        method = getattr(operations_pb2_grpc.OperationsStub(self._open_channel()), name)
+        try:
+            return self._status(await method(request))
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error.code(), error.details()) from error
+
+    def _status(self, answer: operations_pb2.SystemStatus | None) -> SystemStatus:
+        # What gRPC gives for an answer that cannot be parsed.
+        if answer is None:
+            raise UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
+        return system_status_from_wire(answer)
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise RuntimeError("DetectorClient is used outside of its 'async with' block")
+        return self._channel
+
+    def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
+        fault = connection_fault(code, details)
+        if fault is ConnectionFault.UNKNOWN_NAME:
+            host = self._address.host
+            return UnavailableError(f"the name {host} is not found (server {self._address})")
+        if fault is ConnectionFault.NOBODY:
+            return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
+        if fault is ConnectionFault.NOT_GRPC or code is grpc.StatusCode.UNIMPLEMENTED:
+            return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
+        return error_from_rpc(code, details, f"orchestrator at {self._address}")
+
+
+def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:
+    """The nodes of this name; None for None and `auto`.
+
+    Raises:
+        InvalidInputError: the text is no placement.
+    """
+    if name is None or name == "auto":
+        return None
+    if isinstance(name, NodePair):
+        return name
+    return name.pair if isinstance(name, Placement) else NodePair.parse(name)
+
+
+def _codec_named(name: Codec | str | None) -> Codec | None:
+    if name is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return Codec(name)
+    known = ", ".join(codec.value for codec in Codec)
+    raise InvalidInputError(f"unknown codec {name!r}; codecs: {known}")

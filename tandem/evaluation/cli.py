@@ -1,0 +1,147 @@
+"""`tandem evaluate`. The client's command loads `app` by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.bundle import load_bundle
+from common.domain.codec import Codec
+from common.files import refuse_overwriting
+from tandem.cli.options import (
+    PLACEMENT_NAMES,
+    BundleOption,
+    CodecOption,
+    JsonOption,
+    OptionalServerOption,
+    PlacementChoice,
+    detector,
+    refuse_with_server,
+)
+from tandem.console import frame_progress, show_json, show_line, show_remark, show_table
+from tandem.evaluation.answers import AnswerFile
+from tandem.evaluation.picture_set import PictureSet, category_names, open_picture_set
+from tandem.evaluation.report import WRITTEN, figures_table, summary, write_report
+from tandem.evaluation.run import EvaluationPlan, judge, stream
+from tandem.evaluation.sending import JpegSending
+from tandem.local import LocalOptions
+from tandem.running import run
+from tandem.shipped import shipped_bundle
+
+ANSWERS_NAME = "unfinished.jsonl"
+DEFAULT_OUTPUT = Path("output/evaluate")
+
+app = typer.Typer(help="Accuracy.", add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command("evaluate")
+def evaluate(
+    *,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")],
+    annotations: Annotated[
+        Path, typer.Option(metavar="FILE", help="Their objects, in COCO's instances format.")
+    ],
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only this many pictures: those with the lowest ids."),
+    ] = None,
+    placement: Annotated[
+        PlacementChoice,
+        typer.Option(
+            metavar="NAME",
+            help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, or auto.",
+        ),
+    ] = PlacementChoice.AUTO,
+    codec: CodecOption = None,
+    server: OptionalServerOption = None,
+    bundle: BundleOption = None,
+    jpeg_quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Send each picture as a JPEG of this quality, and not as its file is.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for results.json (COCO's format), record.json and precision-recall.png.",
+        ),
+    ] = DEFAULT_OUTPUT,
+    json: JsonOption = False,
+) -> None:
+    """Measure COCO average precision through running services.
+
+    Every detection counts, whatever its score. Without --server local nodes are started for the
+    time of the run. A stopped run goes on where it was when it is started again with the same
+    options and output folder.
+    """
+    refuse_with_server(server, bundle=bundle)
+    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+    model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
+    pictures = open_picture_set(images, annotations, limit, model=model, say=show_remark)
+    inputs = [annotations, *(picture.path for picture in pictures.pictures)]
+    for name in (ANSWERS_NAME, *WRITTEN):
+        refuse_overwriting(output / name, inputs)
+    plan = EvaluationPlan(
+        placement=placement.placement,
+        codec=codec,
+        jpeg=None if jpeg_quality is None else JpegSending(jpeg_quality),
+    )
+    settings = {
+        **_where(where, codec),
+        "set": pictures.digest,
+        "frames": len(pictures.pictures),
+        "placement": placement.value,
+        "jpeg_quality": jpeg_quality,
+    }
+    file = AnswerFile(output / ANSWERS_NAME, settings)
+    resumed = run(_stream(where, pictures, plan, file, visible=not json))
+    evaluation = judge(pictures, file.answers)
+    write_report(output, evaluation, settings, resumed)
+    file.remove()
+    if json:
+        show_json(summary(evaluation))
+        return
+    show_table(figures_table(evaluation))
+    size = evaluation.bytes_per_frame
+    link = f", {size / 1000:.1f} kB a frame on the link" if size is not None else ""
+    show_line(f"{evaluation.frames} frames, {evaluation.fps:.1f} a second{link}")
+    show_line(f"written to {output}: results.json, record.json, precision-recall.png")
+
+
+def _where(where: str | LocalOptions, codec: Codec | None) -> dict[str, Any]:
+    """Which model runs, as far as it is known, and the codec's name."""
+    name = codec.value if codec else None
+    if isinstance(where, str):
+        return {"server": where, "bundle": None, "codec": name}
+    bundle = load_bundle(where.bundle)
+    return {
+        "server": None,
+        "bundle": bundle.digest,
+        "codec": name or bundle.manifest.codec.default,
+    }
+
+
+async def _stream(
+    where: str | LocalOptions,
+    pictures: PictureSet,
+    plan: EvaluationPlan,
+    file: AnswerFile,
+    *,
+    visible: bool,
+) -> int:
+    """Let the file have every answer; returns how many it had already."""
+    with file:
+        remaining = len(pictures.pictures) - file.resumed
+        if remaining:
+            async with detector(where) as client:
+                with frame_progress("evaluating", remaining, visible) as advance:
+                    await stream(client, pictures, plan, file, advance)
+        return file.resumed

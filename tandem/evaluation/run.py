@@ -1,0 +1,149 @@
+"""A set through a running system, and what comes of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from common.domain.codec import Codec
+from common.domain.errors import ServiceError
+from common.domain.frames import EncodedImage
+from common.domain.placement import Placement
+from detr.average_precision import CocoScores, ResultRow, coco_scores
+from tandem.bench import link_bytes
+from tandem.detector import DetectorClient
+from tandem.evaluation.answers import Answer, AnswerFile
+from tandem.evaluation.picture_set import Picture, PictureSet
+from tandem.evaluation.sending import JpegSending, SentPicture, load
+from tandem.results import FrameResult
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How the pictures go through the system.
+
+    Attributes:
+        placement: None leaves it to the server.
+        codec: None is the model's own.
+        jpeg: None sends the files as they are.
+    """
+
+    placement: Placement | None = None
+    codec: Codec | None = None
+    jpeg: JpegSending | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a finished run found.
+
+    Attributes:
+        scores: COCO's.
+        answers: of every picture, by ascending id.
+        frames: pictures answered.
+        fps: pictures answered a second, pauses between resumed runs left out.
+        bytes_per_frame: mean payload that crosses between edge and workstation (see
+            `tandem.bench.link_bytes`); None if it is not known of a picture.
+    """
+
+    scores: CocoScores
+    answers: tuple[Answer, ...]
+    frames: int
+    fps: float
+    bytes_per_frame: float | None
+
+
+async def stream(
+    client: DetectorClient,
+    pictures: PictureSet,
+    plan: EvaluationPlan,
+    file: AnswerFile,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Send every picture that has no answer yet, and keep the answers.
+
+    Raises:
+        ConfigurationError: the model gives a category another name than the set.
+        ServiceError: pictures could not be answered; the others' answers are kept.
+        TandemError: a file cannot be read, or the server was lost.
+    """
+    answered = {answer.image_id for answer in file.answers}
+    remaining = [picture for picture in pictures.pictures if picture.image_id not in answered]
+    sent: deque[tuple[Picture, SentPicture]] = deque()
+    failures: list[str] = []
+    before = time.perf_counter()
+
+    def images() -> Iterator[EncodedImage]:
+        for picture in remaining:
+            prepared = load(picture, plan.jpeg)
+            sent.append((picture, prepared))
+            yield prepared.image
+
+    async for result in client.detect(
+        images(), placement=plan.placement, score_threshold=0.0, codec=plan.codec
+    ):
+        picture, prepared = sent.popleft()
+        now = time.perf_counter()
+        if result.error is not None:
+            failures.append(f"{picture.path.name}: {result.error}")
+        else:
+            file.append(answer_of(pictures, picture, prepared, result, now - before))
+            before = now
+        advance()
+    if failures:
+        total = len(pictures.pictures)
+        raise ServiceError(
+            f"{len(failures)} of {total} frames could not be answered; the first is {failures[0]}; "
+            "the answers of the others are kept, and the same command sends only these again"
+        )
+
+
+def answer_of(
+    pictures: PictureSet,
+    picture: Picture,
+    prepared: SentPicture,
+    result: FrameResult,
+    seconds: float,
+) -> Answer:
+    """What to keep of a result."""
+    placement = result.placement
+    rows = (
+        ResultRow(
+            image_id=row.image_id,
+            x=row.x * prepared.scale_x,
+            y=row.y * prepared.scale_y,
+            width=row.width * prepared.scale_x,
+            height=row.height * prepared.scale_y,
+            score=row.score,
+            category_id=row.category_id,
+        )
+        for row in pictures.rows(picture.image_id, result.detections)
+    )
+    return Answer(
+        image_id=picture.image_id,
+        seconds=seconds,
+        link_bytes=None if placement is None else link_bytes(placement, result.timing),
+        rows=tuple(rows),
+    )
+
+
+def judge(pictures: PictureSet, answers: Sequence[Answer]) -> Evaluation:
+    """Compare the answers to the truth.
+
+    Args:
+        pictures: the set.
+        answers: one for each of its pictures, in any order.
+    """
+    ordered = tuple(sorted(answers, key=lambda answer: answer.image_id))
+    rows = [row for answer in ordered for row in answer.rows]
+    sizes = [answer.link_bytes for answer in ordered if answer.link_bytes is not None]
+    seconds = sum(answer.seconds for answer in ordered)
+    return Evaluation(
+        scores=coco_scores(pictures.instances, rows, pictures.image_ids),
+        answers=ordered,
+        frames=len(ordered),
+        fps=len(ordered) / seconds if seconds > 0 else 0.0,
+        bytes_per_frame=sum(sizes) / len(sizes) if len(sizes) == len(ordered) else None,
+    )

@@ -1,0 +1,216 @@
+"""Tandem on one machine: an edge node, a workstation node and the orchestrator as children."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from common.bundle import load_bundle
+from common.domain.errors import UnavailableError
+from common.domain.placement import EDGE, WORKSTATION, Stage
+from tandem.detector import DetectorClient
+from tandem.ports import free_ports
+from tandem.processes import Announcement, LogSink, ServiceProcess
+
+NODES = (EDGE, WORKSTATION)
+# Stages on their own; once healthy they have to be found by the orchestrator, too.
+_AVAILABLE_TIMEOUT_SECONDS = 20.0
+_AVAILABLE_POLL_SECONDS = 0.1
+# Stages start beside the orchestrator, which at first finds none.
+_HEALTH_INTERVAL_SECONDS = 0.1
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """How to start a local cluster.
+
+    Attributes:
+        bundle: folder of the model that both nodes run.
+        host: address that the orchestrator listens on; the stages are on loopback.
+        port: of the orchestrator; 0 picks a free one.
+        paced_milliseconds: simulated duration of an execution of each stage that it names.
+        window: frames of a session in flight; None leaves it to the orchestrator.
+        log_level: of the services.
+        on_log: gets each service's name and log lines.
+    """
+
+    bundle: Path
+    host: str = _LOOPBACK
+    port: int = 0
+    paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
+    window: int | None = None
+    log_level: str = "warning"
+    on_log: LogSink | None = None
+
+
+@dataclass(frozen=True)
+class RunningStage:
+    """A stage that has been started."""
+
+    node: str
+    stage: Stage
+    announcement: Announcement
+
+
+class LocalCluster:
+    """A local cluster; an asynchronous context manager.
+
+    Entering starts all five services at once and returns when every placement can be served.
+    Leaving stops and reaps them, whatever happened; should this process be killed, they end
+    themselves (see `tandem.child`).
+
+    Attributes:
+        orchestrator: where it listens; set while the cluster runs.
+        stages: where the stages listen; set while the cluster runs.
+    """
+
+    orchestrator: Announcement
+    stages: tuple[RunningStage, ...]
+
+    def __init__(self, options: LocalOptions) -> None:
+        """Prepare; nothing is started yet."""
+        self._options = options
+        self._processes: list[ServiceProcess] = []
+
+    async def __aenter__(self) -> Self:
+        """Start.
+
+        Raises:
+            ConfigurationError: there is no valid bundle.
+            UnavailableError: a service did not start; with its last words.
+        """
+        load_bundle(self._options.bundle)
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop and reap every child."""
+        await self._stop()
+
+    @property
+    def processes(self) -> tuple[ServiceProcess, ...]:
+        """The children: the orchestrator first."""
+        return tuple(self._processes)
+
+    async def _start(self) -> None:
+        options = self._options
+        try:
+            ports = free_ports(2 * len(NODES) + 1, _LOOPBACK)
+        except OSError as error:
+            raise UnavailableError(str(error)) from error
+        keys = [(node, stage) for node in NODES for stage in Stage]
+        addresses = {key: f"{_LOOPBACK}:{port}" for key, port in zip(keys, ports, strict=False)}
+        with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
+            config = Path(folder) / "nodes.yaml"
+            config.write_text(orchestrator_config(addresses), encoding="utf-8")
+            await self._spawn(
+                "orchestrator",
+                "services.orchestrator",
+                orchestrator_arguments(options, config, options.port or ports[-1]),
+            )
+            for node, stage in keys:
+                arguments = stage_arguments(options, node, stage, addresses)
+                await self._spawn(f"{node} {stage.value}", f"services.{stage.value}", arguments)
+            told = await asyncio.gather(*(process.announcement() for process in self._processes))
+        self.orchestrator = told[0]
+        self.stages = tuple(
+            RunningStage(node, stage, announcement)
+            for (node, stage), announcement in zip(keys, told[1:], strict=True)
+        )
+        await self._wait_until_available()
+
+    async def _spawn(self, name: str, module: str, arguments: list[str]) -> None:
+        process = await ServiceProcess.start(name, module, arguments, self._options.on_log)
+        self._processes.append(process)
+
+    async def _wait_until_available(self) -> None:
+        reasons = ""
+        try:
+            async with (
+                asyncio.timeout(_AVAILABLE_TIMEOUT_SECONDS),
+                DetectorClient(self.orchestrator.address) as client,
+            ):
+                async for status in client.watch_status(_AVAILABLE_POLL_SECONDS):
+                    reasons = "; ".join(p.reason for p in status.placements if not p.available)
+                    if not reasons and all(p.available for p in status.placements):
+                        return
+        except TimeoutError as error:
+            raise UnavailableError(f"not every placement can be served: {reasons}") from error
+
+    async def _stop(self) -> None:
+        # The orchestrator goes first, so that it does not report stages that we stop as lost.
+        with contextlib.suppress(IndexError):
+            await self._processes[0].stop()
+        await asyncio.gather(*(process.stop() for process in self._processes[1:]))
+        self._processes.clear()
+
+
+def stage_arguments(
+    options: LocalOptions, node: str, stage: Stage, addresses: Mapping[tuple[str, Stage], str]
+) -> list[str]:
+    """The command line of one stage's service."""
+    host, _, port = addresses[node, stage].rpartition(":")
+    arguments = [
+        *("--bundle", str(options.bundle.resolve()), "--node", node),
+        *("--host", host, "--port", port, "--metrics-port", "0"),
+        *("--engine-threads", str(threads_per_engine())),
+        *("--log-level", options.log_level),
+    ]
+    pace = options.paced_milliseconds.get(stage)
+    if pace is not None:
+        arguments += ["--paced-milliseconds", str(pace)]
+    if stage is Stage.BACKBONE:
+        transformers = {name: addresses[name, Stage.TRANSFORMER] for name in NODES}
+        arguments += ["--transformers", json.dumps(transformers)]
+    return arguments
+
+
+def orchestrator_arguments(options: LocalOptions, config: Path, port: int) -> list[str]:
+    """The command line of the orchestrator's service."""
+    arguments = [
+        *("--config", str(config), "--host", options.host, "--port", str(port)),
+        *("--metrics-port", "0", "--log-level", options.log_level),
+    ]
+    if options.window is not None:
+        arguments += ["--window", str(options.window)]
+    return arguments
+
+
+def orchestrator_config(addresses: Mapping[tuple[str, Stage], str]) -> str:
+    """The orchestrator's file of nodes; JSON, which YAML contains."""
+    nodes = {node: {stage.value: addresses[node, stage] for stage in Stage} for node in NODES}
+    return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})
+
+
+def threads_per_engine() -> int:
+    """CPU threads of one engine.
+
+    A stream keeps one backbone and one transformer busy at a time, whatever the placement, so
+    that two engines share the cores.
+    """
+    return max(1, available_cores() // 2)
+
+
+def available_cores() -> int:
+    """Cores that this process may use; fewer than the machine has under taskset or in a cpuset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,144 @@
+"""A video with boxes drawn."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from common.domain.errors import TandemError
+from common.files import Replacement
+from tandem.results import FrameResult
+from tandem.sinks.base import annotated, settle, told
+from tandem.sources import SourceFrame
+
+# Of a video made from pictures.
+DEFAULT_FRAMES_PER_SECOND = 25.0
+# x264's constant rate factor: 18 is visually lossless, 23 its default. Without frames that refer to
+# later ones, a packet's place in the file is its time, and so the last one's length can be told.
+_H264_OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
+# MPEG's own clock, fine enough for any frame rate.
+_TIME_BASE = Fraction(1, 90_000)
+
+
+class VideoSink:
+    """An H.264 video; the first frame decides its size, later ones are fitted into it.
+
+    Each frame is shown when, and as long as, its source showed it.
+    """
+
+    def __init__(self, path: Path, frames_per_second: float = DEFAULT_FRAMES_PER_SECOND) -> None:
+        """Create the file.
+
+        Args:
+            path: its suffix is the container's format.
+            frames_per_second: of frames that do not say when they are shown.
+
+        Raises:
+            UnavailableError: it cannot be written.
+        """
+        self._wanted = path
+        self._times = _Times(frames_per_second)
+        self._rate = Fraction(frames_per_second).limit_denominator(1001)
+        self._stream: av.VideoStream | None = None
+        self._latest: av.Packet[av.VideoStream] | None = None
+        self._is_broken = False
+        with told(path):
+            self._replacement = Replacement(path)
+            self._container = av.open(str(self._replacement.path), "w")
+
+    def write(self, frame: SourceFrame, result: FrameResult) -> None:
+        """Encode one frame; see `Sink`."""
+        pixels = annotated(frame, result)
+        if pixels is None:
+            return
+        with told(self._wanted):
+            if self._stream is None:
+                self._stream = self._add_stream(*pixels.shape[:2])
+            fitted = _fit(pixels, self._stream.height, self._stream.width)
+            picture = av.VideoFrame.from_ndarray(fitted, format="bgr24")
+            picture.pts, picture.time_base = self._times.next(frame), _TIME_BASE
+            self._mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Write what the encoder holds and complete the file; see `Sink`."""
+        try:
+            with told(self._wanted):
+                if self._stream is not None and not self._is_broken:
+                    self._mux(self._stream.encode(None))
+                    self._mux_latest(self._times.last_duration())
+                self._container.close()
+                settle(self._replacement, self._stream is not None and not self._is_broken)
+        except TandemError:
+            self._replacement.discard()
+            raise
+
+    def _mux(self, packets: list[av.Packet[av.VideoStream]]) -> None:
+        """Write all packets but the last, whose length only the next one tells."""
+        for packet in packets:
+            if self._latest is not None and self._latest.pts is not None:
+                self._mux_latest((packet.pts or 0) - self._latest.pts)
+            self._latest = packet
+
+    def _mux_latest(self, duration: int) -> None:
+        if self._latest is None:
+            return
+        self._latest.duration = duration
+        self._is_broken = True
+        self._container.mux(self._latest)
+        self._is_broken = False
+        self._latest = None
+
+    def _add_stream(self, height: int, width: int) -> av.VideoStream:
+        stream = self._container.add_stream("libx264", rate=self._rate, options=_H264_OPTIONS)
+        # 4:2:0, which every player shows, has one colour sample for 2 x 2 pixels.
+        stream.height, stream.width = height + height % 2, width + width % 2
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = _TIME_BASE
+        return stream
+
+
+class _Times:
+    """When each frame of a video is shown, and how long the last one: ticks of `_TIME_BASE`."""
+
+    def __init__(self, frames_per_second: float) -> None:
+        self._ticks_per_frame = float(1 / _TIME_BASE) / frames_per_second
+        self._frames = 0
+        self._latest = -1
+        self._duration: int | None = None
+
+    def next(self, frame: SourceFrame) -> int:
+        """Of the next frame; each later than the one before, which a container needs."""
+        if frame.seconds is None:
+            wanted = round(self._frames * self._ticks_per_frame)
+        else:
+            wanted = round(frame.seconds / _TIME_BASE)
+        self._duration = None
+        if frame.duration_seconds is not None:
+            self._duration = max(1, round(frame.duration_seconds / _TIME_BASE))
+        self._frames += 1
+        self._latest = max(self._latest + 1, wanted)
+        return self._latest
+
+    def last_duration(self) -> int:
+        """As its source said; else that of a mean frame."""
+        if self._duration is not None:
+            return self._duration
+        if self._frames < 2:
+            return round(self._ticks_per_frame)
+        return max(1, round(self._latest / (self._frames - 1)))
+
+
+def _fit(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scale down if needed, and pad on the right and below with the border's own colours."""
+    scale = min(1.0, height / pixels.shape[0], width / pixels.shape[1])
+    if scale < 1.0:
+        size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    missing = (height - pixels.shape[0], width - pixels.shape[1])
+    if missing == (0, 0):
+        return pixels
+    return cv2.copyMakeBorder(pixels, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)

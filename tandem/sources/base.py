@@ -1,0 +1,136 @@
+"""What every source has in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from common.domain.errors import TandemError
+from common.domain.frames import EncodedImage
+from tandem.pictures import JPEG_QUALITY
+
+# What the services take at most by default: a damaged header must not fill the memory.
+MOST_PIXELS = 50_000_000
+# One JPEG after the other is a video, though it begins as a picture does.
+JPEG_VIDEO_SUFFIXES = (".mjpeg", ".mjpg")
+# A camera that is switched off and on takes about half of it.
+DEFAULT_RECONNECT_SECONDS = 60.0
+
+Tell = Callable[[str], None]
+"""Takes a sentence for the user, from any thread: something went wrong, and the source goes on."""
+
+
+def untold(_sentence: str) -> None:
+    """For those who want to hear of nothing."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read what moves.
+
+    Attributes:
+        jpeg_quality: 1 to 100, of frames that do not come as pictures already.
+        live: True: a URL is a camera, even if it looks like a file; else what it looks like counts.
+        reconnect_seconds: how long a camera that is lost is tried again; 0: not at all.
+        tell: hears what goes wrong while the source goes on.
+    """
+
+    jpeg_quality: int = JPEG_QUALITY
+    live: bool | None = None
+    reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    tell: Tell = untold
+
+
+class SourceKind(Enum):
+    """What a source is, for choosing what to write."""
+
+    PICTURE = "picture"
+    FOLDER = "folder"
+    VIDEO = "video"
+    LIVE = "live"
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known before the first frame.
+
+    Attributes:
+        name: for people: a file's name, a camera's, a URL without its password.
+        kind: live sources go on while nobody reads.
+        frame_count: None when it is unknown; a video's is what its header says.
+        frames_per_second: None for pictures, or when it is unknown; frames of a video say
+            themselves when they are due.
+        paths: files that are read; none of them may be written to.
+    """
+
+    name: str
+    kind: SourceKind
+    frame_count: int | None
+    frames_per_second: float | None
+    paths: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame to be sent.
+
+    Attributes:
+        name: the file's name, or the source's and the frame's number.
+        content: JPEG or PNG; or why this one frame could not be read.
+        seconds: when it is shown, since the first frame; None for pictures.
+        duration_seconds: how long it is shown; None if only the next frame tells.
+    """
+
+    name: str
+    content: EncodedImage | TandemError
+    seconds: float | None = None
+    duration_seconds: float | None = None
+
+    @property
+    def image(self) -> EncodedImage:
+        """The picture.
+
+        Raises:
+            TandemError: it could not be read.
+        """
+        if isinstance(self.content, TandemError):
+            raise self.content
+        return self.content
+
+
+class Source(Protocol):
+    """Frames, read one at a time and never ahead; iterate it once, then close it."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known before the first frame."""
+        ...
+
+    @property
+    def damaged_frames(self) -> int:
+        """Frames left out so far because they could not be decoded."""
+        ...
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        """Read frame by frame; blocks.
+
+        Raises:
+            TandemError: the source broke.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file, camera or connection; from any thread."""
+        ...
+
+
+def played(frames: Iterable[SourceFrame]) -> Iterator[SourceFrame]:
+    """The same frames, none before its time; blocks. A file then behaves as a camera does."""
+    started = time.monotonic()
+    for frame in frames:
+        time.sleep(max(0.0, started + (frame.seconds or 0.0) - time.monotonic()))
+        yield frame

@@ -1,0 +1,146 @@
+"""The caller's frames on their way into a stream: numbered, read one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.domain.errors import InvalidInputError, TandemError
+from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
+from common.wire.frames import frame_to_wire
+from protos.tandem.v1 import detector_pb2
+from tandem.iteration import iterate_in_thread
+
+Frame = bytes | bytearray | memoryview | np.ndarray | Image
+Frames = AsyncIterable[Frame] | Iterable[Frame]
+
+
+@dataclass
+class Supplied:
+    """A frame that waits for its answer.
+
+    Attributes:
+        frame_id: its number, from 0.
+        handed_over_at: when it was read, by `time.perf_counter`.
+        request: as it is sent; None once it will not be sent again.
+    """
+
+    frame_id: int
+    handed_over_at: float
+    request: detector_pb2.DetectRequest | None
+
+
+class FrameSupply:
+    """Reads the caller's frames, each when there is room for it.
+
+    Whoever waits for the next frame may be cancelled, since its connection was lost; the frame is
+    then the next one's that waits.
+    """
+
+    def __init__(self, frames: Frames, max_in_flight: int) -> None:
+        """Read from `frames`; at most `max_in_flight` of them are under way."""
+        if max_in_flight < 1:
+            raise InvalidInputError("max_in_flight has to be at least 1")
+        self._source = frames
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._frames: AsyncIterator[Frame] | None = None
+        self._reading: asyncio.Task[Supplied | None] | None = None
+        # A consumer that leaves by an error, and its client, may both close at the same time.
+        self._closing: asyncio.Task[None] | None = None
+        self._next_id = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no frame any more: the last was read, or reading failed."""
+        task = self._reading
+        if task is None or not task.done() or task.cancelled():
+            return False
+        return task.exception() is not None or task.result() is None
+
+    async def next(self) -> Supplied | None:
+        """The next frame; None after the last.
+
+        Raises:
+            InvalidInputError: it is of no type that can be sent, or the source failed.
+            TandemError: that the source raised.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        frame = await asyncio.shield(self._reading)
+        if frame is not None:
+            self._reading = None
+        return frame
+
+    def answered(self) -> None:
+        """A frame's result was taken: there is room for another."""
+        self._slots.release()
+
+    async def close(self) -> None:
+        """Stop reading, and close the frames if they can be; once, whoever asks for it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        close = getattr(self._frames, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _read(self) -> Supplied | None:
+        await self._slots.acquire()
+        try:
+            if self._frames is None:
+                self._frames = aiter(as_async(self._source))
+            frame = await anext(self._frames)
+        except StopAsyncIteration:
+            return None
+        except TandemError:
+            raise
+        except Exception as error:
+            raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
+        message = frame_to_wire(self._next_id, as_image(frame))
+        self._next_id += 1
+        request = detector_pb2.DetectRequest(frame=message)
+        return Supplied(message.frame_id, time.perf_counter(), request)
+
+
+def as_async(frames: Frames) -> AsyncIterable[Frame]:
+    """The same frames, asynchronously."""
+    if isinstance(frames, AsyncIterable):
+        return frames
+    if isinstance(frames, Iterable) and not isinstance(frames, bytes | np.ndarray):
+        return iterate_in_thread(frames)
+    raise InvalidInputError(
+        f"frames have to come as an iterable, not as a single {type(frames).__name__}"
+    )
+
+
+def as_image(frame: Frame) -> Image:
+    """A frame as the wire takes it.
+
+    Raises:
+        InvalidInputError: it is of no type that can be sent.
+    """
+    if isinstance(frame, EncodedImage | RawImage):
+        return frame
+    if isinstance(frame, bytes | bytearray | memoryview):
+        return EncodedImage(bytes(frame))
+    if not isinstance(frame, np.ndarray):
+        raise InvalidInputError(
+            f"a frame is a {type(frame).__name__}; it has to be JPEG or PNG bytes, an array, "
+            "or an image of common.domain.frames"
+        )
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise InvalidInputError(
+            f"a frame is an array of shape {frame.shape} and type {frame.dtype}; "
+            "it has to be HxWx3, uint8, RGB"
+        )
+    height, width = frame.shape[:2]
+    return RawImage(width, height, PixelFormat.RGB8, frame.tobytes())

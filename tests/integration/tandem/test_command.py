@@ -1,0 +1,254 @@
+import json
+import subprocess
+import time
+
+import cv2
+import pytest
+
+from tandem.cli.app import run_command
+from tandem.running import exit_code_of
+from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+from tests.integration.tandem.commands import (
+    TANDEM,
+    descendants,
+    is_alive,
+    json_of,
+    started,
+    tandem,
+    wait_until,
+)
+from tests.unit.tandem.factories import encoded, read_video, write_video
+
+pytestmark = pytest.mark.slow
+
+# The toy model is random: low enough for it to see something.
+SEES = ("--threshold", 0.5)
+
+
+@pytest.fixture(scope="module")
+def server(cluster):
+    return ("--server", cluster.address)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A picture, a video, and a folder of pictures one of which is damaged."""
+    path = tmp_path_factory.mktemp("sources")
+    (path / "a.png").write_bytes(encoded(height=360, width=480))
+    write_video(path / "v.mp4", frames=12, height=96, width=128)
+    (path / "pictures").mkdir()
+    for index in range(4):
+        (path / f"pictures/{index}.jpg").write_bytes(encoded(".jpg", seed=index))
+    (path / "pictures/2.jpg").write_bytes(b"\xff\xd8\xff damaged")
+    return path
+
+
+def lines_of(finished):
+    assert finished.returncode == 0, finished.stderr
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+def test_a_video_gives_a_line_a_frame_in_order(server, folder):
+    finished = tandem("detect", folder / "v.mp4", *server, *SEES, "--json")
+    lines = lines_of(finished)
+    assert finished.stderr == ""
+    assert [line["frame_id"] for line in lines] == list(range(12))
+    contract = {"frame_id", "placement", "detections", "error", "dropped", "timing"}
+    assert all(contract <= set(line) for line in lines)
+    found = lines[0]["detections"][0]
+    assert set(found) == {"category_id", "category_name", "score", "box"}
+    assert len(found["box"]) == 4
+    assert lines[0]["timing"]["backbone"]["execute_seconds"] > 0
+
+
+@pytest.mark.parametrize("placement", ["full", "backbone", "transformer", "workstation"])
+def test_the_placement_asked_for_serves_with_the_same_boxes(server, folder, placement):
+    def run(*options):
+        finished = tandem("detect", folder / "a.png", *server, *SEES, *options, "--json")
+        (line,) = lines_of(finished)
+        return line
+
+    line = run("--placement", placement, "--codec", "fp32")
+    assert line["placement"] == placement
+    assert line["detections"] == run("--placement", "full", "--codec", "fp32")["detections"]
+
+
+def test_people_read_sentences(server, folder):
+    finished = tandem("detect", folder / "a.png", *server, *SEES, "--max-detections", 1)
+    first, summary = finished.stdout.splitlines()
+    assert first.startswith("a.png: ")
+    assert "% at " in first
+    assert summary.startswith("1 frames, 1 objects, ")
+
+
+def test_a_picture_is_written(server, folder, tmp_path):
+    out = tmp_path / "boxes.png"
+    finished = tandem("detect", folder / "a.png", *server, *SEES, "--output", out)
+    assert f"written to {out}" in finished.stdout
+    assert cv2.imread(str(out)).shape == (360, 480, 3)
+
+
+def test_a_video_is_written(server, folder, tmp_path):
+    out = tmp_path / "boxes.mp4"
+    assert tandem("detect", folder / "v.mp4", *server, "-o", out).returncode == 0
+    frames, rate, codec = read_video(out)
+    assert (len(frames), rate, codec) == (12, 10.0, "h264")
+
+
+def test_only_as_many_frames_as_asked_for(server, folder):
+    assert len(lines_of(tandem("detect", folder / "v.mp4", *server, "--limit", 5, "--json"))) == 5
+
+
+def test_a_live_file_plays_at_its_own_speed(server, folder):
+    begun = time.monotonic()
+    lines = lines_of(tandem("detect", folder / "v.mp4", *server, "--live", "--json"))
+    assert len(lines) == 12
+    assert time.monotonic() - begun > 11 / 10
+
+
+def test_a_damaged_picture_is_told_and_the_rest_is_served(server, folder, tmp_path):
+    finished = tandem(
+        *("detect", folder / "pictures", *server, "--json", "--output", tmp_path / "out")
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(
+        "tandem: 1 of 4 frames could not be served; the first is 2.jpg: "
+    )
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [bool(line["error"]) for line in lines] == [False, False, True, False]
+    assert lines[2]["error"]["code"] == "INVALID_ARGUMENT"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "0.jpg",
+        "1.jpg",
+        "3.jpg",
+    ]
+
+
+def test_without_a_server_local_nodes_serve_and_are_gone_afterwards(folder):
+    with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, "--json") as process:
+        assert wait_until(lambda: len(descendants(process.pid)) == 5)
+        children = [child.pid for child in descendants(process.pid)]
+        out, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+        assert json.loads(out)["frame_id"] == 0
+        assert not any(is_alive(pid) for pid in children)
+
+
+@pytest.mark.parametrize("arguments", [("status", "--watch"), ("detect", "VIDEO", "--live")])
+def test_ctrl_c_is_quiet(server, folder, arguments):
+    named = [folder / "v.mp4" if part == "VIDEO" else part for part in arguments]
+    with started(*named, *server, "--json") as process:
+        assert process.stdout.readline()
+        process.send_signal(2)
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (130, "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(server):
+    command = [*TANDEM, "status", "--watch", "--json", *server]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=30) == 1
+
+
+def test_bench_reports_what_the_contract_names(server):
+    rows = json_of(
+        tandem("bench", *server, "--frames", 20, "--warm-up", 2, "--clients", 2, "--json")
+    )
+    assert [row["placement"] for row in rows] == [
+        "full",
+        "backbone",
+        "transformer",
+        "workstation",
+    ]
+    for row in rows:
+        assert row["frames"] == 20
+        assert row["clients"] == 2
+        assert row["fps"] > 0
+        assert row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] <= row["latency_ms"]["p99"]
+        assert row["efficiency"] == pytest.approx(row["fps"] / row["ideal_fps"])
+        assert row["simulated"] == {}
+    full, backbone, transformer, workstation = (row["bytes_per_frame"] for row in rows)
+    assert full == 0
+    # Two clients' frames are not measured in the same order each time.
+    assert transformer == pytest.approx(backbone + workstation, rel=0.05)
+
+
+def test_paced_stages_are_labelled_simulated():
+    command = ("bench", "--bundle", TOY_BUNDLE, "--frames", 12, "--warm-up", 4)
+    (row,) = json_of(
+        tandem(*command, "--placement", "backbone", "--paced", "backbone=40", "--json")
+    )
+    assert row["simulated"] == {"backbone": 40.0}
+    assert row["stage_ms"]["backbone"]["execute"] >= 40.0
+    assert row["ideal_fps"] <= 25.0
+    assert row["codec"] == "fp16"
+
+
+def test_model_info():
+    told = json_of(tandem("model", "info", TOY_BUNDLE, "--json"))
+    assert told["name"] == "toy"
+    assert told["trained"] is False
+    assert len(told["digest"]) == 64
+    people = tandem("model", "info", TOY_BUNDLE).stdout
+    assert "no: random weights" in people
+
+
+def test_model_info_refuses_a_damaged_bundle(tmp_path):
+    for name in ("bundle.json", "backbone.onnx", "transformer.onnx"):
+        (tmp_path / name).write_bytes((TOY_BUNDLE / name).read_bytes())
+    (tmp_path / "backbone.onnx").write_bytes(b"other")
+    finished = tandem("model", "info", tmp_path)
+    assert finished.returncode == 1
+    assert "backbone.onnx has sha256" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("nonsense",), 2, "No such command 'nonsense' (see tandem --help)"),
+        (("detect",), 2, "Missing argument 'SOURCE' (see tandem detect --help)"),
+        (("detect", "x", "--threshold", "2"), 2, "'--threshold'"),
+        (("detect", "x", "--placement", "moon"), 2, "'--placement'"),
+        (("detect", "x", "--server", "h:1", "--bundle", "b"), 2, "--bundle is for local nodes"),
+        (("detect", "missing.mp4"), 1, "there is no file, folder or camera named missing.mp4"),
+        (("detect", "pyproject.toml"), 1, "is neither a picture nor a video"),
+        (("detect", "A.PNG", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at"),
+        (("detect", "A.PNG", "--server", "h"), 1, "the server's address 'h' is not host:port"),
+        (("detect", "A.PNG", "--output", "x.gif"), 1, "x.gif: unknown kind of file"),
+        (("detect", "A.PNG", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
+        (("status", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at 127.0.0.1:1"),
+        (("placement", "moon"), 2, "'moon'"),
+        (("bench", "--paced", "x=1"), 2, "'x=1' is not backbone=MS or transformer=MS"),
+        (("up", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
+        (("model", "info", "nowhere"), 1, "no bundle at nowhere"),
+    ],
+)
+def test_every_failure_is_one_sentence(folder, capfd, arguments, code, sentence):
+    named = [str(folder / "a.png") if part == "A.PNG" else part for part in arguments]
+    assert exit_code_of(lambda: run_command(named), "tandem") == code
+    told = capfd.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("tandem: ")
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), ("up",), ("detect",), ("status",), ("placement",), ("bench",), ("model", "info")],
+)
+def test_help(capfd, command):
+    assert exit_code_of(lambda: run_command([*command, "--help"]), "tandem") == 0
+    told = capfd.readouterr()
+    assert "Usage: tandem" in told.out
+    assert told.err == ""

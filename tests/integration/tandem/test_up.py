@@ -1,0 +1,165 @@
+import json
+import os
+import signal
+import socket
+import urllib.request
+
+import psutil
+import pytest
+
+from tests.harness import TOY_BUNDLE
+from tests.integration.tandem.commands import (
+    descendants,
+    is_alive,
+    json_of,
+    started,
+    tandem,
+    up,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def pids(told):
+    return [told["orchestrator"]["pid"], *(stage["pid"] for stage in told["stages"])]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with up() as (process, told):
+        yield process, told
+
+
+def test_it_tells_every_address_once_all_are_healthy(running):
+    process, told = running
+    assert set(told) == {"orchestrator", "stages"}
+    assert set(told["orchestrator"]) == {"address", "metrics", "pid"}
+    assert [(stage["node"], stage["stage"]) for stage in told["stages"]] == [
+        ("edge", "backbone"),
+        ("edge", "transformer"),
+        ("workstation", "backbone"),
+        ("workstation", "transformer"),
+    ]
+    for stage in told["stages"]:
+        assert set(stage) == {"node", "stage", "address", "metrics", "pid"}
+    # The backbones have children of their own, which decode.
+    assert {child.pid for child in psutil.Process(process.pid).children()} == set(pids(told))
+    for one in (told["orchestrator"], *told["stages"]):
+        with urllib.request.urlopen(one["metrics"]) as page:
+            assert b"tandem_" in page.read()
+
+
+def test_status_and_placement(running):
+    server = ("--server", running[1]["orchestrator"]["address"])
+    status = json_of(tandem("status", *server, "--json"))
+    assert status["placement_setting"] == "auto"
+    assert all(stage["healthy"] for stage in status["stages"])
+    assert [one["placement"] for one in status["placements"] if one["available"]] == [
+        "full",
+        "backbone",
+        "transformer",
+        "workstation",
+    ]
+    told = json_of(tandem("placement", "transformer", *server, "--json"))
+    assert told == {"setting": "transformer", "placement": "transformer"}
+    assert tandem("placement", *server).stdout == "placement: transformer\n"
+    told = json_of(tandem("placement", "auto", *server, "--json"))
+    assert told["setting"] == "auto"
+    assert told["placement"] in {"full", "backbone", "transformer", "workstation"}
+    people = tandem("status", *server)
+    assert "workstation" in people.stdout
+    assert "placement: auto, for throughput; now" in people.stdout
+
+
+def test_a_second_one_on_the_same_port_says_so(running):
+    port = running[1]["orchestrator"]["address"].rpartition(":")[2]
+    second = tandem("up", "--port", port, "--bundle", TOY_BUNDLE)
+    assert second.returncode == 1
+    assert second.stderr.startswith("tandem: the orchestrator did not start")
+    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_everything_quietly(number, code):
+    with up() as (process, told):
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+        assert (process.returncode, out, errors) == (code, "", "")
+        assert not any(is_alive(pid) for pid in pids(told))
+
+
+def test_a_signal_while_it_starts_leaves_nothing_behind():
+    with started("up", "--port", 0, "--bundle", TOY_BUNDLE) as process:
+        assert wait_until(lambda: len(descendants(process.pid)) == 5)
+        children = [child.pid for child in descendants(process.pid)]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (130, "")
+        assert not any(is_alive(pid) for pid in children)
+
+
+def test_children_do_not_outlive_a_killed_parent():
+    with up() as (process, told):
+        process.kill()
+        process.wait()
+        assert wait_until(lambda: not any(is_alive(pid) for pid in pids(told)))
+
+
+def test_a_stage_that_dies_is_told_and_the_rest_goes_on():
+    with up() as (process, told):
+        victim = next(one for one in told["stages"] if one["node"] == "edge")
+        os.kill(victim["pid"], signal.SIGKILL)
+        assert "tandem: the edge backbone ended with exit code -9\n" in iter(
+            process.stderr.readline, ""
+        )
+        server = ("--server", told["orchestrator"]["address"])
+        assert wait_until(lambda: not edge_backbone_healthy(server))
+        assert process.poll() is None
+
+
+def edge_backbone_healthy(server):
+    status = json_of(tandem("status", *server, "--json"))
+    return next(
+        stage["healthy"]
+        for stage in status["stages"]
+        if (stage["node"], stage["stage"]) == ("edge", "backbone")
+    )
+
+
+def test_without_the_orchestrator_everything_ends():
+    with up() as (process, told):
+        os.kill(told["orchestrator"]["pid"], signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "tandem: the orchestrator ended with exit code -9" in errors
+        assert not any(is_alive(pid) for pid in pids(told))
+
+
+def test_a_stage_that_does_not_start_is_told_with_its_last_words(tmp_path):
+    manifest = json.loads((TOY_BUNDLE / "bundle.json").read_text())
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest))
+    (tmp_path / "transformer.onnx").write_bytes((TOY_BUNDLE / "transformer.onnx").read_bytes())
+    with started("up", "--port", 0, "--bundle", tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        (line,) = errors.splitlines()
+        assert line.startswith("tandem: the ")
+        assert "backbone did not start (exit code 2)" in line
+        assert line.endswith("backbone.onnx is missing")
+        assert descendants(process.pid) == []
+
+
+def test_settings_of_services_in_the_environment_do_not_reach_the_children():
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        port = str(taken.getsockname()[1])
+        finished = tandem(
+            "bench",
+            *("--bundle", TOY_BUNDLE, "--frames", 2, "--warm-up", 0, "--placement", "full"),
+            "--json",
+            TANDEM_PORT=port,
+            TANDEM_NONSENSE="1",
+        )
+    assert json_of(finished)[0]["frames"] == 2

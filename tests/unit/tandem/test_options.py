@@ -1,0 +1,47 @@
+import pytest
+import typer
+
+from common.domain.placement import Placement, Stage
+from tandem.cli.options import PlacementChoice, parse_paced, refuse_with_server
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, {}),
+        ("backbone=33", {Stage.BACKBONE: 33.0}),
+        ("backbone=33.5, transformer=7", {Stage.BACKBONE: 33.5, Stage.TRANSFORMER: 7.0}),
+    ],
+)
+def test_paced(text, expected):
+    assert parse_paced(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backbone",
+        "backbone=",
+        "head=3",
+        "backbone=-1",
+        "backbone=0",
+        "backbone=inf",
+        "backbone=nan",
+        "backbone=1,backbone=2",
+        "backbone=1,",
+    ],
+)
+def test_malformed_paces_are_refused(text):
+    with pytest.raises(typer.BadParameter):
+        parse_paced(text)
+
+
+def test_options_of_local_nodes_are_refused_beside_a_server():
+    refuse_with_server(None, bundle="x")
+    refuse_with_server("localhost:1", bundle=None)
+    with pytest.raises(typer.BadParameter, match="--bundle is for local nodes"):
+        refuse_with_server("localhost:1", bundle="x")
+
+
+def test_every_placement_can_be_chosen():
+    assert {choice.placement for choice in PlacementChoice} == {None, *Placement}
