@@ -43,7 +43,7 @@ ARCHITECTURE = Architecture(
 
 def tandem(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "client", *arguments],
+        [sys.executable, "-W", "error", "-m", "tandem", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -36,7 +36,7 @@ eventually() {
   done
 }
 
-detect() { "$PYTHON" -u -m client detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
+detect() { "$PYTHON" -u -m tandem detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
 
 take_down() {
   docker compose down --volumes --remove-orphans --timeout 30 >/dev/null 2>&1 || true

@@ -12,7 +12,7 @@ import psutil
 
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 
-TANDEM = (sys.executable, "-m", "client")
+TANDEM = (sys.executable, "-m", "tandem")
 TIMEOUT_SECONDS = 60
 
 

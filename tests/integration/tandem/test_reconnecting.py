@@ -199,7 +199,7 @@ def test_a_time_below_0_is_refused(seconds):
 async def test_the_command_goes_on_too(cluster, tmp_path):
     for each in range(80):
         cv2.imwrite(str(tmp_path / f"{each:03}.png"), picture(each % 8))
-    command = ("-m", "client", "detect", str(tmp_path), "--server", cluster.address, "--json")
+    command = ("-m", "tandem", "detect", str(tmp_path), "--server", cluster.address, "--json")
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
