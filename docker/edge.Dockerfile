@@ -3,13 +3,7 @@
 #
 #   docker build -f docker/edge.Dockerfile -t tandem-edge .
 #
-# JetPack 6 (L4T R36, Orin), whose TensorRT already has bindings for its Python 3.10:
-#
-#   docker build -f docker/edge.Dockerfile -t tandem-edge \
-#     --build-arg BASE_IMAGE=nvcr.io/nvidia/l4t-jetpack:r36.4.0 --build-arg PYTHON=3.10 \
-#     --build-arg TRT_BINDINGS=system --build-arg CUDA_ROOT=/usr/local/cuda \
-#     --build-arg NVIDIA_APT= --build-arg BUILD_PACKAGES= --build-arg LIBRARIES= \
-#     --build-arg PYCUDA=2024.1.2 .
+# Later JetPacks (Orin, Thor): docker/jetpack.Dockerfile.
 
 ARG BASE_IMAGE=nvcr.io/nvidia/l4t-cuda:10.2.460-runtime
 # The part of NVIDIA's apt repository that has CUDA and TensorRT without the board's own packages;
@@ -90,7 +84,7 @@ RUN if [ -n "${LIBRARIES}" ]; then \
  && useradd --uid 10001 --gid tandem --groups video --home-dir /nonexistent --no-create-home \
       --shell /usr/sbin/nologin tandem \
  && chown tandem:tandem /cache
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem, edge" \
       org.opencontainers.image.description="DETR object detection across two devices" \

@@ -3,10 +3,11 @@
 #   docker build -f docker/workstation.Dockerfile -t tandem-workstation .
 #   docker run tandem-workstation services.backbone --help
 #
-# With TensorRT (needs the NVIDIA container toolkit to run, no GPU to build):
+# For an NVIDIA GPU: with ONNX Runtime's CUDA provider (`--device cuda`), or compiled by TensorRT
+# (`--engine tensorrt`). Both need the NVIDIA container toolkit to run, and no GPU to build:
 #
-#   docker build -f docker/workstation.Dockerfile --build-arg TENSORRT=10.16.1.11 \
-#     -t tandem-workstation:gpu .
+#   docker build -f docker/workstation.Dockerfile --build-arg GPU=onnxruntime -t tandem-workstation:gpu .
+#   docker build -f docker/workstation.Dockerfile --build-arg GPU=tensorrt -t tandem-workstation:gpu .
 #
 # `--target client` makes the `tandem` command instead, for a machine without Python 3.11.
 
@@ -21,21 +22,34 @@ COPY pyproject.toml requirements/runtime.txt ./
 # What pyproject.toml asks for, in the releases that runtime.txt locks.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > services.txt \
- && pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.txt onnxruntime
+ && pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.txt
+
+# Empty: the CPU alone. `onnxruntime` needs a driver for CUDA 13 (580 or later), whose libraries are
+# wheels; `tensorrt` one for CUDA 12. onnxruntime and onnxruntime-gpu are the same files: only one
+# of them can be installed.
+ARG GPU=
+ARG ONNXRUNTIME_GPU=1.31.1
+RUN --mount=type=cache,target=/root/.cache/pip \
+    case "${GPU}" in \
+      ""|tensorrt) set -- onnxruntime ;; \
+      onnxruntime) set -- "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" "nvidia-ml-py>=12" ;; \
+      *) echo "GPU is onnxruntime, tensorrt or empty, not '${GPU}'" >&2; exit 2 ;; \
+    esac \
+ && pip --python /opt/venv/bin/python install --constraint runtime.txt "$@"
 
 # TensorRT's libraries are wheels; pycuda is compiled against the driver API's headers, out of a
 # wheel too, and against an empty libcuda, since the driver's own comes with the GPU at run time.
-ARG TENSORRT=
+ARG TENSORRT=10.16.1.11
 ARG PYCUDA=2026.1
 ENV CUDA_ROOT=/build/cuda
 RUN --mount=type=cache,target=/root/.cache/pip \
-    if [ -n "${TENSORRT}" ]; then \
+    if [ "${GPU}" = tensorrt ]; then \
       pip --python /opt/venv/bin/python install --constraint runtime.txt \
         "tensorrt-cu12==${TENSORRT}" "nvidia-ml-py>=12" \
         nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12 ; \
     fi
 RUN --mount=type=cache,target=/root/.cache/pip \
-    if [ -n "${TENSORRT}" ]; then \
+    if [ "${GPU}" = tensorrt ]; then \
       apt-get update \
    && apt-get install -y --no-install-recommends g++ \
    && mkdir -p "${CUDA_ROOT}/lib" "${CUDA_ROOT}/include" \
@@ -51,7 +65,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --requirement runtime.txt
 
 FROM ${BASE_IMAGE} AS base
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem" \
       org.opencontainers.image.description="DETR object detection across two devices" \

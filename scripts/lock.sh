@@ -15,5 +15,6 @@ compile dev.txt pyproject.toml --extra client --extra train --extra openvino --e
 # needs none, and would not run the better for gigabytes of them.
 sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements/dev.txt
 compile edge.txt requirements/edge.in --python-version 3.8
+compile jetpack.txt pyproject.toml requirements/jetpack.in --python-version 3.10 --python-platform aarch64-manylinux_2_28
 compile edge-dev.txt requirements/edge-dev.in --constraint requirements/edge.txt --python-version 3.8
 compile stubs.txt requirements/stubs.in --python-version 3.11

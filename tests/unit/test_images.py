@@ -1,0 +1,72 @@
+"""The images' recipes hold together, those too that cannot be built without NVIDIA's registry."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.harness import ROOT
+
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+IDS = [path.stem for path in DOCKERFILES]
+# What sh, or Docker itself, gives a value.
+GIVEN = {"PATH", "@", "#"}
+
+
+def instructions(path):
+    """Each instruction's keyword and text, its lines joined."""
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        if line.strip():
+            keyword, _, text = line.strip().partition(" ")
+            yield keyword, text.strip()
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=IDS)
+def test_the_commands_are_shell(path):
+    for keyword, text in instructions(path):
+        if keyword == "RUN":
+            command = re.sub(r"--mount=\S+", "", text)
+            done = subprocess.run(["sh", "-n", "-c", command], capture_output=True, text=True)
+            assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=IDS)
+def test_every_variable_is_declared_in_its_stage(path):
+    everywhere, declared = set(), None
+    for keyword, text in instructions(path):
+        if keyword in ("ARG", "ENV"):
+            names = set(re.findall(r"(\w+)=", text)) | {text.split("=")[0]}
+            everywhere |= names if declared is None else set()
+            declared = None if declared is None else declared | names
+        used = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"\$(\w+)", text))
+        # What is declared before the first stage is known to FROM alone.
+        assert used <= (everywhere if keyword == "FROM" else declared or set()) | GIVEN, text
+        if keyword == "FROM":
+            declared = set()
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=IDS)
+def test_what_is_copied_is_in_the_build_context(path):
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    kept = {line.lstrip("!") for line in ignored if line.startswith("!")}
+    stages = {text.split(" AS ")[1] for keyword, text in instructions(path) if " AS " in text}
+    for keyword, text in instructions(path):
+        if keyword != "COPY":
+            continue
+        origin = re.match(r"--from=(\S+)", text)
+        if origin:
+            assert origin[1] in stages
+            continue
+        for source in text.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert source.split("/")[0] in kept or source in kept, source
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=IDS)
+def test_it_runs_as_nobody_and_tells_its_version(path):
+    users = [text for keyword, text in instructions(path) if keyword == "USER"]
+    assert users[-1] == "tandem"
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    told = [text for keyword, text in instructions(path) if text.startswith("VERSION=")]
+    assert told == [f"VERSION={version}"]
