@@ -10,7 +10,7 @@ from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
-from common.server.stream import OrderedStream
+from common.server.ordered_stream import OrderedStream
 from common.wire.frames import geometry_to_wire, image_bytes, image_from_wire
 from common.wire.results import checked_result
 from common.wire.stage_client import StageStream

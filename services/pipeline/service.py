@@ -15,7 +15,8 @@ from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.server import ServiceServer, channel_options
+from common.server.options import channel_options
+from common.server.server import ServiceServer
 from common.telemetry.names import LabelNames
 from common.wire.channels import open_channel
 from services.pipeline.runner import EngineRunner

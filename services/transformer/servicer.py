@@ -8,7 +8,7 @@ from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
-from common.server.stream import OrderedStream
+from common.server.ordered_stream import OrderedStream
 from common.wire.detections import detections_to_wire
 from common.wire.frames import geometry_from_wire
 from common.wire.tensors import tensor_from_wire

@@ -15,7 +15,7 @@ from common.bundle import ShortestEdgeInput, load_bundle
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import PixelFormat, RawImage
 from common.domain.placement import Stage
-from common.server.server import channel_options
+from common.server.options import channel_options
 from common.vision.limits import DecodingLimits
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
