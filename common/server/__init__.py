@@ -1,1 +1,1 @@
-"""What the stage services are made of: the stage server and client, the pipeline, settings."""
+"""The gRPC server of every service: settings, limits on streams and memory, health, drain."""

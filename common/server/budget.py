@@ -10,19 +10,19 @@ a while, the next newcomer takes its place.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
+import resource
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Hashable, Optional, Set, Tuple
+from typing import Callable, Dict, Protocol, Set, Tuple
 
-from common.server.memory import resident_bytes, return_free_memory
 from common.server.pool import Holder, Pool
 
 MESSAGES_BUFFERED = 24
 """Of the largest messages, how many the default budget is."""
 LEAST_MESSAGES_BUFFERED = 16
 """Of the largest messages, how many a budget has to be at least, so that one fits in any part."""
-MAX_WAIT_SECONDS = 30.0
-"""How long a stream that holds nothing waits for room at most."""
 
 # While a message comes in, gRPC has it three times for a moment, one message after the other.
 _COPIES_AT_READING = 3
@@ -31,21 +31,11 @@ _MESSAGES_UNREAD = 1
 # Reads at a time by which a message of any size may come. They may all come in at once, and each
 # of the largest keeps the event loop for a good tenth of a second.
 _WIDE_READS = 4
-# A stream that has shown what it sends has room for twice as much, within these shares of the
-# largest message.
-_LEAST_RESERVED_SHARE = 1 / 256
-_MOST_HEADROOM_SHARE = 1 / 16
-# So long may such a read keep a newcomer waiting, if its stream has sent nothing, or something.
-_NEWCOMER_SECONDS = 2.0
-_WIDE_SECONDS = 10.0
-# After so long it goes without room while less than this share of the budget is in use; so many at
-# a time, since all of them may wake at once.
+# After so long a read that keeps a newcomer waiting goes without room, while less than this share
+# of the budget is in use; so many at a time, since all of them may wake at once.
 _ASLEEP_SECONDS = 0.5
 _ASLEEP_READS = 4
 _FREE_SHARE = 1 / 4
-# How often, and for how long, a newcomer that waits looks for one of those.
-_LOOK_SECONDS = 0.25
-_LOOKING_SECONDS = 6.0
 _NARROW_SHARE = 0.4
 # Freed memory goes back to the system when messages of at least this share of the largest have
 # taken this share of the budget.
@@ -68,6 +58,24 @@ class FrameCost:
     def of(self, message_bytes: int) -> int:
         """Bytes that a message of this size takes."""
         return self.copies * message_bytes + self.working_bytes
+
+
+class WideReader(Protocol):
+    """A stream by whose next read a message of any size may come."""
+
+    @property
+    def holder(self) -> Holder:
+        """The stream, and whose it is."""
+        ...
+
+    @property
+    def dismiss(self) -> Callable[[], None]:
+        """Ends the stream."""
+        ...
+
+    def unreserve(self) -> None:
+        """Give back the room for the read to come, which goes on without."""
+        ...
 
 
 class ByteBudget:
@@ -99,9 +107,9 @@ class ByteBudget:
         self.message_bytes = message_bytes
         self.cost = cost
         # Since when each wide read has been waited for, and how long it may be.
-        self._wide_reads: Dict[StreamBytes, Tuple[float, float]] = {}
+        self._wide_reads: Dict[WideReader, Tuple[float, float]] = {}
         # Those that go without room.
-        self._asleep: Set[StreamBytes] = set()
+        self._asleep: Set[WideReader] = set()
         self._freed_bytes = 0
         self._limit_bytes = limit_bytes
         # Of this process, before the first stream.
@@ -115,17 +123,16 @@ class ByteBudget:
         self.narrow = pool(narrow, message_bytes)
         self.held = pool(held, min(held, cost.of(message_bytes)))
 
-    def stream(self, peer: Hashable, dismiss: Callable[[], None]) -> StreamBytes:
-        """The account of a new stream of this peer, which `dismiss` ends."""
+    def note_stream(self) -> None:
+        """A stream begins: before the first, what the process takes anyway is measured."""
         if not self._resident_bytes_before:
             self._resident_bytes_before = resident_bytes()
-        return StreamBytes(self, peer, dismiss)
 
-    def begin_wide_read(self, reader: StreamBytes, patience_seconds: float) -> None:
+    def begin_wide_read(self, reader: WideReader, patience_seconds: float) -> None:
         """A read by which a message of any size may come begins."""
         self._wide_reads[reader] = (time.monotonic(), patience_seconds)
 
-    def end_wide_read(self, reader: StreamBytes) -> None:
+    def end_wide_read(self, reader: WideReader) -> None:
         """It has ended, or was none."""
         self._wide_reads.pop(reader, None)
         self._asleep.discard(reader)
@@ -166,199 +173,19 @@ class ByteBudget:
             asyncio.get_running_loop().run_in_executor(None, return_free_memory)
 
 
-class StreamBytes:
-    """One stream's account: room for the read to come, and what was read and is dealt with.
+def return_free_memory() -> None:
+    """Have the C library give back what is free; it keeps a lot where pieces are small.
 
-    Attributes:
-        holder: this stream, and whose it is.
-        dismiss: ends the stream.
-        outstanding: messages read and not yet dealt with.
+    gRPC takes a message in by pieces of some kilobytes. Does nothing with a library other than
+    glibc. What is garbage by way of cycles, such as of exceptions, is collected first.
     """
-
-    def __init__(self, budget: ByteBudget, peer: Hashable, dismiss: Callable[[], None]) -> None:
-        """Use `ByteBudget.stream` instead."""
-        self.holder = Holder(peer, self)
-        self.dismiss = dismiss
-        self.outstanding = 0
-        self._budget = budget
-        self._largest_bytes = 0
-        self._has_sent = False
-        # For the read to come.
-        self._pool = budget.wide
-        self._reserved_bytes = 0
-        self._arrived: Optional[Charge] = None
-        self._charges: Dict[int, Charge] = {}
-
-    @property
-    def is_in_the_way(self) -> bool:
-        """Whether its next read keeps others waiting."""
-        least_bytes = _LEAST_RESERVED_SHARE * self._budget.message_bytes
-        return self._reserved_bytes > least_bytes and self._pool.is_short
-
-    @property
-    def sends_large(self) -> bool:
-        """Whether its messages are so large that few of them can be read at a time."""
-        return self._largest_bytes > self._budget.message_bytes // 4
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the next read needs no `reserve`."""
-        return self._reserved_bytes > 0 and self._pool is self._budget.narrow
-
-    async def reserve(self) -> None:
-        """Make room for the message that is read next; waits while there is none.
-
-        Raises:
-            ResourceExhaustedError: the stream holds nothing, and others left no room for long.
-        """
-        # A newcomer keeps its place until its first frame has come.
-        if not self._reserved_bytes:
-            wanted = self._most_to_come()
-            is_wide = wanted > self._budget.message_bytes // 2
-            self._pool = self._budget.wide if is_wide else self._budget.narrow
-            if self._largest_bytes:
-                await self._pool.take(self.holder, wanted, self._patience())
-            else:
-                await self._come_in(wanted)
-            self._reserved_bytes = wanted
-        if self._pool is self._budget.wide:
-            patience_seconds = _WIDE_SECONDS if self._has_sent else _NEWCOMER_SECONDS
-            self._budget.begin_wide_read(self, patience_seconds)
-
-    def arrived_at_once(self, message_bytes: int) -> bool:
-        """Whether there was room to deal with a message that has come, without waiting.
-
-        This is the way of all ordinary frames; else `arrived` has to be called.
-        """
-        budget = self._budget
-        if self._pool is not budget.narrow or message_bytes > self._reserved_bytes:
-            return False
-        cost = budget.cost.of(message_bytes)
-        if not budget.held.take_at_once(self.holder, cost):
-            return False
-        self._arrived = Charge(self, cost, message_bytes)
-        return True
-
-    async def arrived(self, message_bytes: int) -> None:
-        """A message has come: wait until there is room to deal with it.
-
-        Raises:
-            ResourceExhaustedError: as `reserve`.
-        """
-        budget = self._budget
-        budget.end_wide_read(self)
-        self._has_sent = True
-        # More than was expected may have come.
-        surplus = self._reserved_bytes - message_bytes
-        is_narrow = self._pool is budget.narrow and surplus >= 0
-        keeps_place = self._reserved_bytes and (is_narrow or not self._largest_bytes)
-        if not keeps_place:
-            self._reserved_bytes -= surplus
-            self._pool.give_back(self.holder, surplus)
-        cost = min(budget.cost.of(message_bytes), budget.held.size_bytes)
-        await budget.held.take(self.holder, cost, self._patience())
-        if not keeps_place:
-            self.unreserve()
-        self.drop()
-        self._arrived = Charge(self, cost, message_bytes)
-
-    def _most_to_come(self) -> int:
-        """Bytes of the next message at most, as far as can be known."""
-        largest, most = self._largest_bytes, self._budget.message_bytes
-        if not largest:
-            return most
-        headroom = min(largest, int(_MOST_HEADROOM_SHARE * most))
-        return min(most, max(int(_LEAST_RESERVED_SHARE * most), largest + headroom))
-
-    async def _come_in(self, count: int) -> None:
-        """Take a newcomer's place, that of one which does nothing if there is no other."""
-        pool = self._pool
-        taking = asyncio.ensure_future(
-            pool.take(self.holder, count, MAX_WAIT_SECONDS, newest_first=True)
-        )
-        try:
-            for _look in range(int(_LOOKING_SECONDS / _LOOK_SECONDS)):
-                done, _ = await asyncio.wait([taking], timeout=_LOOK_SECONDS)
-                if done:
-                    break
-                self._budget.make_way(self.holder)
-            await taking
-        except asyncio.CancelledError:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
-            if not taking.cancelled() and taking.exception() is None:
-                pool.give_back(self.holder, count)
-            raise
-
-    def unreserve(self) -> None:
-        """No read is under way any more."""
-        self._budget.end_wide_read(self)
-        self._pool.give_back(self.holder, self._reserved_bytes)
-        self._reserved_bytes = 0
-
-    def take(self) -> Charge:
-        """What the latest message takes, to be released once it has been dealt with."""
-        charge = self._arrived or Charge(self, 0, 0)
-        self._arrived = None
-        if charge.message_bytes > self._largest_bytes:
-            # The next may be larger still.
-            self._largest_bytes = charge.message_bytes
-            self.unreserve()
-        return self._noted(charge)
-
-    def drop(self) -> None:
-        """The message read last is of no weight, such as a stream's opening: it holds nothing."""
-        if self._arrived is not None:
-            self._noted(self._arrived).release()
-            self._arrived = None
-
-    def try_copy(self, message_bytes: int) -> Optional[Charge]:
-        """Room for one more copy of a message, if there is any at once."""
-        cost = self._budget.cost.of(message_bytes)
-        if not self._budget.held.take_at_once(self.holder, cost):
-            return None
-        return self._noted(Charge(self, cost, message_bytes))
-
-    def close(self) -> None:
-        """The stream has ended: give back all that it holds."""
-        self.unreserve()
-        self.drop()
-        for charge in tuple(self._charges.values()):
-            charge.release()
-
-    def give_back(self, charge: Charge) -> None:
-        """A message has been dealt with."""
-        if self._charges.pop(id(charge), None) is not None:
-            self.outstanding -= 1
-            self._budget.held.give_back(self.holder, charge.count)
-            self._budget.freed(charge.message_bytes)
-
-    def _noted(self, charge: Charge) -> Charge:
-        self._charges[id(charge)] = charge
-        self.outstanding += 1
-        return charge
-
-    def _patience(self) -> Optional[float]:
-        """While its own frames are being dealt with a stream waits for them."""
-        return None if self.outstanding else MAX_WAIT_SECONDS
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
-class Charge:
-    """Bytes taken by a message that is dealt with.
-
-    Attributes:
-        count: bytes taken.
-        message_bytes: of the message.
-    """
-
-    __slots__ = ("_account", "count", "message_bytes")
-
-    def __init__(self, account: StreamBytes, count: int, message_bytes: int) -> None:
-        """Use `StreamBytes.take` instead."""
-        self._account = account
-        self.count = count
-        self.message_bytes = message_bytes
-
-    def release(self) -> None:
-        """The message has been dealt with; a second time does nothing."""
-        self._account.give_back(self)
+def resident_bytes() -> int:
+    """How much memory this process has, as Linux tells it."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

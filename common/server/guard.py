@@ -10,9 +10,10 @@ import grpc
 import structlog
 
 from common.domain.errors import ResourceExhaustedError, TandemError, UnavailableError
-from common.server.budget import ByteBudget, Charge, StreamBytes
+from common.server.account import Charge, StreamBytes
+from common.server.addresses import host_of
+from common.server.budget import ByteBudget
 from common.server.interception import ParsedRequests
-from common.server.peers import host_of
 from common.wire.status import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
 
 log = structlog.get_logger()
@@ -53,7 +54,7 @@ class GuardedStream:
     def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
         """Not yet begun; `context` is the call's."""
         self.peer = host_of(context.peer())
-        self.account: StreamBytes = budget.stream(self.peer, self._make_way)
+        self.account = StreamBytes(budget, self.peer, self._make_way)
         self._requests = requests
         self._write = context.write
         self._now = asyncio.get_running_loop().time

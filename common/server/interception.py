@@ -21,7 +21,7 @@ from typing import (
 import grpc
 
 from common.domain.errors import ResourceExhaustedError, TandemError
-from common.server.peers import host_of
+from common.server.addresses import host_of
 from common.wire.parsing import RequestParser, parser_of
 from common.wire.status import grpc_status, public_message
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any, Awaitable, Callable, Coroutine, List, Optional, Tuple
+from typing import Any, Awaitable, Callable, Coroutine, List, Optional
 
 import grpc
 import structlog
@@ -16,11 +16,11 @@ from grpc_reflection.v1alpha import reflection
 
 from common.domain.address import Address
 from common.domain.errors import InternalError, TandemError
-from common.server.descriptors import max_connections, raise_file_limit
+from common.server.addresses import checked_host, listen, tcp_host
 from common.server.health import DrainingHealth
 from common.server.interception import BoundedCalls
-from common.server.listening import checked_host, listen, tcp_host
-from common.server.settings import ENVELOPE_BYTES, ServerSettings
+from common.server.options import raise_file_limit, server_options
+from common.server.settings import ServerSettings
 from common.telemetry.exposition import MetricsServer
 from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import find_sensors
@@ -29,63 +29,6 @@ log = structlog.get_logger()
 
 # From the end of the grace to the end of the process, at the latest.
 _LAST_SECONDS = 2.0
-# Calls of one connection beside its streams of frames.
-_STREAMS_BESIDE = 64
-_KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
-    # A machine or link that vanished without a word: after so long without data a ping is sent,
-    # and TCP gives the connection up when the ping is not acknowledged within the second time.
-    ("grpc.keepalive_time_ms", 1_500),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    # A process that hangs, for whose kernel still acknowledges. The ping queues behind the frames
-    # that a slow link has yet to carry: with 2 s, connections that were in use were given up.
-    ("grpc.http2.ping_timeout_ms", 15_000),
-    # An idle connection is found dead before a stream is opened on it.
-    ("grpc.keepalive_permit_without_calls", 1),
-    # By default the third ping without a message in between is put off, while an engine is at work.
-    ("grpc.http2.max_pings_without_data", 0),
-]
-
-
-def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
-    """Options of the channels from one service to another.
-
-    Args:
-        max_message_bytes: that the calling service takes of its own clients.
-    """
-    return [
-        *_KEEPALIVE_OPTIONS,
-        ("grpc.max_receive_message_length", max_message_bytes + ENVELOPE_BYTES),
-        ("grpc.max_send_message_length", max_message_bytes + ENVELOPE_BYTES),
-        # The defaults wait up to two minutes before a restarted stage is tried again.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        # Also how long a connection may take to be made: a busy device needs more than the 100 ms.
-        ("grpc.min_reconnect_backoff_ms", 2_000),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-    ]
-
-
-def _server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
-    max_message_bytes = settings.max_message_bytes
-    return [
-        *_KEEPALIVE_OPTIONS,
-        # Of one connection: all streams of frames may come over one, with health beside them.
-        ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
-        # File descriptors are needed for more than connections.
-        ("grpc.max_allowed_incoming_connections", max_connections()),
-        ("grpc.max_connection_idle_ms", 60_000),
-        ("grpc.server_handshake_timeout_ms", 10_000),
-        # What may come of a stream that is not being read. By default it grows with the link, up to
-        # many megabytes for each stream, which nothing would count.
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", max(1 << 16, max_message_bytes >> 7)),
-        # Pictures are compressed already; a few bytes of zeros would become as many as can be.
-        ("grpc.compression_enabled_algorithms_bitset", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 500),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
-        # Otherwise a second server on the same port would silently take half of the streams.
-        ("grpc.so_reuseport", 0),
-    ]
 
 
 class BackgroundWorkError(InternalError):
@@ -116,7 +59,7 @@ class ServiceServer:
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
         self._server = grpc.aio.server(
-            options=_server_options(settings), interceptors=[BoundedCalls()]
+            options=server_options(settings), interceptors=[BoundedCalls()]
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []

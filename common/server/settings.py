@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -21,12 +22,19 @@ from typing_extensions import Literal
 
 from common.domain.errors import ConfigurationError
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
-from common.server.injected import is_injected
 
 ENVIRONMENT_PREFIX = "TANDEM_"
 ENVELOPE_BYTES = 1024
 """More than a frame grows by when it is passed on, so that the largest that one service takes does
 not break the stream to the next."""
+
+# Of the variables that schedulers set.
+_URL = re.compile(r"(tcp|udp|sctp)://\S+")
+_SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
+_PORT_PART = re.compile(
+    r"_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO|START|PORT_START|PORT_END|END))?$"
+)
+_LINKED_VARIABLE = re.compile(r"(?P<link>.+?)_ENV_")
 
 S = TypeVar("S", bound="ServerSettings")
 
@@ -110,7 +118,7 @@ class ServerSettings(BaseSettings):
     ) -> Tuple[PydanticBaseSettingsSource, ...]:
         """Environment, less what a scheduler set, over what `load_settings` read from the file."""
         if isinstance(env_settings, EnvSettingsSource):
-            injected = {name.lower() for name in _ours() if is_injected(name, os.environ)}
+            injected = {name.lower() for name in _ours() if _is_injected(name, os.environ)}
             env_settings.env_vars = {
                 name: value for name, value in env_settings.env_vars.items() if name not in injected
             }
@@ -155,7 +163,7 @@ def settings_or_exit(kind: Type[S], program: str) -> S:
 def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
     known = {ENVIRONMENT_PREFIX + name.upper() for name in kind.model_fields}
     unknown = sorted(
-        name for name in _ours() if name not in known and not is_injected(name, os.environ)
+        name for name in _ours() if name not in known and not _is_injected(name, os.environ)
     )
     if unknown:
         raise ConfigurationError(f"unknown environment variable {', '.join(unknown)}")
@@ -185,3 +193,38 @@ def _first_lines(error: ValidationError) -> str:
         "{}: {}".format(".".join(str(part) for part in item["loc"]), item["msg"])
         for item in error.errors()
     )
+
+
+def _is_injected(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a scheduler set a variable for other services' sake, by its name and value.
+
+    Kubernetes and Docker's links tell each container where the services of its namespace are. For a
+    service called `tandem-backbone` their names begin like those of our settings, and for one
+    called `tandem` or `tandem-metrics` some are the very names:
+    `TANDEM_PORT=tcp://10.0.0.1:50050`.
+
+    Args:
+        name: in capitals.
+        environment: holds its value, and what else the scheduler has set.
+    """
+    value = environment[name]
+    if _SERVICE.search(name) or _PORT_PART.search(name):
+        return True
+    if name.endswith("_PORT"):
+        return _URL.fullmatch(value) is not None
+    if name.endswith("_NAME"):
+        return _is_link(name, value)
+    linked = _LINKED_VARIABLE.match(name)
+    if linked is None:
+        return False
+    link = f"{linked['link']}_NAME"
+    return _is_link(link, environment.get(link, ""))
+
+
+def _is_link(name: str, value: str) -> bool:
+    """Whether this is Docker's `THE_ALIAS_NAME=/container/the-alias`.
+
+    `THE_ALIAS_ENV_...` are then the linked container's own variables.
+    """
+    container, _, alias = value.rpartition("/")
+    return container.startswith("/") and f"{alias.upper().replace('-', '_')}_NAME" == name

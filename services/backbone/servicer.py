@@ -1,30 +1,32 @@
-"""`Backbone.Process`: streams around the backbone stage, chained to a transformer's."""
+"""`Backbone.Process`: streams through the backbone stage, chained to a transformer's."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Tuple
 
-import grpc
-
-from common.domain.errors import PreconditionError
+from common.domain.codec import Codec
+from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
-from common.server.stream import OrderedStream
 from common.wire.frames import geometry_to_wire, image_bytes, image_from_wire
 from common.wire.results import checked_result
 from common.wire.stage_client import StageStream
 from common.wire.tensors import codec_from_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
+from services.backbone.pictures import Picture
 from services.backbone.stage import BackboneStage, FrameFeatures
-from services.pipeline.servicing import (
+from services.backbone.transformers import Transformers
+from services.pipeline.frame_stream import (
     Context,
+    FrameStream,
     StageHost,
     StreamFacts,
-    answer_frame,
-    frames_of,
     opening_of,
 )
+from services.pipeline.passage import Pipeline
+
+BackbonePipeline = Pipeline[Image, Picture, Codec, FrameFeatures]
 
 
 class BackboneServicer(stage_pb2_grpc.BackboneServicer):
@@ -34,11 +36,13 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         self,
         host: StageHost,
         stage: BackboneStage,
-        transformers: Mapping[str, Sequence[grpc.aio.Channel]],
+        pipeline: BackbonePipeline,
+        transformers: Transformers,
     ) -> None:
-        """Serve `stage`, with channels to each node's transformers."""
+        """Serve `stage` by its `pipeline`, and stream its features to `transformers`."""
         self._host = host
         self._stage = stage
+        self._pipeline = pipeline
         self._transformers = transformers
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
@@ -51,72 +55,79 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         sender = self._host.senders.label(opening.context.sender)
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
-        transformer = await self._open_transformer(opening)
-
-        async def answer(request: stage_pb2.BackboneRequest) -> stage_pb2.StageResponse:
-            frame = request.frame
-
-            async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
-                features = await self._stage.compute(image_from_wire(frame), codec, stream)
-                result = await self._ask(transformer, opening.downstream_node, frame, features)
-                return result, features.timing
-
-            return await answer_frame(self._host, facts, frame.frame_id, image_bytes(frame), work)
-
-        try:
-            await stream.write(self._host.opened())
-            ordered = OrderedStream(answer, stream.write, self._host.slots(), stream.take)
-            frames = frames_of(stream, "frame")
-            await ordered.run(frames, self._host.draining.wait(), transformer.wait_lost())
-            if transformer.lost:
-                raise await transformer.wait_lost()
-            self._host.raise_if_draining()
-        finally:
-            await transformer.close()
-
-    async def _open_transformer(self, opening: stage_pb2.BackboneOpen) -> StageStream:
-        channel = self._channel(opening.downstream_node, opening.downstream_replica)
-        context = stage_pb2.StreamContext()
-        context.CopyFrom(opening.context)
-        context.sender = self._host.node
-        request = stage_pb2.TransformerRequest(
-            open=stage_pb2.TransformerOpen(context=context, bundle_digest=self._host.bundle.digest)
+        transformer = await self._transformers.open(opening, self._host.bundle.digest)
+        frames = BackboneStream(
+            *(self._host, facts, stream),
+            pipeline=self._pipeline,
+            codec=codec,
+            transformer=transformer,
         )
-        peer = f"transformer on {opening.downstream_node}"
-        return await StageStream.open(channel, Stage.TRANSFORMER, request, peer)
+        await frames.serve()
 
-    def _channel(self, node: str, replica: int) -> grpc.aio.Channel:
-        """To the transformer of this number on `node`."""
-        own = f"backbone on {self._host.node}"
-        if node not in self._transformers:
-            known = ", ".join(sorted(self._transformers))
-            raise PreconditionError(f"{own}: unknown downstream node {node!r}; known: {known}")
-        replicas = self._transformers[node]
-        if replica >= len(replicas):
-            raise PreconditionError(
-                f"{own}: there is no transformer {replica} on {node}; it knows {len(replicas)}, "
-                "numbered from 0"
-            )
-        return replicas[replica]
 
-    async def _ask(
+class BackboneStream(FrameStream):
+    """One stream of frames, each served by the pipeline and then by a transformer."""
+
+    kind = "frame"
+
+    def __init__(
         self,
+        host: StageHost,
+        facts: StreamFacts,
+        stream: GuardedStream,
+        *,
+        pipeline: BackbonePipeline,
+        codec: Codec,
         transformer: StageStream,
-        node: str,
-        frame: detector_pb2.Frame,
-        features: FrameFeatures,
+    ) -> None:
+        """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
+
+        For the other arguments see `FrameStream`.
+        """
+        super().__init__(host, facts, stream)
+        self._pipeline = pipeline
+        self._codec = codec
+        self._transformer = transformer
+
+    async def serve(self) -> None:
+        """Serve the stream to its end; it ends, too, when the one to its transformer does.
+
+        Raises:
+            TandemError: a message is no frame, the transformer was lost, or this service drains.
+        """
+        try:
+            await self.agree()
+            await self.answer_frames(self._transformer.wait_lost())
+            if self._transformer.lost:
+                raise await self._transformer.wait_lost()
+            self.host.raise_if_draining()
+        finally:
+            await self._transformer.close()
+
+    def size_bytes(self, frame: detector_pb2.Frame) -> int:
+        """See `FrameStream.size_bytes`."""
+        return image_bytes(frame)
+
+    async def result_of(
+        self, frame: detector_pb2.Frame
+    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
+        """See `FrameStream.result_of`."""
+        features = await self._pipeline.run(self.stream, image_from_wire(frame), self._codec)
+        return await self._ask_transformer(frame.frame_id, features), features.timing
+
+    async def _ask_transformer(
+        self, frame_id: int, features: FrameFeatures
     ) -> stage_pb2.FrameResult:
-        """What the transformer on `node` makes of a frame's features."""
+        node, metrics = self.facts.nodes.transformer, self.host.metrics
         request = stage_pb2.TransformerRequest(
             features=stage_pb2.Features(
-                frame_id=frame.frame_id,
+                frame_id=frame_id,
                 geometry=geometry_to_wire(features.geometry),
                 tensor=tensor_to_wire(features.tensor),
             )
         )
-        metrics = self._host.metrics
         metrics.count_bytes(node, "sent", len(features.tensor.data))
-        result = await transformer.ask(request, frame.frame_id)
+        result = await self._transformer.ask(request, frame_id)
         checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds

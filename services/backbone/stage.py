@@ -1,24 +1,22 @@
-"""The backbone stage: an image becomes features. No transport here."""
+"""The backbone stage: an image becomes features. No transport and no threads here."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import dataclass
-from typing import Hashable, Optional
+from dataclasses import dataclass, replace
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from common.bundle import Bundle
+from common.bundle import Manifest
 from common.codec import FeatureCodec, codec_named
 from common.codec.range import are_features
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
-from services.backbone.frame_inputs import FrameInput, FrameInputs
-from services.pipeline.flow import FrameFlow
-from services.pipeline.runner import EngineRunner, Execution
+from services.backbone.pictures import Picture, Pictures
+from services.pipeline.passage import Slow, StageCore
 from services.pipeline.shapes import typical_size
 
 
@@ -31,19 +29,14 @@ class FrameFeatures:
     timing: StageTiming
 
 
-class BackboneStage:
-    """Decode, preprocess, execute and encode, each overlapping with the others' frames."""
+class BackboneStage(StageCore[Image, Picture, Codec, FrameFeatures]):
+    """Decodes and preprocesses a frame before the engine, encodes its features after it."""
 
-    def __init__(
-        self, bundle: Bundle, node: str, runner: EngineRunner, inputs: FrameInputs
-    ) -> None:
-        """Serve `bundle` with the engine of `runner`; `inputs` decodes, and is closed with this."""
-        self._manifest = bundle.manifest
-        self._node = node
-        self._runner = runner
-        self._inputs = inputs
-        self._codec = FeatureCodec(bundle.manifest.codec.calibration)
-        self._flow = FrameFlow(runner, "backbone")
+    def __init__(self, manifest: Manifest, pictures: Pictures) -> None:
+        """Serve this bundle's backbone; `pictures` decodes, and is closed with this."""
+        self._manifest = manifest
+        self._pictures = pictures
+        self._codec = FeatureCodec(manifest.codec.calibration)
 
     def usable_codec(self, asked: Optional[Codec]) -> Codec:
         """The codec asked for, or the bundle's default.
@@ -55,57 +48,49 @@ class BackboneStage:
         self._codec.require(codec)
         return codec
 
-    async def compute(self, image: Image, codec: Codec, stream: Hashable) -> FrameFeatures:
-        """Take one frame from its bytes to encoded features.
-
-        Args:
-            image: the frame.
-            codec: for the features.
-            stream: that the frame is of; streams take turns.
+    def prepare(self, frame: Image) -> Union[Picture, Slow[Picture]]:
+        """Decode, resize and normalise a frame; see `StageCore.prepare`.
 
         Raises:
             InvalidInputError: the image is malformed, too large or too expensive to decode.
             UnavailableError: the machine is too busy to decode it, or this was closed.
-            EngineError: execution failed.
         """
-        began = time.perf_counter()
-        return await self._flow.run(
-            stream,
-            lambda: self._inputs.make(image),
-            lambda prepared, execution: self._encode(prepared, execution, codec, began),
-        )
+        return self._pictures.make(frame)
 
-    async def warm_up(self) -> None:
-        """Run once at the usual size: the first execution plans memory and may tune kernels."""
-        await asyncio.get_running_loop().run_in_executor(None, self._inputs.start)
-        height, width = typical_size(self._manifest.input)
-        await self._runner.run({"pixels": np.zeros((1, 3, height, width), np.float32)})
-
-    def stuck_seconds(self) -> float:
-        """How long a worker has been at one frame if that is far too long, else 0."""
-        return self._flow.stuck_seconds(*self._inputs.stuck_after_seconds())
-
-    def close(self) -> bool:
-        """Kill what decodes and end the workers, if they do end; the runner closes the engine."""
-        self._inputs.close()
-        return self._flow.close()
-
-    def _encode(
-        self, prepared: FrameInput, execution: Execution, codec: Codec, began: float
+    def finish(
+        self,
+        inputs: Picture,
+        outputs: Mapping[str, np.ndarray],
+        options: Codec,
+        timing: StageTiming,
     ) -> FrameFeatures:
+        """Encode the features by the codec in `options`; see `StageCore.finish`.
+
+        Raises:
+            EngineError: the features are no numbers.
+        """
         started = time.perf_counter()
-        features = execution.outputs["features"]
+        features = outputs["features"]
         # A codec would turn them into numbers like any other.
         if not are_features(features):
             raise EngineError("the backbone's features are not finite, or far too large")
-        tensor = self._codec.encode(features, codec)
-        timing = StageTiming(
-            node=self._node,
-            decode_seconds=prepared.decode_seconds,
-            preprocess_seconds=prepared.preprocess_seconds,
-            queue_seconds=execution.queue_seconds,
-            execute_seconds=execution.execute_seconds,
-            execute_after_seconds=execution.started - began,
-            encode_seconds=time.perf_counter() - started,
-        )
-        return FrameFeatures(prepared.geometry, tensor, timing)
+        tensor = self._codec.encode(features, options)
+        timing = replace(timing, encode_seconds=time.perf_counter() - started)
+        return FrameFeatures(inputs.geometry, tensor, timing)
+
+    def typical_tensors(self) -> Dict[str, np.ndarray]:
+        """A black frame of the usual size."""
+        height, width = typical_size(self._manifest.input)
+        return {"pixels": np.zeros((1, 3, height, width), np.float32)}
+
+    def stuck_after_seconds(self) -> Tuple[float, float]:
+        """See `StageCore.stuck_after_seconds`; it depends on how fast this machine decodes."""
+        return self._pictures.stuck_after_seconds()
+
+    def start(self) -> None:
+        """Start the decoders."""
+        self._pictures.start()
+
+    def close(self) -> None:
+        """Kill the decoders."""
+        self._pictures.close()

@@ -18,7 +18,7 @@ from common.domain.errors import (
     UnavailableError,
 )
 from common.domain.placement import NodePair, Stage, StageAddress
-from common.server.budget import StreamBytes
+from common.server.account import StreamBytes
 from common.wire.results import checked_result
 from common.wire.status import status_from_wire, status_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2

@@ -12,7 +12,7 @@ import structlog
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
-from common.server.stream import OrderedStream
+from common.server.ordered_stream import OrderedStream
 from common.wire.detections import checked_threshold
 from common.wire.placements import pair_from_wire, placement_to_wire
 from common.wire.status import status_to_wire

@@ -10,7 +10,7 @@ from typing import Deque, Dict, Mapping, Optional, Set
 import grpc
 
 from common.domain.placement import NodePair, StageAddress
-from common.server.budget import StreamBytes
+from common.server.account import StreamBytes
 from common.telemetry.metrics import Metrics
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.dispatch import Dispatcher

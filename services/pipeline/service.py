@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Protocol, Sequence
+from typing import Any
 
-import grpc
 import structlog
 
 from common.bundle import Bundle
@@ -15,11 +14,10 @@ from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.server import ServiceServer, channel_options
+from common.server.server import ServiceServer
 from common.telemetry.names import LabelNames
-from common.wire.channels import open_channel
-from services.pipeline.runner import EngineRunner
-from services.pipeline.servicing import StageHost
+from services.pipeline.frame_stream import StageHost
+from services.pipeline.passage import Pipeline
 from services.pipeline.settings import StageSettings
 from services.pipeline.shapes import compile_options, largest_input_bytes
 from services.pipeline.watchdog import Watchdog
@@ -30,62 +28,89 @@ log = structlog.get_logger()
 _COPIES_HELD = 3
 
 
-class FrameStage(Protocol):
-    """What serves frames: a stage with its workers."""
+class StageService:
+    """One stage's life: its engine is loaded and warmed up, serves, is watched, and is released."""
 
-    async def warm_up(self) -> None:
-        """Run one frame through, so that the first of a client's is as fast as the others."""
-        ...
+    def __init__(
+        self,
+        kind: Stage,
+        settings: StageSettings,
+        bundle: Bundle,
+        server: ServiceServer,
+        pipeline: Pipeline[Any, Any, Any, Any],
+    ) -> None:
+        """Serve nothing yet.
 
-    def stuck_seconds(self) -> float:
-        """How long a worker has been at one frame, if that is far too long, else 0."""
-        ...
+        Args:
+            kind: which half is served.
+            settings: of the service.
+            bundle: the model.
+            server: to which the servicer has been added.
+            pipeline: that the servicer's frames go through; closed with its engine in the end.
+        """
+        self._kind = kind
+        self._settings = settings
+        self._bundle = bundle
+        self._server = server
+        self._pipeline = pipeline
+        self._is_up = server.metrics.node_up.labels(settings.node, kind.value)
 
-    def close(self) -> bool:
-        """End the workers; returns whether they ended."""
-        ...
+    async def run(self) -> bool:
+        """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended.
 
+        Raises:
+            ConfigurationError: the engine is unknown, or a port cannot be bound.
+            EngineError: the engine cannot be loaded, or fails on the first frame.
+        """
+        engine = self._pipeline.engine
+        watchdog = Watchdog(
+            engine,
+            reload=self._load,
+            test=self._pipeline.warm_up,
+            tell=self._tell,
+            workers_stuck_seconds=self._pipeline.stuck_seconds,
+        )
+        watching = self._server.supervise(watchdog.run(), "watchdog")
+        try:
+            await self._server.run(self._prepare)
+        finally:
+            watching.cancel()
+            # The engine first: it hands what it has done to the workers.
+            engine_ended = await engine.close()
+            workers_ended = self._pipeline.close()
+        return engine_ended and workers_ended
 
-async def run_stage(
-    kind: Stage,
-    stage: FrameStage,
-    runner: EngineRunner,
-    *,
-    settings: StageSettings,
-    bundle: Bundle,
-    server: ServiceServer,
-) -> bool:
-    """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended."""
-    is_up = server.metrics.node_up.labels(settings.node, kind.value)
+    async def _prepare(self) -> None:
+        await self._load()
+        await self._pipeline.warm_up()
+        self._is_up.set(1)
 
-    async def tell(reason: str) -> None:
-        await server.set_serving(not reason, reason)
-        is_up.set(not reason)
+    async def _load(self) -> None:
+        engine = await self._pipeline.engine.load(self._loaded_engine)
+        log.info(
+            "engine loaded",
+            stage=self._kind.value,
+            node=self._settings.node,
+            engine=engine.description,
+            bundle=self._bundle.manifest.name,
+            digest=self._bundle.digest,
+        )
 
-    async def load() -> None:
-        await _load(runner, settings, bundle, kind)
+    def _loaded_engine(self) -> Engine:
+        settings, bundle = self._settings, self._bundle
+        precision = Precision(settings.engine_precision)
+        options = compile_options(bundle.manifest, self._kind, precision, settings.engine_cache)
+        path = bundle.onnx_path(self._kind)
+        engine = load_engine(settings.engine, path, settings.engine_threads, options)
+        if settings.paced_milliseconds > 0:
+            name = settings.paced_device
+            device = None if name is None else SharedDevice(name)
+            return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
+        return engine
 
-    async def prepare() -> None:
-        await load()
-        await stage.warm_up()
-        is_up.set(1)
-
-    watchdog = Watchdog(
-        runner,
-        reload=load,
-        test=stage.warm_up,
-        tell=tell,
-        workers_stuck_seconds=stage.stuck_seconds,
-    )
-    watching = server.supervise(watchdog.run(), "watchdog")
-    try:
-        await server.run(prepare)
-    finally:
-        watching.cancel()
-        # The engine first: it hands what it has done to the stage's workers.
-        engine_ended = await runner.close()
-        workers_ended = stage.close()
-    return engine_ended and workers_ended
+    async def _tell(self, reason: str) -> None:
+        await self._server.set_serving(not reason, reason)
+        self._is_up.set(not reason)
 
 
 def stage_host(
@@ -121,41 +146,3 @@ def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard
         settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
     )
     return StreamGuard(limits, budget)
-
-
-def open_channels(
-    replicas: Mapping[str, Sequence[str]], message_bytes: int
-) -> Dict[str, List[grpc.aio.Channel]]:
-    """A channel to each of each node's transformers; it connects when it is first used."""
-    options = channel_options(message_bytes)
-    return {
-        node: [open_channel(address, options) for address in addresses]
-        for node, addresses in replicas.items()
-    }
-
-
-async def _load(
-    runner: EngineRunner, settings: StageSettings, bundle: Bundle, stage: Stage
-) -> None:
-    path = bundle.onnx_path(stage)
-    options = compile_options(
-        bundle.manifest, stage, Precision(settings.engine_precision), settings.engine_cache
-    )
-
-    def load() -> Engine:
-        engine = load_engine(settings.engine, path, settings.engine_threads, options)
-        if settings.paced_milliseconds > 0:
-            name = settings.paced_device
-            device = None if name is None else SharedDevice(name)
-            return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
-        return engine
-
-    engine = await runner.load(load)
-    log.info(
-        "engine loaded",
-        stage=stage.value,
-        node=settings.node,
-        engine=engine.description,
-        bundle=bundle.manifest.name,
-        digest=bundle.digest,
-    )

@@ -1,17 +1,21 @@
-"""A queue whose streams take turns."""
+"""Streams take turns: what waits is given out one of each stream, round and round."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections import OrderedDict, deque
+from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Deque, Generic, Hashable, TypeVar
+from typing import Callable, Deque, Generic, Hashable, List, Optional, TypeVar
 
 T = TypeVar("T")
+Job = Callable[[], None]
 
 
-class TurnQueue(Generic[T]):
-    """Gives out one item of each stream that has any, round and round; any thread may use it.
+class Turns(Generic[T]):
+    """What waits of many streams; any thread may use it, and none waits for another.
 
     Items of one stream keep their order. An item waits for at most one of each other stream after
     those of its own, however many they have.
@@ -21,21 +25,118 @@ class TurnQueue(Generic[T]):
         """Start empty."""
         self._waiting: OrderedDict[Hashable, Deque[T]] = OrderedDict()
         self._lock = threading.Lock()
-        # One for each item. Unlike a condition's, its waking does not give the GIL away.
-        self._tokens: SimpleQueue[None] = SimpleQueue()
 
     def put(self, stream: Hashable, item: T) -> None:
-        """Queue an item behind those of its stream; never waits for those who take."""
+        """Add an item behind those of its stream."""
         with self._lock:
             self._waiting.setdefault(stream, deque()).append(item)
+
+    def remove(self, stream: Hashable, item: T) -> None:
+        """Take an item out, wherever it stands among those of its stream."""
+        with self._lock:
+            items = self._waiting[stream]
+            items.remove(item)
+            if not items:
+                del self._waiting[stream]
+
+    def take(
+        self, limit: int = 1, fits: Callable[[T, List[T]], bool] = lambda item, taken: True
+    ) -> List[T]:
+        """Remove the items whose turn it is: at most one of each stream.
+
+        Args:
+            limit: how many at most.
+            fits: whether the next item of a stream may be taken beside those taken so far. A stream
+                whose item may not keeps its place in the order.
+
+        Returns:
+            The items in the order of their turns; none if nothing waits that fits.
+        """
+        taken: List[T] = []
+        with self._lock:
+            for stream in tuple(self._waiting):
+                items = self._waiting[stream]
+                if not fits(items[0], taken):
+                    continue
+                taken.append(items.popleft())
+                del self._waiting[stream]
+                if items:
+                    self._waiting[stream] = items
+                if len(taken) == limit:
+                    break
+        return taken
+
+
+class TurnThreads:
+    """Threads that run jobs; streams with waiting jobs take turns, each keeps its order.
+
+    A job must not raise: it reports its failures itself.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        """Start `count` threads."""
+        self._jobs: Turns[Optional[Job]] = Turns()
+        # One for each job. Unlike a condition's, its waking does not give the GIL away.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        # When the present job of each thread began, by `time.perf_counter`.
+        self._busy_since: List[Optional[float]] = [None] * count
+        self._threads = [
+            # A thread that hangs in a driver must not keep the process from ending.
+            threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
+            for index in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, stream: Hashable, job: Optional[Job]) -> None:
+        """Queue a job behind those of its stream; None ends the thread that takes it."""
+        self._jobs.put(stream, job)
         self._tokens.put(None)
 
-    def take(self) -> T:
-        """Wait for an item and remove it."""
-        self._tokens.get()
-        with self._lock:
-            stream, items = self._waiting.popitem(last=False)
-            item = items.popleft()
-            if items:
-                self._waiting[stream] = items
-        return item
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run a function on one of the threads and wait for what it returns or raises."""
+        answer: Future[T] = Future()
+
+        def job() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                answer.set_result(function())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self.submit(self, job)
+        return await asyncio.wrap_future(answer)
+
+    def busy_seconds(self) -> float:
+        """How long the oldest of the present jobs has been running; 0 if there is none."""
+        now = time.perf_counter()
+        return max(now - since if since is not None else 0.0 for since in self._busy_since)
+
+    def close(self, timeout_seconds: float) -> bool:
+        """End the threads after their present jobs; queued ones, of ended streams, are left.
+
+        Args:
+            timeout_seconds: how long to wait for the present jobs, all together.
+
+        Returns:
+            Whether all have ended; a thread that hangs is left behind and ends with the process.
+        """
+        for index in range(len(self._threads)):
+            self.submit((self, index), None)
+        deadline = time.perf_counter() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.perf_counter()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self, index: int) -> None:
+        while True:
+            self._tokens.get()
+            (job,) = self._jobs.take()
+            if job is None:
+                return
+            self._busy_since[index] = time.perf_counter()
+            job()
+            self._busy_since[index] = None
+            # What it worked on is not kept until the next job comes.
+            del job

@@ -7,7 +7,7 @@ from typing import Awaitable, Callable, Optional, Sequence
 
 import structlog
 
-from services.pipeline.runner import EngineRunner
+from services.pipeline.engine_thread import EngineThread
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Watchdog:
 
     def __init__(
         self,
-        runner: EngineRunner,
+        engine: EngineThread,
         *,
         reload: Callable[[], Awaitable[None]],
         test: Callable[[], Awaitable[None]],
@@ -44,7 +44,7 @@ class Watchdog:
         """Watch nothing yet.
 
         Args:
-            runner: of the engine.
+            engine: to be watched.
             reload: loads the engine anew.
             test: executes what is known to be good; raises if that fails.
             tell: gets why the stage cannot serve, and the empty string once it can again.
@@ -52,7 +52,7 @@ class Watchdog:
             interval_seconds: between looks for what hangs.
             reload_waits_seconds: before each try to reload; the last is repeated.
         """
-        self._runner = runner
+        self._engine = engine
         self._reload = reload
         self._test = test
         self._tell = tell
@@ -68,7 +68,7 @@ class Watchdog:
         def note_failure() -> None:
             loop.call_soon_threadsafe(failed.set)
 
-        self._runner.on_failure = note_failure
+        self._engine.on_failure = note_failure
         told = ""
         try:
             while True:
@@ -79,13 +79,13 @@ class Watchdog:
                     told = hanging
                     log.error("stage watched", hanging=hanging or "no more")
                     await self._tell(hanging)
-                if not hanging and self._runner.failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+                if not hanging and self._engine.failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
                     await self._recover()
         finally:
-            self._runner.on_failure = lambda: None
+            self._engine.on_failure = lambda: None
 
     def _hanging(self) -> str:
-        if self._runner.stuck_seconds() > 0:
+        if self._engine.stuck_seconds() > 0:
             return "an execution of its engine hangs"
         if self._workers_stuck_seconds() > 0:
             return "one of its workers hangs"
@@ -96,7 +96,7 @@ class Watchdog:
 
         Frames that come meanwhile are refused, so that they go elsewhere at once.
         """
-        count = self._runner.failures_in_a_row
+        count = self._engine.failures_in_a_row
         test = asyncio.ensure_future(self._fault())
         try:
             while not test.done():
@@ -109,10 +109,10 @@ class Watchdog:
         fault = test.result()
         if fault is None:
             log.warning("the engine is sound, the frames that it failed on were not", frames=count)
-            self._runner.failures_in_a_row = 0
+            self._engine.failures_in_a_row = 0
             return
         reason = f"its engine failed {count} times in a row and is being reloaded"
-        self._runner.out_of_service = reason
+        self._engine.out_of_service = reason
         log.error("the engine is taken out of service", failures=count, error=str(fault))
         await self._tell(reason)
         tries = 0
@@ -123,8 +123,8 @@ class Watchdog:
             fault = await self._fault(self._reload)
             if fault is not None:
                 log.error("the engine still fails", tries=tries, error=str(fault))
-        self._runner.failures_in_a_row = 0
-        self._runner.out_of_service = ""
+        self._engine.failures_in_a_row = 0
+        self._engine.out_of_service = ""
         log.warning("the engine computes again", tries=tries)
         await self._tell("")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import structlog
-
 from common.bundle import load_bundle
 from common.domain.placement import Stage
 from common.server.server import ServiceServer
 from common.telemetry.names import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
-from services.pipeline.runner import EngineRunner
-from services.pipeline.service import run_stage, stage_host
+from services.pipeline.engine_thread import EngineThread
+from services.pipeline.passage import Pipeline
+from services.pipeline.service import StageService, stage_host
 from services.transformer.servicer import TransformerServicer
 from services.transformer.settings import TransformerSettings
 from services.transformer.stage import TransformerStage
-
-log = structlog.get_logger()
 
 # Backbones that a transformer's metrics tell apart.
 _SENDERS_LEARNED = 16
@@ -29,14 +26,10 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     """
     bundle = load_bundle(settings.bundle)
     server = ServiceServer("transformer", settings, settings.node)
-    runner = EngineRunner()
-    stage = TransformerStage(bundle, settings.node, runner)
+    pipeline = Pipeline(TransformerStage(bundle.manifest), EngineThread(), settings.node)
     # No setting tells it which backbones there are.
     senders = LabelNames(room=_SENDERS_LEARNED)
     host = stage_host(Stage.TRANSFORMER, settings, bundle, server, senders)
-    servicer = TransformerServicer(host, stage)
+    servicer = TransformerServicer(host, pipeline)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
-
-    return await run_stage(
-        Stage.TRANSFORMER, stage, runner, settings=settings, bundle=bundle, server=server
-    )
+    return await StageService(Stage.TRANSFORMER, settings, bundle, server, pipeline).run()

@@ -1,36 +1,38 @@
-"""`Transformer.Process`: streams around the transformer stage."""
+"""`Transformer.Process`: streams through the transformer stage."""
 
 from __future__ import annotations
 
-from typing import Any, Hashable, Tuple
+from typing import Any, Tuple
 
+from common.domain.detections import DetectionOptions
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
-from common.server.stream import OrderedStream
 from common.wire.detections import detections_to_wire
 from common.wire.frames import geometry_from_wire
 from common.wire.tensors import tensor_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
-from services.pipeline.servicing import (
+from services.pipeline.frame_stream import (
     Context,
+    FrameStream,
     StageHost,
     StreamFacts,
-    answer_frame,
-    frames_of,
     opening_of,
 )
-from services.transformer.stage import TransformerStage
+from services.pipeline.passage import Pipeline
+from services.transformer.stage import DecodedFeatures, EncodedFeatures, FrameDetections
+
+TransformerPipeline = Pipeline[EncodedFeatures, DecodedFeatures, DetectionOptions, FrameDetections]
 
 
 class TransformerServicer(stage_pb2_grpc.TransformerServicer):
     """Features in, detections out."""
 
-    def __init__(self, host: StageHost, stage: TransformerStage) -> None:
-        """Serve `stage`."""
+    def __init__(self, host: StageHost, pipeline: TransformerPipeline) -> None:
+        """Serve by `pipeline`."""
         self._host = host
-        self._stage = stage
+        self._pipeline = pipeline
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -41,21 +43,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
         self._check_bundle(opening.bundle_digest, opening.context.sender)
         sender = self._host.senders.label(opening.context.sender)
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
-
-        async def answer(request: stage_pb2.TransformerRequest) -> stage_pb2.StageResponse:
-            features = request.features
-
-            async def work() -> Tuple[stage_pb2.FrameResult, StageTiming]:
-                return await self._detect(features, facts, stream)
-
-            return await answer_frame(
-                self._host, facts, features.frame_id, len(features.tensor.data), work
-            )
-
-        await stream.write(self._host.opened())
-        ordered = OrderedStream(answer, stream.write, self._host.slots(), stream.take)
-        await ordered.run(frames_of(stream, "features"), self._host.draining.wait())
-        self._host.raise_if_draining()
+        await TransformerStream(self._host, facts, stream, self._pipeline).serve()
 
     def _check_bundle(self, digest: str, sender: str) -> None:
         own = self._host.bundle.digest
@@ -65,16 +53,45 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
                 f"transformer on {self._host.node} runs {own}"
             )
 
-    async def _detect(
-        self, features: stage_pb2.Features, facts: StreamFacts, stream: Hashable
+
+class TransformerStream(FrameStream):
+    """One stream of features, which the pipeline turns into detections."""
+
+    kind = "features"
+
+    def __init__(
+        self,
+        host: StageHost,
+        facts: StreamFacts,
+        stream: GuardedStream,
+        pipeline: TransformerPipeline,
+    ) -> None:
+        """Serve `stream` by `pipeline`; for the other arguments see `FrameStream`."""
+        super().__init__(host, facts, stream)
+        self._pipeline = pipeline
+
+    async def serve(self) -> None:
+        """Serve the stream to its end.
+
+        Raises:
+            TandemError: a message is no frame, or this service drains.
+        """
+        await self.agree()
+        await self.answer_frames()
+        self.host.raise_if_draining()
+
+    def size_bytes(self, frame: stage_pb2.Features) -> int:
+        """See `FrameStream.size_bytes`."""
+        return len(frame.tensor.data)
+
+    async def result_of(
+        self, frame: stage_pb2.Features
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        found = await self._stage.compute(
-            tensor_from_wire(features.tensor),
-            geometry_from_wire(features.geometry),
-            facts.options,
-            stream,
-        )
-        result = stage_pb2.FrameResult(
-            frame_id=features.frame_id, detections=detections_to_wire(found.detections)
-        )
-        return result, found.timing
+        """See `FrameStream.result_of`."""
+        found = await self._pipeline.run(self.stream, _features(frame), self.facts.options)
+        detections = detections_to_wire(found.detections)
+        return stage_pb2.FrameResult(frame_id=frame.frame_id, detections=detections), found.timing
+
+
+def _features(frame: stage_pb2.Features) -> EncodedFeatures:
+    return EncodedFeatures(tensor_from_wire(frame.tensor), geometry_from_wire(frame.geometry))

@@ -15,11 +15,11 @@ from common.bundle import ShortestEdgeInput, load_bundle
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import PixelFormat, RawImage
 from common.domain.placement import Stage
-from common.server.server import channel_options
+from common.server.options import channel_options
 from common.vision.limits import DecodingLimits
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
-from services.backbone.frame_inputs import FrameInputs
+from services.backbone.pictures import Pictures
 from tests.harness import TOY_BUNDLE, ServiceProcess
 from tests.poison import (
     chunk,
@@ -209,7 +209,7 @@ async def test_sigterm_while_an_endless_frame_is_decoded(transformer):
 
 def test_the_networks_input_is_limited_where_the_aspect_ratio_is_not():
     manifest = load_bundle(TOY_BUNDLE).manifest.model_copy(update={"input": ShortestEdgeInput()})
-    inputs = FrameInputs(manifest, 50_000_000, DecodingLimits(aspect_ratio=1e9))
+    inputs = Pictures(manifest, 50_000_000, DecodingLimits(aspect_ratio=1e9))
     try:
         for width, height in ((1, 50_000_000), (50_000_000, 1), (10, 5000)):
             raw = RawImage(width, height, PixelFormat.GRAY8, bytes(width * height))

@@ -10,7 +10,7 @@ import pytest
 
 from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import Stage
-from common.server.server import channel_options
+from common.server.options import channel_options
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tests.harness import TOY_BUNDLE, ServiceProcess

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.server.stream import OrderedStream
+from common.server.ordered_stream import OrderedStream
 
 
 class Script:

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from common.domain.errors import ResourceExhaustedError
-from common.server import budget as module
+from common.server import account as module
+from common.server.account import StreamBytes
+from common.server.addresses import host_of
 from common.server.budget import ByteBudget, FrameCost
-from common.server.peers import host_of
 
 MESSAGE = 1 << 20
 COST = FrameCost(copies=3)
@@ -24,7 +25,7 @@ def stream_of(budget, peer="peer"):
         dismissed.append(True)
         stream.close()
 
-    stream = budget.stream(peer, dismiss)
+    stream = StreamBytes(budget, peer, dismiss)
     return stream, dismissed
 
 

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from common.domain.errors import EngineError, UnavailableError
-from services.pipeline.runner import EngineRunner
+from services.pipeline.engine_thread import EngineThread
 from services.pipeline.watchdog import Watchdog
+from tests.unit.pipeline.frames import Frame
 
 INPUTS = {"x": np.zeros(1, np.float32)}
 BAD = {"x": np.ones(1, np.float32)}
@@ -39,58 +40,53 @@ class Engine:
 
 @asynccontextmanager
 async def watched():
-    """A runner, its device, and what the watchdog tells."""
+    """An engine, its device, and what the watchdog tells."""
     device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0}
-    runner, told = EngineRunner(), asyncio.Queue()
+    engine, told = EngineThread(), asyncio.Queue()
 
     async def load():
-        await runner.load(lambda: Engine(device))
+        await engine.load(lambda: Engine(device))
 
     async def test():
-        await runner.run(INPUTS)
+        await engine.test(INPUTS)
 
     await load()
     watchdog = Watchdog(
-        runner, reload=load, test=test, tell=told.put, reload_waits_seconds=(0.0, 0.01, 0.01)
+        engine, reload=load, test=test, tell=told.put, reload_waits_seconds=(0.0, 0.01, 0.01)
     )
     watching = asyncio.ensure_future(watchdog.run())
     await asyncio.sleep(0)
     try:
-        yield runner, device, told
+        yield engine, device, told
     finally:
         watching.cancel()
-        await runner.close()
+        await engine.close()
 
 
-async def execute(runner, inputs=INPUTS):
+async def execute(engine, inputs=INPUTS):
     """One frame's execution."""
-    answer = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
-    runner.submit(
-        "s", inputs, lambda outcome: loop.call_soon_threadsafe(answer.set_result, outcome)
-    )
-    return await asyncio.wait_for(answer, 10)
+    return await asyncio.wait_for(Frame(engine, "s", inputs).outcome, 10)
 
 
 async def test_an_engine_that_fails_is_reloaded_until_it_computes():
-    async with watched() as (runner, device, told):
+    async with watched() as (engine, device, told):
         device["broken"], device["cannot load"] = True, 2
-        outcomes = [await execute(runner) for _ in range(3)]
+        outcomes = [await execute(engine) for _ in range(3)]
         assert all(isinstance(outcome, EngineError) for outcome in outcomes)
         assert "3 times in a row" in await asyncio.wait_for(told.get(), 10)
         # Refused at once, so that it is sent elsewhere.
-        assert isinstance(await execute(runner), UnavailableError)
+        assert isinstance(await execute(engine), UnavailableError)
         device["broken"] = False
         assert await asyncio.wait_for(told.get(), 10) == ""
-        assert not isinstance(await execute(runner), Exception)
+        assert not isinstance(await execute(engine), Exception)
         assert device["loads"] > 1
 
 
 async def test_frames_at_fault_leave_the_engine_in_service():
-    async with watched() as (runner, device, told):
+    async with watched() as (engine, device, told):
         for _ in range(7):
-            assert isinstance(await execute(runner, BAD), EngineError)
-        assert not isinstance(await execute(runner), Exception)
+            assert isinstance(await execute(engine, BAD), EngineError)
+        assert not isinstance(await execute(engine), Exception)
         assert told.empty()
         assert device["loads"] == 1
 
@@ -106,41 +102,41 @@ async def test_an_engine_that_hangs_after_it_failed_is_told():
             return super().run(inputs)
 
     device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0, "hangs": False}
-    runner, told = EngineRunner(stuck_after_seconds=0.05), asyncio.Queue()
+    engine, told = EngineThread(stuck_after_seconds=0.05), asyncio.Queue()
 
     async def load():
-        await runner.load(lambda: FailsThenHangs(device))
+        await engine.load(lambda: FailsThenHangs(device))
 
     async def test():
         device["hangs"] = not entered.is_set()
-        await runner.run(INPUTS)
+        await engine.test(INPUTS)
 
     await load()
-    assert not isinstance(await execute(runner), Exception)
-    watchdog = Watchdog(runner, reload=load, test=test, tell=told.put, interval_seconds=0.01)
+    assert not isinstance(await execute(engine), Exception)
+    watchdog = Watchdog(engine, reload=load, test=test, tell=told.put, interval_seconds=0.01)
     watching = asyncio.ensure_future(watchdog.run())
     await asyncio.sleep(0)
     for _ in range(3):
-        await execute(runner, BAD)
+        await execute(engine, BAD)
     try:
         assert "hangs" in await asyncio.wait_for(told.get(), 10)
         device["hangs"] = False
         leave.set()
         assert await asyncio.wait_for(told.get(), 10) == ""
-        assert not isinstance(await execute(runner), Exception)
+        assert not isinstance(await execute(engine), Exception)
     finally:
         leave.set()
         watching.cancel()
-        await runner.close()
+        await engine.close()
 
 
 async def test_failures_with_a_success_in_between_are_nothing():
-    async with watched() as (runner, _, told):
+    async with watched() as (engine, _, told):
         for _ in range(6):
-            await execute(runner, BAD)
-            await execute(runner, BAD)
-            await execute(runner)
-        assert runner.failures_in_a_row == 0
+            await execute(engine, BAD)
+            await execute(engine, BAD)
+            await execute(engine)
+        assert engine.failures_in_a_row == 0
         assert told.empty()
 
 
@@ -151,9 +147,9 @@ async def test_a_worker_that_hangs_is_told():
     async def never():
         raise AssertionError
 
-    runner = EngineRunner()
+    engine = EngineThread()
     watchdog = Watchdog(
-        runner,
+        engine,
         reload=never,
         test=never,
         tell=told.put,
@@ -164,7 +160,7 @@ async def test_a_worker_that_hangs_is_told():
     assert "worker" in await asyncio.wait_for(told.get(), 10)
     assert await asyncio.wait_for(told.get(), 10) == ""
     watching.cancel()
-    await runner.close()
+    await engine.close()
 
 
 async def test_an_engine_that_hangs_does_not_hold_up_the_end():
@@ -176,11 +172,11 @@ async def test_an_engine_that_hangs_does_not_hold_up_the_end():
             leave.wait(30)
             return {}
 
-    runner = EngineRunner()
+    engine = EngineThread()
     device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0}
-    await runner.load(lambda: Hanging(device))
-    running = asyncio.ensure_future(runner.run(INPUTS))
+    await engine.load(lambda: Hanging(device))
+    running = asyncio.ensure_future(engine.test(INPUTS))
     await asyncio.get_running_loop().run_in_executor(None, entered.wait)
-    assert await asyncio.wait_for(runner.close(0.1), 5) is False
+    assert await asyncio.wait_for(engine.close(0.1), 5) is False
     leave.set()
     await running

@@ -83,17 +83,12 @@ class OrderedStream(Generic[Request, Answer]):
                 request = await requests.__anext__()
             except StopAsyncIteration:
                 return
-            held = self._take() if self._take is not None else None
-            self._answers.put_nowait(asyncio.ensure_future(self._answer(request, held)))
+            answering = asyncio.ensure_future(self._handle(request))
+            if self._take is not None:
+                answering.add_done_callback(_releasing(self._take()))
+            self._answers.put_nowait(answering)
             # It may be large, and the next may be long in coming.
             del request
-
-    async def _answer(self, request: Request, held: Optional[Held]) -> Answer:
-        try:
-            return await self._handle(request)
-        finally:
-            if held is not None:
-                held.release()
 
     async def _write_answers(self) -> None:
         while True:
@@ -115,6 +110,10 @@ class OrderedStream(Generic[Request, Answer]):
                 task.cancel()
                 tasks.append(task)
         return tasks
+
+
+def _releasing(held: Held) -> Callable[[object], None]:
+    return lambda _: held.release()
 
 
 async def _cancel_after(reader: asyncio.Future[None], *stops: Awaitable[object]) -> None:

@@ -1,4 +1,4 @@
-"""Runs an engine on a thread of its own, and counts how often it fails."""
+"""The one thread that an engine is loaded, run and closed on."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 import statistics
 import time
 from collections import deque
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Callable, Deque, Dict, Hashable, Mapping, Optional, Union
+from typing import Callable, Deque, Dict, Hashable, List, Mapping, Optional, Protocol, Union
 
 import numpy as np
 import structlog
 
 from common.domain.errors import EngineError, UnavailableError
 from common.engines.base import Engine
-from services.pipeline.threads import TurnThreads
+from services.pipeline.turns import Turns, TurnThreads
 
 log = structlog.get_logger()
 
@@ -28,13 +27,13 @@ CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Execution:
-    """What one execution gave, and when.
+class ExecutedFrame:
+    """What the engine made of one frame, and when.
 
     Attributes:
         outputs: arrays by output name.
-        started: when it began, by `time.perf_counter`.
-        queue_seconds: from asking to the start of the execution.
+        started: when the execution began, by `time.perf_counter`.
+        queue_seconds: from being ready to the start of the execution.
         execute_seconds: in the engine.
     """
 
@@ -44,15 +43,46 @@ class Execution:
     execute_seconds: float
 
 
-Outcome = Union[Execution, BaseException]
+Outcome = Union[ExecutedFrame, BaseException]
 
 
-class EngineRunner:
-    """The one thread that loads, runs and closes an engine.
+class EngineFrame(Protocol):
+    """A frame on its way to the engine and from there."""
+
+    @property
+    def stream(self) -> Hashable:
+        """Whose turn it takes."""
+        ...
+
+    @property
+    def tensors(self) -> Mapping[str, np.ndarray]:
+        """The engine's inputs by name."""
+        ...
+
+    @property
+    def ready_at(self) -> Optional[float]:
+        """Since when the tensors are there, by `time.perf_counter`; None: they are not yet."""
+        ...
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for it; if not, it is left out when its turn comes."""
+        ...
+
+    def executed(self, outcome: Outcome) -> None:
+        """Take what the engine made of it, or what that raised; on the engine's thread.
+
+        The next execution waits for this, so it must neither take time nor make a system call,
+        which would give the GIL away.
+        """
+        ...
+
+
+class EngineThread:
+    """Executes frames one after another; streams take turns, and each keeps the order of its own.
 
     pycuda's context belongs to the thread that made it, and one execution at a time is what a
-    GPU, or a CPU engine with threads of its own, does best. Streams take turns; the executions of
-    one stream run in the order asked.
+    GPU, or a CPU engine with threads of its own, does best.
 
     Attributes:
         failures_in_a_row: executions of frames that failed since the latest that did not.
@@ -68,6 +98,7 @@ class EngineRunner:
         """
         self._stuck_after_seconds = stuck_after_seconds
         self._thread = TurnThreads(1, "engine")
+        self._frames: Turns[EngineFrame] = Turns()
         self._engine: Optional[Engine] = None
         self.failures_in_a_row = 0
         self.out_of_service = ""
@@ -90,62 +121,30 @@ class EngineRunner:
 
         return await self._thread.call(replace)
 
-    def submit(
-        self,
-        stream: Hashable,
-        inputs: Mapping[str, np.ndarray],
-        done: Callable[[Outcome], None],
-        is_wanted: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Queue an execution, from any thread.
+    def expect(self, frame: EngineFrame) -> None:
+        """Keep a place for a frame behind those of its stream, whichever is ready first."""
+        self._frames.put(frame.stream, frame)
 
-        Args:
-            stream: whose turn it takes.
-            inputs: arrays by input name.
-            done: gets the execution, or what it raised, on the engine's thread: the next execution
-                waits for it, so it must neither take time nor make a system call, which would give
-                the GIL away.
-            is_wanted: asked when its turn has come; if it is not, neither is it run nor `done`
-                called.
-        """
-        asked = time.perf_counter()
+    def execute_ready(self) -> None:
+        """Execute the expected frames that have become ready, when their turns have come."""
+        self._thread.submit("frames", self._execute_next)
 
-        def job() -> None:
-            if not is_wanted():
-                return
-            if self.out_of_service:
-                done(UnavailableError(self.out_of_service))
-                return
-            outcome = self._outcome(inputs, asked)
-            failed = isinstance(outcome, BaseException)
-            self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
-            done(outcome)
-            if failed:
-                self.on_failure()
+    def withdraw(self, frame: EngineFrame) -> None:
+        """An expected frame will never be ready."""
+        self._frames.remove(frame.stream, frame)
+        self.execute_ready()
 
-        self._thread.submit(stream, job)
-
-    async def run(self, inputs: Mapping[str, np.ndarray], stream: Hashable = None) -> Execution:
-        """Execute once, when it is the stream's turn, be the engine in service or not.
+    async def test(self, inputs: Mapping[str, np.ndarray]) -> ExecutedFrame:
+        """Execute once, be the engine in service or not.
 
         Raises:
-            EngineError: execution failed, or no engine is loaded.
+            EngineError: the execution failed, or no engine is loaded.
         """
-        answer: Future[Execution] = Future()
-
         asked = time.perf_counter()
-
-        def job() -> None:
-            if not answer.set_running_or_notify_cancel():
-                return
-            outcome = self._outcome(inputs, asked)
-            if isinstance(outcome, BaseException):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
-
-        self._thread.submit(stream, job)
-        return await asyncio.wrap_future(answer)
+        outcome = await self._thread.call(lambda: self._outcome(inputs, asked))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def stuck_seconds(self) -> float:
         """How long the present execution has been running if that is far too long, else 0.
@@ -175,16 +174,24 @@ class EngineRunner:
             log.error("the engine hangs and is left behind")
         return self._thread.close(timeout_seconds if done else 0.0) and bool(done)
 
-    def _release(self) -> None:
-        """Close the engine, if there is one; on the engine's thread."""
-        engine, self._engine = self._engine, None
-        if engine is None:
+    def _execute_next(self) -> None:
+        frames = self._frames.take(fits=_is_ready)
+        for frame in frames:
+            # Those behind it may have become ready before it.
+            self.execute_ready()
+            if frame.is_wanted:
+                self._execute(frame)
+
+    def _execute(self, frame: EngineFrame) -> None:
+        if self.out_of_service:
+            frame.executed(UnavailableError(self.out_of_service))
             return
-        try:
-            engine.close()
-        except Exception:
-            # After a sticky error of its device nothing works, and its end is no more to be mended.
-            log.warning("the engine failed to close", exc_info=True)
+        outcome = self._outcome(frame.tensors, frame.ready_at or 0.0)
+        failed = isinstance(outcome, BaseException)
+        self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
+        frame.executed(outcome)
+        if failed:
+            self.on_failure()
 
     def _outcome(self, inputs: Mapping[str, np.ndarray], asked: float) -> Outcome:
         if self._engine is None:
@@ -199,4 +206,19 @@ class EngineRunner:
             self._running_since = None
         elapsed = time.perf_counter() - started
         self._recent_seconds.append(elapsed)
-        return Execution(outputs, started, started - asked, elapsed)
+        return ExecutedFrame(outputs, started, started - asked, elapsed)
+
+    def _release(self) -> None:
+        """Close the engine, if there is one; on the engine's thread."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        try:
+            engine.close()
+        except Exception:
+            # After a sticky error of its device nothing works, and its end is no more to be mended.
+            log.warning("the engine failed to close", exc_info=True)
+
+
+def _is_ready(frame: EngineFrame, taken: List[EngineFrame]) -> bool:
+    return frame.ready_at is not None

@@ -26,7 +26,7 @@ from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_se
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DecodingLimits, ImageSize
 from common.vision.preprocess import input_geometry, normalise, preprocess
-from services.pipeline.flow import WORKER_THREADS, Slow
+from services.pipeline.passage import WORKER_THREADS, Slow
 from services.pipeline.shapes import input_shapes
 
 # What is estimated to take longer, on one core of a PC, is not light. What takes longer by far than
@@ -46,7 +46,7 @@ _FILE_BYTES_PER_PIXEL = 8
 
 
 @dataclass(frozen=True)
-class FrameInput:
+class Picture:
     """One frame, ready for the engine.
 
     Attributes:
@@ -62,7 +62,7 @@ class FrameInput:
     preprocess_seconds: float
 
 
-class FrameInputs:
+class Pictures:
     """Makes the backbone's inputs; each worker thread may call it."""
 
     def __init__(self, manifest: Manifest, max_pixels: int, limits: DecodingLimits) -> None:
@@ -91,7 +91,7 @@ class FrameInputs:
         for decoder in self._all_light:
             decoder.start()
 
-    def make(self, image: Image) -> Union[FrameInput, Slow[FrameInput]]:
+    def make(self, image: Image) -> Union[Picture, Slow[Picture]]:
         """Check a frame, and decode it if that is cheap; else what is returned does it.
 
         Raises:
@@ -103,7 +103,7 @@ class FrameInputs:
         header = read_header(image.data, self._max_pixels, self._limits)
         geometry = self._geometry(header.size)
 
-        def make_slowly() -> FrameInput:
+        def make_slowly() -> Picture:
             return self._decode_slowly(image, header, geometry)
 
         if header.decode_seconds > _LIGHT_SECONDS:
@@ -131,17 +131,17 @@ class FrameInputs:
         for decoder in (*self._all_light, self._heavy):
             decoder.close()
 
-    def _make_raw(self, image: RawImage) -> Union[FrameInput, Slow[FrameInput]]:
+    def _make_raw(self, image: RawImage) -> Union[Picture, Slow[Picture]]:
         check_raw(image, self._max_pixels, self._limits)
         self._geometry(ImageSize(image.width, image.height))
 
-        def make() -> FrameInput:
+        def make() -> Picture:
             started = time.perf_counter()
             rgb = decode_raw(image)
             decoded = time.perf_counter()
             pixels, geometry = preprocess(rgb, self._manifest.input, self._manifest.normalization)
             seconds = time.perf_counter() - decoded
-            return FrameInput({"pixels": pixels}, geometry, decoded - started, seconds)
+            return Picture({"pixels": pixels}, geometry, decoded - started, seconds)
 
         is_light = image.width * image.height * _RAW_SECONDS_PER_PIXEL <= _LIGHT_SECONDS
         return make() if is_light else Slow(make)
@@ -159,7 +159,7 @@ class FrameInputs:
 
     def _decode_slowly(
         self, image: EncodedImage, header: ImageHeader, geometry: FrameGeometry
-    ) -> FrameInput:
+    ) -> Picture:
         pixels = header.size.width * header.size.height
         cpu_seconds = decode_deadline_seconds(pixels, len(image.data))
         try:
@@ -177,7 +177,7 @@ class FrameInputs:
         header: ImageHeader,
         geometry: FrameGeometry,
         cpu_seconds: float,
-    ) -> FrameInput:
+    ) -> Picture:
         started = time.perf_counter()
         size = ImageSize(geometry.valid_width, geometry.valid_height)
         wall_seconds = wall_deadline_seconds(cpu_seconds)
@@ -189,4 +189,4 @@ class FrameInputs:
         # The way to the decoder and back counts as decoding.
         decode_seconds = received - started - picture.resize_seconds
         preprocess_seconds = ended - received + picture.resize_seconds
-        return FrameInput({"pixels": pixels}, geometry, decode_seconds, preprocess_seconds)
+        return Picture({"pixels": pixels}, geometry, decode_seconds, preprocess_seconds)

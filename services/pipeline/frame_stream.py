@@ -1,0 +1,225 @@
+"""One stream of frames as a stage serves it: opened, then an answer for each frame, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, AsyncIterator, Awaitable, ClassVar, Tuple
+
+import structlog
+
+from common.bundle import Bundle
+from common.domain.detections import DetectionOptions
+from common.domain.errors import (
+    CallerError,
+    InternalError,
+    InvalidInputError,
+    TandemError,
+    UnavailableError,
+)
+from common.domain.placement import NodePair, Stage
+from common.domain.timing import StageTiming
+from common.server.guard import GuardedStream, StreamGuard
+from common.server.ordered_stream import OrderedStream
+from common.telemetry.metrics import Metrics
+from common.telemetry.names import LabelNames
+from common.wire.detections import options_from_wire, stage_timing_to_wire
+from common.wire.placements import placement_from_wire
+from common.wire.status import status_to_wire
+from protos.tandem.v1 import stage_pb2
+
+log = structlog.get_logger()
+
+# grpc.aio.ServicerContext, whose type arguments differ from service to service.
+Context = Any
+
+
+@dataclass(frozen=True)
+class StageHost:
+    """What a stage's servicer runs in.
+
+    Attributes:
+        stage: which half is served.
+        node: name of this device.
+        bundle: the model served.
+        metrics: of this service.
+        guard: admits streams.
+        senders: names of those who send, as the metrics know them.
+        draining: set once SIGTERM has come.
+        max_frames_in_flight: frames of one stream held at a time.
+    """
+
+    stage: Stage
+    node: str
+    bundle: Bundle
+    metrics: Metrics
+    guard: StreamGuard
+    senders: LabelNames
+    draining: asyncio.Event
+    max_frames_in_flight: int
+
+    def raise_if_draining(self) -> None:
+        """End a stream that was cut short by the drain with the reason.
+
+        Raises:
+            UnavailableError: this service is draining.
+        """
+        if self.draining.is_set():
+            raise UnavailableError(f"{self.node} is draining")
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """What is known of a stream from its opening message; see `StreamContext` in stage.proto.
+
+    Attributes:
+        session_id: for logs.
+        nodes: that serve the stream.
+        sender: who sends its requests, as the metrics know them.
+        options: which detections are wanted.
+    """
+
+    session_id: str
+    nodes: NodePair
+    sender: str
+    options: DetectionOptions
+
+    @classmethod
+    def of(cls, context: stage_pb2.StreamContext, nodes: NodePair, sender: str) -> StreamFacts:
+        """Check and take over the context of a stream that these nodes serve.
+
+        Args:
+            context: as the opening message tells it.
+            nodes: that serve the stream.
+            sender: label of who sends.
+
+        Raises:
+            InvalidInputError: a value is out of range.
+        """
+        placement_from_wire(context.placement)
+        return cls(
+            session_id=context.session_id,
+            nodes=nodes,
+            sender=sender,
+            options=options_from_wire(context),
+        )
+
+
+async def opening_of(stream: GuardedStream) -> Any:
+    """The opening of a stream: its first message.
+
+    Raises:
+        InvalidInputError: there is no message, or another one.
+    """
+    async for request in stream:
+        stream.drop()
+        if request.WhichOneof("request") == "open":
+            return request.open
+        break
+    raise InvalidInputError("the first message of a stream has to be `open`")
+
+
+class FrameStream(ABC):
+    """Serves the frames of one opened stream; what is done with a frame is the subclass's.
+
+    Attributes:
+        kind: name of the field that holds a request's frame.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, host: StageHost, facts: StreamFacts, stream: GuardedStream) -> None:
+        """Serve `stream`, of which the opening has been read."""
+        self.host = host
+        self.facts = facts
+        self.stream = stream
+
+    @abstractmethod
+    def size_bytes(self, frame: Any) -> int:
+        """Of the frame's image or features, as received."""
+
+    @abstractmethod
+    async def result_of(self, frame: Any) -> Tuple[stage_pb2.FrameResult, StageTiming]:
+        """Serve one frame: its detections, and the timing of the steps that the stage itself took.
+
+        Raises:
+            TandemError: the frame cannot be served.
+        """
+
+    async def agree(self) -> None:
+        """Answer the opening: frames may come."""
+        opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
+        await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    async def answer_frames(self, *stops: Awaitable[object]) -> None:
+        """Answer frames until there are no more, this service drains, or one of `stops` is done.
+
+        Raises:
+            InvalidInputError: a message is no frame.
+        """
+        slots = asyncio.Semaphore(self.host.max_frames_in_flight)
+        ordered = OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
+        await ordered.run(self._frames(), self.host.draining.wait(), *stops)
+
+    async def answer(self, frame: Any) -> stage_pb2.StageResponse:
+        """Serve one frame: its detections or its error, timed, counted and logged."""
+        started, received_at_seconds = time.perf_counter(), time.time()
+        metrics, size_bytes = self.host.metrics, self.size_bytes(frame)
+        metrics.count_bytes(self.facts.sender, "received", size_bytes)
+        timing = StageTiming(node=self.host.node)
+        with metrics.in_flight.track_inprogress():
+            try:
+                result, timing = await self.result_of(frame)
+            # Whatever it is, it is this frame's alone: the stream's other frames go on.
+            except Exception as error:
+                self._log_failure(frame.frame_id, error)
+                failure = status_to_wire(self._as_told(error))
+                result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
+        timing = replace(
+            timing,
+            held_seconds=time.perf_counter() - started,
+            request_bytes=size_bytes,
+            received_at_seconds=received_at_seconds,
+            power_watts=metrics.sensors.device_watts(),
+        )
+        self._record(result, timing)
+        return stage_pb2.StageResponse(result=result)
+
+    async def _frames(self) -> AsyncIterator[Any]:
+        async for request in self.stream:
+            if request.WhichOneof("request") != self.kind:
+                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
+            yield getattr(request, self.kind)
+            # It may be large, and the next may be long in coming.
+            del request
+
+    def _record(self, result: stage_pb2.FrameResult, timing: StageTiming) -> None:
+        """Put the stage's own timing into the result and into the metrics."""
+        stage, metrics = self.host.stage, self.host.metrics
+        own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
+        own.CopyFrom(stage_timing_to_wire(timing))
+        metrics.observe_stage(stage.value, timing)
+        outcome = result.WhichOneof("result") or "error"
+        metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds)
+
+    def _as_told(self, error: Exception) -> TandemError:
+        """What the peer is told of a failure; of one that nobody foresaw, not its words."""
+        if isinstance(error, TandemError):
+            return error
+        return InternalError(
+            f"the {self.host.stage.value} on {self.host.node} failed on this frame "
+            f"({type(error).__name__}); the cause is in its log"
+        )
+
+    def _log_failure(self, frame_id: int, error: Exception) -> None:
+        write = log.info if isinstance(error, CallerError) else log.error
+        write(
+            "frame failed",
+            stage=self.host.stage.value,
+            session=self.facts.session_id,
+            frame=frame_id,
+            error=str(error),
+            exc_info=None if isinstance(error, TandemError) else error,
+        )

@@ -1,0 +1,299 @@
+"""One frame's passage through a stage: prepared by a worker, executed, finished by a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    Hashable,
+    Mapping,
+    Optional,
+    Protocol,
+    Tuple,
+    TypeVar,
+    Union,
+)
+
+import numpy as np
+
+from common.domain.errors import TandemError
+from common.domain.timing import StageTiming
+from services.pipeline.engine_thread import EngineThread, ExecutedFrame, Outcome
+from services.pipeline.turns import TurnThreads
+
+# Preparing the next frame overlaps with finishing the previous one.
+WORKER_THREADS = 2
+# For the steps under way to end, at shutdown.
+_CLOSE_SECONDS = 0.5
+
+
+class FrameInputs(Protocol):
+    """What a worker makes of a frame for the engine."""
+
+    @property
+    def tensors(self) -> Dict[str, np.ndarray]:
+        """The engine's inputs by name."""
+        ...
+
+    @property
+    def decode_seconds(self) -> float:
+        """How long decoding took."""
+        ...
+
+    @property
+    def preprocess_seconds(self) -> float:
+        """How long the rest took."""
+        ...
+
+
+Frame = TypeVar("Frame")
+Inputs = TypeVar("Inputs", bound=FrameInputs)
+Options = TypeVar("Options")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Slow(Generic[Inputs]):
+    """What a worker found too slow to prepare itself: other frames would wait for it."""
+
+    prepare: Callable[[], Inputs]
+
+
+class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
+    """What a stage does to a frame before and after the engine; no threads and no transport."""
+
+    @abstractmethod
+    def prepare(self, frame: Frame) -> Union[Inputs, Slow[Inputs]]:
+        """Make the engine's inputs, or say that this is slow.
+
+        Raises:
+            TandemError: the frame cannot be served.
+        """
+
+    @abstractmethod
+    def finish(
+        self,
+        inputs: Inputs,
+        outputs: Mapping[str, np.ndarray],
+        options: Options,
+        timing: StageTiming,
+    ) -> Result:
+        """Make the result of what the engine computed.
+
+        Args:
+            inputs: as they were prepared.
+            outputs: the engine's, by name.
+            options: what the frame's stream asked for.
+            timing: of the steps before.
+
+        Raises:
+            TandemError: the outputs are of no use.
+        """
+
+    @abstractmethod
+    def typical_tensors(self) -> Dict[str, np.ndarray]:
+        """Inputs of the usual size, on which an engine must not fail."""
+
+    @abstractmethod
+    def stuck_after_seconds(self) -> Tuple[float, float]:
+        """After how long at one frame a worker, and the one for what is slow, must hang."""
+
+    def start(self) -> None:
+        """Start what frames are prepared with; may take a while."""
+
+    def close(self) -> None:
+        """End what frames are prepared with, at once; frames under way fail."""
+
+
+class Pipeline(Generic[Frame, Inputs, Options, Result]):
+    """Takes the frames of many streams through one stage, each overlapping with the others.
+
+    Streams take turns at the workers and at the engine. What is slow to prepare has a worker of its
+    own.
+
+    Attributes:
+        stage: what is done to a frame before and after the engine.
+        engine: executes.
+        node: name of the device, for the frames' timing.
+        workers: prepare and finish frames.
+        slow_worker: prepares those that are slow.
+    """
+
+    def __init__(
+        self, stage: StageCore[Frame, Inputs, Options, Result], engine: EngineThread, node: str
+    ) -> None:
+        """Start the workers; `engine` stays the caller's to load and to close."""
+        self.stage = stage
+        self.engine = engine
+        self.node = node
+        self.workers = TurnThreads(WORKER_THREADS, "worker")
+        self.slow_worker = TurnThreads(1, "slow-worker")
+
+    async def run(self, stream: Hashable, frame: Frame, options: Options) -> Result:
+        """Take one frame through; if the caller is cancelled, steps not yet begun are left out.
+
+        Args:
+            stream: that the frame is of.
+            frame: what the stage prepares.
+            options: what the stream asked for.
+
+        Raises:
+            TandemError: the frame cannot be served, or the engine failed.
+            Exception: whatever else a step raised.
+        """
+        passage = FramePassage(self, stream, frame, options)
+        # It may be large, and is not needed once it is prepared.
+        del frame
+        passage.start()
+        try:
+            return await passage.answer
+        finally:
+            passage.is_wanted = False
+            # An error is part of what it failed in; a cycle would keep the frame for long.
+            del passage
+
+    async def warm_up(self) -> None:
+        """Execute once at the usual size: the first time plans memory and may tune kernels.
+
+        Raises:
+            EngineError: the execution failed.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
+        await self.engine.test(self.stage.typical_tensors())
+
+    def stuck_seconds(self) -> float:
+        """How long a worker has been at one frame if that is far too long, else 0."""
+        limits = self.stage.stuck_after_seconds()
+        busy = (self.workers.busy_seconds(), self.slow_worker.busy_seconds())
+        return max(now if now > limit else 0.0 for now, limit in zip(busy, limits))
+
+    def close(self) -> bool:
+        """End the workers; no frame may be under way.
+
+        Returns:
+            Whether they ended; one that hangs is left to the end of the process.
+        """
+        self.stage.close()
+        ended = [each.close(_CLOSE_SECONDS) for each in (self.workers, self.slow_worker)]
+        return all(ended)
+
+
+class FramePassage(Generic[Frame, Inputs, Options, Result]):
+    """One frame under way through a pipeline; its methods stand in the order of their calls.
+
+    Each is called on another thread and hands the passage to the next one. The event loop has no
+    part in that and only learns of the end: each turn of the loop would cost the frame a wait for
+    the GIL.
+
+    Attributes:
+        stream: that the frame is of.
+        is_wanted: becomes False when nobody waits for the answer any more.
+        ready_at: when the engine's inputs were ready, by `time.perf_counter`.
+        answer: the result, or the error.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline[Frame, Inputs, Options, Result],
+        stream: Hashable,
+        frame: Frame,
+        options: Options,
+    ) -> None:
+        """To be started, on the event loop."""
+        self._pipeline = pipeline
+        self.stream = stream
+        self._make: Callable[[], Union[Inputs, Slow[Inputs]]]
+        self._make = partial(pipeline.stage.prepare, frame)
+        self._options = options
+        self._began = time.perf_counter()
+        self.is_wanted = True
+        self._inputs: Optional[Inputs] = None
+        self.ready_at: Optional[float] = None
+        self._outcome: Optional[Outcome] = None
+        self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """On the event loop: take a place in the stream's order, and have a worker prepare."""
+        self._pipeline.engine.expect(self)
+        self._pipeline.workers.submit((self.stream, "prepare"), self.prepare)
+
+    def prepare(self) -> None:
+        """On a worker: make the engine's inputs, or leave that to the worker for what is slow."""
+        inputs: Union[Inputs, Slow[Inputs], None] = None
+        try:
+            if self.is_wanted:
+                inputs = self._make()
+        except BaseException as error:
+            self._fail(error)
+        # The frame itself may be large, and is not needed any more.
+        del self._make
+        if isinstance(inputs, Slow):
+            self._make = inputs.prepare
+            self._pipeline.slow_worker.submit(self.stream, self.prepare)
+        elif inputs is None:
+            self._pipeline.engine.withdraw(self)
+        else:
+            self._inputs = inputs
+            self.ready_at = time.perf_counter()
+            self._pipeline.engine.execute_ready()
+
+    @property
+    def tensors(self) -> Dict[str, np.ndarray]:
+        """On the engine's thread: its inputs by name."""
+        return self._prepared().tensors
+
+    def executed(self, outcome: Outcome) -> None:
+        """On the engine's thread: have a worker finish with what the engine made of the frame."""
+        self._outcome = outcome
+        self._pipeline.workers.submit((self.stream, "finish"), self.finish)
+
+    def finish(self) -> None:
+        """On a worker: make the result, and tell who waits for it."""
+        if not self.is_wanted:
+            return
+        if isinstance(self._outcome, ExecutedFrame):
+            try:
+                result = self._finish(self._outcome)
+            except BaseException as error:
+                self._fail(error)
+            else:
+                self._tell(self.answer.set_result, result)
+        elif self._outcome is not None:
+            self._fail(self._outcome)
+
+    def _finish(self, executed: ExecutedFrame) -> Result:
+        inputs = self._prepared()
+        timing = StageTiming(
+            node=self._pipeline.node,
+            decode_seconds=inputs.decode_seconds,
+            preprocess_seconds=inputs.preprocess_seconds,
+            queue_seconds=executed.queue_seconds,
+            execute_seconds=executed.execute_seconds,
+            execute_after_seconds=executed.started - self._began,
+        )
+        return self._pipeline.stage.finish(inputs, executed.outputs, self._options, timing)
+
+    def _prepared(self) -> Inputs:
+        if self._inputs is None:
+            raise ValueError("the frame is not prepared")
+        return self._inputs
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, TandemError):
+            # Its traceback would keep what the steps had in hand, and nobody reads it.
+            error.__cause__ = error.__context__ = error.__traceback__ = None
+        self._tell(self.answer.set_exception, error)
+
+    def _tell(self, settle: Callable[[Any], None], value: Any) -> None:
+        def settle_if_waited_for() -> None:
+            if not self.answer.done():
+                settle(value)
+
+        self.answer.get_loop().call_soon_threadsafe(settle_if_waited_for)

@@ -1,0 +1,240 @@
+"""Frames pass through a stage in turn and in order; steps that nobody waits for are left out."""
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Dict
+
+import numpy as np
+import pytest
+
+from common.domain.errors import EngineError, InvalidInputError
+from services.pipeline.engine_thread import EngineThread
+from services.pipeline.passage import Pipeline, Slow, StageCore
+from tests.unit.pipeline.frames import Gate, numbered
+
+PACE_SECONDS = 0.02
+
+
+@dataclass
+class Input:
+    tensors: Dict[str, np.ndarray]
+    decode_seconds: float = 0.0
+    preprocess_seconds: float = 0.0
+
+
+class Numbers(StageCore):
+    """A frame is a number, or a callable that prepares one; options are called at the end."""
+
+    def __init__(self) -> None:
+        self.finished = []
+        self.stuck = (10.0, 30.0)
+
+    def prepare(self, frame):
+        prepared = frame() if callable(frame) else frame
+        return prepared if isinstance(prepared, Slow) else Input(numbered(prepared))
+
+    def finish(self, inputs, outputs, options, timing):
+        self.finished.append(int(outputs["number"][0]))
+        return self.finished[-1] if options is None else options()
+
+    def typical_tensors(self):
+        return numbered(0)
+
+    def stuck_after_seconds(self):
+        return self.stuck
+
+
+def slow(prepare):
+    return Slow(lambda: Input(numbered(prepare())))
+
+
+@pytest.fixture
+async def stage():
+    """A pipeline, the gate that is its engine, and what is around it."""
+    engine, gate = EngineThread(), Gate()
+    await engine.load(lambda: gate)
+    pipeline = Pipeline(Numbers(), engine, "edge")
+    yield pipeline, gate
+    gate.let(10_000)
+    await engine.close()
+    pipeline.close()
+
+
+def frame_of(pipeline, stream, frame, options=None):
+    return asyncio.ensure_future(pipeline.run(stream, frame, options))
+
+
+async def test_a_frames_cancelled_steps_are_left_out(stage):
+    pipeline, gate = stage
+    frames = [frame_of(pipeline, "s", number) for number in range(5)]
+    await gate.is_entered()
+    for frame in frames[:4]:
+        frame.cancel()
+    await asyncio.wait(frames[:4])
+    gate.let(2)
+    assert await frames[4] == 4
+    # The first was under way when it was cancelled.
+    assert gate.ran == [0, 4]
+    assert pipeline.stage.finished == [4]
+
+
+async def test_what_a_step_raises_is_the_frames_own_failure(stage):
+    pipeline, gate = stage
+    gate.let(10)
+
+    def refuse():
+        raise InvalidInputError("no picture")
+
+    def stumble():
+        raise ValueError("no boxes")
+
+    with pytest.raises(InvalidInputError, match="no picture"):
+        await pipeline.run("s", refuse, None)
+    with pytest.raises(InvalidInputError, match="no picture"):
+        await pipeline.run("s", lambda: slow(refuse), None)
+    with pytest.raises(EngineError, match="negative"):
+        await pipeline.run("s", -1, None)
+    with pytest.raises(ValueError, match="no boxes"):
+        await pipeline.run("s", 1, stumble)
+    assert await pipeline.run("s", 2, None) == 2
+
+
+async def test_a_frame_that_cannot_be_prepared_does_not_hold_up_those_behind_it(stage):
+    pipeline, gate = stage
+    gate.let(10)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def refuse():
+        begun.set()
+        assert may_end.wait(30)
+        raise InvalidInputError("no picture")
+
+    bad = frame_of(pipeline, "s", refuse)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    good = [frame_of(pipeline, "s", number) for number in range(3)]
+    assert await pipeline.run("other", 10, None) == 10
+    assert gate.ran == [10]
+    may_end.set()
+    assert await asyncio.gather(*good) == [0, 1, 2]
+    assert isinstance((await asyncio.wait([bad]))[0].pop().exception(), InvalidInputError)
+
+
+async def test_preparing_of_many_frames_does_not_hold_up_another_stream(stage):
+    pipeline, gate = stage
+    gate.let(100)
+
+    def prepare():
+        time.sleep(PACE_SECONDS)
+        return 0
+
+    flood = [frame_of(pipeline, "flood", prepare, time.perf_counter) for _ in range(30)]
+    camera = await pipeline.run("camera", prepare, time.perf_counter)
+    others = sorted(await asyncio.gather(*flood))
+    assert camera < others[10]
+
+
+async def test_what_is_slow_to_prepare_holds_up_its_own_stream_alone(stage):
+    pipeline, gate = stage
+    begun, may_end = threading.Event(), threading.Event()
+    gate.let(100)
+
+    def prepare_slowly():
+        begun.set()
+        assert may_end.wait(30)
+        return 1
+
+    frames = [frame_of(pipeline, "slow", lambda: slow(prepare_slowly)) for _ in range(5)]
+    behind = frame_of(pipeline, "slow", 2)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    for number in range(10, 20):
+        assert await pipeline.run("camera", number, None) == number
+    assert not behind.done()
+    pipeline.stage.stuck = (10, 30)
+    assert pipeline.stuck_seconds() == 0
+    pipeline.stage.stuck = (30, 0)
+    assert pipeline.stuck_seconds() > 0
+    may_end.set()
+    assert await asyncio.gather(*frames, behind) == [1] * 5 + [2]
+    assert gate.ran == [*range(10, 20), *[1] * 5, 2]
+
+
+async def test_closing_does_not_wait_for_a_worker_that_hangs(stage):
+    pipeline, _ = stage
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hang():
+        begun.set()
+        may_end.wait(60)
+        return 1
+
+    frame = frame_of(pipeline, "s", hang)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    started = time.perf_counter()
+    assert not pipeline.close()
+    assert time.perf_counter() - started < 5
+    may_end.set()
+    frame.cancel()
+    await asyncio.wait([frame])
+
+
+async def test_nothing_keeps_a_frame_that_is_answered(stage):
+    pipeline, gate = stage
+    gate.let(10)
+
+    class Picture:
+        """A frame that can be watched."""
+
+        def __init__(self, number):
+            self.number = number
+
+        def __call__(self):
+            if self.number < 0:
+                raise InvalidInputError("no picture")
+            return self.number
+
+    pictures = [Picture(1), Picture(-1)]
+    watched = [weakref.ref(picture) for picture in pictures]
+    # No cycle keeps them: nobody collects any.
+    gc.disable()
+    try:
+        assert await pipeline.run("s", pictures.pop(0), None) == 1
+        with pytest.raises(InvalidInputError):
+            await pipeline.run("s", pictures.pop(0), None)
+        # The workers let go of their last jobs.
+        for stream in ("a", "b", "c", "d"):
+            await pipeline.run(stream, 2, None)
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def hasty_threads():
+    """Threads change at nearly every instruction, so that races show."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+async def test_frames_of_a_stream_may_be_ready_at_the_same_moment(stage, hasty_threads):
+    pipeline, gate = stage
+    rounds = 1000
+    gate.let(2 * rounds)
+
+    for number in range(0, 2 * rounds, 2):
+        both_ready = threading.Barrier(2)
+
+        def prepare(n, both_ready=both_ready):
+            both_ready.wait(30)
+            return n
+
+        pair = [pipeline.run("s", lambda n=n: prepare(n), None) for n in (number, number + 1)]
+        # A worker that ends by an error would leave its frame without an answer.
+        assert await asyncio.wait_for(asyncio.gather(*pair), 30) == [number, number + 1]
+    assert gate.ran == list(range(2 * rounds))
