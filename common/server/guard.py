@@ -13,7 +13,7 @@ from common.domain.errors import ResourceExhaustedError, TandemError, Unavailabl
 from common.server.budget import ByteBudget, Charge, StreamBytes
 from common.server.interception import ParsedRequests
 from common.server.peers import host_of
-from common.wire.status import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
+from common.wire.errors import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from common.bundle import Bundle
 from common.codec import FeatureCodec, codec_named
 from common.codec.range import are_features
 from common.domain.codec import Codec, EncodedTensor
+from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
-from common.domain.timing import StageTiming
 from services.backbone.frame_inputs import FrameInput, FrameInputs
 from services.pipeline.flow import FrameFlow
 from services.pipeline.runner import EngineRunner, Execution

@@ -10,7 +10,7 @@ from common.domain.placement import NodePair, Stage, StageAddress
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer, channel_options
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy
 from services.orchestrator.events import Events

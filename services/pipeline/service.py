@@ -17,7 +17,7 @@ from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer, channel_options
 from common.telemetry.names import LabelNames
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from services.pipeline.runner import EngineRunner
 from services.pipeline.servicing import StageHost
 from services.pipeline.settings import StageSettings

@@ -10,7 +10,7 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Tuple
 import structlog
 
 from common.bundle import Bundle
-from common.domain.detections import DetectionOptions
+from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import (
     CallerError,
     InternalError,
@@ -19,13 +19,12 @@ from common.domain.errors import (
     UnavailableError,
 )
 from common.domain.placement import NodePair, Stage
-from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream, StreamGuard
 from common.telemetry.metrics import Metrics
 from common.telemetry.names import LabelNames
 from common.wire.detections import options_from_wire, stage_timing_to_wire
+from common.wire.errors import error_to_wire
 from common.wire.placements import placement_from_wire
-from common.wire.status import status_to_wire
 from protos.tandem.v1 import stage_pb2
 
 log = structlog.get_logger()
@@ -166,7 +165,7 @@ async def answer_frame(
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
             failure = _as_told(error, stage, host.node)
-            result = stage_pb2.FrameResult(frame_id=frame_id, error=status_to_wire(failure))
+            result = stage_pb2.FrameResult(frame_id=frame_id, error=error_to_wire(failure))
             _log_failure(stage, facts, frame_id, error)
     timing = replace(
         timing,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Hashable, Tuple
 
+from common.domain.detections import StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
-from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
 from common.server.stream import OrderedStream
 from common.wire.detections import detections_to_wire
-from common.wire.frames import geometry_from_wire
-from common.wire.tensors import tensor_from_wire
+from common.wire.frames import geometry_from_wire, tensor_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.servicing import (
     Context,
