@@ -17,10 +17,9 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.domain.detections import OverloadPolicy, StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
-from common.domain.stream import OverloadPolicy
-from common.domain.timing import StageTiming
 from tandem.detector import DetectorClient
 from tandem.results import FrameResult
 

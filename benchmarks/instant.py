@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 
 _SERVICES = ("tandem.v1.Backbone", "tandem.v1.Transformer")

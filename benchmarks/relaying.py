@@ -21,7 +21,7 @@ from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION
 from benchmarks.instant import PROCESS
 from benchmarks.report import Row
 from common.domain.placement import EDGE, WORKSTATION
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tandem.processes import ServiceProcess
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.domain.codec import Codec
+from common.domain.detections import FrameTiming, StageTiming
 from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
-from common.domain.timing import FrameTiming, StageTiming
 from tandem.detector import DetectorClient
 from tandem.results import FrameResult
 

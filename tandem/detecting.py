@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from common.domain.codec import Codec
+from common.domain.detections import FrameTiming, OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import NodePair
-from common.domain.stream import OverloadPolicy
-from common.domain.timing import FrameTiming
 from tandem.detector import DetectorClient
 from tandem.iteration import complete_in_thread
 from tandem.results import FrameResult

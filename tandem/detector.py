@@ -20,15 +20,14 @@ import grpc
 
 from common.domain.address import parse_address
 from common.domain.codec import Codec
+from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
-from common.domain.stream import OverloadPolicy, StreamOptions
-from common.wire.channels import open_channel
-from common.wire.loss import ConnectionFault, connection_fault
+from common.wire.connections import open_channel
+from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
-from common.wire.status import error_from_rpc
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.results import FrameResult
 from tandem.stream import DetectStream, Server
@@ -137,7 +136,7 @@ class DetectorClient:
                 of the frames sent before come first.
         """
         options = StreamOptions(
-            pair=pair_named(placement),
+            requested_pair=pair_named(placement),
             score_threshold=score_threshold,
             max_detections=max_detections,
             overload=overload,
@@ -245,7 +244,7 @@ def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:
         return None
     if isinstance(name, NodePair):
         return name
-    return name.pair if isinstance(name, Placement) else NodePair.parse(name)
+    return name.node_pair if isinstance(name, Placement) else NodePair.parse(name)
 
 
 def _codec_named(name: Codec | str | None) -> Codec | None:

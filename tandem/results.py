@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from common.domain.detections import Detection
+from common.domain.detections import Detection, FrameTiming
 from common.domain.errors import TandemError
 from common.domain.placement import NodePair, Placement
-from common.domain.timing import FrameTiming
-from common.wire.status import grpc_status
+from common.wire.errors import grpc_status
 
 
 @dataclass(frozen=True)

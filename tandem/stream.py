@@ -11,15 +11,12 @@ from typing import Any
 
 import grpc
 
+from common.domain.detections import FrameTiming, OverloadPolicy, StreamOptions
 from common.domain.errors import ServiceError, TandemError, UnavailableError
-from common.domain.stream import OverloadPolicy, StreamOptions
-from common.domain.timing import FrameTiming
+from common.wire.connections import CallEnding
 from common.wire.detections import detections_from_wire, timing_from_wire
-from common.wire.ending import CallEnding
-from common.wire.loss import connection_fault
-from common.wire.options import stream_options_to_wire
-from common.wire.placements import served_pair_from_wire
-from common.wire.status import status_from_wire
+from common.wire.errors import connection_fault, error_from_wire
+from common.wire.placements import served_pair_from_wire, stream_options_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.results import FrameResult
 from tandem.supply import FrameSupply, Supplied
@@ -226,7 +223,7 @@ class DetectStream:
         return FrameResult(
             frame_id=response.frame_id,
             detections=detections_from_wire(response.detections),
-            error=status_from_wire(response.error) if kind == "error" else None,
+            error=error_from_wire(response.error) if kind == "error" else None,
             dropped=kind == "dropped",
             pair=served_pair_from_wire(response),
             timing=timing_from_wire(response),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.domain.timing import StageTiming
+from common.domain.detections import StageTiming
 from common.files import replace_text
 from tandem.results import FrameResult
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import grpc
 
-from common.wire.ending import CallEnding
+from common.wire.connections import CallEnding
 
 DETECT = "/tandem.v1.Detector/Detect"
 BACKBONE = "/tandem.v1.Backbone/Process"

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import AsyncIterator, Callable, List, Optional
 
+from common.domain.detections import OverloadPolicy
 from common.domain.placement import NodePair
-from common.domain.stream import OverloadPolicy
 from tandem.detector import DetectorClient
 from tandem.results import FrameResult
 from tests.streams import jpeg

@@ -9,7 +9,7 @@ import cv2
 import grpc
 import numpy as np
 
-from common.wire.ending import CallEnding
+from common.wire.connections import CallEnding
 from protos.tandem.v1 import (
     detector_pb2,
     detector_pb2_grpc,

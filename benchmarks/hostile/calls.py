@@ -10,8 +10,7 @@ from typing import Any
 
 import grpc
 
-from common.wire.channels import open_channel
-from common.wire.ending import CallEnding
+from common.wire.connections import CallEnding, open_channel
 
 DETECT = "/tandem.v1.Detector/Detect"
 BACKBONE = "/tandem.v1.Backbone/Process"

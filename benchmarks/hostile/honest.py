@@ -14,8 +14,7 @@ from common.bundle import Bundle, load_bundle
 from common.codec import FeatureCodec
 from common.domain.codec import Codec
 from common.vision.preprocess import input_geometry
-from common.wire.frames import geometry_to_wire
-from common.wire.tensors import tensor_to_wire
+from common.wire.frames import geometry_to_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 from tests.poison import png
 

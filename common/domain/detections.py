@@ -1,8 +1,16 @@
-"""What the model says about a frame."""
+"""What a client asks of its stream, and what it is told about each frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from common.domain.codec import Codec
+from common.domain.placement import NodePair
+
+DEFAULT_SCORE_THRESHOLD = 0.7
+"""Detections below this score are left out unless a client asks for more of them, or for fewer."""
 
 
 @dataclass(frozen=True)
@@ -41,5 +49,58 @@ class DetectionOptions:
         max_detections: at most this many a frame, the highest scores first; 0 means all.
     """
 
-    score_threshold: float = 0.7
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
+
+
+class OverloadPolicy(str, Enum):
+    """What happens when frames come faster than they can be served."""
+
+    # Lossless: the server stops reading, and flow control pushes back on the client.
+    BLOCK = "block"
+    # Live camera: the newest frame wins; a waiting frame that it replaces is answered `dropped`.
+    DROP_OLDEST = "drop_oldest"
+
+
+@dataclass(frozen=True)
+class StreamOptions(DetectionOptions):
+    """The opening message of a client's stream.
+
+    Attributes:
+        requested_pair: nodes that run the stages; None leaves the choice to the orchestrator.
+        overload: what happens when frames come faster than they can be served.
+        codec: how features travel between the stages; None is the bundle's default.
+    """
+
+    requested_pair: Optional[NodePair] = None
+    overload: OverloadPolicy = OverloadPolicy.BLOCK
+    codec: Optional[Codec] = None
+
+
+@dataclass(frozen=True)
+class StageTiming:
+    """One stage's part, by its own clock; see `StageTiming` in detection.proto for each field."""
+
+    node: str
+    decode_seconds: float = 0.0
+    preprocess_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    execute_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    postprocess_seconds: float = 0.0
+    held_seconds: float = 0.0
+    transfer_seconds: float = 0.0
+    request_bytes: int = 0
+    received_at_seconds: float = 0.0
+    execute_after_seconds: float = 0.0
+    power_watts: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class FrameTiming:
+    """A whole frame's; a stage that the frame did not reach is None."""
+
+    backbone: Optional[StageTiming]
+    transformer: Optional[StageTiming]
+    total_seconds: float
+    received_at_seconds: float = 0.0

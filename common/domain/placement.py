@@ -40,7 +40,7 @@ class Placement(str, Enum):
         return EDGE if self in (Placement.FULL, Placement.TRANSFORMER) else WORKSTATION
 
     @property
-    def pair(self) -> NodePair:
+    def node_pair(self) -> NodePair:
         """The nodes that it names."""
         return NodePair(self.backbone_node, self.transformer_node)
 
@@ -66,7 +66,7 @@ class NodePair:
         """
         for placement in Placement:
             if text == placement.value:
-                return placement.pair
+                return placement.node_pair
         nodes = dict(part.partition("=")[::2] for part in text.split(","))
         if set(nodes) != {stage.value for stage in Stage} or not all(nodes.values()):
             names = ", ".join(placement.value for placement in Placement)
@@ -78,7 +78,7 @@ class NodePair:
     @property
     def placement(self) -> Optional[Placement]:
         """The placement that is a name for these nodes, if one is."""
-        return next((each for each in Placement if each.pair == self), None)
+        return next((each for each in Placement if each.node_pair == self), None)
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The state of the whole system, as the orchestrator sees it."""
+"""The state of the whole system: built by the orchestrator, read by the `tandem` command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class ServiceEstimate:
     """How fast a stage is on its node: medians over its latest frames.
 
     Attributes:
-        execute_seconds: in the engine.
-        compute_seconds: in all of the stage's own steps.
-        age_seconds: since the latest of the frames.
+        execute_seconds: time in the engine.
+        compute_seconds: time in all of the stage's own steps.
+        age_seconds: time since the latest of these frames.
     """
 
     execute_seconds: float
@@ -25,12 +25,17 @@ class ServiceEstimate:
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One server of one stage; `reason` says why it is not healthy, or not chosen yet.
+    """One server of one stage.
 
     Attributes:
-        replica: which of the node's addresses for this stage, from 0.
-        frames_in_flight: on their way to it, in it, and on their way back.
-        estimate: None until a frame was there.
+        node: name of its node.
+        stage: which half of the model it runs.
+        address: `host:port` of its gRPC server.
+        healthy: whether it answers and says that it serves.
+        reason: why it is not healthy, or is healthy and not chosen yet; otherwise empty.
+        replica: which of the node's addresses for this stage it is, from 0.
+        frames_in_flight: frames on their way to it, in it, and on their way back.
+        estimate: how fast it is; None until it has served a frame.
     """
 
     node: str
@@ -45,11 +50,14 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class LinkStatus:
-    """What is known of the way between two places: nodes, or `orchestrator`.
+    """What is known of one direction of a link.
 
     Attributes:
-        latency_seconds: there and back, of a message of no size.
-        age_seconds: since the latest frame.
+        source: the sender: a node's name, or `orchestrator`.
+        destination: the receiver, likewise.
+        bytes_per_second: what the link carries when it is kept busy.
+        latency_seconds: round trip of a message without content.
+        age_seconds: time since the latest frame that crossed the link.
     """
 
     source: str
@@ -61,13 +69,14 @@ class LinkStatus:
 
 @dataclass(frozen=True)
 class PredictedService:
-    """What the orchestrator expects of a placement, were it used.
+    """What the orchestrator would expect of a node pair if frames were sent there.
 
     Attributes:
-        latency_seconds: of a frame that never waits.
-        bytes_per_frame: that cross from one place to another.
-        energy_joules: drawn while computing one frame; None where power is not known.
-        bottleneck: what limits the throughput.
+        frames_per_second: throughput with enough frames in flight.
+        latency_seconds: time that a frame takes which never waits for another.
+        bytes_per_frame: what one frame sends over links, all together.
+        energy_joules: energy to compute one frame; None where a node's power is not known.
+        bottleneck: what limits the throughput, in words.
     """
 
     frames_per_second: float
@@ -79,15 +88,18 @@ class PredictedService:
 
 @dataclass(frozen=True)
 class PlacementStatus:
-    """One pair of nodes; `reason` says why it is not available, or not to be chosen.
+    """One node pair.
 
     Attributes:
-        frames: answered with detections since the orchestrator started.
-        frames_per_second: answered with detections, over the last ten seconds.
-        prediction: None until every part of the way was measured.
+        node_pair: the nodes that run the stages.
+        available: whether it can serve now.
+        reason: why it is unavailable, or excluded by the operator's policy; otherwise empty.
+        frames: frames answered with detections since the orchestrator started.
+        frames_per_second: the same as a rate, over the last ten seconds.
+        prediction: None until both stages and every link of the pair have been measured.
     """
 
-    pair: NodePair
+    node_pair: NodePair
     available: bool
     reason: str
     frames: int
@@ -97,51 +109,59 @@ class PlacementStatus:
 
 @dataclass(frozen=True)
 class SessionStatus:
-    """One client stream; `pair` is where its latest frame was sent."""
+    """One client's stream.
+
+    Attributes:
+        session_id: as the logs name it.
+        node_pair: the nodes that served its latest frame; None before the first.
+        frames_answered: number of frames answered so far.
+        frames_in_flight: number of frames read and not yet answered.
+    """
 
     session_id: str
-    pair: Optional[NodePair]
+    node_pair: Optional[NodePair]
     frames_answered: int
     frames_in_flight: int
 
 
 @dataclass(frozen=True)
 class EventCounts:
-    """What happened since the orchestrator started.
+    """How often what has happened since the orchestrator started.
 
     Attributes:
-        switches: changes of the placement of streams that leave it to the server, by reason.
-        failovers: stages and routes lost, by kind of fault.
-        replayed_frames: sent again since their route was lost.
-        probe_frames: copies sent for measurement only.
+        switches: changes of the active node pair, by reason.
+        failovers: stages and routes that became unavailable, by kind of fault.
+        retried_frames: frames sent again after their route failed (`replayed_frames` on the wire).
+        mirrored_frames: copies of frames sent to measure a node pair that is not in use
+            (`probe_frames` on the wire).
     """
 
     switches: Mapping[str, int]
     failovers: Mapping[str, int]
-    replayed_frames: int
-    probe_frames: int
+    retried_frames: int
+    mirrored_frames: int
 
 
 @dataclass(frozen=True)
 class SystemStatus:
-    """All of it.
+    """Everything that the orchestrator tells of the system.
 
     Attributes:
-        setting: what was set; None is automatic.
-        current: where a stream that leaves it to the server is sent now; None: nothing can serve.
-        stages: of every node.
-        placements: in the order of the enum, then every other pair of nodes.
-        links: between places.
+        operator_pair: the node pair that the operator has set; None is the automatic choice.
+        active_pair: where frames go whose client asked for no node pair; None: nothing can serve.
+        stages: each server of each node.
+        placements: each node pair: the four named placements first, then all others.
+        links: each direction that has been measured.
         sessions: the open client streams.
         objective: what the automatic choice aims at.
-        explanation: why it is what it is; a sentence each.
-        events: counts.
-        uptime_seconds: since the orchestrator started.
-        draining: it takes no new streams any more.
+        explanation: why the automatic choice is what it is; a sentence or two in each string.
+        events: how often the active pair changed, and what failed.
+        uptime_seconds: time since the orchestrator started.
+        draining: whether the orchestrator is about to end and takes no new streams.
     """
 
-    setting: Optional[NodePair]
-    current: Optional[NodePair]
+    operator_pair: Optional[NodePair]
+    active_pair: Optional[NodePair]
     stages: Tuple[StageStatus, ...]
     placements: Tuple[PlacementStatus, ...]
     links: Tuple[LinkStatus, ...]
@@ -154,10 +174,10 @@ class SystemStatus:
 
     @property
     def placement_setting(self) -> Optional[Placement]:
-        """The placement that names `setting`, if one does."""
-        return self.setting.placement if self.setting else None
+        """The placement that names `operator_pair`, if one does."""
+        return self.operator_pair.placement if self.operator_pair else None
 
     @property
     def placement(self) -> Optional[Placement]:
-        """The placement that names `current`, if one does."""
-        return self.current.placement if self.current else None
+        """The placement that names `active_pair`, if one does."""
+        return self.active_pair.placement if self.active_pair else None

@@ -14,7 +14,7 @@ from common.server.account import Charge, StreamBytes
 from common.server.addresses import host_of
 from common.server.budget import ByteBudget
 from common.server.interception import ParsedRequests
-from common.wire.status import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
+from common.wire.errors import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
 
 log = structlog.get_logger()
 

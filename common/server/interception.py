@@ -22,8 +22,8 @@ import grpc
 
 from common.domain.errors import ResourceExhaustedError, TandemError
 from common.server.addresses import host_of
+from common.wire.errors import grpc_status, public_message
 from common.wire.parsing import RequestParser, parser_of
-from common.wire.status import grpc_status, public_message
 
 M = TypeVar("M")
 

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.address import parse_address
 from common.domain.errors import InvalidInputError
-from common.wire.channels import DIRECT_OPTIONS
+from common.wire.connections import DIRECT_OPTIONS
 
 TIMEOUT_SECONDS = 5.0
 

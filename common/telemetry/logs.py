@@ -8,7 +8,7 @@ from typing import Any, List, MutableMapping
 
 import structlog
 
-from common.domain.text import shortened
+from common.domain.errors import shortened
 
 _TRACEBACK_PART = 4000
 

@@ -9,7 +9,7 @@ from typing import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from common.domain.timing import StageTiming
+from common.domain.detections import StageTiming
 from common.telemetry.names import LabelNames
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector

@@ -1,10 +1,14 @@
-"""Frames and their sizes on the wire."""
+"""Frames, their sizes and their features on the wire."""
 
 from __future__ import annotations
 
+from typing import Dict, Optional
+
+from common.domain.codec import Codec, EncodedTensor
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, PixelFormat, RawImage
-from protos.tandem.v1 import detector_pb2, stage_pb2
+from common.wire.parsing import MAX_RANK
+from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 
 _FORMAT_TO_WIRE = {
     PixelFormat.RGB8: detector_pb2.PIXEL_FORMAT_RGB8,
@@ -83,3 +87,55 @@ def geometry_from_wire(wire: stage_pb2.FrameGeometry) -> FrameGeometry:
     ):
         raise InvalidInputError(f"impossible sizes: {geometry}")
     return geometry
+
+
+_CODEC_TO_WIRE = {
+    Codec.FP32: tensor_pb2.CODEC_FP32,
+    Codec.FP16: tensor_pb2.CODEC_FP16,
+    Codec.INT8: tensor_pb2.CODEC_INT8,
+    Codec.Q6: tensor_pb2.CODEC_Q6,
+    Codec.Q5: tensor_pb2.CODEC_Q5,
+    Codec.Q4: tensor_pb2.CODEC_Q4,
+    Codec.Q3: tensor_pb2.CODEC_Q3,
+    Codec.Q2: tensor_pb2.CODEC_Q2,
+}
+_CODEC_FROM_WIRE: Dict[int, Codec] = {value: codec for codec, value in _CODEC_TO_WIRE.items()}
+
+
+def codec_to_wire(codec: Optional[Codec]) -> tensor_pb2.Codec:
+    """None is CODEC_UNSPECIFIED: the bundle's default."""
+    return tensor_pb2.CODEC_UNSPECIFIED if codec is None else _CODEC_TO_WIRE[codec]
+
+
+def codec_from_wire(value: int) -> Optional[Codec]:
+    """CODEC_UNSPECIFIED is None.
+
+    Raises:
+        InvalidInputError: no codec has this value.
+    """
+    if value == tensor_pb2.CODEC_UNSPECIFIED:
+        return None
+    if value not in _CODEC_FROM_WIRE:
+        raise InvalidInputError(f"unknown codec {value}")
+    return _CODEC_FROM_WIRE[value]
+
+
+def tensor_to_wire(encoded: EncodedTensor) -> tensor_pb2.Tensor:
+    """An encoded tensor as it travels."""
+    return tensor_pb2.Tensor(
+        shape=encoded.shape, codec=_CODEC_TO_WIRE[encoded.codec], data=encoded.data
+    )
+
+
+def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
+    """An encoded tensor as it arrived; `common.codec.FeatureCodec` checks its payload.
+
+    Raises:
+        InvalidInputError: the codec is unknown or missing, or there are too many dimensions.
+    """
+    codec = codec_from_wire(wire.codec)
+    if codec is None:
+        raise InvalidInputError("the tensor names no codec")
+    if len(wire.shape) > MAX_RANK:
+        raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
+    return EncodedTensor(tuple(wire.shape), codec, wire.data)

@@ -1,11 +1,13 @@
-"""Placements on the wire."""
+"""What a client asks for, on the wire: placements, node pairs and the options of its stream."""
 
 from __future__ import annotations
 
 from typing import Dict, Optional
 
+from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair, Placement
+from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import detector_pb2, operations_pb2
 
 _TO_WIRE = {
@@ -35,7 +37,7 @@ def placement_from_wire(value: int) -> Optional[Placement]:
     return _FROM_WIRE[value]
 
 
-def pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[NodePair]:
+def requested_pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[NodePair]:
     """The nodes asked for, by a placement or by their names; None if neither is given.
 
     Raises:
@@ -44,7 +46,7 @@ def pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[
     """
     named = placement_from_wire(placement)
     if not backbone and not transformer:
-        return None if named is None else named.pair
+        return None if named is None else named.node_pair
     if not backbone or not transformer:
         raise InvalidInputError("backbone_node and transformer_node have to be set both, or none")
     if named is not None:
@@ -52,14 +54,16 @@ def pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[
     return NodePair(backbone, transformer)
 
 
-def pair_to_wire(pair: Optional[NodePair]) -> Optional[operations_pb2.NodePair]:
+def node_pair_to_wire(pair: Optional[NodePair]) -> Optional[operations_pb2.NodePair]:
     """Nodes by their names; None is an absent message."""
     if pair is None:
         return None
     return operations_pb2.NodePair(backbone=pair.backbone, transformer=pair.transformer)
 
 
-def optional_pair_from_wire(message: operations_pb2.NodePair, present: bool) -> Optional[NodePair]:
+def optional_node_pair_from_wire(
+    message: operations_pb2.NodePair, present: bool
+) -> Optional[NodePair]:
     """The nodes of a message; None if it is absent."""
     return NodePair(message.backbone, message.transformer) if present else None
 
@@ -68,8 +72,30 @@ def served_pair_from_wire(response: detector_pb2.DetectResponse) -> Optional[Nod
     """The nodes that served a frame: of its placement, or as its timing names them."""
     placement = placement_from_wire(response.placement)
     if placement is not None:
-        return placement.pair
+        return placement.node_pair
     timing = response.timing
     if not timing.HasField("backbone") or not timing.HasField("transformer"):
         return None
     return NodePair(timing.backbone.node, timing.transformer.node)
+
+
+_OVERLOAD_TO_WIRE = {
+    OverloadPolicy.BLOCK: detector_pb2.OVERLOAD_BLOCK,
+    OverloadPolicy.DROP_OLDEST: detector_pb2.OVERLOAD_DROP_OLDEST,
+}
+
+
+def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions:
+    """The opening message of a client's stream."""
+    pair = options.requested_pair
+    named = pair.placement if pair else None
+    by_nodes = pair if named is None else None
+    return detector_pb2.StreamOptions(
+        placement=placement_to_wire(named),
+        backbone_node=by_nodes.backbone if by_nodes else "",
+        transformer_node=by_nodes.transformer if by_nodes else "",
+        score_threshold=options.score_threshold,
+        max_detections=options.max_detections,
+        overload=_OVERLOAD_TO_WIRE[options.overload],
+        codec=codec_to_wire(options.codec),
+    )

@@ -11,7 +11,7 @@ import grpc
 
 from common.domain.errors import InvalidInputError, ServiceError, TandemError, UnavailableError
 from common.domain.placement import Stage
-from common.wire.ending import CallEnding
+from common.wire.connections import CallEnding
 from common.wire.parsing import parse_answer
 from protos.tandem.v1 import detection_pb2, stage_pb2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from common.domain.detections import FrameTiming, StageTiming
 from common.domain.placement import EDGE, Placement, Stage
-from common.domain.timing import FrameTiming, StageTiming
 
 _OWN_STEPS = ("decode", "preprocess", "execute", "encode", "postprocess")
 

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from common.domain.detections import StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
-from common.domain.timing import StageTiming
 from experiments.placements.components import components
 from tandem.detector import DetectorClient
 from tandem.results import FrameResult

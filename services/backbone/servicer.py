@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any, Tuple
 
 from common.domain.codec import Codec
+from common.domain.detections import StageTiming
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
-from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
-from common.wire.frames import geometry_to_wire, image_bytes, image_from_wire
-from common.wire.results import checked_result
+from common.wire.detections import checked_result
+from common.wire.frames import (
+    codec_from_wire,
+    geometry_to_wire,
+    image_bytes,
+    image_from_wire,
+    tensor_to_wire,
+)
 from common.wire.stage_client import StageStream
-from common.wire.tensors import codec_from_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
 from services.backbone.stage import BackboneStage, FrameFeatures

@@ -12,9 +12,9 @@ from common.bundle import Manifest
 from common.codec import FeatureCodec, codec_named
 from common.codec.range import are_features
 from common.domain.codec import Codec, EncodedTensor
+from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
-from common.domain.timing import StageTiming
 from services.backbone.pictures import Picture, Pictures
 from services.pipeline.passage import Slow, StageCore
 from services.pipeline.shapes import typical_size

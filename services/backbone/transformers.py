@@ -10,7 +10,7 @@ import grpc
 from common.domain.errors import PreconditionError
 from common.domain.placement import Stage
 from common.server.options import channel_options
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import stage_pb2
 

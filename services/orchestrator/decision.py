@@ -12,7 +12,7 @@ from services.orchestrator.prediction import Prediction, predict
 
 # With nothing to tell them apart: both devices at work before one alone.
 PREFERRED_ORDER = tuple(
-    placement.pair
+    placement.node_pair
     for placement in (
         Placement.BACKBONE,
         Placement.TRANSFORMER,

@@ -19,8 +19,8 @@ from common.domain.errors import (
 )
 from common.domain.placement import NodePair, Stage, StageAddress
 from common.server.account import StreamBytes
-from common.wire.results import checked_result
-from common.wire.status import status_from_wire, status_to_wire
+from common.wire.detections import checked_result
+from common.wire.errors import error_from_wire, error_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.attempts import MOST_REJECTIONS, FrameAttempts
 from services.orchestrator.closed_routes import Cause, ClosedRoutes
@@ -208,7 +208,7 @@ class Dispatcher:
         """
         if result.WhichOneof("result") == "detections":
             return result
-        error = status_from_wire(result.error)
+        error = error_from_wire(result.error)
         if isinstance(error, UnavailableError):
             self._lost(route, error, frame, attempts)
             return None
@@ -220,7 +220,7 @@ class Dispatcher:
             return None
         if isinstance(error, CallerError):
             # Not as it came: a stage may say any number of words.
-            result.error.CopyFrom(status_to_wire(error))
+            result.error.CopyFrom(error_to_wire(error))
             return result
         server = route.transformer if result.timing.HasField("transformer") else route.backbone
         attempts.failed(route, server, error)

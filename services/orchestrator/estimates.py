@@ -6,8 +6,8 @@ import statistics
 from collections import deque
 from typing import Deque, Dict, Mapping, Optional, Tuple
 
+from common.domain.detections import StageTiming
 from common.domain.placement import NodePair, Stage
-from common.domain.timing import StageTiming
 from services.orchestrator.link_rates import LinkRates
 from services.orchestrator.measured import (
     ORCHESTRATOR_PLACE,

@@ -12,9 +12,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.domain.errors import UnavailableError
+from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
-from common.domain.text import shortened
 from common.server.health import REASON_KEY
 from services.orchestrator.placement import DIED, NOT_SERVING, SILENT, StageHealth
 

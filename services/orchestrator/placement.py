@@ -77,6 +77,6 @@ def configured_pairs(addresses: Iterable[StageAddress]) -> Tuple[NodePair, ...]:
         for backbone in nodes[Stage.BACKBONE]
         for transformer in nodes[Stage.TRANSFORMER]
     }
-    named = [placement.pair for placement in Placement if placement.pair in pairs]
+    named = [placement.node_pair for placement in Placement if placement.node_pair in pairs]
     others = sorted(pairs.difference(named), key=lambda pair: pair.name)
     return (*named, *others)

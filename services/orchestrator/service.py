@@ -11,7 +11,7 @@ from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.options import channel_options
 from common.server.server import ServiceServer
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.decision import Objective, Policy
 from services.orchestrator.events import Events

@@ -10,8 +10,8 @@ import structlog
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.server.guard import GuardedStream, StreamGuard
-from common.wire.placements import pair_from_wire
-from common.wire.status import grpc_status, public_message
+from common.wire.errors import grpc_status, public_message
+from common.wire.placements import requested_pair_from_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from services.orchestrator.session import Session
 from services.orchestrator.status import system_status
@@ -91,7 +91,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.SystemStatus:
         """See operations.proto."""
         try:
-            pair = pair_from_wire(
+            pair = requested_pair_from_wire(
                 request.placement, request.backbone_node, request.transformer_node
             )
             self._system.router.set(pair)

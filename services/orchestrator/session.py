@@ -14,9 +14,9 @@ from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
 from common.wire.detections import checked_threshold
-from common.wire.placements import pair_from_wire, placement_to_wire
-from common.wire.status import status_to_wire
-from common.wire.tensors import codec_from_wire
+from common.wire.errors import error_to_wire
+from common.wire.frames import codec_from_wire
+from common.wire.placements import placement_to_wire, requested_pair_from_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.deadlines import FrameWeight
 from services.orchestrator.dispatch import Dispatcher
@@ -85,7 +85,9 @@ class Session:
         options = _checked_options(first)
         if first.WhichOneof("request") == "options":
             requests.drop()
-        wanted = pair_from_wire(options.placement, options.backbone_node, options.transformer_node)
+        wanted = requested_pair_from_wire(
+            options.placement, options.backbone_node, options.transformer_node
+        )
         self._dispatcher = self._system.dispatcher(
             self.session_id, wanted, options, requests.account
         )
@@ -159,7 +161,7 @@ class Session:
             route = await self._fill(response, frame)
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
-            response.error.CopyFrom(status_to_wire(error))
+            response.error.CopyFrom(error_to_wire(error))
             if not isinstance(error, TandemError):
                 log.exception("frame failed in here", session=self.session_id)
         elapsed_seconds = time.perf_counter() - arrival.ticks

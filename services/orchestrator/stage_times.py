@@ -6,8 +6,8 @@ import statistics
 from collections import deque
 from typing import Deque, Dict, Mapping, Optional, Tuple
 
+from common.domain.detections import StageTiming
 from common.domain.placement import Stage
-from common.domain.timing import StageTiming
 from services.orchestrator.measured import StageEstimate
 
 StageKey = Tuple[str, Stage]

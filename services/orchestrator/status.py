@@ -6,7 +6,7 @@ import time
 from typing import Iterable, Tuple
 
 from common.domain.placement import NodePair, Placement
-from common.wire.placements import pair_to_wire, placement_to_wire
+from common.wire.placements import node_pair_to_wire, placement_to_wire
 from protos.tandem.v1 import operations_pb2
 from services.orchestrator.explanation import explain
 from services.orchestrator.placement import StageHealth
@@ -29,8 +29,8 @@ def system_status(system: System, sessions: Iterable[Session]) -> operations_pb2
         sessions=[_session_status(session) for session in sessions],
         uptime_seconds=time.monotonic() - system.started,
         draining=system.draining.is_set(),
-        setting=pair_to_wire(router.setting),
-        current=pair_to_wire(current),
+        setting=node_pair_to_wire(router.setting),
+        current=node_pair_to_wire(current),
         links=[
             operations_pb2.LinkStatus(
                 source=source,
@@ -54,7 +54,7 @@ def system_status(system: System, sessions: Iterable[Session]) -> operations_pb2
 
 def _pairs_to_show(router: Router) -> Tuple[NodePair, ...]:
     """The four placements, configured or not, then every other pair that is configured."""
-    named = tuple(placement.pair for placement in Placement)
+    named = tuple(placement.node_pair for placement in Placement)
     return (*named, *(pair for pair in router.table.pairs if pair not in named))
 
 
@@ -89,7 +89,7 @@ def _placement_status(system: System, pair: NodePair) -> operations_pb2.Placemen
         reason=obstacle or decision.ruled_out.get(pair, ""),
         frames=system.frames_served(pair),
         frames_per_second=system.frames_per_second(pair),
-        nodes=pair_to_wire(pair),
+        nodes=node_pair_to_wire(pair),
     )
     prediction = decision.predictions.get(pair)
     if prediction is not None and prediction.frames_per_second is not None:
@@ -113,5 +113,5 @@ def _session_status(session: Session) -> operations_pb2.SessionStatus:
         placement=placement_to_wire(session.pair.placement if session.pair else None),
         frames_answered=session.frames_answered,
         frames_in_flight=session.frames_in_flight,
-        nodes=pair_to_wire(session.pair),
+        nodes=node_pair_to_wire(session.pair),
     )

@@ -11,7 +11,7 @@ from typing import Any, AsyncIterator, Awaitable, ClassVar, Tuple
 import structlog
 
 from common.bundle import Bundle
-from common.domain.detections import DetectionOptions
+from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import (
     CallerError,
     InternalError,
@@ -20,14 +20,13 @@ from common.domain.errors import (
     UnavailableError,
 )
 from common.domain.placement import NodePair, Stage
-from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
 from common.telemetry.metrics import Metrics
 from common.telemetry.names import LabelNames
 from common.wire.detections import options_from_wire, stage_timing_to_wire
+from common.wire.errors import error_to_wire
 from common.wire.placements import placement_from_wire
-from common.wire.status import status_to_wire
 from protos.tandem.v1 import stage_pb2
 
 log = structlog.get_logger()
@@ -175,7 +174,7 @@ class FrameStream(ABC):
             # Whatever it is, it is this frame's alone: the stream's other frames go on.
             except Exception as error:
                 self._log_failure(frame.frame_id, error)
-                failure = status_to_wire(self._as_told(error))
+                failure = error_to_wire(self._as_told(error))
                 result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
         timing = replace(
             timing,

@@ -23,8 +23,8 @@ from typing import (
 
 import numpy as np
 
+from common.domain.detections import StageTiming
 from common.domain.errors import TandemError
-from common.domain.timing import StageTiming
 from services.pipeline.engine_thread import EngineThread, ExecutedFrame, Outcome
 from services.pipeline.turns import TurnThreads
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
-from common.domain.detections import DetectionOptions
+from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
-from common.domain.timing import StageTiming
 from common.server.guard import GuardedStream
 from common.wire.detections import detections_to_wire
-from common.wire.frames import geometry_from_wire
-from common.wire.tensors import tensor_from_wire
+from common.wire.frames import geometry_from_wire, tensor_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.frame_stream import (
     Context,

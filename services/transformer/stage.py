@@ -12,11 +12,10 @@ from common.bundle import Manifest
 from common.codec import FeatureCodec
 from common.codec.range import MAX_FEATURE, are_features
 from common.domain.codec import EncodedTensor
-from common.domain.detections import Detection, DetectionOptions
+from common.domain.detections import Detection, DetectionOptions, StageTiming
 from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
-from common.domain.timing import StageTiming
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from services.pipeline.passage import StageCore

@@ -79,8 +79,8 @@ async def _show_placement(server: str, name: str | None, explain: bool, as_json:
             system = await client.set_placement(name)
     if as_json:
         told: dict[str, Any] = {
-            "setting": _name(system.setting, AUTOMATIC),
-            "placement": _name(system.current, None),
+            "setting": _name(system.operator_pair, AUTOMATIC),
+            "placement": _name(system.active_pair, None),
         }
         if explain:
             told["explanation"] = list(system.explanation)
@@ -95,15 +95,18 @@ async def _show_placement(server: str, name: str | None, explain: bool, as_json:
 def status_to_json(system: SystemStatus) -> dict[str, Any]:
     """The machine-readable form of `tandem status --json`; pairs of nodes are told by name."""
     told = asdict(system)
-    told["placement_setting"] = _name(system.setting, AUTOMATIC)
-    told["placement"] = _name(system.current, None)
-    del told["setting"], told["current"]
+    told["placement_setting"] = _name(system.operator_pair, AUTOMATIC)
+    told["placement"] = _name(system.active_pair, None)
+    del told["operator_pair"], told["active_pair"]
+    events = told["events"]
+    events["replayed_frames"] = events.pop("retried_frames")
+    events["probe_frames"] = events.pop("mirrored_frames")
     for one, row in zip(system.placements, told["placements"], strict=True):
-        row["placement"] = one.pair.name
-        del row["pair"]
+        row["placement"] = one.node_pair.name
+        del row["node_pair"]
     for session, row in zip(system.sessions, told["sessions"], strict=True):
-        row["placement"] = _name(session.pair, None)
-        del row["pair"]
+        row["placement"] = _name(session.node_pair, None)
+        del row["node_pair"]
     return told
 
 
@@ -117,7 +120,7 @@ def _show_tables(system: SystemStatus) -> None:
         for session in system.sessions:
             sessions.add_row(
                 session.session_id,
-                _name(session.pair, "none yet"),
+                _name(session.node_pair, "none yet"),
                 str(session.frames_answered),
                 str(session.frames_in_flight),
             )
@@ -154,7 +157,7 @@ def _placements_table(system: SystemStatus) -> Table:
         # A pair can be available and still not be chosen: its reason is worth telling.
         state = _health(one.available and not one.reason, one.reason, "available")
         table.add_row(
-            one.pair.name,
+            one.node_pair.name,
             state,
             str(one.frames),
             f"{one.frames_per_second:.1f}",
@@ -183,16 +186,16 @@ def _event_lines(events: EventCounts) -> Iterator[str]:
         if counts:
             told = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
             yield f"{what}: {told}"
-    if events.replayed_frames:
-        yield f"frames sent again: {events.replayed_frames}"
+    if events.retried_frames:
+        yield f"frames sent again: {events.retried_frames}"
 
 
 def _placement_sentence(system: SystemStatus) -> str:
-    setting = _name(system.setting, AUTOMATIC)
-    if system.current is None:
+    setting = _name(system.operator_pair, AUTOMATIC)
+    if system.active_pair is None:
         return f"placement: {setting}, but nothing can be served now"
-    if system.setting is None:
-        return f"placement: {AUTOMATIC}, for {system.objective}; now {system.current.name}"
+    if system.operator_pair is None:
+        return f"placement: {AUTOMATIC}, for {system.objective}; now {system.active_pair.name}"
     return f"placement: {setting}"
 
 

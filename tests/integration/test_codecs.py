@@ -13,7 +13,7 @@ from common.bundle import CodecDefaults, load_bundle, write_bundle
 from common.codec import FeatureCodec
 from common.domain.codec import Codec
 from common.domain.errors import ConfigurationError
-from common.wire.tensors import codec_to_wire, tensor_to_wire
+from common.wire.frames import codec_to_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import boxes, detect, frame, options

@@ -123,7 +123,7 @@ async def test_a_pinned_stream_waits_for_its_stage(whole):
         whole.stages["edge.backbone"].go_on()
         await camera.served(10)
     assert all_served(camera)
-    assert camera.pair == Placement.FULL.pair
+    assert camera.pair == Placement.FULL.node_pair
 
 
 async def test_frames_in_flight_outlive_every_change_of_placement(whole):
@@ -132,7 +132,7 @@ async def test_frames_in_flight_outlive_every_change_of_placement(whole):
         try:
             for placement in [*Placement, *reversed(Placement)]:
                 await operator.set_placement(placement)
-                await camera.until(lambda pair=placement.pair: camera.pair == pair)
+                await camera.until(lambda pair=placement.node_pair: camera.pair == pair)
         finally:
             await operator.set_placement(None)
     assert all_served(camera)

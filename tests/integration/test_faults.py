@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 
-from common.wire.ending import CallEnding
+from common.wire.connections import CallEnding
 from protos.tandem.v1 import (
     detector_pb2,
     detector_pb2_grpc,

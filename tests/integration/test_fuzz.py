@@ -12,7 +12,7 @@ from benchmarks.hostile.honest import Honest
 from common.codec import FeatureCodec
 from common.domain.codec import Codec
 from common.domain.placement import Placement
-from common.wire.tensors import tensor_to_wire
+from common.wire.frames import tensor_to_wire
 from protos.tandem.v1 import stage_pb2
 from tandem.detector import DetectorClient
 from tests.cameras import Camera, streaming

@@ -4,7 +4,7 @@ from google.rpc import code_pb2
 
 from common.domain.placement import Stage
 from common.server.options import channel_options
-from common.wire.channels import open_channel
+from common.wire.connections import open_channel
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tests.harness import Cluster

@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from common.domain.errors import MAX_ECHOED_BYTES
 from common.domain.placement import Stage, StageAddress
-from common.domain.text import MAX_ECHOED_BYTES
 from services.orchestrator.monitor import StageMonitor
 
 ADDRESS = StageAddress("attic", Stage.BACKBONE, "not dialled")

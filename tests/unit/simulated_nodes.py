@@ -8,8 +8,8 @@ import heapq
 import random
 from collections import deque
 
+from common.domain.detections import StageTiming
 from common.domain.placement import Stage
-from common.domain.timing import StageTiming
 from services.orchestrator.decision import Decider
 from services.orchestrator.estimates import EstimateKeeper
 from services.orchestrator.probing import ProbeBudget, pair_to_probe

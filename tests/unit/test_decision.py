@@ -12,10 +12,10 @@ from services.orchestrator.measured import Estimates, LinkEstimate, StageEstimat
 from tests.unit.simulated_nodes import Simulation
 
 BACKBONE, TRANSFORMER = Stage.BACKBONE, Stage.TRANSFORMER
-FULL = Placement.FULL.pair
-SPLIT = Placement.BACKBONE.pair
-REVERSE = Placement.TRANSFORMER.pair
-REMOTE = Placement.WORKSTATION.pair
+FULL = Placement.FULL.node_pair
+SPLIT = Placement.BACKBONE.node_pair
+REVERSE = Placement.TRANSFORMER.node_pair
+REMOTE = Placement.WORKSTATION.node_pair
 PAIRS = [FULL, REMOTE, REVERSE, SPLIT]
 
 # The thesis's TX2 takes 40 ms for the whole model, 21 ms of them for the ResNet-50; the

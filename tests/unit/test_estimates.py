@@ -2,15 +2,15 @@
 
 import pytest
 
+from common.domain.detections import StageTiming
 from common.domain.placement import EDGE, WORKSTATION, NodePair, Placement, Stage
-from common.domain.timing import StageTiming
 from services.orchestrator.estimates import EstimateKeeper
 from services.orchestrator.link_rates import LinkRates
 from services.orchestrator.prediction import predict
 
 BACKBONE, TRANSFORMER = Stage.BACKBONE, Stage.TRANSFORMER
-FULL = Placement.FULL.pair
-SPLIT = Placement.BACKBONE.pair
+FULL = Placement.FULL.node_pair
+SPLIT = Placement.BACKBONE.node_pair
 FEATURES = (EDGE, WORKSTATION, TRANSFORMER)
 FRAMES = (EDGE, WORKSTATION, BACKBONE)
 BACK = (WORKSTATION, EDGE, TRANSFORMER)

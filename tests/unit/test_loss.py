@@ -4,8 +4,13 @@ import grpc
 import pytest
 
 from common.domain.errors import InternalError, InvalidInputError, UnavailableError
-from common.wire.loss import ConnectionFault, connection_fault
-from common.wire.status import ENGINE_FAILURE_MESSAGE, INTERNAL_FAILURE_MESSAGE, error_from_rpc
+from common.wire.errors import (
+    ENGINE_FAILURE_MESSAGE,
+    INTERNAL_FAILURE_MESSAGE,
+    ConnectionFault,
+    connection_fault,
+    error_from_rpc,
+)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from common.domain.placement import NodePair, Placement
 
 @pytest.mark.parametrize("placement", Placement)
 def test_a_placement_is_a_name_for_a_pair(placement: Placement) -> None:
-    pair = placement.pair
+    pair = placement.node_pair
     assert (pair.placement, pair.name) == (placement, placement.value)
     assert NodePair.parse(placement.value) == pair
 

@@ -13,10 +13,10 @@ from services.orchestrator.measured import (
 from services.orchestrator.prediction import predict
 
 BACKBONE, TRANSFORMER = Stage.BACKBONE, Stage.TRANSFORMER
-FULL = Placement.FULL.pair
-SPLIT = Placement.BACKBONE.pair
-REVERSE = Placement.TRANSFORMER.pair
-WORKSTATION_ONLY = Placement.WORKSTATION.pair
+FULL = Placement.FULL.node_pair
+SPLIT = Placement.BACKBONE.node_pair
+REVERSE = Placement.TRANSFORMER.node_pair
+WORKSTATION_ONLY = Placement.WORKSTATION.node_pair
 
 
 def stage(milliseconds, replicas=1):

@@ -24,7 +24,7 @@ def states(up, known=ALL):
 
 @pytest.mark.parametrize("placement", Placement)
 def test_a_placement_is_a_route(placement):
-    (route,) = RouteTable(states(ALL)).of(placement.pair)
+    (route,) = RouteTable(states(ALL)).of(placement.node_pair)
     assert (route.backbone.node, route.backbone.stage) == (
         placement.backbone_node,
         Stage.BACKBONE,
@@ -33,7 +33,7 @@ def test_a_placement_is_a_route(placement):
         placement.transformer_node,
         Stage.TRANSFORMER,
     )
-    assert route.pair == placement.pair
+    assert route.pair == placement.node_pair
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_placement_is_a_route(placement):
 )
 def test_what_is_down_is_named(wanted, up, named):
     with pytest.raises(UnavailableError) as caught:
-        RouteTable(states(up)).of(wanted.pair)
+        RouteTable(states(up)).of(wanted.node_pair)
     for name in named:
         assert f"{address(name).name} is down (refused)" in str(caught.value)
 
@@ -54,9 +54,9 @@ def test_what_is_down_is_named(wanted, up, named):
 def test_a_node_that_is_not_configured_is_the_callers_fault():
     only_edge = RouteTable(states(ALL, ["edge.backbone", "edge.transformer"]))
     with pytest.raises(PreconditionError, match="transformer on workstation"):
-        only_edge.of(Placement.BACKBONE.pair)
-    assert only_edge.obstacle(Placement.FULL.pair) == ""
-    assert "not configured" in only_edge.obstacle(Placement.WORKSTATION.pair)
+        only_edge.of(Placement.BACKBONE.node_pair)
+    assert only_edge.obstacle(Placement.FULL.node_pair) == ""
+    assert "not configured" in only_edge.obstacle(Placement.WORKSTATION.node_pair)
 
 
 def test_a_healthy_replica_is_enough():
@@ -64,9 +64,9 @@ def test_a_healthy_replica_is_enough():
     spare = address("edge.backbone", replica=1)
     known[spare] = StageHealth(spare, True)
     table = RouteTable(known)
-    assert len(table.of(Placement.FULL.pair)) == 2
+    assert len(table.of(Placement.FULL.node_pair)) == 2
     known[address("edge.backbone")] = StageHealth(address("edge.backbone"), False, "refused")
-    (route,) = table.of(Placement.FULL.pair)
+    (route,) = table.of(Placement.FULL.node_pair)
     assert route.backbone == spare
     assert route.backbone.name == "backbone on edge (replica 1)"
     assert table.passable(route)
@@ -78,29 +78,29 @@ def test_the_replica_with_the_fewest_frames_is_next():
     known[spare] = StageHealth(spare, True)
     table = RouteTable(known)
     table.in_flight[address("edge.backbone")] = 1
-    least_busy = table.least_busy(Placement.FULL.pair, {})
+    least_busy = table.least_busy(Placement.FULL.node_pair, {})
     assert least_busy.backbone == spare
     refused = {least_busy: PreconditionError("another model")}
-    other = table.least_busy(Placement.FULL.pair, refused)
+    other = table.least_busy(Placement.FULL.node_pair, refused)
     assert other.backbone == address("edge.backbone")
     refused[other] = PreconditionError("another model")
     with pytest.raises(PreconditionError, match="another model"):
-        table.least_busy(Placement.FULL.pair, refused)
+        table.least_busy(Placement.FULL.node_pair, refused)
 
 
 def test_a_blocked_route_is_not_taken_though_its_stages_are_healthy():
     table = RouteTable(states(ALL))
-    (route,) = table.of(Placement.BACKBONE.pair)
+    (route,) = table.of(Placement.BACKBONE.node_pair)
     assert table.block(route, "backbone answered nothing for 2 s", until=5.0)
     assert not table.passable(route)
     with pytest.raises(UnavailableError, match="answered nothing for 2 s"):
-        table.of(Placement.BACKBONE.pair)
-    assert table.obstacle(Placement.FULL.pair) == ""
+        table.of(Placement.BACKBONE.node_pair)
+    assert table.obstacle(Placement.FULL.node_pair) == ""
 
 
 def test_a_blocked_route_serves_again_in_time():
     table = RouteTable(states(ALL))
-    (route,) = table.of(Placement.BACKBONE.pair)
+    (route,) = table.of(Placement.BACKBONE.node_pair)
     table.block(route, "it hangs", until=5.0)
     assert not table.block(route, "it hangs still", until=9.0)
     assert not table.expire(4.9)
@@ -111,7 +111,7 @@ def test_a_blocked_route_serves_again_in_time():
 
 def test_a_blocked_route_serves_again_after_news_of_a_stage_of_its_own():
     table = RouteTable(states(ALL))
-    (route,) = table.of(Placement.BACKBONE.pair)
+    (route,) = table.of(Placement.BACKBONE.node_pair)
     table.block(route, "it hangs", until=5.0)
     table.unblock(address("workstation.backbone"))
     assert not table.passable(route)
@@ -122,7 +122,7 @@ def test_a_blocked_route_serves_again_after_news_of_a_stage_of_its_own():
 def test_the_pairs_of_three_nodes():
     names = [*ALL, "camera.backbone"]
     pairs = configured_pairs(address(name) for name in names)
-    assert pairs[:4] == tuple(placement.pair for placement in Placement)
+    assert pairs[:4] == tuple(placement.node_pair for placement in Placement)
     assert pairs[4:] == (NodePair("camera", "edge"), NodePair("camera", "workstation"))
 
 
@@ -140,8 +140,8 @@ def test_a_stage_that_was_lost_has_to_prove_itself(healthy, lapsed, since, expec
     key = address("edge.transformer")
     known[key] = StageHealth(key, healthy, "", "", since, lapsed)
     table = RouteTable(known)
-    assert table.settled(Placement.FULL.pair, 100.0, 2.0) is expected
-    assert table.settled(Placement.WORKSTATION.pair, 100.0, 2.0)
+    assert table.settled(Placement.FULL.node_pair, 100.0, 2.0) is expected
+    assert table.settled(Placement.WORKSTATION.node_pair, 100.0, 2.0)
 
 
 def test_when_nothing_serves_everything_that_is_down_is_named():
@@ -149,6 +149,6 @@ def test_when_nothing_serves_everything_that_is_down_is_named():
     assert all(address(name).name in str(error) for name in ALL)
     assert "no placement can serve" in str(RouteTable({}).nothing_serves())
     table = RouteTable(states(ALL))
-    for route in table.of(Placement.FULL.pair):
+    for route in table.of(Placement.FULL.node_pair):
         table.block(route, "it hangs", 1.0)
     assert "it hangs" in str(table.nothing_serves())

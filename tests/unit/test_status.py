@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from common.domain import errors
-from common.wire.status import error_from_rpc, grpc_status, status_from_wire, status_to_wire
+from common.wire.errors import error_from_rpc, error_from_wire, error_to_wire, grpc_status
 
 TABLE = {
     errors.InvalidInputError: "INVALID_ARGUMENT",
@@ -17,20 +17,20 @@ TABLE = {
 
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
 def test_each_error_has_its_status_there_and_back(kind):
-    status = status_to_wire(kind("what happened"))
+    status = error_to_wire(kind("what happened"))
     assert grpc_status(kind("x")).name == TABLE[kind]
     assert status.code == grpc_status(kind("x")).value[0]
-    assert type(status_from_wire(status)) is kind
+    assert type(error_from_wire(status)) is kind
     assert type(error_from_rpc(grpc.StatusCode[TABLE[kind]], "words", "peer")) is kind
 
 
 def test_the_callers_errors_are_told_in_full():
-    assert status_to_wire(errors.InvalidInputError("no pixels")).message == "no pixels"
+    assert error_to_wire(errors.InvalidInputError("no pixels")).message == "no pixels"
 
 
 @pytest.mark.parametrize("error", [errors.EngineError("at 0xdead"), KeyError("/etc/secret")])
 def test_internals_never_leave_the_process(error):
-    status = status_to_wire(error)
+    status = error_to_wire(error)
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert "0xdead" not in status.message
     assert "secret" not in status.message

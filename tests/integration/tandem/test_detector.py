@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tandem.detector
+from common.domain.detections import OverloadPolicy
 from common.domain.errors import (
     InvalidInputError,
     ResourceExhaustedError,
@@ -18,7 +19,6 @@ from common.domain.errors import (
 )
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import Placement
-from common.domain.stream import OverloadPolicy
 from protos.tandem.v1 import detector_pb2, tensor_pb2
 from tandem.detector import DetectorClient
 from tests.integration.tandem.toy_orchestrator import (
@@ -360,7 +360,7 @@ async def test_status():
     assert status.placement is Placement.WORKSTATION
     assert (status.stages[0].node, status.stages[0].reason) == ("edge", "gone")
     assert status.placements[0].frames_per_second == 1.5
-    assert status.sessions[0].pair is None
+    assert status.sessions[0].node_pair is None
 
 
 async def test_watch_status():

@@ -11,8 +11,8 @@ import time
 import cv2
 import pytest
 
+from common.domain.detections import OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, UnavailableError
-from common.domain.stream import OverloadPolicy
 from tandem.detector import DetectorClient
 from tests.harness import ROOT, Cluster, clean_environment
 from tests.integration.tandem.toy_orchestrator import RefusingDetector, ToyDetector, serving

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import grpc
 
 from common.domain.placement import Placement
-from common.wire.placements import pair_from_wire, pair_to_wire
+from common.wire.placements import node_pair_to_wire, requested_pair_from_wire
 from protos.tandem.v1 import (
     detection_pb2,
     detector_pb2,
@@ -117,8 +117,8 @@ class ToyOperations(operations_pb2_grpc.OperationsServicer):
         return operations_pb2.SystemStatus(
             placement_setting=self.setting,
             placement=detector_pb2.PLACEMENT_WORKSTATION,
-            setting=pair_to_wire(pair_from_wire(self.setting, "", "")),
-            current=pair_to_wire(Placement.WORKSTATION.pair),
+            setting=node_pair_to_wire(requested_pair_from_wire(self.setting, "", "")),
+            current=node_pair_to_wire(Placement.WORKSTATION.node_pair),
             stages=[
                 operations_pb2.StageStatus(
                     node="edge", stage="backbone", address="h:1", healthy=False, reason="gone"
@@ -127,7 +127,7 @@ class ToyOperations(operations_pb2_grpc.OperationsServicer):
             placements=[
                 operations_pb2.PlacementStatus(
                     placement=detector_pb2.PLACEMENT_WORKSTATION,
-                    nodes=pair_to_wire(Placement.WORKSTATION.pair),
+                    nodes=node_pair_to_wire(Placement.WORKSTATION.node_pair),
                     available=True,
                     frames=3,
                     frames_per_second=1.5,

@@ -9,7 +9,7 @@ from common.bundle import Calibration
 from common.codec import FeatureCodec, codec_named
 from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.errors import ConfigurationError, InvalidInputError, PreconditionError
-from common.wire.tensors import codec_from_wire, codec_to_wire, tensor_from_wire, tensor_to_wire
+from common.wire.frames import codec_from_wire, codec_to_wire, tensor_from_wire, tensor_to_wire
 from tests.unit.codec.conftest import CHANNELS, features
 
 SHAPES = [

@@ -2,8 +2,8 @@
 
 import pytest
 
+from common.domain.detections import FrameTiming, StageTiming
 from common.domain.placement import Placement
-from common.domain.timing import FrameTiming, StageTiming
 from experiments.placements.components import components
 
 BACKBONE = StageTiming(

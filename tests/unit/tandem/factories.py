@@ -4,9 +4,8 @@ import av
 import cv2
 import numpy as np
 
-from common.domain.detections import Box, Detection
+from common.domain.detections import Box, Detection, FrameTiming, StageTiming
 from common.domain.placement import Placement
-from common.domain.timing import FrameTiming, StageTiming
 from tandem.results import FrameResult
 
 
@@ -56,7 +55,7 @@ def result(
     round_trip_seconds=0.05,
 ):
     timing = timing or FrameTiming(stage_timing(0.02, 3000), stage_timing(0.01, 1000), 0.04)
-    pair = placement.pair if placement else None
+    pair = placement.node_pair if placement else None
     return FrameResult(
         frame_id, tuple(detections), error, dropped, pair, timing, round_trip_seconds
     )

@@ -1,8 +1,8 @@
 import pytest
 
+from common.domain.detections import FrameTiming
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
-from common.domain.timing import FrameTiming
 from tandem.bench import (
     BenchPlan,
     Sample,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from common.domain.timing import FrameTiming, StageTiming
+from common.domain.detections import FrameTiming, StageTiming
 from tandem.trace import ENGINE_LANE, spans_of, write_trace
 from tests.unit.tandem.factories import result
 
