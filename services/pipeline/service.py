@@ -143,7 +143,9 @@ async def _load(
     )
 
     def load() -> Engine:
-        engine = load_engine(settings.engine, path, settings.engine_threads, options)
+        engine = load_engine(
+            settings.engine, path, settings.engine_threads, options, settings.engine_device
+        )
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
             device = None if name is None else SharedDevice(name)
