@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple
+from typing import Dict, FrozenSet, Mapping, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -11,14 +11,7 @@ import structlog
 
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
-from common.engines.onnxruntime_providers import (
-    AUTOMATIC,
-    Provider,
-    is_installed,
-    load_libraries,
-    providers,
-    require_installed,
-)
+from common.engines.onnxruntime_providers import PROVIDERS, Choice, choices, load_libraries
 
 DEVICES = (Device.CPU, Device.CUDA, Device.TENSORRT, Device.OPENVINO)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset({Device.TENSORRT})
@@ -118,62 +111,75 @@ class BoundOnnxRuntimeEngine(OnnxRuntimeEngine):
 
 def load(onnx_path: Path, options: LoadOptions) -> Engine:
     """Load a half; see `common.engines.base.EngineModule.load`."""
-    if options.device is not Device.AUTO:
-        return _load_on(options.device, onnx_path, options)
-    candidates = [device for device in AUTOMATIC if is_installed(device)]
-    for device in candidates[:-1]:
+    *better, last = choices(onnx_path, options)
+    for choice in better:
         try:
-            return _load_on(device, onnx_path, options)
+            return _load(choice, onnx_path, options.threads)
         except EngineError as error:
-            _log.warning("device not usable", device=device.value, reason=str(error))
-    return _load_on(candidates[-1], onnx_path, options)
+            _log.warning("device not usable", device=choice.name, reason=str(error))
+    return _load(last, onnx_path, options.threads)
 
 
-def _load_on(device: Device, onnx_path: Path, options: LoadOptions) -> Engine:
-    require_installed(device)
-    load_libraries(device)
-    try:
-        chosen = providers(device, onnx_path, options)
-    except OSError as error:
-        raise EngineError(f"onnxruntime cannot load {onnx_path}: {error.strerror}") from error
-    session = open_session(onnx_path, options.threads, chosen)
-    if device in (Device.CPU, Device.OPENVINO):
-        return OnnxRuntimeEngine(session, device.value)
-    name = device.value
-    if device is Device.TENSORRT and options.compilation is not None:
-        name = f"{name} {options.compilation.precision.value}"
-    return BoundOnnxRuntimeEngine(session, name)
+def _load(choice: Choice, onnx_path: Path, threads: int) -> Engine:
+    load_libraries(choice)
+    session = open_session(onnx_path, threads, choice)
+    engine = BoundOnnxRuntimeEngine if choice.is_on_nvidia_gpu else OnnxRuntimeEngine
+    return engine(session, choice.name)
 
 
-def open_session(
-    onnx_path: Path, threads: int, chosen: List[Provider]
-) -> onnxruntime.InferenceSession:
-    """Load a graph for exactly these providers.
+def open_session(onnx_path: Path, threads: int, choice: Choice) -> onnxruntime.InferenceSession:
+    """Load a graph for exactly the providers of `choice`.
 
     Raises:
-        EngineError: the file cannot be loaded, or ONNX Runtime left out one of the providers,
-            which it does with no more than a line in its log.
+        EngineError: the file cannot be loaded, or ONNX Runtime left out one of the providers or
+            gives it nothing to do, either of which it mentions in its log only.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Idle threads that spin would take the cores from the other stage of this machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if choice.device is Device.OPENVINO:
+        # It takes a graph whole, or leaves it to the CPU's provider without a word.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if choice.device is not Device.CPU:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers = list(choice.providers)
     try:
         session = onnxruntime.InferenceSession(
-            str(onnx_path), options, providers=chosen, enable_fallback=0
+            str(onnx_path), options, providers=providers, enable_fallback=0
         )
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error
     # Releases before 1.20 do not know the argument.
     session.disable_fallback()
-    asked = [name for name, _ in chosen]
     loaded = session.get_providers()
-    missing = [name for name in asked if name not in loaded]
+    missing = [name for name, _ in providers if name not in loaded]
     if missing:
         raise EngineError(
-            f"onnxruntime cannot load {onnx_path} for {', '.join(missing)}: it left that out and "
-            f"would compute with {', '.join(loaded)}. Its log says which library or driver is "
-            "missing"
+            f"onnxruntime cannot use {', '.join(missing)}, and would compute on device "
+            f"{choice.name} with {', '.join(loaded)} alone; its log says which library, driver or "
+            "hardware is missing"
         )
+    if choice.device is not Device.CPU:
+        require_used(session, choice.name)
     return session
+
+
+def require_used(session: onnxruntime.InferenceSession, device: str) -> None:
+    """Refuse a session that computes on the CPU alone, and warn of one that does in part.
+
+    A provider may be loaded and take no operator of a graph. Releases before 1.24 do not tell.
+
+    Raises:
+        EngineError: every operator was left to the CPU.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return
+    parts = session.get_provider_graph_assignment_info()
+    on_cpu = [part for part in parts if part.ep_name == PROVIDERS[Device.CPU]]
+    operators = sorted({node.op_type for part in on_cpu for node in part.get_nodes()})
+    if on_cpu and len(on_cpu) == len(parts):
+        raise EngineError(f"onnxruntime leaves the whole graph to the CPU, not to device {device}")
+    if on_cpu:
+        _log.warning("operators left to the CPU", device=device, operators=operators)

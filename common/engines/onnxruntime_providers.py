@@ -1,4 +1,4 @@
-"""The execution providers of ONNX Runtime: which one drives a device, and its options."""
+"""The execution providers of ONNX Runtime: which of them drive a device, with what options."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import importlib
 import sys
 from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import onnxruntime
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, EngineError
 from common.engines.base import CompileOptions, Device, LoadOptions, Precision
 
 PROVIDERS: Mapping[Device, str] = {
@@ -20,11 +21,11 @@ PROVIDERS: Mapping[Device, str] = {
     Device.TENSORRT: "TensorrtExecutionProvider",
     Device.OPENVINO: "OpenVINOExecutionProvider",
 }
-AUTOMATIC = (Device.CUDA, Device.OPENVINO, Device.CPU)
-"""What AUTO tries, in this order. Not TensorRT, whose first start takes minutes."""
 
 Provider = Tuple[str, Dict[str, Any]]
 
+# What AUTO tries, in this order. Not TensorRT, whose first start takes minutes.
+_AUTOMATIC = (Device.CUDA, Device.OPENVINO, Device.CPU)
 _PACKAGES: Mapping[Device, str] = {
     Device.CUDA: "'tandem-detr[gpu]'",
     Device.TENSORRT: "'tandem-detr[gpu]'",
@@ -32,18 +33,81 @@ _PACKAGES: Mapping[Device, str] = {
 }
 
 
-def is_installed(device: Device) -> bool:
-    """Whether the onnxruntime installed here was built with the device's provider."""
+@dataclass(frozen=True)
+class Choice:
+    """One way to run a half.
+
+    Attributes:
+        name: of the device, for people.
+        device: that computes.
+        providers: for the session, the most wanted first. ONNX Runtime adds the CPU's, for what
+            operators the others lack.
+    """
+
+    name: str
+    device: Device
+    providers: Tuple[Provider, ...]
+
+    @property
+    def is_on_nvidia_gpu(self) -> bool:
+        """Whether the tensors are best kept in a GPU's own memory."""
+        return self.device in (Device.CUDA, Device.TENSORRT)
+
+
+def choices(onnx_path: Path, options: LoadOptions) -> List[Choice]:
+    """How to run a half on the device asked for, the best way first.
+
+    Raises:
+        ConfigurationError: the onnxruntime installed here lacks the device's provider; the sentence
+            says what to install. Or the device compiles ahead, and the shapes were not told.
+        EngineError: the file cannot be read.
+    """
+    if options.device is Device.AUTO:
+        devices = [device for device in _AUTOMATIC if _is_installed(device)]
+    else:
+        _require_installed(options.device)
+        devices = [options.device]
+    return [choice for device in devices for choice in _choices_on(device, onnx_path, options)]
+
+
+def load_libraries(choice: Choice) -> None:
+    """Load the libraries that a provider links against from pip's packages, where they are.
+
+    The system's loader does not look there. What is missing shows when the session is made.
+    """
+    # Since 1.21; it prints what it does not find.
+    if choice.is_on_nvidia_gpu and hasattr(onnxruntime, "preload_dlls"):
+        with redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
+    if choice.device is Device.TENSORRT:
+        with suppress(ImportError):
+            importlib.import_module("tensorrt")
+
+
+def tensorrt_cache(onnx_path: Path, compilation: CompileOptions) -> Path:
+    """The folder of what the TensorRT provider compiled of one half for these options.
+
+    The provider's own names tell neither weights nor shapes nor precision apart, so that halves of
+    two bundles would find each other's.
+
+    Raises:
+        EngineError: the file cannot be read.
+    """
+    try:
+        key = hashlib.sha256(onnx_path.read_bytes())
+    except OSError as error:
+        raise EngineError(f"onnxruntime cannot load {onnx_path}: {error.strerror}") from error
+    key.update(repr(sorted(compilation.shapes.items())).encode())
+    name = f"{onnx_path.stem}-{compilation.precision.value}-{key.hexdigest()[:16]}"
+    return compilation.cache / "onnxruntime" / name
+
+
+def _is_installed(device: Device) -> bool:
     return PROVIDERS[device] in onnxruntime.get_available_providers()
 
 
-def require_installed(device: Device) -> None:
-    """Refuse a device whose provider the onnxruntime installed here lacks.
-
-    Raises:
-        ConfigurationError: it lacks it; the sentence says what to install.
-    """
-    if not is_installed(device):
+def _require_installed(device: Device) -> None:
+    if not _is_installed(device):
         raise ConfigurationError(
             f"the onnxruntime {onnxruntime.__version__} installed here has no "
             f"{PROVIDERS[device]}, which device {device.value} needs; replace it: "
@@ -51,44 +115,30 @@ def require_installed(device: Device) -> None:
         )
 
 
-def providers(device: Device, onnx_path: Path, options: LoadOptions) -> List[Provider]:
-    """What a session is given for a device, the most wanted provider first.
-
-    Every list ends with the CPU's provider, which ONNX Runtime adds in any case: it computes the
-    shapes of tensors, and what operators the others lack.
-
-    Raises:
-        ConfigurationError: the device compiles ahead, and the shapes were not told.
-    """
-    cpu: Provider = (PROVIDERS[Device.CPU], {})
+def _choices_on(device: Device, onnx_path: Path, options: LoadOptions) -> List[Choice]:
     if device is Device.CPU:
-        return [cpu]
+        return [Choice("cpu", device, ((PROVIDERS[device], {}),))]
     if device is Device.OPENVINO:
-        return [(PROVIDERS[device], _openvino_options(options)), cpu]
+        # It cannot be asked whether this machine has a GPU of Intel's.
+        return [_openvino(hardware, options.threads) for hardware in ("GPU", "CPU")]
     cuda: Provider = (PROVIDERS[Device.CUDA], _cuda_options(options))
     if device is Device.CUDA:
-        return [cuda, cpu]
-    if options.compilation is None:
+        return [Choice("cuda", device, (cuda,))]
+    compilation = options.compilation
+    if compilation is None:
         raise ConfigurationError(
             "engine 'onnxruntime' on device tensorrt has to be told the shapes of its inputs"
         )
-    return [(PROVIDERS[device], _tensorrt_options(onnx_path, options.compilation)), cuda, cpu]
+    tensorrt: Provider = (PROVIDERS[device], _tensorrt_options(onnx_path, compilation))
+    return [Choice(f"tensorrt {compilation.precision.value}", device, (tensorrt, cuda))]
 
 
-def load_libraries(device: Device) -> None:
-    """Load the libraries that a provider links against from pip's packages, where they are.
-
-    The system's loader does not look there. What is missing shows when the session is made.
-    """
-    if device not in (Device.CUDA, Device.TENSORRT):
-        return
-    # Since 1.21; it prints what it does not find.
-    if hasattr(onnxruntime, "preload_dlls"):
-        with redirect_stdout(sys.stderr):
-            onnxruntime.preload_dlls()
-    if device is Device.TENSORRT:
-        with suppress(ImportError):
-            importlib.import_module("tensorrt")
+def _openvino(hardware: str, threads: int) -> Choice:
+    options: Dict[str, Any] = {"device_type": hardware}
+    if hardware == "CPU" and threads > 0:
+        options["num_of_threads"] = str(threads)
+    provider: Provider = (PROVIDERS[Device.OPENVINO], options)
+    return Choice(f"openvino {hardware.lower()}", Device.OPENVINO, (provider,))
 
 
 def _cuda_options(options: LoadOptions) -> Dict[str, Any]:
@@ -112,6 +162,7 @@ def _cuda_options(options: LoadOptions) -> Dict[str, Any]:
 
 def _tensorrt_options(onnx_path: Path, compilation: CompileOptions) -> Dict[str, Any]:
     folder = tensorrt_cache(onnx_path, compilation)
+    shapes = compilation.shapes
     return {
         "device_id": 0,
         "trt_fp16_enable": compilation.precision is Precision.FP16,
@@ -121,32 +172,12 @@ def _tensorrt_options(onnx_path: Path, compilation: CompileOptions) -> Dict[str,
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": True,
         "trt_timing_cache_path": str(folder.parent),
-        "trt_profile_min_shapes": _profile({n: s.min for n, s in compilation.shapes.items()}),
-        "trt_profile_opt_shapes": _profile({n: s.opt for n, s in compilation.shapes.items()}),
-        "trt_profile_max_shapes": _profile({n: s.max for n, s in compilation.shapes.items()}),
+        "trt_profile_min_shapes": _profile({name: shape.min for name, shape in shapes.items()}),
+        "trt_profile_opt_shapes": _profile({name: shape.opt for name, shape in shapes.items()}),
+        "trt_profile_max_shapes": _profile({name: shape.max for name, shape in shapes.items()}),
     }
-
-
-def tensorrt_cache(onnx_path: Path, compilation: CompileOptions) -> Path:
-    """The folder of what the TensorRT provider compiled of one half for these options.
-
-    The provider's own names tell neither weights nor shapes nor precision apart, so that halves of
-    two bundles would find each other's.
-    """
-    key = hashlib.sha256(onnx_path.read_bytes())
-    key.update(repr(sorted(compilation.shapes.items())).encode())
-    name = f"{onnx_path.stem}-{compilation.precision.value}-{key.hexdigest()[:16]}"
-    return compilation.cache / "onnxruntime" / name
 
 
 def _profile(shapes: Mapping[str, Tuple[int, ...]]) -> str:
     """As the provider takes it: `name:1x3x800x1066,name:...`."""
     return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
-
-
-def _openvino_options(options: LoadOptions) -> Dict[str, Any]:
-    # OpenVINO's own choice among what it finds: an Intel GPU before the CPU.
-    chosen: Dict[str, Any] = {"device_type": "AUTO"}
-    if options.threads > 0:
-        chosen["num_of_threads"] = str(options.threads)
-    return chosen

@@ -18,15 +18,15 @@ from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError, EngineError
 from common.domain.placement import Stage
 from common.engines.base import Device, LoadOptions, Precision
-from common.engines.onnxruntime import BoundOnnxRuntimeEngine, open_session
-from common.engines.onnxruntime_providers import PROVIDERS, providers, tensorrt_cache
+from common.engines.onnxruntime import BoundOnnxRuntimeEngine, open_session, require_used
+from common.engines.onnxruntime_providers import PROVIDERS, Choice, choices, tensorrt_cache
 from common.engines.registry import load_engine
 from services.pipeline.settings import StageSettings
 from services.pipeline.shapes import compile_options
 from tests.unit.engines.test_engines import inputs
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
-CPU = [(PROVIDERS[Device.CPU], {})]
+CPU = (PROVIDERS[Device.CPU], {})
 
 
 def onnx(stage: Stage) -> Path:
@@ -42,7 +42,9 @@ def options(
 
 def bound(stage: Stage) -> BoundOnnxRuntimeEngine:
     """The engine for a GPU, in the CPU's memory."""
-    return BoundOnnxRuntimeEngine(open_session(onnx(stage), 1, CPU), "cpu", memory="cpu")
+    return BoundOnnxRuntimeEngine(
+        open_session(onnx(stage), 1, Choice("cpu", Device.CPU, (CPU,))), "cpu", memory="cpu"
+    )
 
 
 def lacking(device: Device) -> Device:
@@ -96,8 +98,8 @@ def test_auto_takes_what_is_there() -> None:
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_provider_that_onnxruntime_drops_is_an_error() -> None:
     """It goes on with the CPU, as it also does where a driver or a library is missing."""
-    asked = [(PROVIDERS[lacking(Device.CUDA)], {}), *CPU]
-    with pytest.raises(EngineError, match=r"left that out .* compute with CPUExecutionProvider"):
+    asked = Choice("cuda", Device.CUDA, ((PROVIDERS[lacking(Device.CUDA)], {}),))
+    with pytest.raises(EngineError, match=r"cannot use CUDA.* with CPUExecutionProvider alone"):
         open_session(onnx(Stage.BACKBONE), 1, asked)
 
 
@@ -148,30 +150,66 @@ def test_bad_inputs_of_bound_engines_are_engine_errors() -> None:
     np.testing.assert_array_equal(engine.run(good)["boxes"], expected["boxes"])
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_is_given_nothing_to_do_is_an_error() -> None:
+    """As OpenVINO's, which leaves a graph that it does not take to the CPU's."""
+    idle = Choice("openvino", Device.OPENVINO, ())
+    with pytest.raises(EngineError, match="fallback to CPU EP has been explicitly disabled"):
+        open_session(onnx(Stage.BACKBONE), 1, idle)
+
+
+def test_a_session_that_leaves_all_to_the_cpu_is_an_error() -> None:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(
+        str(onnx(Stage.TRANSFORMER)), options, providers=[CPU[0]]
+    )
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip("this onnxruntime does not tell")
+    with pytest.raises(EngineError, match="whole graph to the CPU, not to device cuda"):
+        require_used(session, "cuda")
+
+
+@pytest.fixture
+def all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onnxruntime that was built with every provider; nothing of it is run."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+
+
+@pytest.mark.usefixtures("all_installed")
+def test_auto_prefers_gpus_and_never_takes_tensorrt() -> None:
+    chosen = choices(onnx(Stage.BACKBONE), LoadOptions(0, Device.AUTO))
+    assert [choice.name for choice in chosen] == ["cuda", "openvino gpu", "openvino cpu", "cpu"]
+
+
+@pytest.mark.usefixtures("all_installed")
 def test_cuda_tries_every_algorithm_only_for_one_shape() -> None:
     path = onnx(Stage.TRANSFORMER)
-    (name, fixed), cpu = providers(Device.CUDA, path, options(Device.CUDA))
-    assert (name, cpu) == ("CUDAExecutionProvider", CPU[0])
+    [choice] = choices(path, options(Device.CUDA))
+    [(name, fixed)] = choice.providers
+    assert name == "CUDAExecutionProvider"
     assert fixed["cudnn_conv_algo_search"] == "EXHAUSTIVE"
-    [(_, unknown), _] = providers(Device.CUDA, path, LoadOptions(0, Device.CUDA))
+    [choice] = choices(path, LoadOptions(0, Device.CUDA))
+    unknown = choice.providers[0][1]
     assert unknown["cudnn_conv_algo_search"] == "HEURISTIC"
     assert unknown["use_tf32"] == "0"
 
 
+@pytest.mark.usefixtures("all_installed")
 def test_tensorrt_is_told_shapes_precision_and_a_cache_of_its_own(tmp_path: Path) -> None:
     path = onnx(Stage.TRANSFORMER)
-    chosen = providers(Device.TENSORRT, path, options(Device.TENSORRT, Precision.FP16, tmp_path))
-    assert [name for name, _ in chosen] == [
+    [choice] = choices(path, options(Device.TENSORRT, Precision.FP16, tmp_path))
+    assert choice.name == "tensorrt fp16"
+    assert [name for name, _ in choice.providers] == [
         "TensorrtExecutionProvider",
         "CUDAExecutionProvider",
-        "CPUExecutionProvider",
     ]
-    given = chosen[0][1]
+    given = choice.providers[0][1]
     assert given["trt_fp16_enable"] is True
     assert given["trt_profile_opt_shapes"] == "features:1x128x10x10,pos:1x128x10x10,mask:1x10x10"
     assert Path(given["trt_engine_cache_path"]).parent == tmp_path / "onnxruntime"
     with pytest.raises(ConfigurationError, match="has to be told the shapes"):
-        providers(Device.TENSORRT, path, LoadOptions(0, Device.TENSORRT))
+        choices(path, LoadOptions(0, Device.TENSORRT))
 
 
 def test_whatever_changes_a_compiled_half_changes_its_cache(tmp_path: Path) -> None:
