@@ -16,7 +16,7 @@ from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer, channel_options
-from common.telemetry.names import LabelNames
+from common.telemetry.metrics import LabelNames
 from common.wire.channels import open_channel
 from services.pipeline.runner import EngineRunner
 from services.pipeline.servicing import StageHost

@@ -7,7 +7,7 @@ import structlog
 from common.bundle import load_bundle
 from common.domain.placement import Stage
 from common.server.server import ServiceServer
-from common.telemetry.names import LabelNames
+from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
 from services.pipeline.runner import EngineRunner
 from services.pipeline.service import run_stage, stage_host
