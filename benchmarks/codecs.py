@@ -31,7 +31,7 @@ from common.codec import FeatureCodec
 from common.codec.calibration import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.files import replacing
 from common.vision.preprocess import preprocess
 from common.vision.resize import resize_bilinear
@@ -109,7 +109,7 @@ def run_backbone(
     bundle: Bundle, policy: InputPolicy, frames: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Features of each frame, float32 [1,channels,rows,columns]."""
-    with closing(load(bundle.onnx_path(Stage.BACKBONE), 0)) as backbone:
+    with closing(load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)) as backbone:
         return [
             backbone.run({"pixels": preprocess(frame, policy, bundle.manifest.normalization)[0]})[
                 "features"

@@ -14,9 +14,12 @@ from common.bundle import load_bundle
 from common.bundle.folder import ONNX_NAMES
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
-from common.engines.base import Engine
+from common.engines.base import Device, Engine, LoadOptions
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
+
+DEVICES = (Device.CPU,)
+HALF_PRECISION_DEVICES: frozenset[Device] = frozenset()
 
 INPUTS = {Stage.BACKBONE: ("pixels",), Stage.TRANSFORMER: ("features", "pos", "mask")}
 OUTPUTS = {Stage.BACKBONE: ("features",), Stage.TRANSFORMER: ("logits", "boxes")}
@@ -57,8 +60,8 @@ class TorchEngine:
         del self._half
 
 
-def load(onnx_path: Path, threads: int) -> Engine:
-    """Rebuild a half from its bundle; see `common.engines.base.EngineLoader`.
+def load(onnx_path: Path, options: LoadOptions) -> Engine:
+    """Rebuild a half from its bundle; see `common.engines.base.EngineModule.load`.
 
     The architecture comes from the `bundle.json` beside the ONNX file, the weights from the
     file's initializers, by name. Threads are torch's, so they hold for the whole process.
@@ -79,8 +82,8 @@ def load(onnx_path: Path, threads: int) -> Engine:
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    if threads > 0:
-        torch.set_num_threads(threads)
+    if options.threads > 0:
+        torch.set_num_threads(options.threads)
     return TorchEngine(half, stage)
 
 

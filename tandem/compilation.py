@@ -9,7 +9,7 @@ from typing import Any
 
 from common.bundle import Bundle
 from common.domain.placement import Stage
-from common.engines.base import PlanReport, Precision
+from common.engines.base import Device, LoadOptions, PlanReport, Precision
 from common.engines.registry import engine_module
 from services.pipeline.shapes import compile_options
 
@@ -40,6 +40,7 @@ def build_half(bundle: Bundle, stage: Stage, precision: Precision, cache: Path |
     """
     # Imported by name, since most machines have neither TensorRT nor pycuda.
     tensorrt: Any = engine_module(ENGINE)
-    options = compile_options(bundle.manifest, stage, precision, cache)
+    compilation = compile_options(bundle.manifest, stage, precision, cache)
+    options = LoadOptions(0, Device.CUDA, compilation)
     with closing(tensorrt.load(bundle.onnx_path(stage), options)) as engine:
         return BuiltHalf(stage, engine.description, engine.plan)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Dict, Mapping, Protocol, Tuple
+from typing import Dict, FrozenSet, Mapping, Optional, Protocol, Tuple
 
 import numpy as np
+
+
+class Device(Enum):
+    """Where an engine computes: the processor, and for ONNX Runtime the provider that drives it."""
+
+    AUTO = "auto"
+    """The first of the engine's devices that works here; ONNX Runtime tries CUDA before the CPU."""
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
 
 
 class Precision(Enum):
@@ -101,33 +112,43 @@ class Engine(Protocol):
         ...
 
 
-class EngineLoader(Protocol):
-    """Makes an engine from an ONNX file; each engine module has one, named in the registry."""
+@dataclass(frozen=True)
+class LoadOptions:
+    """How an engine is to run a half.
 
-    def __call__(self, onnx_path: Path, threads: int) -> Engine:
-        """Load.
+    Attributes:
+        threads: CPU threads of one execution; 0 lets the engine choose. An engine that does not
+            compute on the CPU has no use for it.
+        device: where to compute; one of the engine module's `DEVICES`, or AUTO if it has several.
+        compilation: what engines that compile ahead have to know; the others only look at whether
+            the shapes vary, if they are told.
+    """
+
+    threads: int
+    device: Device
+    compilation: Optional[CompileOptions] = None
+
+
+class EngineModule(Protocol):
+    """What the module of an engine holds; `common.engines.registry` finds it by the engine's name.
+
+    Attributes:
+        DEVICES: where the engine can compute. The first is used if none is asked for.
+        HALF_PRECISION_DEVICES: those of them on which `Precision.FP16` can be asked for.
+    """
+
+    DEVICES: Tuple[Device, ...]
+    HALF_PRECISION_DEVICES: FrozenSet[Device]
+
+    def load(self, onnx_path: Path, options: LoadOptions) -> Engine:
+        """Make an engine from an ONNX file; one that compiles takes minutes the first time.
 
         Args:
             onnx_path: the half to run.
-            threads: CPU threads within one execution; 0 lets the engine choose.
+            options: how to run it; checked against `DEVICES` and `HALF_PRECISION_DEVICES` before.
 
         Raises:
-            EngineError: the file cannot be loaded.
-        """
-        ...
-
-
-class CompilingLoader(Protocol):
-    """The loader of an engine that compiles ahead, which takes minutes the first time."""
-
-    def __call__(self, onnx_path: Path, options: CompileOptions) -> Engine:
-        """Load, from the cache if what is asked for was compiled before.
-
-        Args:
-            onnx_path: the half to run.
-            options: for what to compile it.
-
-        Raises:
-            EngineError: the file cannot be compiled or loaded.
+            ConfigurationError: what the device needs is not installed.
+            EngineError: the file cannot be compiled or loaded, or the device does not work.
         """
         ...

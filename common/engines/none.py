@@ -7,13 +7,16 @@ power to run the model itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Mapping, Tuple
+from typing import Dict, FrozenSet, Mapping, Tuple
 
 import numpy as np
 import onnxruntime
 
 from common.domain.errors import EngineError
-from common.engines.base import Engine
+from common.engines.base import Device, Engine, LoadOptions
+
+DEVICES = (Device.CPU,)
+HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
 
 _SEED = 20200526
 
@@ -67,8 +70,8 @@ class NoEngine:
         return {output.name: tuple(output.shape) for output in session.get_outputs()}
 
 
-def load(onnx_path: Path, threads: int) -> Engine:
-    """Read a graph's inputs; see `common.engines.base.EngineLoader`. `threads` is of no use."""
+def load(onnx_path: Path, options: LoadOptions) -> Engine:
+    """Read a graph's inputs; see `common.engines.base.EngineModule.load`."""
     try:
         session = _session(onnx_path, {})
     except Exception as error:

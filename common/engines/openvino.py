@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, FrozenSet, Mapping
 
 import numpy as np
 import openvino
 
 from common.domain.errors import EngineError
-from common.engines.base import Engine
+from common.engines.base import Device, Engine, LoadOptions
+
+DEVICES = (Device.CPU,)
+HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
 
 
 class OpenVinoEngine:
@@ -65,17 +68,17 @@ class OpenVinoEngine:
         del self._request
 
 
-def load(onnx_path: Path, threads: int) -> Engine:
-    """Load a half; see `common.engines.base.EngineLoader`.
+def load(onnx_path: Path, options: LoadOptions) -> Engine:
+    """Load a half; see `common.engines.base.EngineModule.load`.
 
     OpenVINO chooses the precision itself: bf16 on a CPU with AMX or AVX512-BF16 instructions, which
     is what makes it fast there and costs some exactness; fp32 elsewhere, where it agrees with the
     other engines to 1e-5.
     """
-    options: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads > 0:
-        options["INFERENCE_NUM_THREADS"] = threads
+    properties: Dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if options.threads > 0:
+        properties["INFERENCE_NUM_THREADS"] = options.threads
     try:
-        return OpenVinoEngine(onnx_path, options)
+        return OpenVinoEngine(onnx_path, properties)
     except Exception as error:
         raise EngineError(f"openvino cannot load {onnx_path}: {error}") from error

@@ -1,31 +1,45 @@
-"""Names of engines to the modules that hold them.
+"""Finds an engine by its name.
 
-Modules are imported only when their engine is asked for, so that a device needs to have
-installed the one it uses and no other (and so that torch stays out of the services).
+The module of an engine is imported only when the engine is asked for, so that a device needs to
+have installed the one it uses and no other. Packages outside `common` add engines as the entry
+points of the group `tandem.engines`, as this project's own does for torch: the name of the engine
+to the name of its module, which is a `common.engines.base.EngineModule`.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Optional
+from typing import Dict, Iterable, Optional, cast
 
 from common.domain.errors import ConfigurationError
-from common.engines.base import CompileOptions, Engine, Precision
+from common.engines.base import (
+    CompileOptions,
+    Device,
+    Engine,
+    EngineModule,
+    LoadOptions,
+    Precision,
+)
 
-ENGINE_MODULES = {
+ENTRY_POINT_GROUP = "tandem.engines"
+
+_BUILT_IN = {
     "onnxruntime": "common.engines.onnxruntime",
     "openvino": "common.engines.openvino",
-    "torch": "detr.engine",
-    "none": "common.engines.none",
     "tensorrt": "common.engines.tensorrt.engine",
+    "none": "common.engines.none",
 }
-# Their modules' `load` is a `CompilingLoader`; that of the others an `EngineLoader`.
-COMPILING_ENGINES = frozenset({"tensorrt"})
 
 
 def load_engine(
-    name: str, onnx_path: Path, threads: int, options: Optional[CompileOptions] = None
+    name: str,
+    onnx_path: Path,
+    threads: int,
+    options: Optional[CompileOptions] = None,
+    device: Optional[Device] = None,
 ) -> Engine:
     """Load a half of a model on the named engine.
 
@@ -34,38 +48,66 @@ def load_engine(
         onnx_path: the half to run.
         threads: CPU threads within one execution, for the engines that run on the CPU; 0 lets the
             engine choose.
-        options: for the engines that compile ahead; the others have no use for the shapes and the
-            cache, and refuse any precision but fp32.
+        options: for the engines that compile ahead; the others refuse any precision but fp32.
+        device: where to compute; None for the engine's usual one, which is the CPU for all but
+            TensorRT.
 
     Raises:
-        ConfigurationError: no engine has this name, its package is not installed, or the options
-            do not fit it.
-        EngineError: the engine cannot load the file.
+        ConfigurationError: no engine has this name, its package or what the device needs is not
+            installed, or the options do not fit it.
+        EngineError: the engine cannot load the file, or the device does not work.
     """
     module = engine_module(name)
-    if name in COMPILING_ENGINES:
-        if options is None:
-            raise ConfigurationError(f"engine {name!r} has to be told the shapes of its inputs")
-        return module.load(onnx_path, options)  # type: ignore[no-any-return]
-    if options is not None and options.precision is not Precision.FP32:
-        compiling = ", ".join(sorted(COMPILING_ENGINES))
-        raise ConfigurationError(
-            f"engine {name!r} has no choice of precision; {options.precision.value} is for "
-            f"{compiling}"
-        )
-    return module.load(onnx_path, threads)  # type: ignore[no-any-return]
+    chosen = _usable_device(name, module, device)
+    if options is not None:
+        _require_precision(name, module, chosen, options.precision)
+    return module.load(onnx_path, LoadOptions(threads, chosen, options))
 
 
-def engine_module(name: str) -> Any:
+def engine_module(name: str) -> EngineModule:
     """Import the module of the named engine.
 
     Raises:
         ConfigurationError: no engine has this name, or its package is not installed.
     """
-    if name not in ENGINE_MODULES:
-        known = ", ".join(ENGINE_MODULES)
+    modules = engine_modules()
+    if name not in modules:
+        known = ", ".join(modules)
         raise ConfigurationError(f"unknown engine {name!r}; known engines: {known}")
     try:
-        return importlib.import_module(ENGINE_MODULES[name])
+        return cast(EngineModule, importlib.import_module(modules[name]))
     except ImportError as error:
         raise ConfigurationError(f"engine {name!r} is not installed here: {error}") from error
+
+
+def engine_modules() -> Dict[str, str]:
+    """The module of every engine by the engine's name; those built in cannot be replaced."""
+    return {**{point.name: point.value for point in _entry_points()}, **_BUILT_IN}
+
+
+def _entry_points() -> Iterable[metadata.EntryPoint]:
+    if sys.version_info >= (3, 10):
+        return metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return metadata.entry_points().get(ENTRY_POINT_GROUP, ())
+
+
+def _usable_device(name: str, module: EngineModule, device: Optional[Device]) -> Device:
+    if device is None or (device is Device.AUTO and len(module.DEVICES) == 1):
+        return module.DEVICES[0]
+    if device is not Device.AUTO and device not in module.DEVICES:
+        known = ", ".join(each.value for each in module.DEVICES)
+        raise ConfigurationError(
+            f"engine {name!r} does not compute on {device.value}; its devices: {known}"
+        )
+    return device
+
+
+def _require_precision(
+    name: str, module: EngineModule, device: Device, precision: Precision
+) -> None:
+    if precision is Precision.FP32 or device in module.HALF_PRECISION_DEVICES:
+        return
+    raise ConfigurationError(
+        f"engine {name!r} computes in fp32 only on {device.value}; {precision.value} is for engine "
+        "'tensorrt', and for engine 'onnxruntime' on device tensorrt"
+    )

@@ -5,12 +5,12 @@ Names and labels are fixed: dashboards and alerts rely on them.
 
 from __future__ import annotations
 
-from typing import Sequence
+import re
+from typing import Iterable, Sequence, Set
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.domain.detections import StageTiming
-from common.telemetry.names import LabelNames
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector
 
@@ -23,6 +23,33 @@ _STEP_BUCKETS = (0.0001, 0.0002, 0.0005, *_SECONDS_BUCKETS)
 _MAX_PLACEMENTS = 40
 _MAX_PEERS = 64
 STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
+OTHER = "other"
+"""Label of all names beyond those that are known."""
+
+_WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,:-]*")
+_MAX_CHARACTERS = 150
+
+
+class LabelNames:
+    """Names that become labels: a bounded number, whatever peers call themselves.
+
+    It knows some names, and learns a few more, those that come first.
+    """
+
+    def __init__(self, known: Iterable[str] = (), room: int = 0) -> None:
+        """Know the names of the configuration, and learn up to `room` others."""
+        self._known: Set[str] = set(known)
+        self._room = room
+
+    def label(self, name: str) -> str:
+        """The name itself if it is known, else `OTHER`."""
+        if name in self._known:
+            return name
+        if self._room and len(name) <= _MAX_CHARACTERS and _WELL_FORMED.fullmatch(name):
+            self._room -= 1
+            self._known.add(name)
+            return name
+        return OTHER
 
 
 class Metrics:

@@ -16,7 +16,7 @@ import numpy as np
 from common.bundle import Bundle, FixedInput
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from detr.coco_folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.training.checkpoints import load_checkpoint
@@ -130,7 +130,7 @@ def backbone_milliseconds(bundle: Bundle, threads: int) -> float:
     """Return the median time of the backbone half on one frame, after a few to warm up."""
     policy = bundle.manifest.input
     size = (policy.height, policy.width) if isinstance(policy, FixedInput) else (800, 1066)
-    engine = load(bundle.onnx_path(Stage.BACKBONE), threads)
+    engine = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), threads)
     pixels = np.random.default_rng(0).standard_normal((1, 3, *size), np.float32)
     seconds = []
     for _ in range(WARMUP_FRAMES + TIMED_FRAMES):

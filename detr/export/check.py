@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.domain.frames import FrameGeometry
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.position import transformer_inputs
 from detr.errors import ExportError
 from detr.model import DETR
@@ -49,7 +49,8 @@ def check_halves(model: DETR, backbone: Path, transformer: Path) -> float:
     Raises:
         ExportError: it is above `TOLERANCE`, or not a number.
     """
-    first, second = load(backbone, threads=0), load(transformer, threads=0)
+    first = load_engine("onnxruntime", backbone, 0)
+    second = load_engine("onnxruntime", transformer, 0)
     generator = np.random.default_rng(0)
     largest = 0.0
     for case in CASES:

@@ -13,7 +13,7 @@ from common.bundle import Bundle, Category, InputPolicy, Normalization
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
@@ -78,8 +78,8 @@ def bundle_predictor(bundle: Bundle, threads: int = 0) -> Predictor:
         ConfigurationError: a half is missing or is not the one that was exported.
         EngineError: a half cannot be loaded.
     """
-    backbone = load(bundle.onnx_path(Stage.BACKBONE), threads)
-    transformer = load(bundle.onnx_path(Stage.TRANSFORMER), threads)
+    backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), threads)
+    transformer = load_engine("onnxruntime", bundle.onnx_path(Stage.TRANSFORMER), threads)
     hidden_dim = bundle.manifest.architecture.hidden_dim
 
     def predict(

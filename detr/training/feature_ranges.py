@@ -6,7 +6,7 @@ from common.bundle import Bundle, CodecDefaults, write_bundle
 from common.codec.calibration import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.preprocess import preprocess
 from scenes.splits import SceneSource
 
@@ -29,7 +29,7 @@ def measured_codecs(bundle: Bundle, scenes: SceneSource, height: int, width: int
         ConfigurationError: the backbone is missing or is not the one that was exported.
     """
     manifest = bundle.manifest
-    backbone = load(bundle.onnx_path(Stage.BACKBONE), 0)
+    backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)
     statistics = FeatureStatistics()
     try:
         for index in range(_FRAMES):

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from common.bundle import load_bundle
 from common.domain.errors import TandemError
 from common.domain.placement import Stage
-from common.engines.base import Precision
+from common.engines.base import Device, Precision
 from common.telemetry.logs import configure_logs
 from common.telemetry.sensors import Reading, find_sensors
 from services.check.comparison import (
@@ -31,6 +31,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the model")
     parser.add_argument("--engine", default="tensorrt", help="what executes the halves")
+    parser.add_argument(
+        "--device",
+        type=Device,
+        metavar="|".join(device.value for device in Device),
+        help="where the engine computes; its usual one if left out",
+    )
     parser.add_argument(
         "--engine-precision",
         type=Precision,
@@ -88,7 +94,9 @@ def _run(arguments: argparse.Namespace) -> int:
         options = compile_options(
             bundle.manifest, stage, arguments.engine_precision, arguments.engine_cache
         )
-        check = check_half(bundle, stage, arguments.engine, options, reference[stage])
+        check = check_half(
+            bundle, stage, arguments.engine, options, reference[stage], device=arguments.device
+        )
         checks.append(check)
         if not arguments.json:
             sys.stdout.write(_sentence(check) + "\n")

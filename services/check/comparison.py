@@ -8,7 +8,7 @@ import zipfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from common.bundle import Bundle
 from common.domain.errors import ConfigurationError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
-from common.engines.base import CompileOptions, Engine, Precision
+from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
 from common.files import replacing
 from common.vision.position import transformer_inputs
@@ -131,6 +131,8 @@ def check_half(
     engine: str,
     options: CompileOptions,
     reference: HalfReference,
+    *,
+    device: Optional[Device] = None,
 ) -> HalfCheck:
     """Load a half, compare it with the reference, and time it.
 
@@ -140,6 +142,7 @@ def check_half(
         engine: name of the engine.
         options: for the engines that compile ahead.
         reference: what it should compute.
+        device: where; None for the engine's usual one.
 
     Raises:
         ConfigurationError: the bundle is damaged, or the engine is not installed.
@@ -147,7 +150,7 @@ def check_half(
     """
     path = bundle.onnx_path(stage)
     started = time.perf_counter()
-    with closing(load_engine(engine, path, 0, options)) as loaded:
+    with closing(load_engine(engine, path, 0, options, device)) as loaded:
         load_seconds = time.perf_counter() - started
         outputs = loaded.run(reference.inputs)
         seconds = [_timed(loaded, reference.inputs) for _ in range(_EXECUTIONS)]

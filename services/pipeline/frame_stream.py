@@ -22,8 +22,7 @@ from common.domain.errors import (
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
-from common.telemetry.metrics import Metrics
-from common.telemetry.names import LabelNames
+from common.telemetry.metrics import LabelNames, Metrics
 from common.wire.detections import options_from_wire, stage_timing_to_wire
 from common.wire.errors import error_to_wire
 from common.wire.placements import placement_from_wire

@@ -15,7 +15,7 @@ from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer
-from common.telemetry.names import LabelNames
+from common.telemetry.metrics import LabelNames
 from services.pipeline.frame_stream import StageHost
 from services.pipeline.passage import Pipeline
 from services.pipeline.settings import StageSettings
@@ -101,7 +101,9 @@ class StageService:
         precision = Precision(settings.engine_precision)
         options = compile_options(bundle.manifest, self._kind, precision, settings.engine_cache)
         path = bundle.onnx_path(self._kind)
-        engine = load_engine(settings.engine, path, settings.engine_threads, options)
+        engine = load_engine(
+            settings.engine, path, settings.engine_threads, options, settings.engine_device
+        )
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
             device = None if name is None else SharedDevice(name)

@@ -8,6 +8,7 @@ from typing import Optional
 from pydantic import Field, model_validator
 from typing_extensions import Literal
 
+from common.engines.base import Device
 from common.server.settings import ENVELOPE_BYTES, ServerSettings
 
 
@@ -22,11 +23,18 @@ class StageSettings(ServerSettings):
     bundle: Path = Field(description="folder of the model, with bundle.json")
     node: str = Field(min_length=1, description="name of the device that this stage runs on")
     engine: str = Field("onnxruntime", description="what executes the half: see common.engines")
+    device: Optional[Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]] = Field(
+        None,
+        description="where the engine computes: ONNX Runtime on any of these; auto takes the first "
+        "of cuda, openvino and cpu that works. The CPU if left out, for engine tensorrt the GPU",
+    )
     engine_threads: int = Field(
         0, ge=0, description="CPU threads of one execution; 0 lets the engine choose"
     )
     engine_precision: Literal["fp32", "fp16"] = Field(
-        "fp32", description="what TensorRT computes in; the other engines take fp32 only"
+        "fp32",
+        description="what TensorRT computes in, as an engine or as ONNX Runtime's device; all "
+        "others take fp32 only",
     )
     engine_cache: Optional[Path] = Field(
         None, description="folder for what TensorRT compiled; ~/.cache/tandem/engines if left out"
@@ -55,6 +63,11 @@ class StageSettings(ServerSettings):
     max_frames_in_flight: int = Field(
         32, gt=0, description="frames of one stream held at a time; more wait in the transport"
     )
+
+    @property
+    def engine_device(self) -> Optional[Device]:
+        """`device` as the engines name it."""
+        return None if self.device is None else Device(self.device)
 
     @model_validator(mode="after")
     def _check_pace(self) -> StageSettings:

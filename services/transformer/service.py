@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.bundle import load_bundle
 from common.domain.placement import Stage
 from common.server.server import ServiceServer
-from common.telemetry.names import LabelNames
+from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.passage import Pipeline

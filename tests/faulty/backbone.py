@@ -1,8 +1,11 @@
 """`python -m tests.faulty.backbone`: the backbone service with the engine `faulty`."""
 
-from common.engines.registry import ENGINE_MODULES
+import sys
+from pathlib import Path
+
 from services.backbone.__main__ import main
 
 if __name__ == "__main__":
-    ENGINE_MODULES["faulty"] = "tests.faulty.engine"
+    # Where an installed package would name its engines.
+    sys.path.append(str(Path(__file__).parent / "installed"))
     main()

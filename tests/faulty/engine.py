@@ -13,6 +13,10 @@ import numpy as np
 
 from common.domain.errors import EngineError
 from common.engines import onnxruntime
+from common.engines.base import Device, LoadOptions
+
+DEVICES = (Device.CPU,)
+HALF_PRECISION_DEVICES = frozenset()
 
 # Every channel of white is above this after normalisation.
 WHITE = 2.2
@@ -58,11 +62,11 @@ def is_white(inputs) -> bool:
     return "pixels" in inputs and bool((inputs["pixels"][0, :, :32, :32] > WHITE).all())
 
 
-def load(onnx_path: Path, threads: int) -> FaultyEngine:
+def load(onnx_path: Path, options: LoadOptions) -> FaultyEngine:
     file = Path(os.environ["FAULTY_ENGINE"])
     if told(file) == "load:hang":
         file.with_name("loading").touch()
         hang_while(file, "hang")
     if told(file) == "load:fail":
         raise EngineError("no device")
-    return FaultyEngine(onnxruntime.load(onnx_path, threads), file)
+    return FaultyEngine(onnxruntime.load(onnx_path, options), file)

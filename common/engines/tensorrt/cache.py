@@ -17,7 +17,7 @@ _BUILD_REVISION = 1
 
 
 @dataclass(frozen=True)
-class Device:
+class PlanTarget:
     """What a plan or a timing cache is good for.
 
     Attributes:
@@ -44,13 +44,13 @@ class PlanKey:
     Attributes:
         half: name of the ONNX file without its suffix.
         onnx_sha256: of the ONNX file.
-        device: where it runs.
+        target: where it runs.
         options: what it is compiled for.
     """
 
     half: str
     onnx_sha256: str
-    device: Device
+    target: PlanTarget
     options: CompileOptions
 
     @property
@@ -59,7 +59,7 @@ class PlanKey:
         return {
             "half": self.half,
             "onnx_sha256": self.onnx_sha256,
-            **asdict(self.device),
+            **asdict(self.target),
             "precision": self.options.precision.value,
             "profile": {name: asdict(shape) for name, shape in self.options.shapes.items()},
             "build_revision": _BUILD_REVISION,
@@ -100,20 +100,20 @@ class PlanCache:
         """
         _write_checked(self.plan_path(key), plan, key.facts)
 
-    def timings(self, device: Device) -> bytes:
-        """What earlier builds on this device measured; empty if nothing is known."""
-        return _read_checked(self._timings_path(device)) or b""
+    def timings(self, target: PlanTarget) -> bytes:
+        """What earlier builds on this target measured; empty if nothing is known."""
+        return _read_checked(self._timings_path(target)) or b""
 
-    def keep_timings(self, device: Device, timings: bytes) -> None:
+    def keep_timings(self, target: PlanTarget, timings: bytes) -> None:
         """Write what was measured.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        _write_checked(self._timings_path(device), timings, asdict(device))
+        _write_checked(self._timings_path(target), timings, asdict(target))
 
-    def _timings_path(self, device: Device) -> Path:
-        return self._folder / f"timings-{device.slug}.cache"
+    def _timings_path(self, target: PlanTarget) -> Path:
+        return self._folder / f"timings-{target.slug}.cache"
 
 
 def sha256_of(path: Path) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
 import numpy as np
 import structlog
 import tensorrt
 
-from common.domain.errors import EngineError
-from common.engines.base import CompileOptions, PlanReport
+from common.domain.errors import ConfigurationError, EngineError
+from common.engines.base import CompileOptions, Device, LoadOptions, PlanReport
 from common.engines.tensorrt.adapters import execution_of
 from common.engines.tensorrt.build import build_plan
-from common.engines.tensorrt.cache import Device, PlanCache, PlanKey, sha256_of
+from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget, sha256_of
 from common.engines.tensorrt.device import Gpu, cuda_errors
 from common.engines.tensorrt.log import ReasonLog
 from common.engines.tensorrt.messages import plan_failure
+
+DEVICES = (Device.CUDA,)
+HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset(DEVICES)
 
 _log = structlog.get_logger()
 
@@ -83,8 +86,8 @@ class TensorRtEngine:
     def _obtain(self, onnx_path: Path) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
         """The plan from the cache, or a new one; both deserialised."""
         started = time.perf_counter()
-        device = Device(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
-        key = PlanKey(onnx_path.stem, sha256_of(onnx_path), device, self._options)
+        target = PlanTarget(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
+        key = PlanKey(onnx_path.stem, sha256_of(onnx_path), target, self._options)
         cache = PlanCache(self._options.cache)
         plan = cache.plan(key)
         engine = self._deserialized(plan) if plan is not None else None
@@ -112,26 +115,28 @@ class TensorRtEngine:
             gpu=self._gpu.name,
             precision=self._options.precision.value,
         )
-        timings = cache.timings(key.device)
+        timings = cache.timings(key.target)
         try:
             built = build_plan(onnx_path.read_bytes(), self._options, timings, self._log)
         except EngineError as error:
             raise EngineError(f"tensorrt cannot load {onnx_path}: {error}") from error
         try:
             cache.keep_plan(key, built.plan)
-            cache.keep_timings(key.device, built.timings)
+            cache.keep_timings(key.target, built.timings)
         except OSError as error:
             # It runs all the same; only the next start has to build again.
             _log.warning("plan not kept", folder=str(self._options.cache), reason=str(error))
         return built.plan
 
 
-def load(onnx_path: Path, options: CompileOptions) -> TensorRtEngine:
-    """Load a half; see `common.engines.base.CompilingLoader`."""
+def load(onnx_path: Path, options: LoadOptions) -> TensorRtEngine:
+    """Load a half; see `common.engines.base.EngineModule.load`."""
+    if options.compilation is None:
+        raise ConfigurationError("engine 'tensorrt' has to be told the shapes of its inputs")
     gpu = Gpu()
     try:
         with cuda_errors():
-            return TensorRtEngine(gpu, onnx_path, options)
+            return TensorRtEngine(gpu, onnx_path, options.compilation)
     except OSError as error:
         gpu.close()
         raise EngineError(f"tensorrt cannot load {onnx_path}: {error.strerror}") from error

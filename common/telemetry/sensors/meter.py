@@ -12,8 +12,8 @@ from common.telemetry.sensors.base import Kind, Reading, Sensor
 _PERIOD_SECONDS = 1.0
 # After a pause this long (a suspended machine) nothing is known of what was drawn meanwhile.
 _LONGEST_GAP_SECONDS = 60.0
-# Contains a Jetson's other rails.
-_MODULE_RAIL = "VDD_IN"
+# Of a Jetson; it contains the other rails. A Xavier or a Thor and a Nano have other names for it.
+_MODULE_RAILS = ("VDD_IN", "VIN", "POM_5V_IN")
 # RAPL's domains of whole processors, and NVML's GPUs.
 _OUTER_RAIL = re.compile(r"(package-|gpu)\d+")
 
@@ -68,8 +68,9 @@ class EnergyMeter:
         On a Jetson the rail that feeds the module; else processors and GPUs together.
         """
         watts = self.watts()
-        if _MODULE_RAIL in watts:
-            return watts[_MODULE_RAIL]
+        for rail in _MODULE_RAILS:
+            if rail in watts:
+                return watts[rail]
         outer = [value for rail, value in watts.items() if _OUTER_RAIL.fullmatch(rail)]
         return sum(outer) if outer else None
 

@@ -14,7 +14,7 @@ from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError, EngineError
 from common.domain.placement import Stage
 from common.engines.base import Engine
-from common.engines.registry import ENGINE_MODULES, load_engine
+from common.engines.registry import engine_modules, load_engine
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -63,7 +63,7 @@ def inputs(
 
 
 def test_the_registry_names_them_all() -> None:
-    assert set(PACKAGES) <= set(ENGINE_MODULES)
+    assert set(PACKAGES) <= set(engine_modules())
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -131,7 +131,7 @@ def test_unreadable_files_are_engine_errors(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_engines_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="unknown engine 'abacus'; known engines: onnx"):
+    with pytest.raises(ConfigurationError, match="unknown engine 'abacus'; known engines: "):
         load_engine("abacus", BUNDLE.folder / "backbone.onnx", 1)
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from common.bundle import FixedInput, ShortestEdgeInput, load_bundle
-from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
-from common.engines.base import Precision, ShapeRange
-from common.engines.registry import load_engine
+from common.engines.base import ShapeRange
 from common.vision.preprocess import shortest_edge_size
-from services.pipeline.shapes import compile_options, input_shapes
+from services.pipeline.shapes import input_shapes
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 FIXED = BUNDLE.manifest.model_copy(update={"input": FixedInput(height=300, width=320)})
@@ -49,9 +47,3 @@ def test_a_range_contains_no_other_rank_or_size() -> None:
     assert shape.contains((1, 9))
     assert not shape.contains((1, 10))
     assert not shape.contains((1, 5, 1))
-
-
-def test_only_compiling_engines_have_a_choice_of_precision(tmp_path: Path) -> None:
-    options = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP16, tmp_path)
-    with pytest.raises(ConfigurationError, match="no choice of precision; fp16 is for tensorrt"):
-        load_engine("onnxruntime", BUNDLE.onnx_path(Stage.BACKBONE), 1, options)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from common.domain.errors import EngineError
-from common.engines.base import CompileOptions, Precision, ShapeRange
+from common.engines.base import CompileOptions, Device, LoadOptions, Precision, ShapeRange
 from tests.unit.engines.recorded import TensorRt
 
 PACKAGE = "common.engines.tensorrt"
@@ -50,7 +50,9 @@ def options(tmp_path: Path, precision: Precision = Precision.FP16) -> CompileOpt
 
 
 def load(onnx: Path, given: CompileOptions):
-    return importlib.import_module(f"{PACKAGE}.engine").load(onnx, given)
+    return importlib.import_module(f"{PACKAGE}.engine").load(
+        onnx, LoadOptions(0, Device.CUDA, given)
+    )
 
 
 def test_it_builds_runs_and_closes(api: TensorRt, onnx: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from common.telemetry.sensors import Kind, find_sensors
 from common.telemetry.sensors.base import Reading
-from common.telemetry.sensors.nvml import nvml_gpus
+from common.telemetry.sensors.nvidia import JtopBoard, jtop_board, nvml_gpus
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -158,3 +158,66 @@ def test_a_pc_whose_driver_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
         raise _NvmlError("Driver Not Loaded")
 
     assert nvml_readings(monkeypatch, nvmlInit=fail) == []
+
+
+class _Jtop:
+    """A client of jetson-stats, with what version 7.2 tells of an Orin NX."""
+
+    power = {
+        "rail": {
+            "VDD_CPU_GPU_CV": {"online": True, "volt": 4992, "curr": 120, "power": 599},
+            "VDD_SOC": {"online": False},
+        },
+        "tot": {"name": "VDD_IN", "power": 4720, "avg": 4700},
+    }
+    gpu = {"gpu": {"type": "integrated", "status": {"load": 43.7}}}
+    temperature = {"cpu": {"online": True, "temp": 46.5}, "cv0": {"online": False, "temp": -256}}
+
+    def __init__(self, ok: object = True, fault: object = None) -> None:
+        self._ok, self._fault = ok, fault
+
+    def start(self) -> None:
+        if self._fault:
+            raise self._fault
+
+    def ok(self, spin: bool) -> object:
+        assert spin, "else it waits for the next second"
+        if isinstance(self._ok, Exception):
+            raise self._ok
+        return self._ok
+
+
+def test_a_jetson_by_its_service() -> None:
+    assert values([JtopBoard(_Jtop())]) == {
+        Kind.POWER: {"VDD_CPU_GPU_CV": pytest.approx(0.599), "VDD_IN": pytest.approx(4.72)},
+        Kind.LOAD: {"gpu": pytest.approx(0.437)},
+        Kind.TEMPERATURE: {"cpu": 46.5},
+    }
+
+
+def test_a_jetson_whose_board_has_no_rail_of_its_own() -> None:
+    client = _Jtop()
+    client.power = {"rail": {"CPU": {"power": 500}}, "tot": {"power": 500, "avg": 500}}
+    assert values([JtopBoard(client)])[Kind.POWER] == {"CPU": 0.5}
+
+
+@pytest.mark.parametrize("ok", [False, OSError("Lost connection with jtop server")])
+def test_a_service_that_stopped_tells_nothing(ok: object) -> None:
+    assert JtopBoard(_Jtop(ok)).read() == []
+
+
+@pytest.mark.parametrize("fault", [None, "stopped", "missing"])
+def test_the_service_of_jetson_stats_is_optional(
+    fault: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class JtopError(Exception):
+        pass
+
+    socket = tmp_path / "jtop.sock"
+    assert jtop_board(socket) == []
+    socket.touch()
+    module = types.ModuleType("jtop")
+    raised = JtopError("The jtop.service is not active") if fault == "stopped" else None
+    module.JtopException, module.jtop = JtopError, lambda: _Jtop(fault=raised)
+    monkeypatch.setitem(sys.modules, "jtop", None if fault == "missing" else module)
+    assert len(jtop_board(socket)) == (0 if fault else 1)
