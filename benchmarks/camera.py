@@ -21,7 +21,7 @@ from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.stream import OverloadPolicy
 from common.domain.timing import StageTiming
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
 # More than any window that a server finds for itself.

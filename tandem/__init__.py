@@ -1,6 +1,6 @@
 """The client library and the `tandem` command.
 
-`tandem.detector.DetectorClient` streams frames in and detections out; its module's docstring
+`tandem.client.DetectorClient` streams frames in and detections out; its module's docstring
 shows it in five lines. The command is composed in `tandem.__main__`.
 """
 

@@ -16,7 +16,7 @@ from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
 from common.domain.timing import FrameTiming, StageTiming
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
 # More than any window that a server finds for itself.

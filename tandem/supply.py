@@ -13,7 +13,7 @@ from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
-from tandem.iteration import iterate_in_thread
+from tandem.threads import iterate_in_thread
 
 Frame = bytes | bytearray | memoryview | np.ndarray | Image
 Frames = AsyncIterable[Frame] | Iterable[Frame]

@@ -10,7 +10,7 @@ from typing import AsyncIterator, Callable, List, Optional
 
 from common.domain.placement import NodePair
 from common.domain.stream import OverloadPolicy
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tests.streams import jpeg
 

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from common.domain.errors import ServiceError
+from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
+from tandem.cli.detection import DetectionRequest, Tally, detect_source
 from tandem.cli.options import (
     AUTOMATIC,
     BundleOption,
@@ -22,15 +24,12 @@ from tandem.cli.options import (
     detector,
     refuse_with_server,
 )
-from tandem.console import frame_progress, sentence, show_json, show_line, show_notice
-from tandem.detecting import DetectionRequest, Tally, detect_source
-from tandem.detector import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
-from tandem.detector import pair_named
-from tandem.iteration import call_in_thread
-from tandem.local import LocalOptions
+from tandem.cli.running import run
+from tandem.client import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
+from tandem.client import pair_named
+from tandem.cluster import ClusterOptions
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
-from tandem.running import run
 from tandem.shipped import shipped_bundle
 from tandem.sinks import frame_to_json, open_sink
 from tandem.sources import (
@@ -40,6 +39,7 @@ from tandem.sources import (
     SourceKind,
     open_source,
 )
+from tandem.threads import call_in_thread
 
 
 def detect(
@@ -101,7 +101,7 @@ def detect(
     """
     refuse_with_server(server, bundle=bundle)
     pair = pair_named(placement)
-    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+    where = server or ClusterOptions(bundle=bundle or shipped_bundle())
 
     def opened() -> Source:
         return open_source(
@@ -129,7 +129,7 @@ def detect(
 
 async def _detect(
     opened: Callable[[], Source],
-    where: str | LocalOptions,
+    where: str | ClusterOptions,
     request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,

@@ -16,8 +16,8 @@ from common.domain.errors import InvalidInputError, TandemError, UnavailableErro
 from common.vision.headers import read_header
 from common.vision.jpeg_markers import JPEG_MAGIC
 from tandem.sources.base import JPEG_VIDEO_SUFFIXES, MOST_PIXELS
-from tandem.sources.heif import kind_of_brands, refusal
-from tandem.sources.reading import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
+from tandem.sources.readers import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
+from tandem.sources.stills import kind_of_brands, refusal
 
 # Places in a row where nothing can be read; then the rest is taken to be no better.
 _MOST_UNREADABLE = 100

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from tandem.cli.app import run_command
-from tandem.running import exit_code_of
+from tandem.cli.running import exit_code_of
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-import tandem.detector
+import tandem.client
 from common.domain.errors import (
     InvalidInputError,
     ResourceExhaustedError,
@@ -20,7 +20,7 @@ from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import Placement
 from common.domain.stream import OverloadPolicy
 from protos.tandem.v1 import detector_pb2, tensor_pb2
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.integration.tandem.toy_orchestrator import (
     ErringDetector,
     ForgetfulDetector,
@@ -378,7 +378,7 @@ async def test_set_placement():
 
 
 async def test_the_example_of_the_documentation_runs(capsys):
-    paragraphs = re.split(r"\n\n(?! )", tandem.detector.__doc__)
+    paragraphs = re.split(r"\n\n(?! )", tandem.client.__doc__)
     (example,) = re.findall(r"((?:^    .*\n?)+)", paragraphs[0] + "\n", re.M) or [""]
     async with serving(ToyDetector()) as address:
         source = textwrap.dedent(example).replace("127.0.0.1:50050", address)

@@ -15,11 +15,11 @@ from common.domain.frames import EncodedImage
 from common.domain.placement import NodePair
 from common.domain.stream import OverloadPolicy
 from common.domain.timing import FrameTiming
-from tandem.detector import DetectorClient
-from tandem.iteration import complete_in_thread
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tandem.sinks import Sink
 from tandem.sources import Source, SourceFrame, SourceKind, played
+from tandem.threads import complete_in_thread
 
 Report = Callable[[SourceFrame, FrameResult], None]
 
