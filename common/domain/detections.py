@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_SCORE_THRESHOLD = 0.7
+"""Detections below this score are left out unless a client asks for more of them, or for fewer."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -41,5 +44,5 @@ class DetectionOptions:
         max_detections: at most this many a frame, the highest scores first; 0 means all.
     """
 
-    score_threshold: float = 0.7
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from common.domain.codec import Codec
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.placement import NodePair
 
 
@@ -32,7 +33,7 @@ class StreamOptions:
     """
 
     pair: Optional[NodePair] = None
-    score_threshold: float = 0.7
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
     overload: OverloadPolicy = OverloadPolicy.BLOCK
     codec: Optional[Codec] = None

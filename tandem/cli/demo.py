@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from common.bundle import Bundle, load_bundle
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
 from common.domain.placement import Placement
 from tandem.bench import BenchPlan, Sample, measure, report
@@ -38,7 +39,6 @@ from tandem.sources import Source, SourceFrame, open_source
 PROGRAM = "python -m tandem.cli.demo"
 # A random model is sure of nothing: its best guesses show at least that boxes are drawn.
 _UNTRAINED_THRESHOLD, _UNTRAINED_BOXES = 0.0, 3
-_TRAINED_THRESHOLD = 0.7
 # Placements differ in where things run, not in what is computed.
 _SAME_PIXELS = 1e-3
 
@@ -108,7 +108,7 @@ def _plan(placement: Placement, bundle: Bundle, frames: int) -> BenchPlan:
         placement=placement,
         frames=frames,
         warm_up_frames=0,
-        score_threshold=_TRAINED_THRESHOLD if trained else _UNTRAINED_THRESHOLD,
+        score_threshold=DEFAULT_SCORE_THRESHOLD if trained else _UNTRAINED_THRESHOLD,
         max_detections=0 if trained else _UNTRAINED_BOXES,
     )
 
@@ -141,7 +141,7 @@ def accuracy_sentence(clip: Tally) -> str:
     """How well a run's boxes compare with the objects of each frame."""
     return (
         f"Found {clip.found} of {clip.objects} objects and invented {clip.invented} "
-        f"(score {_TRAINED_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
+        f"(score {DEFAULT_SCORE_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
         f"{clip.perfect_frames / clip.frames:.1%} of the frames are perfect."
     )
 

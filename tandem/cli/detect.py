@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
 from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
 from tandem.cli.detection import DetectionRequest, Tally, detect_source
@@ -58,7 +59,7 @@ def detect(
     codec: CodecOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Leave out boxes with a lower score.")
-    ] = 0.7,
+    ] = DEFAULT_SCORE_THRESHOLD,
     max_detections: Annotated[
         int, typer.Option(min=0, help="At most this many boxes a frame, the best; 0 for all.")
     ] = 0,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from common.domain.codec import Codec
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import NodePair
@@ -44,7 +45,7 @@ class DetectionRequest:
 
     pair: NodePair | None = None
     codec: Codec | None = None
-    threshold: float = 0.7
+    threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
     live: bool = False
     limit: int | None = None

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from common.domain.address import DEFAULT_PORT
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
@@ -17,7 +18,7 @@ from tandem.cli.console import activity
 from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from tandem.cluster import ClusterOptions, LocalCluster
 
-DEFAULT_SERVER = "127.0.0.1:50050"
+DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 
 class PlacementChoice(StrEnum):

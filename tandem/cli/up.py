@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.domain.address import DEFAULT_PORT
 from common.domain.errors import UnavailableError
 from tandem.cli.console import show_json, show_line, show_table
 from tandem.cli.options import (
@@ -51,7 +52,7 @@ def up(
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
-    ] = 50050,
+    ] = DEFAULT_PORT,
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,

@@ -17,11 +17,11 @@ from PIL import Image
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage
 from common.vision.jpeg_markers import JPEG_MAGIC
+from common.vision.limits import DEFAULT_MAX_PIXELS
 from common.vision.png_chunks import PNG_MAGIC
 from tandem.pictures import decode_picture, encode_png
 from tandem.sources.base import (
     JPEG_VIDEO_SUFFIXES,
-    MOST_PIXELS,
     SourceFrame,
     SourceInfo,
     SourceKind,
@@ -148,15 +148,15 @@ def _converted(data: bytes, name: str) -> EncodedImage:
         header = _Header.of(data)
     except Image.DecompressionBombError as error:
         raise InvalidInputError(
-            f"{name} has more pixels than the limit of {MOST_PIXELS}"
+            f"{name} has more pixels than the limit of {DEFAULT_MAX_PIXELS}"
         ) from error
     except Exception as error:
         # Pillow's readers raise of all kinds.
         raise InvalidInputError(unreadable) from error
-    if header.width * header.height > MOST_PIXELS:
+    if header.width * header.height > DEFAULT_MAX_PIXELS:
         raise InvalidInputError(
             f"{name} is {header.width} x {header.height} pixels, "
-            f"{header.width * header.height} in all; the limit is {MOST_PIXELS}"
+            f"{header.width * header.height} in all; the limit is {DEFAULT_MAX_PIXELS}"
         )
     if header.pictures > 1:
         raise InvalidInputError(

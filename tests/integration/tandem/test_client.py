@@ -347,8 +347,8 @@ async def test_nobody_there_is_told():
             await client.status()
 
 
-@pytest.mark.parametrize("address", ["localhost", "", ":50050", "localhost:http"])
-def test_an_address_without_port_is_refused(address):
+@pytest.mark.parametrize("address", ["", ":50050", "localhost:", "localhost:http"])
+def test_what_is_no_address_is_refused(address):
     with pytest.raises(InvalidInputError, match="is not host:port"):
         DetectorClient(address)
 

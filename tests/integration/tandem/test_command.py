@@ -223,7 +223,7 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("detect", "missing.mp4"), 1, "there is no file, folder or camera named missing.mp4"),
         (("detect", "pyproject.toml"), 1, "is neither a picture nor a video"),
         (("detect", "A.PNG", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at"),
-        (("detect", "A.PNG", "--server", "h"), 1, "the server's address 'h' is not host:port"),
+        (("detect", "A.PNG", "--server", "h:"), 1, "the server's address 'h:' is not host:port"),
         (("detect", "A.PNG", "--output", "x.gif"), 1, "x.gif: unknown kind of file"),
         (("detect", "A.PNG", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("status", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at 127.0.0.1:1"),
