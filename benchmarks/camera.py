@@ -150,7 +150,7 @@ def _answer(result: FrameResult) -> Answer:
         frame_bytes=timing.backbone.request_bytes if timing.backbone else 0,
         feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
         dropped=result.dropped,
-        placement=result.pair.name if result.pair else "",
+        placement=result.node_pair.name if result.node_pair else "",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import socket
 import tempfile
@@ -20,6 +19,7 @@ from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Stage
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
+from tandem.threads import threads_per_engine
 
 NODES = (EDGE, WORKSTATION)
 # Stages on their own; once healthy they have to be found by the orchestrator, too.
@@ -199,22 +199,6 @@ def orchestrator_config(addresses: Mapping[tuple[str, Stage], str]) -> str:
     """The orchestrator's file of nodes; JSON, which YAML contains."""
     nodes = {node: {stage.value: addresses[node, stage] for stage in Stage} for node in NODES}
     return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})
-
-
-def threads_per_engine() -> int:
-    """CPU threads of one engine.
-
-    A stream keeps one backbone and one transformer busy at a time, whatever the placement, so
-    that two engines share the cores.
-    """
-    return max(1, available_cores() // 2)
-
-
-def available_cores() -> int:
-    """Cores that this process may use; fewer than the machine has under taskset or in a cpuset."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _RANGE = range(15_000, 32_000)

@@ -73,7 +73,7 @@ class Camera:
             self.outcomes["detections"] += 1
             self.served_at.append(time.monotonic())
             self.latencies.append(result.timing.total_seconds)
-            self.pair = result.pair
+            self.pair = result.node_pair
         self._came.set()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -50,13 +50,13 @@ def checked_placement(name: str | None) -> str | None:
 
 
 PlacementOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--placement",
         metavar="NAME",
         callback=checked_placement,
         help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, "
-        "backbone=NODE,transformer=NODE, or auto.",
+        "backbone=NODE,transformer=NODE, or auto, which leaves it to the server.",
     ),
 ]
 JsonOption = Annotated[
@@ -78,7 +78,7 @@ OptionalServerOption = Annotated[
     typer.Option(
         "--server",
         metavar="HOST:PORT",
-        help="Orchestrator to use; local nodes are started for the time of the run if left out.",
+        help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]
 ServerReconnectOption = Annotated[

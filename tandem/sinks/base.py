@@ -8,6 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +17,10 @@ import numpy as np
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.files import Replacement
+from common.wire.status import grpc_status
 from tandem.drawing import draw_detections
 from tandem.pictures import decode_picture
-from tandem.results import FrameResult, result_to_json
+from tandem.results import FrameResult
 from tandem.sources import SourceFrame
 from tandem.sources.ffmpeg import reason
 
@@ -119,3 +121,27 @@ class JsonLinesSink:
 def frame_to_json(frame: SourceFrame, result: FrameResult) -> dict[str, Any]:
     """A frame's result with its name, and when it is shown (seconds since the first, or null)."""
     return {"name": frame.name, "time_seconds": frame.seconds, **result_to_json(result)}
+
+
+def result_to_json(result: FrameResult) -> dict[str, Any]:
+    """The machine-readable form of `tandem detect --json`; boxes are x_min, y_min, x_max, y_max."""
+    error = result.error
+    return {
+        "frame_id": result.frame_id,
+        "placement": result.node_pair.name if result.node_pair else None,
+        "detections": [
+            {
+                "category_id": detection.category_id,
+                "category_name": detection.category_name,
+                "score": detection.score,
+                "box": list(vars(detection.box).values()),
+            }
+            for detection in result.detections
+        ],
+        "error": {"code": grpc_status(error).name, "message": str(error)} if error else None,
+        "dropped": result.dropped,
+        "timing": {
+            **asdict(result.timing),
+            "round_trip_seconds": result.round_trip_seconds,
+        },
+    }

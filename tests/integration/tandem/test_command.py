@@ -124,8 +124,32 @@ def test_a_damaged_picture_is_told_and_the_rest_is_served(server, folder, tmp_pa
     ]
 
 
-def test_without_a_server_local_nodes_serve_and_are_gone_afterwards(folder):
-    with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, "--json") as process:
+def test_without_a_server_this_process_detects_what_nodes_do(folder):
+    named = ("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *SEES, "--json")
+    here = json_of(tandem(*named))
+    nodes = json_of(tandem(*named, "--placement", "full", "--codec", "fp32"))
+    assert set(here) == set(nodes)
+    assert here["detections"]
+    assert here["placement"] is None
+    assert nodes["placement"] == "full"
+    assert here["timing"]["backbone"]["node"] == "local"
+    for key in ("category_id", "category_name"):
+        assert [one[key] for one in here["detections"]] == [one[key] for one in nodes["detections"]]
+    for one, other in zip(here["detections"], nodes["detections"], strict=True):
+        assert one["box"] == pytest.approx(other["box"], abs=1e-3)
+
+
+def test_without_a_server_no_process_is_started(folder):
+    with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
+        assert process.stdout.readline()
+        assert descendants(process.pid) == []
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (0, "")
+
+
+def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards(folder):
+    asked = ("--placement", "auto", "--json")
+    with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
         assert wait_until(lambda: len(descendants(process.pid)) == 5)
         children = [child.pid for child in descendants(process.pid)]
         out, errors = process.communicate(timeout=60)

@@ -11,13 +11,12 @@ import yaml
 from common.domain.placement import Stage
 from tandem.cluster import (
     ClusterOptions,
-    available_cores,
     free_ports,
     orchestrator_arguments,
     orchestrator_config,
     stage_arguments,
-    threads_per_engine,
 )
+from tandem.threads import available_cores, threads_per_engine
 
 ADDRESSES = {
     ("edge", Stage.BACKBONE): "127.0.0.1:1",
@@ -72,7 +71,7 @@ def test_cores_that_this_process_may_not_use_do_not_count():
     core = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, {{{core}}});"
-        "from tandem.cluster import available_cores; print(available_cores())"
+        "from tandem.threads import available_cores; print(available_cores())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1"
