@@ -32,7 +32,7 @@ help:
 	@echo "make format  format the code"
 
 demo: $(RUNTIME)
-	$(BIN)/python -m tandem.demo $(if $(MODEL),--bundle models/$(MODEL))
+	$(BIN)/python -m tandem.cli.demo $(if $(MODEL),--bundle models/$(MODEL))
 
 test: $(DEV)
 	$(BIN)/python -m pytest

@@ -20,7 +20,7 @@ from pathlib import Path
 from common.domain.detections import OverloadPolicy, StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
 # More than any window that a server finds for itself.
@@ -149,7 +149,7 @@ def _answer(result: FrameResult) -> Answer:
         frame_bytes=timing.backbone.request_bytes if timing.backbone else 0,
         feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
         dropped=result.dropped,
-        placement=result.pair.name if result.pair else "",
+        placement=result.node_pair.name if result.node_pair else "",
     )
 
 

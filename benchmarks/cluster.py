@@ -14,7 +14,7 @@ from typing import Self
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, LOOPBACK, Host
 from common.domain.placement import Stage
-from tandem.ports import free_ports
+from tandem.cluster import free_ports
 from tandem.processes import Announcement, ServiceProcess
 
 # Stages start before the orchestrator, which may find one late on a busy machine.

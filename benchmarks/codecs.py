@@ -36,7 +36,7 @@ from common.files import replacing
 from common.vision.preprocess import preprocess
 from common.vision.resize import resize_bilinear
 from tandem.calibration import evenly_spread
-from tandem.console import show_table
+from tandem.cli.console import show_table
 from tandem.pictures import decode_picture, encode_jpeg
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source

@@ -23,8 +23,8 @@ from rich.table import Table
 
 from common.domain.frames import Image
 from common.domain.placement import Placement
-from tandem.detector import DetectorClient
-from tandem.local import LocalCluster, LocalOptions
+from tandem.client import DetectorClient
+from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
 
@@ -67,7 +67,7 @@ async def measure(bundle: Path, frame_count: int) -> list[ServiceMemory]:
     """Stream the frames and sample the memory of each service."""
     images = clip_images(frame_count)
     every = max(1, frame_count // SAMPLES)
-    async with LocalCluster(LocalOptions(bundle)) as cluster:
+    async with LocalCluster(ClusterOptions(bundle)) as cluster:
         services = [ServiceMemory("orchestrator", psutil.Process(cluster.orchestrator.pid))]
         for stage in cluster.stages:
             process = psutil.Process(stage.announcement.pid)

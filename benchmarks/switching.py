@@ -29,7 +29,7 @@ from benchmarks.report import (
 )
 from benchmarks.workload import DEFAULT_FOLDER, R18
 from common.domain.placement import Placement, Stage
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 
 PACE_MS = 20.0
 PACED = dict.fromkeys(Stage, PACE_MS)

@@ -11,10 +11,7 @@ from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage
 from common.vision.decode import decode_image
 from common.vision.headers import read_header
-from common.vision.limits import ImageSize
-
-# The services' own default limit.
-MAX_PIXELS = 50_000_000
+from common.vision.limits import DEFAULT_MAX_PIXELS, ImageSize
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -25,7 +22,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     data = _read(path)
     try:
-        return np.asarray(decode_image(EncodedImage(data), MAX_PIXELS), np.uint8)
+        return np.asarray(decode_image(EncodedImage(data), DEFAULT_MAX_PIXELS), np.uint8)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
 
@@ -34,7 +31,7 @@ def stored_size(path: Path) -> ImageSize:
     """Return a picture's size as stored, without decoding it; errors as `read_picture`."""
     data = _read(path)
     try:
-        return read_header(data, MAX_PIXELS).size
+        return read_header(data, DEFAULT_MAX_PIXELS).size
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
 

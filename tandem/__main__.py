@@ -8,7 +8,7 @@ PROGRAM = "tandem"
 def main() -> None:
     """Run the command line of this process; exits with its code."""
     try:
-        from tandem.running import exit_code_of
+        from tandem.cli.running import exit_code_of
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(exit_code_of(_run, PROGRAM))

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.domain.codec import Codec
-from common.domain.detections import FrameTiming, StageTiming
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, StageTiming
 from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
 # More than any window that a server finds for itself.
@@ -45,7 +45,7 @@ class BenchPlan:
     warm_up_frames: int = 10
     clients: int = 1
     window: int | None = None
-    score_threshold: float = 0.7
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
 
 

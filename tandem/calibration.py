@@ -19,12 +19,11 @@ from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image
+from common.vision.limits import DEFAULT_MAX_PIXELS
 from common.vision.preprocess import preprocess
 from services.pipeline.shapes import compile_options
 from tandem.sources import Source, SourceFrame
 
-# The services' own default limit.
-_MAX_PIXELS = 50_000_000
 # Frames that every codec is tried on at the end.
 _FRAMES_TRIED = 8
 
@@ -133,7 +132,7 @@ def try_codecs(calibration: Calibration, tensors: list[np.ndarray]) -> list[Code
 def _features(backbone: Engine, manifest: Manifest, frame: SourceFrame) -> np.ndarray:
     """Of one frame: float32 [1,channels,rows,columns], only the cells that see the picture."""
     try:
-        rgb = decode_image(frame.image, _MAX_PIXELS)
+        rgb = decode_image(frame.image, DEFAULT_MAX_PIXELS)
     except InvalidInputError as error:
         raise InvalidInputError(f"{frame.name}: {error}") from error
     pixels, geometry = preprocess(rgb, manifest.input, manifest.normalization)

@@ -1,18 +1,56 @@
-"""Pixels to JPEG or PNG, and back."""
+"""Frames as callers hand them over; pixels to JPEG or PNG, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError
-from common.domain.frames import EncodedImage
+from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
+
+Frame = bytes | bytearray | memoryview | np.ndarray | Image
 
 # Of frames that are not pictures already: artefacts that a detector would notice begin lower.
 JPEG_QUALITY = 90
+
+
+def refuse_single_frame(frames: object) -> None:
+    """Frames come as an iterable, which bytes and arrays are too, of what is no frame.
+
+    Raises:
+        InvalidInputError: this is no iterable, or a single frame.
+    """
+    if not isinstance(frames, Iterable) or isinstance(frames, Frame):
+        raise InvalidInputError(
+            f"frames have to come as an iterable, not as a single {type(frames).__name__}"
+        )
+
+
+def as_image(frame: Frame) -> Image:
+    """A frame as the model's decoding and the wire take it.
+
+    Raises:
+        InvalidInputError: it is of no type that is taken.
+    """
+    if isinstance(frame, EncodedImage | RawImage):
+        return frame
+    if isinstance(frame, bytes | bytearray | memoryview):
+        return EncodedImage(bytes(frame))
+    if not isinstance(frame, np.ndarray):
+        raise InvalidInputError(
+            f"a frame is a {type(frame).__name__}; it has to be JPEG or PNG bytes, an array, "
+            "an EncodedImage or a RawImage"
+        )
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise InvalidInputError(
+            f"a frame is an array of shape {frame.shape} and type {frame.dtype}; "
+            "it has to be HxWx3, uint8, RGB"
+        )
+    height, width = frame.shape[:2]
+    return RawImage(width, height, PixelFormat.RGB8, frame.tobytes())
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> EncodedImage:

@@ -225,7 +225,7 @@ class DetectStream:
             detections=detections_from_wire(response.detections),
             error=error_from_wire(response.error) if kind == "error" else None,
             dropped=kind == "dropped",
-            pair=served_pair_from_wire(response),
+            node_pair=served_pair_from_wire(response),
             timing=timing_from_wire(response),
             round_trip_seconds=time.perf_counter() - frame.handed_over_at,
         )

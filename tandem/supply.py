@@ -7,15 +7,12 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from common.domain.errors import InvalidInputError, TandemError
-from common.domain.frames import EncodedImage, Image, PixelFormat, RawImage
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
-from tandem.iteration import iterate_in_thread
+from tandem.pictures import Frame, as_image, refuse_single_frame
+from tandem.threads import iterate_in_thread
 
-Frame = bytes | bytearray | memoryview | np.ndarray | Image
 Frames = AsyncIterable[Frame] | Iterable[Frame]
 
 
@@ -115,32 +112,5 @@ def as_async(frames: Frames) -> AsyncIterable[Frame]:
     """The same frames, asynchronously."""
     if isinstance(frames, AsyncIterable):
         return frames
-    if isinstance(frames, Iterable) and not isinstance(frames, bytes | np.ndarray):
-        return iterate_in_thread(frames)
-    raise InvalidInputError(
-        f"frames have to come as an iterable, not as a single {type(frames).__name__}"
-    )
-
-
-def as_image(frame: Frame) -> Image:
-    """A frame as the wire takes it.
-
-    Raises:
-        InvalidInputError: it is of no type that can be sent.
-    """
-    if isinstance(frame, EncodedImage | RawImage):
-        return frame
-    if isinstance(frame, bytes | bytearray | memoryview):
-        return EncodedImage(bytes(frame))
-    if not isinstance(frame, np.ndarray):
-        raise InvalidInputError(
-            f"a frame is a {type(frame).__name__}; it has to be JPEG or PNG bytes, an array, "
-            "or an image of common.domain.frames"
-        )
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        raise InvalidInputError(
-            f"a frame is an array of shape {frame.shape} and type {frame.dtype}; "
-            "it has to be HxWx3, uint8, RGB"
-        )
-    height, width = frame.shape[:2]
-    return RawImage(width, height, PixelFormat.RGB8, frame.tobytes())
+    refuse_single_frame(frames)
+    return iterate_in_thread(frames)

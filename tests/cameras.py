@@ -10,7 +10,7 @@ from typing import AsyncIterator, Callable, List, Optional
 
 from common.domain.detections import OverloadPolicy
 from common.domain.placement import NodePair
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tests.streams import jpeg
 
@@ -73,7 +73,7 @@ class Camera:
             self.outcomes["detections"] += 1
             self.served_at.append(time.monotonic())
             self.latencies.append(result.timing.total_seconds)
-            self.pair = result.pair
+            self.pair = result.node_pair
         self._came.set()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:

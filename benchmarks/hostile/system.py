@@ -16,7 +16,7 @@ from benchmarks.hostile.attackers import Targets
 from benchmarks.hostile.bare import BARE, MODULE
 from benchmarks.hostile.bystander import ORCHESTRATOR
 from common.domain.placement import EDGE, Stage
-from tandem.local import LocalCluster, LocalOptions
+from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.processes import Announcement, ServiceProcess
 
 _SAMPLE_SECONDS = 0.05
@@ -108,7 +108,7 @@ class System:
 async def running(bundle: Path) -> AsyncIterator[System]:
     """Two nodes and an orchestrator."""
     logs = Logs()
-    options = LocalOptions(bundle, log_level="info", on_log=logs.take)
+    options = ClusterOptions(bundle, log_level="info", on_log=logs.take)
     async with LocalCluster(options) as cluster:
         told = {ORCHESTRATOR: cluster.orchestrator}
         for each in cluster.stages:

@@ -11,6 +11,9 @@ from typing import Optional, Tuple
 
 from common.domain.errors import InvalidInputError
 
+DEFAULT_PORT = 50050
+"""Of the orchestrator, which is what clients connect to."""
+
 _UNIX_SCHEMES = ("unix:", "unix-abstract:")
 _IP_SCHEMES = {"ipv4:": 4, "ipv6:": 6}
 # Names of containers have underscores; international names are left to the resolver.
@@ -59,7 +62,7 @@ def parse_address(
 
     Args:
         text: what somebody wrote.
-        default_port: of an IPv6 address without port; None: such a one is refused, as a name is.
+        default_port: of an address without a port; None: such a one is refused.
         what: that this is the address of, for errors.
 
     Raises:
@@ -68,10 +71,9 @@ def parse_address(
     if is_unix(text):
         return Address(_unix_socket(text, what), 0)
     host, port = _split(_without_scheme(text))
-    is_ipv6 = is_ip(host, 6)
-    if port is None and is_ipv6 and default_port is not None:
-        return Address(host, default_port)
-    if port is None or not (is_ipv6 or _NAME.fullmatch(host)):
+    if port is None and default_port is not None:
+        port = str(default_port)
+    if port is None or not (is_ip(host, 6) or _NAME.fullmatch(host)):
         raise InvalidInputError(
             f"{what} {text!r} is not host:port, such as tx2.local:50050 or [::1]:50050"
         )

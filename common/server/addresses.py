@@ -27,7 +27,7 @@ def checked_replicas(told: Replicas, default_port: int) -> Replicas:
 
     Args:
         told: an address, or a list of them.
-        default_port: of an IPv6 address that is given without one.
+        default_port: of an address that is given without one.
 
     Raises:
         ValueError: one is no address; for pydantic, which names the setting.

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from common.domain.errors import InvalidInputError
 
+DEFAULT_MAX_PIXELS = 50_000_000
+"""Upper limit of a frame's width times height unless settings say otherwise."""
+
 
 class ImageSize(NamedTuple):
     """Pixels."""

@@ -24,7 +24,7 @@ from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
 from experiments.placements.components import components
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
 PIPELINED = "pipelined"

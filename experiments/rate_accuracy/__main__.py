@@ -20,14 +20,14 @@ from common.domain.errors import ConfigurationError
 from experiments.rate_accuracy.grid import Setting, settings
 from experiments.rate_accuracy.report import comparisons, markdown, write_all
 from experiments.rate_accuracy.tradeoff import Point
+from tandem.cli.console import frame_progress, show_line, show_notice
 from tandem.cli.options import detector
-from tandem.console import frame_progress, show_line, show_remark
+from tandem.cli.running import exit_code_of, run
+from tandem.cluster import ClusterOptions
 from tandem.evaluation.answers import AnswerFile
 from tandem.evaluation.picture_set import PictureSet, category_names, open_picture_set
 from tandem.evaluation.report import versions
 from tandem.evaluation.run import judge, stream
-from tandem.local import LocalOptions
-from tandem.running import exit_code_of, run
 
 PROGRAM = "rate_accuracy"
 
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
         options.annotations,
         options.limit,
         model=category_names(bundle),
-        say=show_remark,
+        say=show_notice,
     )
     points = run(_measure(bundle, pictures, options.output))
     write_all(options.output, points, _about(bundle, pictures))
@@ -79,7 +79,7 @@ async def _measure(bundle: Bundle, pictures: PictureSet, output: Path) -> list[P
     """Every setting, on one cluster."""
     points = []
     total = len(pictures.pictures)
-    async with detector(LocalOptions(bundle=bundle.folder)) as client:
+    async with detector(ClusterOptions(bundle=bundle.folder)) as client:
         for setting in settings(bundle.manifest.input):
             path = output / "answers" / f"{setting.key}.jsonl"
             with AnswerFile(path, _identity(setting, bundle, pictures)) as file:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from typing_extensions import Annotated
 
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
-from common.vision.limits import DecodingLimits
+from common.vision.limits import DEFAULT_LIMITS, DEFAULT_MAX_PIXELS, DecodingLimits
 from services.pipeline.settings import StageSettings
 
 
@@ -24,31 +24,35 @@ class BackboneSettings(StageSettings):
         "where a node has several"
     )
     max_image_megapixels: float = Field(
-        50.0, gt=0, description="larger images are refused before they are decoded"
+        DEFAULT_MAX_PIXELS / 1e6,
+        gt=0,
+        description="larger images are refused before they are decoded",
     )
     max_image_aspect_ratio: float = Field(
-        64.0,
+        DEFAULT_LIMITS.aspect_ratio,
         ge=1,
         allow_inf_nan=False,
         description="images with a side longer than this times the other are refused",
     )
     max_image_scans: int = Field(
-        64, gt=0, description="scans of a progressive JPEG; more are refused"
+        DEFAULT_LIMITS.scans, gt=0, description="scans of a progressive JPEG; more are refused"
     )
     max_image_scan_megapixels: float = Field(
-        800.0,
+        DEFAULT_LIMITS.scan_pixels / 1e6,
         gt=0,
         allow_inf_nan=False,
         description="of all scans of a progressive JPEG together; more are refused",
     )
     max_image_header_mebibytes: float = Field(
-        8.0,
+        DEFAULT_LIMITS.header_bytes / (1 << 20),
         gt=0,
         allow_inf_nan=False,
         description="of an image file's profiles, comments and thumbnails, MiB",
     )
     max_image_segments: int = Field(
-        4096, gt=0, description="a JPEG's markers, or a PNG's chunks less those of the picture"
+        DEFAULT_LIMITS.segments,
+        gt=0,
+        description="a JPEG's markers, or a PNG's chunks less those of the picture",
     )
 
     @property

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Literal
 
+from common.domain.address import DEFAULT_PORT
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
@@ -42,7 +43,7 @@ class NodeSettings(BaseModel):
 class OrchestratorSettings(ServerSettings):
     """What the orchestrator can be told; usually by a YAML file, since it names the nodes."""
 
-    port: int = Field(50050, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9150, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )

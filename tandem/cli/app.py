@@ -10,13 +10,13 @@ import typer
 import typer.main
 
 from tandem.cli.bench import bench
+from tandem.cli.commands import LazyCommand, is_present
+from tandem.cli.console import show_line
 from tandem.cli.detect import detect
 from tandem.cli.model import build, calibrate, info
 from tandem.cli.operations import placement, status
 from tandem.cli.up import up
-from tandem.console import show_line
 from tandem.credentials import masked
-from tandem.lazy import LazyCommand, is_present
 
 PROGRAM = "tandem"
 # Of other packages, by the extra that they need: group ("" is the root), name, module, summary.

@@ -16,6 +16,7 @@ from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
 from common.files import refuse_overwriting
 from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
+from tandem.cli.console import frame_progress, show_json, show_line, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
@@ -27,9 +28,8 @@ from tandem.cli.options import (
     parse_paced,
     refuse_with_server,
 )
-from tandem.console import frame_progress, show_json, show_line, show_table
-from tandem.local import LocalOptions
-from tandem.running import run
+from tandem.cli.running import run
+from tandem.cluster import ClusterOptions
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
 from tandem.trace import write_trace
@@ -90,7 +90,7 @@ def bench(
         BenchPlan(one, codec, frames, warm_up, clients, window)
         for one in ([placement] if placement else Placement)
     ]
-    where: str | LocalOptions = server or LocalOptions(
+    where: str | ClusterOptions = server or ClusterOptions(
         bundle=bundle or shipped_bundle(), paced_milliseconds=pace, window=window
     )
     reports = run(_bench(where, images, plans, codec, pace=pace, trace=trace))
@@ -139,7 +139,7 @@ def show_reports(reports: list[BenchReport]) -> None:
 
 
 async def _bench(
-    where: str | LocalOptions,
+    where: str | ClusterOptions,
     images: list[EncodedImage],
     plans: list[BenchPlan],
     codec: Codec | None,
@@ -150,7 +150,7 @@ async def _bench(
     name = codec.value if codec else None
     reports = []
     async with AsyncExitStack() as stack:
-        if isinstance(where, LocalOptions):
+        if isinstance(where, ClusterOptions):
             name = name or load_bundle(where.bundle).manifest.codec.default
             cluster = await stack.enter_async_context(local_cluster(where))
             where = cluster.orchestrator.address

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
+from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
+from tandem.cli.detection import (
+    Detect,
+    DetectionRequest,
+    RunSummary,
+    detect_source,
+    local_detection,
+    served_detection,
+)
 from tandem.cli.options import (
-    AUTOMATIC,
     BundleOption,
     CodecOption,
     JsonOption,
     OptionalServerOption,
     PlacementOption,
     ServerReconnectOption,
-    detector,
     refuse_with_server,
 )
-from tandem.console import frame_progress, sentence, show_json, show_line, show_notice
-from tandem.detecting import DetectionRequest, Tally, detect_source
-from tandem.detector import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
-from tandem.detector import pair_named
-from tandem.iteration import call_in_thread
-from tandem.local import LocalOptions
+from tandem.cli.running import run
+from tandem.client import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
+from tandem.cluster import ClusterOptions
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
-from tandem.running import run
 from tandem.shipped import shipped_bundle
 from tandem.sinks import frame_to_json, open_sink
 from tandem.sources import (
@@ -40,6 +44,7 @@ from tandem.sources import (
     SourceKind,
     open_source,
 )
+from tandem.threads import call_in_thread
 
 
 def detect(
@@ -54,11 +59,11 @@ def detect(
     *,
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
-    placement: PlacementOption = AUTOMATIC,
+    placement: PlacementOption = None,
     codec: CodecOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Leave out boxes with a lower score.")
-    ] = 0.7,
+    ] = DEFAULT_SCORE_THRESHOLD,
     max_detections: Annotated[
         int, typer.Option(min=0, help="At most this many boxes a frame, the best; 0 for all.")
     ] = 0,
@@ -96,12 +101,12 @@ def detect(
 ) -> None:
     """Detect objects in a picture, a folder, a video, a camera's or a network stream.
 
-    Without --server local nodes are started for the time of the run. Without --output the boxes
-    are printed. Frames that cannot be served are told and make the exit code 1.
+    Without --server the model runs in this process; --placement, --codec, --live and cameras start
+    local nodes for the time of the run. Without --output the boxes are printed. Frames that cannot
+    be served are told and make the exit code 1.
     """
     refuse_with_server(server, bundle=bundle)
-    pair = pair_named(placement)
-    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+    where = server or (bundle or shipped_bundle())
 
     def opened() -> Source:
         return open_source(
@@ -110,7 +115,7 @@ def detect(
 
     def request(kind: SourceKind) -> DetectionRequest:
         return DetectionRequest(
-            pair=pair,
+            placement=placement,
             codec=codec,
             threshold=threshold,
             max_detections=max_detections,
@@ -119,28 +124,28 @@ def detect(
         )
 
     patience = server_reconnect_seconds
-    tally = run(_detect(opened, where, request, output, json, server_reconnect_seconds=patience))
-    if tally.failed:
+    summary = run(_detect(opened, where, request, output, json, server_reconnect_seconds=patience))
+    if summary.failed:
         raise ServiceError(
-            f"{tally.failed} of {tally.frames} frames could not be served; the first is "
-            f"{tally.first_failure}"
+            f"{summary.failed} of {summary.frames} frames could not be served; the first is "
+            f"{summary.first_failure}"
         )
 
 
 async def _detect(
     opened: Callable[[], Source],
-    where: str | LocalOptions,
+    where: str | Path,
     request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,
     *,
     server_reconnect_seconds: float,
-) -> Tally:
+) -> RunSummary:
     with ExitStack() as stack:
         source = stack.enter_context(closing(await call_in_thread(opened)))
         request = request_for(source.info.kind)
         sink = stack.enter_context(closing(open_sink(output, source.info))) if output else None
-        async with detector(where, server_reconnect_seconds) as client:
+        async with _detection(where, request, server_reconnect_seconds) as detect:
             lines = as_json or output is None
             total = _smaller(source.info.frame_count, request.limit)
             # A bar and lines would overwrite each other on one terminal.
@@ -154,20 +159,31 @@ async def _detect(
                     elif output is None:
                         show_line(sentence(frame.name, result))
 
-                tally = await detect_source(client, source, request, sink, report)
+                summary = await detect_source(detect, source, request, sink, report)
     if not as_json:
-        show_line(_summary(tally, source.damaged_frames, output))
-    return tally
+        show_line(_summary(summary, source.damaged_frames, output))
+    return summary
 
 
-def _summary(tally: Tally, damaged: int, output: Path | None) -> str:
-    rate = tally.frames / tally.seconds if tally.seconds > 0 else 0.0
-    parts = [f"{tally.frames} frames, {tally.detections} objects, {rate:.1f} frames a second"]
-    if tally.dropped:
-        parts.append(f"{tally.dropped} frames dropped for newer ones")
+def _detection(
+    where: str | Path, request: DetectionRequest, reconnect_seconds: float
+) -> AbstractAsyncContextManager[Detect]:
+    """By the server at this address, or with this bundle: here, unless that takes nodes."""
+    if isinstance(where, str):
+        return served_detection(where, request, reconnect_seconds)
+    if request.needs_services:
+        return served_detection(ClusterOptions(bundle=where), request, reconnect_seconds)
+    return local_detection(where, request)
+
+
+def _summary(summary: RunSummary, damaged: int, output: Path | None) -> str:
+    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
+    parts = [f"{summary.frames} frames, {summary.detections} objects, {rate:.1f} frames a second"]
+    if summary.dropped:
+        parts.append(f"{summary.dropped} frames dropped for newer ones")
     if damaged:
         parts.append(f"{damaged} damaged frames left out")
-    if output is not None and tally.frames > tally.failed:
+    if output is not None and summary.frames > summary.failed:
         parts.append(f"written to {output}")
     return "; ".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,12 @@ from rich.table import Table
 from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
 from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.placement import Stage
-from common.engines.base import Precision
+from common.engines.base import Device, LoadOptions, PlanReport, Precision
+from common.engines.registry import engine_module
+from services.pipeline.shapes import compile_options
 from tandem.calibration import CalibratedBundle, calibrate_bundle
+from tandem.cli.console import activity, frame_progress, show_json, show_line, show_table
 from tandem.cli.options import JsonOption
-from tandem.compilation import BuiltHalf, build_half
-from tandem.console import activity, frame_progress, show_json, show_line, show_table
 from tandem.sources import open_source
 
 
@@ -212,3 +214,36 @@ def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+ENGINE = "tensorrt"
+
+
+@dataclass(frozen=True)
+class BuiltHalf:
+    """One half, compiled and loaded once."""
+
+    stage: Stage
+    engine: str
+    plan: PlanReport
+
+
+def build_half(bundle: Bundle, stage: Stage, precision: Precision, cache: Path | None) -> BuiltHalf:
+    """Compile one half, unless the cache has it, and see that it can be loaded.
+
+    Args:
+        bundle: with the half.
+        stage: which.
+        precision: to compute in.
+        cache: for the plans; None: the user's own.
+
+    Raises:
+        ConfigurationError: the bundle is damaged, or TensorRT or pycuda is not installed.
+        EngineError: there is no GPU, or TensorRT cannot compile the half.
+    """
+    # Imported by name, since most machines have neither TensorRT nor pycuda.
+    tensorrt: Any = engine_module(ENGINE)
+    compilation = compile_options(bundle.manifest, stage, precision, cache)
+    options = LoadOptions(0, Device.CUDA, compilation)
+    with closing(tensorrt.load(bundle.onnx_path(stage), options)) as engine:
+        return BuiltHalf(stage, engine.description, engine.plan)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts, SystemStatus
+from tandem.cli.console import show_json, show_line, show_table
 from tandem.cli.options import (
     AUTOMATIC,
     DEFAULT_SERVER,
@@ -20,9 +21,8 @@ from tandem.cli.options import (
     ServerOption,
     checked_placement,
 )
-from tandem.console import show_json, show_line, show_table
-from tandem.detector import DetectorClient
-from tandem.running import run
+from tandem.cli.running import run
+from tandem.client import DetectorClient
 
 
 def status(

@@ -10,14 +10,15 @@ from typing import Annotated
 
 import typer
 
+from common.domain.address import DEFAULT_PORT
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
-from tandem.console import activity
-from tandem.detector import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
-from tandem.local import LocalCluster, LocalOptions
+from tandem.cli.console import activity
+from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
+from tandem.cluster import ClusterOptions, LocalCluster
 
-DEFAULT_SERVER = "127.0.0.1:50050"
+DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 
 class PlacementChoice(StrEnum):
@@ -49,13 +50,13 @@ def checked_placement(name: str | None) -> str | None:
 
 
 PlacementOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--placement",
         metavar="NAME",
         callback=checked_placement,
         help=f"Which node runs which half of the model: {PLACEMENT_NAMES}, "
-        "backbone=NODE,transformer=NODE, or auto.",
+        "backbone=NODE,transformer=NODE, or auto, which leaves it to the server.",
     ),
 ]
 JsonOption = Annotated[
@@ -77,7 +78,7 @@ OptionalServerOption = Annotated[
     typer.Option(
         "--server",
         metavar="HOST:PORT",
-        help="Orchestrator to use; local nodes are started for the time of the run if left out.",
+        help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]
 ServerReconnectOption = Annotated[
@@ -144,7 +145,7 @@ def refuse_with_server(server: str | None, **local: object) -> None:
 
 
 @asynccontextmanager
-async def local_cluster(options: LocalOptions) -> AsyncIterator[LocalCluster]:
+async def local_cluster(options: ClusterOptions) -> AsyncIterator[LocalCluster]:
     """A local cluster; people see that it starts."""
     with ExitStack() as starting:
         starting.enter_context(activity("starting an edge node and a workstation node"))
@@ -155,14 +156,14 @@ async def local_cluster(options: LocalOptions) -> AsyncIterator[LocalCluster]:
 
 @asynccontextmanager
 async def detector(
-    server: str | LocalOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    server: str | ClusterOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
 ) -> AsyncIterator[DetectorClient]:
     """A client of the server at this address, or of local nodes that live as long.
 
     A server that is lost is waited for; local nodes, which nobody starts again, are not.
     """
     async with AsyncExitStack() as stack:
-        if isinstance(server, LocalOptions):
+        if isinstance(server, ClusterOptions):
             cluster = await stack.enter_async_context(local_cluster(server))
             server, reconnect_seconds = cluster.orchestrator.address, 0.0
         client = DetectorClient(server, reconnect_seconds=reconnect_seconds)

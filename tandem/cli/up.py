@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from common.domain.address import DEFAULT_PORT
 from common.domain.errors import UnavailableError
+from tandem.cli.console import show_json, show_line, show_table
 from tandem.cli.options import (
     BundleOption,
     JsonOption,
@@ -18,10 +20,9 @@ from tandem.cli.options import (
     local_cluster,
     parse_paced,
 )
-from tandem.console import show_json, show_line, show_table
-from tandem.local import LocalCluster, LocalOptions
+from tandem.cli.running import run
+from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.processes import ServiceProcess
-from tandem.running import run
 from tandem.shipped import shipped_bundle
 
 
@@ -51,7 +52,7 @@ def up(
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
-    ] = 50050,
+    ] = DEFAULT_PORT,
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
@@ -67,7 +68,7 @@ def up(
     """
     # What a service says before it is healthy is told by the error if it does not become so.
     logs = _Logs(shown=log_level is LogLevel.INFO)
-    options = LocalOptions(
+    options = ClusterOptions(
         bundle=bundle or shipped_bundle(),
         host=host,
         port=port,
@@ -79,7 +80,7 @@ def up(
     run(_serve(options, logs, json))
 
 
-async def _serve(options: LocalOptions, logs: _Logs, as_json: bool) -> None:
+async def _serve(options: ClusterOptions, logs: _Logs, as_json: bool) -> None:
     async with local_cluster(options) as cluster:
         if as_json:
             show_json(cluster_to_json(cluster))

@@ -10,6 +10,7 @@ import typer
 from common.bundle import load_bundle
 from common.domain.codec import Codec
 from common.files import refuse_overwriting
+from tandem.cli.console import frame_progress, show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
@@ -20,14 +21,13 @@ from tandem.cli.options import (
     detector,
     refuse_with_server,
 )
-from tandem.console import frame_progress, show_json, show_line, show_remark, show_table
+from tandem.cli.running import run
+from tandem.cluster import ClusterOptions
 from tandem.evaluation.answers import AnswerFile
 from tandem.evaluation.picture_set import PictureSet, category_names, open_picture_set
 from tandem.evaluation.report import WRITTEN, figures_table, summary, write_report
 from tandem.evaluation.run import EvaluationPlan, judge, stream
 from tandem.evaluation.sending import JpegSending
-from tandem.local import LocalOptions
-from tandem.running import run
 from tandem.shipped import shipped_bundle
 
 ANSWERS_NAME = "unfinished.jsonl"
@@ -83,9 +83,9 @@ def evaluate(
     options and output folder.
     """
     refuse_with_server(server, bundle=bundle)
-    where = server or LocalOptions(bundle=bundle or shipped_bundle())
+    where = server or ClusterOptions(bundle=bundle or shipped_bundle())
     model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
-    pictures = open_picture_set(images, annotations, limit, model=model, say=show_remark)
+    pictures = open_picture_set(images, annotations, limit, model=model, say=show_notice)
     inputs = [annotations, *(picture.path for picture in pictures.pictures)]
     for name in (ANSWERS_NAME, *WRITTEN):
         refuse_overwriting(output / name, inputs)
@@ -116,7 +116,7 @@ def evaluate(
     show_line(f"written to {output}: results.json, record.json, precision-recall.png")
 
 
-def _where(where: str | LocalOptions, codec: Codec | None) -> dict[str, Any]:
+def _where(where: str | ClusterOptions, codec: Codec | None) -> dict[str, Any]:
     """Which model runs, as far as it is known, and the codec's name."""
     name = codec.value if codec else None
     if isinstance(where, str):
@@ -130,7 +130,7 @@ def _where(where: str | LocalOptions, codec: Codec | None) -> dict[str, Any]:
 
 
 async def _stream(
-    where: str | LocalOptions,
+    where: str | ClusterOptions,
     pictures: PictureSet,
     plan: EvaluationPlan,
     file: AnswerFile,

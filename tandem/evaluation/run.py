@@ -13,7 +13,7 @@ from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
 from detr.average_precision import CocoScores, ResultRow, coco_scores
 from tandem.bench import link_bytes
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tandem.evaluation.answers import Answer, AnswerFile
 from tandem.evaluation.picture_set import Picture, PictureSet
 from tandem.evaluation.sending import JpegSending, SentPicture, load

@@ -3,11 +3,9 @@
 Nothing has its wanted name before it is whole: see `common.files`.
 """
 
-from tandem.sinks.base import Sink
-from tandem.sinks.lines import JsonLinesSink, frame_to_json
+from tandem.sinks.base import JsonLinesSink, Sink, frame_to_json
+from tandem.sinks.drawn import FolderSink, PictureSink, VideoSink
 from tandem.sinks.opening import open_sink
-from tandem.sinks.pictures import FolderSink, PictureSink
-from tandem.sinks.video import VideoSink
 
 __all__ = [
     "FolderSink",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.files import Replacement
+from common.wire.errors import grpc_status
 from tandem.drawing import draw_detections
 from tandem.pictures import decode_picture
 from tandem.results import FrameResult
@@ -76,3 +81,67 @@ def told(path: Path) -> Iterator[None]:
         yield
     except (OSError, av.FFmpegError) as error:
         raise UnavailableError(f"{path} cannot be written: {reason(error)}") from error
+
+
+class JsonLinesSink:
+    """A line of JSON a frame; see `frame_to_json`.
+
+    If the disk fills up, the lines that were whole are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file.
+
+        Raises:
+            UnavailableError: it cannot be written.
+        """
+        self._wanted = path
+        with told(path):
+            self._replacement = Replacement(path)
+            self._file = self._replacement.path.open("ab", buffering=0)
+        self._bytes = 0
+
+    def write(self, frame: SourceFrame, result: FrameResult) -> None:
+        """Write one line; see `Sink`."""
+        line = json.dumps(frame_to_json(frame, result)).encode() + b"\n"
+        with told(self._wanted):
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._bytes += len(line)
+
+    def close(self) -> None:
+        """Complete the file; see `Sink`."""
+        with told(self._wanted):
+            if self._bytes and self._file.seekable():
+                self._file.truncate(self._bytes)
+            self._file.close()
+            settle(self._replacement, self._bytes > 0)
+
+
+def frame_to_json(frame: SourceFrame, result: FrameResult) -> dict[str, Any]:
+    """A frame's result with its name, and when it is shown (seconds since the first, or null)."""
+    return {"name": frame.name, "time_seconds": frame.seconds, **result_to_json(result)}
+
+
+def result_to_json(result: FrameResult) -> dict[str, Any]:
+    """The machine-readable form of `tandem detect --json`; boxes are x_min, y_min, x_max, y_max."""
+    error = result.error
+    return {
+        "frame_id": result.frame_id,
+        "placement": result.node_pair.name if result.node_pair else None,
+        "detections": [
+            {
+                "category_id": detection.category_id,
+                "category_name": detection.category_name,
+                "score": detection.score,
+                "box": list(vars(detection.box).values()),
+            }
+            for detection in result.detections
+        ],
+        "error": {"code": grpc_status(error).name, "message": str(error)} if error else None,
+        "dropped": result.dropped,
+        "timing": {
+            **asdict(result.timing),
+            "round_trip_seconds": result.round_trip_seconds,
+        },
+    }

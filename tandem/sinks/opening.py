@@ -6,10 +6,14 @@ from pathlib import Path
 
 from common.domain.errors import InvalidInputError
 from common.files import refuse_overwriting
-from tandem.sinks.base import Sink, told
-from tandem.sinks.lines import JsonLinesSink
-from tandem.sinks.pictures import PICTURE_SUFFIXES, FolderSink, PictureSink
-from tandem.sinks.video import DEFAULT_FRAMES_PER_SECOND, VideoSink
+from tandem.sinks.base import JsonLinesSink, Sink, told
+from tandem.sinks.drawn import (
+    DEFAULT_FRAMES_PER_SECOND,
+    PICTURE_SUFFIXES,
+    FolderSink,
+    PictureSink,
+    VideoSink,
+)
 from tandem.sources import SourceInfo, SourceKind
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov"}

@@ -13,8 +13,6 @@ from common.domain.errors import TandemError
 from common.domain.frames import EncodedImage
 from tandem.pictures import JPEG_QUALITY
 
-# What the services take at most by default: a damaged header must not fill the memory.
-MOST_PIXELS = 50_000_000
 # One JPEG after the other is a video, though it begins as a picture does.
 JPEG_VIDEO_SUFFIXES = (".mjpeg", ".mjpg")
 # A camera that is switched off and on takes about half of it.

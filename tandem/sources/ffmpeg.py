@@ -15,14 +15,15 @@ import numpy as np
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.vision.headers import read_header
 from common.vision.jpeg_markers import JPEG_MAGIC
-from tandem.sources.base import JPEG_VIDEO_SUFFIXES, MOST_PIXELS
-from tandem.sources.heif import kind_of_brands, refusal
-from tandem.sources.reading import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
+from common.vision.limits import DEFAULT_MAX_PIXELS
+from tandem.sources.base import JPEG_VIDEO_SUFFIXES
+from tandem.sources.readers import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
+from tandem.sources.stills import kind_of_brands, refusal
 
 # Places in a row where nothing can be read; then the rest is taken to be no better.
 _MOST_UNREADABLE = 100
 # Of a picture in a stream: more than any camera has.
-_MOST_PIXELS = 1 << 28
+_MOST_HEADER_PIXELS = 1 << 28
 # Their demuxers count frames at a rate that they assume, since nothing in the data tells the time.
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 # What FFmpeg calls it when a connection ends in the midst of something.
@@ -90,7 +91,7 @@ class FFmpegReader(Reader):
             raise
         # Slices and frames in parallel: decoding must not be what limits the stream.
         self._stream.thread_type = "AUTO"
-        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        self._stream.codec_context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
         format_name, rate = self._container.format.name, self._stream.average_rate
         self._is_list = format_name in _LISTS
         self.timed = not (format_name in _UNTIMED or format_name.endswith("_pipe"))
@@ -195,7 +196,7 @@ class FFmpegReader(Reader):
         if not data.startswith(JPEG_MAGIC):
             return False
         try:
-            read_header(data, _MOST_PIXELS)
+            read_header(data, _MOST_HEADER_PIXELS)
         except InvalidInputError:
             return True
         return False

@@ -13,7 +13,7 @@ from common.domain.errors import InvalidInputError, TandemError, UnavailableErro
 from tandem.pictures import encode_jpeg
 from tandem.sources.base import SourceFrame, SourceInfo, SourceKind, SourceOptions, Tell
 from tandem.sources.ffmpeg import FFmpegReader
-from tandem.sources.reading import SILENCE_SECONDS, LostError, Picture
+from tandem.sources.readers import SILENCE_SECONDS, LostError, Picture
 
 # A camera that was only switched off and on is back soon; a network is not to be flooded.
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0

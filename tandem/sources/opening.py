@@ -18,11 +18,9 @@ from tandem.sources.base import (
     Tell,
     untold,
 )
-from tandem.sources.camera import CameraReader
 from tandem.sources.ffmpeg import FFmpegReader, Readable
 from tandem.sources.moving import LiveSource, VideoSource
-from tandem.sources.pipe import PipeFile
-from tandem.sources.reading import SILENCE_SECONDS
+from tandem.sources.readers import SILENCE_SECONDS, CameraReader, PipeFile
 from tandem.sources.stills import FolderSource, PictureSource, is_picture, readable_name
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +17,15 @@ from PIL import Image
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage
 from common.vision.jpeg_markers import JPEG_MAGIC
+from common.vision.limits import DEFAULT_MAX_PIXELS
 from common.vision.png_chunks import PNG_MAGIC
 from tandem.pictures import decode_picture, encode_png
 from tandem.sources.base import (
     JPEG_VIDEO_SUFFIXES,
-    MOST_PIXELS,
     SourceFrame,
     SourceInfo,
     SourceKind,
 )
-from tandem.sources.heif import HeifKind, heif_kind, refusal
 
 # Picture files that the wire does not carry; they are sent as PNG, which loses nothing.
 _CONVERTED_SUFFIXES = {".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".avif"}
@@ -148,15 +148,15 @@ def _converted(data: bytes, name: str) -> EncodedImage:
         header = _Header.of(data)
     except Image.DecompressionBombError as error:
         raise InvalidInputError(
-            f"{name} has more pixels than the limit of {MOST_PIXELS}"
+            f"{name} has more pixels than the limit of {DEFAULT_MAX_PIXELS}"
         ) from error
     except Exception as error:
         # Pillow's readers raise of all kinds.
         raise InvalidInputError(unreadable) from error
-    if header.width * header.height > MOST_PIXELS:
+    if header.width * header.height > DEFAULT_MAX_PIXELS:
         raise InvalidInputError(
             f"{name} is {header.width} x {header.height} pixels, "
-            f"{header.width * header.height} in all; the limit is {MOST_PIXELS}"
+            f"{header.width * header.height} in all; the limit is {DEFAULT_MAX_PIXELS}"
         )
     if header.pictures > 1:
         raise InvalidInputError(
@@ -196,3 +196,49 @@ def _as_stored(pixels: np.ndarray, header: _Header) -> np.ndarray:
     if undo is None:
         return pixels
     return np.ascontiguousarray(Image.fromarray(pixels).transpose(undo))
+
+
+# Brands that say nothing about the codec; those that follow do.
+_STRUCTURAL = {b"mif1", b"mif2", b"msf1", b"miaf", b"MiHE", b"1pic"}
+_AVIF = {b"avif"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"jpeg", b"jpgs", b"j2ki", b"vvic", b"evbi", b"avci"}
+_SEQUENCE = {b"avis", b"hevc", b"hevx", b"hevm", b"hevs", b"avcs", b"j2is", b"vvis"}
+
+
+class HeifKind(Enum):
+    """What is in the container; the value is for people."""
+
+    AVIF = "AVIF picture"
+    HEIC = "HEIC picture"
+    SEQUENCE = "sequence of AVIF or HEIC pictures"
+
+
+def heif_kind(head: bytes) -> HeifKind | None:
+    """The kind of a file that begins so; None if it is none of them."""
+    if head[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return kind_of_brands(head[8:12], [head[at : at + 4] for at in range(16, end, 4)])
+
+
+def kind_of_brands(major: bytes, compatible: list[bytes]) -> HeifKind | None:
+    """The same, of a file's brands."""
+    if major in _SEQUENCE:
+        return HeifKind.SEQUENCE
+    if major in _AVIF:
+        return HeifKind.AVIF
+    if major in _HEIC:
+        return HeifKind.HEIC
+    if major not in _STRUCTURAL:
+        return None
+    if major == b"msf1":
+        return HeifKind.SEQUENCE
+    return HeifKind.AVIF if _AVIF.intersection(compatible) else HeifKind.HEIC
+
+
+def refusal(name: str, kind: HeifKind) -> str:
+    """Why a file is not taken, and what to do."""
+    is_sequence = kind is HeifKind.SEQUENCE
+    wanted = "a video" if is_sequence else "JPEG or PNG"
+    is_a = "is a" if is_sequence else "is an"
+    return f"{name} {is_a} {kind.value}, which Tandem does not read: convert it to {wanted}"

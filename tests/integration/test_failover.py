@@ -7,7 +7,7 @@ import pytest
 
 from common.domain.placement import NodePair, Placement
 from protos.tandem.v1 import detector_pb2
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import Cluster
 from tests.streams import detect, frame, status, watch_until

@@ -14,7 +14,7 @@ from common.domain.codec import Codec
 from common.domain.placement import Placement
 from common.wire.frames import tensor_to_wire
 from protos.tandem.v1 import stage_pb2
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import TOY_BUNDLE, Cluster
 from tests.streams import LiveStream, frame

@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from common.domain.detections import Box, Detection  # noqa: E402
 from common.domain.errors import ServiceError  # noqa: E402
-from tandem.matching import load_objects, match_frame, tally  # noqa: E402
-from tandem.shipped import check_clip_accuracy, shipped_clip  # noqa: E402
+from tandem.shipped import check_clip_accuracy, load_objects, match_frame, shipped_clip, tally  # noqa: E402  # noqa: E402
 
 MODEL = "demo-r50"
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from common.domain.placement import Placement
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.cameras import Camera, streaming
 from tests.harness import Cluster
 from tests.system.faults import Event

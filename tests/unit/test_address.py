@@ -30,6 +30,8 @@ from common.domain.errors import InvalidInputError
         ("fd00::5:50053", "[fd00::5]:50053", "dns:///[fd00::5]:50053"),
         ("fd00::5:5005", "[fd00::5:5005]:50051", "dns:///[fd00::5:5005]:50051"),
         ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:50051", "dns:///[::ffff:10.0.0.1]:50051"),
+        ("tx2.local", "tx2.local:50051", "dns:///tx2.local:50051"),
+        ("127.0.0.1", "127.0.0.1:50051", "dns:///127.0.0.1:50051"),
         ("fe80::1%eth0", "[fe80::1%eth0]:50051", "dns:///[fe80::1%25eth0]:50051"),
         ("unix:/run/t.sock", "unix:/run/t.sock", "unix:/run/t.sock"),
         ("unix:///run/t.sock", "unix:/run/t.sock", "unix:/run/t.sock"),
@@ -47,7 +49,7 @@ def test_spellings(text, shown, target):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", ":50050", "tx2.local", "tx2.local:", "tx2.local:http", "h:0", "h:65536", "h:-1"),
+        *("", ":50050", "tx2 local", "tx2.local:", "tx2.local:http", "h:0", "h:65536", "h:-1"),
         *("h:9999999999999", "h:٣", "a b:3", "h :3", "http://h:50050", "h:1/path", "user@h:1"),
         *("[h]:3", "[10.0.0.1]:3", "[::1", "[::1]x:3", "[::1]:", "1:2:3", "::1::2:3:4", "h:1\n"),
         *("unix:", "unix://host/x", "ipv4:h:1", "ipv6:h:1", "fe80::1%:1:2:3:4:5:6:7:8:9"),
@@ -58,9 +60,10 @@ def test_what_is_no_address(text):
         parse_address(text, 50050, "the server's address")
 
 
-def test_a_port_is_asked_for_where_there_is_no_default():
-    with pytest.raises(InvalidInputError, match=r"'::1' is not host:port, .*\[::1\]:50050"):
-        parse_address("::1")
+@pytest.mark.parametrize("text", ["::1", "tx2.local", "127.0.0.1"])
+def test_a_port_is_asked_for_where_there_is_no_default(text):
+    with pytest.raises(InvalidInputError, match=r" is not host:port, .*\[::1\]:50050"):
+        parse_address(text)
 
 
 @pytest.mark.parametrize(

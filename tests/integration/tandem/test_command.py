@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from tandem.cli.app import run_command
-from tandem.running import exit_code_of
+from tandem.cli.running import exit_code_of
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,
@@ -124,8 +124,32 @@ def test_a_damaged_picture_is_told_and_the_rest_is_served(server, folder, tmp_pa
     ]
 
 
-def test_without_a_server_local_nodes_serve_and_are_gone_afterwards(folder):
-    with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, "--json") as process:
+def test_without_a_server_this_process_detects_what_nodes_do(folder):
+    named = ("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *SEES, "--json")
+    here = json_of(tandem(*named))
+    nodes = json_of(tandem(*named, "--placement", "full", "--codec", "fp32"))
+    assert set(here) == set(nodes)
+    assert here["detections"]
+    assert here["placement"] is None
+    assert nodes["placement"] == "full"
+    assert here["timing"]["backbone"]["node"] == "local"
+    for key in ("category_id", "category_name"):
+        assert [one[key] for one in here["detections"]] == [one[key] for one in nodes["detections"]]
+    for one, other in zip(here["detections"], nodes["detections"], strict=True):
+        assert one["box"] == pytest.approx(other["box"], abs=1e-3)
+
+
+def test_without_a_server_no_process_is_started(folder):
+    with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
+        assert process.stdout.readline()
+        assert descendants(process.pid) == []
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (0, "")
+
+
+def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards(folder):
+    asked = ("--placement", "auto", "--json")
+    with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
         assert wait_until(lambda: len(descendants(process.pid)) == 5)
         children = [child.pid for child in descendants(process.pid)]
         out, errors = process.communicate(timeout=60)
@@ -223,7 +247,7 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("detect", "missing.mp4"), 1, "there is no file, folder or camera named missing.mp4"),
         (("detect", "pyproject.toml"), 1, "is neither a picture nor a video"),
         (("detect", "A.PNG", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at"),
-        (("detect", "A.PNG", "--server", "h"), 1, "the server's address 'h' is not host:port"),
+        (("detect", "A.PNG", "--server", "h:"), 1, "the server's address 'h:' is not host:port"),
         (("detect", "A.PNG", "--output", "x.gif"), 1, "x.gif: unknown kind of file"),
         (("detect", "A.PNG", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("status", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at 127.0.0.1:1"),

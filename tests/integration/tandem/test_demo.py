@@ -8,8 +8,8 @@ import cv2
 import pytest
 
 from common.domain.detections import Box
-from tandem.demo import accuracy_sentence, best_frame, largest_difference
-from tandem.matching import Tally, TrueObject
+from tandem.cli.demo import accuracy_sentence, best_frame, largest_difference
+from tandem.shipped import Tally, TrueObject
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.unit.tandem.factories import detection, read_video, result
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def run_demo(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "tandem.demo", *map(str, arguments)],
+        [sys.executable, "-m", "tandem.cli.demo", *map(str, arguments)],
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
@@ -44,7 +44,7 @@ def test_the_demo_shows_everything(tmp_path):
 def test_a_wrong_bundle_is_one_sentence(tmp_path):
     finished = run_demo("--bundle", tmp_path)
     assert finished.returncode == 1
-    assert finished.stderr.startswith("python -m tandem.demo: no bundle at")
+    assert finished.stderr.startswith("python -m tandem.cli.demo: no bundle at")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from common.domain.detections import OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, UnavailableError
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.harness import ROOT, Cluster, clean_environment
 from tests.integration.tandem.toy_orchestrator import RefusingDetector, ToyDetector, serving
 from tests.streams import jpeg, picture
@@ -220,7 +220,7 @@ async def test_the_command_goes_on_too(cluster, tmp_path):
 
 PAUSING = """
 import asyncio, sys
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.streams import jpeg
 
 async def main(address, seconds):

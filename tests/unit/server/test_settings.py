@@ -138,7 +138,7 @@ def test_addresses_are_taken_in_every_spelling(tmp_path):
     assert settings.transformer_replicas == {"a": ("[::1]:50052",), "b": ("[::1]:7",)}
 
 
-@pytest.mark.parametrize("address", ["ws.local", "http://ws.local:50051", "[ws.local]:1", "h:0"])
+@pytest.mark.parametrize("address", ["ws local", "http://ws.local:50051", "[ws.local]:1", "h:0"])
 def test_an_address_that_is_none_is_refused_by_name(tmp_path, address):
     path = tmp_path / "nodes.yaml"
     path.write_text(f"nodes:\n  attic: {{backbone: '{address}'}}\n")

@@ -55,7 +55,7 @@ def result(
     round_trip_seconds=0.05,
 ):
     timing = timing or FrameTiming(stage_timing(0.02, 3000), stage_timing(0.01, 1000), 0.04)
-    pair = placement.node_pair if placement else None
+    node_pair = placement.node_pair if placement else None
     return FrameResult(
-        frame_id, tuple(detections), error, dropped, pair, timing, round_trip_seconds
+        frame_id, tuple(detections), error, dropped, node_pair, timing, round_trip_seconds
     )

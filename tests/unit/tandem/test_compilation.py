@@ -11,8 +11,7 @@ from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.base import PlanReport, Precision
-from tandem.cli.model import half_to_json, half_to_line
-from tandem.compilation import BuiltHalf, build_half
+from tandem.cli.model import BuiltHalf, build_half, half_to_json, half_to_line
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 

@@ -11,8 +11,8 @@ from common.domain.errors import InvalidInputError, UnavailableError
 from tandem.pictures import decode_picture
 from tandem.sources import SourceKind, open_source
 from tandem.sources.base import SourceOptions
-from tandem.sources.camera import CameraReader
 from tandem.sources.moving import LiveSource
+from tandem.sources.readers import CameraReader
 from tests.mjpeg_camera import camera, jpeg
 from tests.rtsp_camera import rtsp_camera
 from tests.unit.tandem.factories import pixels, write_video

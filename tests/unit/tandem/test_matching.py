@@ -5,16 +5,16 @@ import pytest
 
 from common.domain.detections import Box
 from common.domain.errors import InvalidInputError, ServiceError
-from tandem.matching import (
+from tandem.shipped import (
     FrameMatch,
     Tally,
     TrueObject,
+    check_clip_accuracy,
     iou,
     load_objects,
     match_frame,
     tally,
 )
-from tandem.shipped import check_clip_accuracy
 from tests.unit.tandem.factories import detection
 
 HERE = Box(0, 0, 10, 10)

@@ -1,7 +1,7 @@
 import pytest
 
 from common.domain.errors import UnavailableError
-from tandem.running import exit_code_of
+from tandem.cli.running import exit_code_of
 
 
 def raising(error):

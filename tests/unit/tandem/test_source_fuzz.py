@@ -26,7 +26,7 @@ PASSWORD = "geheim"
 
 @pytest.fixture(autouse=True)
 def short_silence(monkeypatch):
-    for module in ("ffmpeg", "moving", "opening", "pipe"):
+    for module in ("ffmpeg", "moving", "opening", "readers"):
         monkeypatch.setattr(f"tandem.sources.{module}.SILENCE_SECONDS", 0.2)
 
 

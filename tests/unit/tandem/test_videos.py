@@ -143,7 +143,7 @@ def test_a_pipe_of_a_shell(tmp_path):
 
 
 def test_a_pipe_that_nobody_writes_into_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("tandem.sources.pipe.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("tandem.sources.readers.SILENCE_SECONDS", 0.2)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(TandemError, match="nothing came out of .*pipe for"):
         read(tmp_path / "pipe")

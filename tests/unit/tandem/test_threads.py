@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from tandem.iteration import iterate_in_thread
+from tandem.threads import iterate_in_thread
 
 
 async def test_items_come_in_order_from_one_other_thread():

@@ -1,4 +1,4 @@
-"""A source through the system into a sink, frame by frame."""
+"""A source through a detector into a sink, frame by frame."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import itertools
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from common.domain.codec import Codec
-from common.domain.detections import FrameTiming, OverloadPolicy
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
-from common.domain.placement import NodePair
-from tandem.detector import DetectorClient
-from tandem.iteration import complete_in_thread
+from tandem.cli.console import activity
+from tandem.cli.options import detector as connected_detector
+from tandem.cluster import ClusterOptions
+from tandem.local_detector import LocalDetector
 from tandem.results import FrameResult
 from tandem.sinks import Sink
 from tandem.sources import Source, SourceFrame, SourceKind, played
+from tandem.threads import call_in_thread, complete_in_thread, iterate_in_thread
 
 Report = Callable[[SourceFrame, FrameResult], None]
+Detect = Callable[[Iterator[EncodedImage]], AsyncIterator[FrameResult]]
+"""Answers frames in order; each call begins a stream."""
 
 # gRPC's own words when a message is too large for the server: its size, and the limit; bytes.
 _TOO_LARGE = re.compile(r"larger than max \((\d+) vs\. (\d+)\)")
@@ -30,27 +36,32 @@ _MESSAGE_BYTES = 1024
 
 @dataclass(frozen=True)
 class DetectionRequest:
-    """What to ask of the server.
+    """What to detect, and how.
 
     Attributes:
-        pair: None leaves it to the server.
-        codec: None is the model's own.
+        placement: which node runs which stage, by name; None: whatever serves best.
+        codec: how features travel between the stages; None is the model's own.
         threshold: boxes with a lower score are left out.
         max_detections: boxes a frame, the best; 0: all.
         live: the newest frame wins; a file is played at its own speed.
         limit: frames of the source to use; None: all.
     """
 
-    pair: NodePair | None = None
+    placement: str | None = None
     codec: Codec | None = None
-    threshold: float = 0.7
+    threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
     live: bool = False
     limit: int | None = None
 
+    @property
+    def needs_services(self) -> bool:
+        """Whether this process alone cannot do it: there are nodes, codecs and dropped frames."""
+        return self.placement is not None or self.codec is not None or self.live
+
 
 @dataclass
-class Tally:
+class RunSummary:
     """What has come back so far."""
 
     frames: int = 0
@@ -71,12 +82,12 @@ class Tally:
 
 
 async def detect_source(
-    client: DetectorClient,
+    detect: Detect,
     source: Source,
     request: DetectionRequest,
     sink: Sink | None,
     report: Report,
-) -> Tally:
+) -> RunSummary:
     """Stream a source, write each frame to the sink and report it; in order.
 
     A frame that cannot be read, or is too large for the server, is reported with its error, and
@@ -85,29 +96,22 @@ async def detect_source(
     Raises:
         TandemError: the source or the sink failed, or the server was lost.
     """
-    tally = Tally()
+    summary = RunSummary()
     feed = _Feed(_frames(source, request))
 
     async def take(frame: SourceFrame, result: FrameResult) -> None:
-        numbered = replace(result, frame_id=tally.frames)
+        numbered = replace(result, frame_id=summary.frames)
         if sink is not None:
             # Drawing and encoding must not hold up the stream.
             await complete_in_thread(lambda: sink.write(frame, numbered))
-        tally.add(frame, numbered)
-        tally.seconds = time.perf_counter() - started
+        summary.add(frame, numbered)
+        summary.seconds = time.perf_counter() - started
         report(frame, numbered)
 
     started = time.perf_counter()
     while not feed.ended:
         try:
-            async for result in client.detect(
-                feed.images(),
-                placement=request.pair,
-                score_threshold=request.threshold,
-                max_detections=request.max_detections,
-                overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
-                codec=request.codec,
-            ):
+            async for result in detect(feed.images()):
                 for failed in feed.failed_first():
                     await take(failed, _failure(failed))
                 await take(feed.sent.popleft(), result)
@@ -117,7 +121,7 @@ async def detect_source(
         else:
             for failed in feed.failed_first():
                 await take(failed, _failure(failed))
-    return tally
+    return summary
 
 
 class _Feed:
@@ -183,6 +187,45 @@ class _Feed:
             "the server takes (--max-message-mebibytes of its services)"
         )
         return replace(frame, content=error)
+
+
+@asynccontextmanager
+async def local_detection(bundle: Path, request: DetectionRequest) -> AsyncIterator[Detect]:
+    """Detection in this process, without services; the model is loaded for as long.
+
+    Raises:
+        TandemError: it cannot be loaded.
+    """
+    with activity("loading the model"):
+        detector = await call_in_thread(lambda: LocalDetector(bundle))
+    with detector:
+        yield lambda images: iterate_in_thread(
+            detector.detect(
+                images,
+                score_threshold=request.threshold,
+                max_detections=request.max_detections,
+            )
+        )
+
+
+@asynccontextmanager
+async def served_detection(
+    server: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
+) -> AsyncIterator[Detect]:
+    """Detection by the server at this address, or by local nodes that live as long.
+
+    Raises:
+        TandemError: local nodes cannot be started.
+    """
+    async with connected_detector(server, reconnect_seconds) as client:
+        yield lambda images: client.detect(
+            images,
+            placement=request.placement,
+            score_threshold=request.threshold,
+            max_detections=request.max_detections,
+            overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
+            codec=request.codec,
+        )
 
 
 def _failure(frame: SourceFrame) -> FrameResult:

@@ -1,6 +1,6 @@
 """The demo: the shipped clip through every placement, on two nodes of this machine.
 
-`python -m tandem.demo`, or `make demo`.
+`python -m tandem.cli.demo`, or `make demo`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,33 @@ from contextlib import closing
 from pathlib import Path
 
 from common.bundle import Bundle, load_bundle
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
 from common.domain.placement import Placement
 from tandem.bench import BenchPlan, Sample, measure, report
 from tandem.cli.bench import show_reports
+from tandem.cli.console import frame_progress, show_line
 from tandem.cli.options import local_cluster
-from tandem.console import frame_progress, show_line
-from tandem.local import LocalOptions
-from tandem.matching import MATCH_IOU, Tally, TrueObject, load_objects, match_frame, tally
+from tandem.cli.running import exit_code_of, run
+from tandem.cluster import ClusterOptions
 from tandem.results import FrameResult
-from tandem.running import exit_code_of, run
-from tandem.shipped import check_clip_accuracy, shipped_bundle, shipped_clip
+from tandem.shipped import (
+    MATCH_IOU,
+    Tally,
+    TrueObject,
+    check_clip_accuracy,
+    load_objects,
+    match_frame,
+    shipped_bundle,
+    shipped_clip,
+    tally,
+)
 from tandem.sinks import PictureSink, Sink, VideoSink
 from tandem.sources import Source, SourceFrame, open_source
 
-PROGRAM = "python -m tandem.demo"
+PROGRAM = "python -m tandem.cli.demo"
 # A random model is sure of nothing: its best guesses show at least that boxes are drawn.
 _UNTRAINED_THRESHOLD, _UNTRAINED_BOXES = 0.0, 3
-_TRAINED_THRESHOLD = 0.7
 # Placements differ in where things run, not in what is computed.
 _SAME_PIXELS = 1e-3
 
@@ -82,7 +91,7 @@ async def _run_placements(
     images = [frame.image for frame in frames]
     runs: dict[Placement, list[Sample]] = {}
     plans = [_plan(placement, bundle, len(frames)) for placement in Placement]
-    async with local_cluster(LocalOptions(bundle.folder)) as cluster:
+    async with local_cluster(ClusterOptions(bundle.folder)) as cluster:
         show_line("An edge node and a workstation node run on this machine.")
         for plan in plans:
             with frame_progress(f"placement {plan.placement.value}", plan.frames) as advance:
@@ -99,7 +108,7 @@ def _plan(placement: Placement, bundle: Bundle, frames: int) -> BenchPlan:
         placement=placement,
         frames=frames,
         warm_up_frames=0,
-        score_threshold=_TRAINED_THRESHOLD if trained else _UNTRAINED_THRESHOLD,
+        score_threshold=DEFAULT_SCORE_THRESHOLD if trained else _UNTRAINED_THRESHOLD,
         max_detections=0 if trained else _UNTRAINED_BOXES,
     )
 
@@ -132,7 +141,7 @@ def accuracy_sentence(clip: Tally) -> str:
     """How well a run's boxes compare with the objects of each frame."""
     return (
         f"Found {clip.found} of {clip.objects} objects and invented {clip.invented} "
-        f"(score {_TRAINED_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
+        f"(score {DEFAULT_SCORE_THRESHOLD:g}, IoU {MATCH_IOU:g}, the right category); "
         f"{clip.perfect_frames / clip.frames:.1%} of the frames are perfect."
     )
 

@@ -30,14 +30,8 @@ def show_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def show_remark(text: str) -> None:
-    """Print a line for people on standard error, beside results that a script may read."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
 def show_notice(text: str) -> None:
-    """Tell people, on standard error, at once, that something went wrong and work goes on."""
+    """Tell people something on standard error, at once, while the work goes on."""
     # A progress bar on the same terminal is moved out of the way by rich.
     sys.stderr.write(f"tandem: {masked(text)}\n")
     sys.stderr.flush()

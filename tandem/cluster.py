@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
+import random
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,9 @@ from typing import Self
 from common.bundle import load_bundle
 from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Stage
-from tandem.detector import DetectorClient
-from tandem.ports import free_ports
+from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
+from tandem.threads import threads_per_engine
 
 NODES = (EDGE, WORKSTATION)
 # Stages on their own; once healthy they have to be found by the orchestrator, too.
@@ -30,7 +31,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class LocalOptions:
+class ClusterOptions:
     """How to start a local cluster.
 
     Attributes:
@@ -76,7 +77,7 @@ class LocalCluster:
     orchestrator: Announcement
     stages: tuple[RunningStage, ...]
 
-    def __init__(self, options: LocalOptions) -> None:
+    def __init__(self, options: ClusterOptions) -> None:
         """Prepare; nothing is started yet."""
         self._options = options
         self._processes: list[ServiceProcess] = []
@@ -164,7 +165,7 @@ class LocalCluster:
 
 
 def stage_arguments(
-    options: LocalOptions, node: str, stage: Stage, addresses: Mapping[tuple[str, Stage], str]
+    options: ClusterOptions, node: str, stage: Stage, addresses: Mapping[tuple[str, Stage], str]
 ) -> list[str]:
     """The command line of one stage's service."""
     host, _, port = addresses[node, stage].rpartition(":")
@@ -183,7 +184,7 @@ def stage_arguments(
     return arguments
 
 
-def orchestrator_arguments(options: LocalOptions, config: Path, port: int) -> list[str]:
+def orchestrator_arguments(options: ClusterOptions, config: Path, port: int) -> list[str]:
     """The command line of the orchestrator's service."""
     arguments = [
         *("--config", str(config), "--host", options.host, "--port", str(port)),
@@ -200,17 +201,32 @@ def orchestrator_config(addresses: Mapping[tuple[str, Stage], str]) -> str:
     return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})
 
 
-def threads_per_engine() -> int:
-    """CPU threads of one engine.
+_RANGE = range(15_000, 32_000)
+_TRIES = 1000
 
-    A stream keeps one backbone and one transformer busy at a time, whatever the placement, so
-    that two engines share the cores.
+
+def free_ports(count: int, host: str) -> list[int]:
+    """Distinct ports that nothing listens on.
+
+    Raises:
+        OSError: there are not that many, or `host` is no address of this machine.
     """
-    return max(1, available_cores() // 2)
+    chosen: list[int] = []
+    for port in random.sample(_RANGE, _TRIES):
+        if len(chosen) == count:
+            break
+        if _is_free(port, host):
+            chosen.append(port)
+    if len(chosen) < count:
+        raise OSError(f"no {count} free ports on {host}")
+    return chosen
 
 
-def available_cores() -> int:
-    """Cores that this process may use; fewer than the machine has under taskset or in a cpuset."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _is_free(port: int, host: str) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

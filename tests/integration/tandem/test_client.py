@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import grpc
 import numpy as np
 import pytest
-
 import tandem.detector
+
+import tandem.client
 from common.domain.detections import OverloadPolicy
 from common.domain.errors import (
     InvalidInputError,
@@ -20,7 +21,7 @@ from common.domain.errors import (
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import Placement
 from protos.tandem.v1 import detector_pb2, tensor_pb2
-from tandem.detector import DetectorClient
+from tandem.client import DetectorClient
 from tests.integration.tandem.toy_orchestrator import (
     ErringDetector,
     ForgetfulDetector,
@@ -347,8 +348,8 @@ async def test_nobody_there_is_told():
             await client.status()
 
 
-@pytest.mark.parametrize("address", ["localhost", "", ":50050", "localhost:http"])
-def test_an_address_without_port_is_refused(address):
+@pytest.mark.parametrize("address", ["", ":50050", "localhost:", "localhost:http"])
+def test_what_is_no_address_is_refused(address):
     with pytest.raises(InvalidInputError, match="is not host:port"):
         DetectorClient(address)
 
@@ -378,7 +379,7 @@ async def test_set_placement():
 
 
 async def test_the_example_of_the_documentation_runs(capsys):
-    paragraphs = re.split(r"\n\n(?! )", tandem.detector.__doc__)
+    paragraphs = re.split(r"\n\n(?! )", tandem.client.__doc__)
     (example,) = re.findall(r"((?:^    .*\n?)+)", paragraphs[0] + "\n", re.M) or [""]
     async with serving(ToyDetector()) as address:
         source = textwrap.dedent(example).replace("127.0.0.1:50050", address)

@@ -9,15 +9,14 @@ import pytest
 import yaml
 
 from common.domain.placement import Stage
-from tandem.local import (
-    LocalOptions,
-    available_cores,
+from tandem.cluster import (
+    ClusterOptions,
+    free_ports,
     orchestrator_arguments,
     orchestrator_config,
     stage_arguments,
-    threads_per_engine,
 )
-from tandem.ports import free_ports
+from tandem.threads import available_cores, threads_per_engine
 
 ADDRESSES = {
     ("edge", Stage.BACKBONE): "127.0.0.1:1",
@@ -32,7 +31,7 @@ def value_of(arguments, name):
 
 
 def test_a_backbone_knows_every_transformer():
-    options = LocalOptions(Path("bundle"), paced_milliseconds={Stage.BACKBONE: 20.0})
+    options = ClusterOptions(Path("bundle"), paced_milliseconds={Stage.BACKBONE: 20.0})
     arguments = stage_arguments(options, "edge", Stage.BACKBONE, ADDRESSES)
     transformers = json.loads(value_of(arguments, "--transformers"))
     assert transformers == {"edge": "127.0.0.1:2", "workstation": "127.0.0.1:4"}
@@ -43,7 +42,7 @@ def test_a_backbone_knows_every_transformer():
 
 def test_a_transformer_knows_nobody():
     arguments = stage_arguments(
-        LocalOptions(Path("bundle")), "workstation", Stage.TRANSFORMER, ADDRESSES
+        ClusterOptions(Path("bundle")), "workstation", Stage.TRANSFORMER, ADDRESSES
     )
     assert "--transformers" not in arguments
     assert "--paced-milliseconds" not in arguments
@@ -55,11 +54,11 @@ def test_the_orchestrator_knows_every_stage():
         "edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:2"},
         "workstation": {"backbone": "127.0.0.1:3", "transformer": "127.0.0.1:4"},
     }
-    options = LocalOptions(Path("bundle"), host="0.0.0.0", window=7)
+    options = ClusterOptions(Path("bundle"), host="0.0.0.0", window=7)
     arguments = orchestrator_arguments(options, Path("c.yaml"), 50050)
     assert value_of(arguments, "--host") == "0.0.0.0"
     assert value_of(arguments, "--window") == "7"
-    assert "--window" not in orchestrator_arguments(LocalOptions(Path("b")), Path("c.yaml"), 1)
+    assert "--window" not in orchestrator_arguments(ClusterOptions(Path("b")), Path("c.yaml"), 1)
 
 
 def test_two_busy_engines_do_not_want_more_than_all_cores():
@@ -72,7 +71,7 @@ def test_cores_that_this_process_may_not_use_do_not_count():
     core = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, {{{core}}});"
-        "from tandem.local import available_cores; print(available_cores())"
+        "from tandem.threads import available_cores; print(available_cores())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1"

@@ -18,9 +18,9 @@ from typing import Self
 
 import grpc
 
-from common.domain.address import parse_address
+from common.domain.address import DEFAULT_PORT, parse_address
 from common.domain.codec import Codec
-from common.domain.detections import OverloadPolicy, StreamOptions
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
@@ -33,7 +33,6 @@ from tandem.results import FrameResult
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
 
-DEFAULT_PORT = 50050
 DEFAULT_RECONNECT_SECONDS = 60.0
 """Enough for an orchestrator, or its machine, to start anew."""
 
@@ -105,7 +104,7 @@ class DetectorClient:
         frames: Frames,
         *,
         placement: Placement | NodePair | str | None = None,
-        score_threshold: float = 0.7,
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         max_detections: int = 0,
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,

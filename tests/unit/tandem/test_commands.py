@@ -7,7 +7,7 @@ import typer
 import typer.main
 
 from common.domain.errors import ConfigurationError
-from tandem.lazy import LazyCommand, is_present
+from tandem.cli.commands import LazyCommand, is_present
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_error_inside_of_the_module_is_not_taken_for_a_missing_package(module
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("tandem.lazy", True), ("tandem.nothing", False), ("no_such_package.module", False)],
+    [("tandem.cli.commands", True), ("tandem.nothing", False), ("no_such_package.module", False)],
 )
 def test_is_present(name, expected):
     assert is_present(name) is expected

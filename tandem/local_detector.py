@@ -1,0 +1,215 @@
+"""Detection in this process, without services.
+
+    with LocalDetector("models/demo-r50") as detector:
+        for result in detector.detect(frames):
+            for detection in result.detections:
+                print(result.frame_id, detection.category_name, detection.score, detection.box)
+
+Frames, results and errors are those of `tandem.DetectorClient`.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from common.bundle import Bundle, load_bundle
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
+from common.domain.errors import InvalidInputError
+from common.domain.placement import Stage
+from common.engines.base import Engine, Precision
+from common.engines.registry import load_engine
+from common.vision.limits import DEFAULT_MAX_PIXELS
+from services.pipeline.shapes import compile_options
+from tandem.passage import Passage, Run
+from tandem.pictures import Frame, as_image, refuse_single_frame
+from tandem.results import FrameResult
+from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
+
+T = TypeVar("T")
+
+# One in each thread, and one that waits for its turn.
+_MOST_IN_FLIGHT = 4
+# For the frames in hand, at the end: a thread that is in an engine when the interpreter ends can
+# take the process down with it.
+_CLOSE_SECONDS = 10.0
+
+
+class LocalDetector:
+    """A model that runs in this process: pictures in, detections out.
+
+    Three threads prepare one frame, run the backbone on the one before and the transformer on the
+    one before that. Features pass between the halves as they are: what comes out is what services
+    answer with the codec `fp32`, within rounding.
+
+    Every error is a `TandemError` whose text is a sentence for the user. Use it as a context
+    manager, or `close` it, to release the engines at a time of your choice.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        engine: str = "onnxruntime",
+        precision: Precision | str = Precision.FP32,
+        engine_threads: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
+        """Load both halves; takes about a second, or minutes if the engine compiles them first.
+
+        Args:
+            bundle: folder of the model.
+            engine: what executes the halves; see `--engine` of the services.
+            precision: what an engine with a choice computes in.
+            engine_threads: CPU threads of each engine; None: half of the cores that this process
+                may use, since both engines run at the same time; 0 lets the engine choose.
+            max_pixels: a frame with more, width times height, is refused before it is decoded.
+
+        Raises:
+            ConfigurationError: there is no valid bundle, or the engine is unknown or not installed.
+            EngineError: the engine cannot load a half.
+        """
+        self._bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self._max_pixels = max_pixels
+        threads = threads_per_engine() if engine_threads is None else engine_threads
+        self._preparing = WorkerThread("prepare")
+        self._backbone, self._transformer = (
+            _EngineThread(self._bundle, stage, engine, Precision(precision), threads)
+            for stage in Stage
+        )
+        self._end = weakref.finalize(self, _end, self._preparing, self._backbone, self._transformer)
+        try:
+            self._backbone.wait_until_loaded()
+            self._transformer.wait_until_loaded()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """The detector is ready as soon as it is made."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release the engines."""
+        self.close()
+
+    def close(self) -> None:
+        """Release the engines once they are done with the frame in hand; harmless if repeated."""
+        self._end()
+
+    def detect(
+        self,
+        frames: Iterable[Frame],
+        *,
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+        max_detections: int = 0,
+    ) -> Iterator[FrameResult]:
+        """Detect in frames; yields one result a frame, in order.
+
+        Frames are read in a thread of their own, a few ahead of the results, so memory stays
+        bounded however long the source. One that cannot be decoded gets its error, and the others
+        go on. Leaving the loop early ends the reading.
+
+        Args:
+            frames: any iterable of JPEG or PNG bytes, of arrays (HxWx3, uint8, RGB), or of
+                `EncodedImage` and `RawImage`; closed at the end if it can be.
+            score_threshold: detections below it are left out, 0 to 1.
+            max_detections: at most this many a frame, the highest scores first; 0: all.
+
+        Raises:
+            InvalidInputError: an argument or a frame is malformed, or the source failed; results
+                of the frames before come first.
+        """
+        if not self._end.alive:
+            raise RuntimeError("LocalDetector is used after it was closed")
+        refuse_single_frame(frames)
+        if not 0 <= score_threshold <= 1:
+            raise InvalidInputError(f"score_threshold {score_threshold} is not within 0 to 1")
+        if max_detections < 0:
+            raise InvalidInputError(f"max_detections is {max_detections}, not 0 or more")
+        options = DetectionOptions(score_threshold, max_detections)
+        return answered_in_order(
+            frames, lambda number, frame: self._submit(number, frame, options), _MOST_IN_FLIGHT
+        )
+
+    def detect_one(
+        self,
+        frame: Frame,
+        *,
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+        max_detections: int = 0,
+    ) -> tuple[Detection, ...]:
+        """What one picture shows, the highest score first; arguments as for `detect`.
+
+        Raises:
+            TandemError: the picture cannot be served.
+        """
+        results = self.detect(
+            [frame], score_threshold=score_threshold, max_detections=max_detections
+        )
+        (result,) = results
+        if result.error is not None:
+            raise result.error
+        return result.detections
+
+    def _submit(self, number: int, frame: Frame, options: DetectionOptions) -> Future[FrameResult]:
+        """Queue a frame's three steps, each on its own thread; each waits for the one before."""
+        passage = Passage(number, self._bundle.manifest, self._max_pixels, options)
+        image = as_image(frame)
+        prepared = self._preparing.call(lambda: passage.prepare(image))
+        features = self._backbone.call(lambda run: passage.run_backbone(run, prepared.result()))
+        answer = self._transformer.call(lambda run: passage.finish(run, features))
+
+        def cancel_steps(done: Future[FrameResult]) -> None:
+            if done.cancelled():
+                prepared.cancel()
+                features.cancel()
+
+        answer.add_done_callback(cancel_steps)
+        return answer
+
+
+class _EngineThread:
+    """The one thread that loads, runs and closes an engine, as some engines ask for."""
+
+    def __init__(
+        self, bundle: Bundle, stage: Stage, name: str, precision: Precision, threads: int
+    ) -> None:
+        self._thread = WorkerThread(stage.value)
+
+        def load() -> Engine:
+            options = compile_options(bundle.manifest, stage, precision, None)
+            return load_engine(name, bundle.onnx_path(stage), threads, options)
+
+        self._engine = self._thread.call(load)
+
+    def wait_until_loaded(self) -> None:
+        self._engine.result()
+
+    def call(self, function: Callable[[Run], T]) -> Future[T]:
+        return self._thread.call(lambda: function(self._engine.result().run))
+
+    def end(self) -> None:
+        self._thread.call(lambda: self._engine.result().close())
+        self._thread.end()
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+
+def _end(*threads: WorkerThread | _EngineThread) -> None:
+    for thread in threads:
+        thread.end()
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
