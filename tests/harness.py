@@ -244,7 +244,7 @@ class Cluster:
         self._stack.close()
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=1)
 def _fork_server() -> ForkServer:
     server = ForkServer(str(ROOT), clean_environment())
     atexit.register(server.close)
