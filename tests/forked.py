@@ -1,8 +1,8 @@
-"""Services forked from a process that has imported them already. Runs on Python 3.8.
+"""Programs forked from a process that has imported them already. Runs on Python 3.8.
 
 `python -m services.backbone` spends most of its start on imports, the same ones for every process
-of every test. Here one process imports them once; each service is a fork of it, which then runs the
-service's own `__main__` with its own arguments, environment, output and exit, as `python -m` does.
+of every test. Here one process imports them once; each program is a fork of it, which then runs its
+own `__main__` with its own arguments, environment, output and exit, as `python -m` does.
 """
 
 import gc
@@ -18,12 +18,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing import reduction
+from pathlib import Path
 from typing import Dict, Optional, Sequence
 
-_PRELOADED = (
+ROOT = Path(__file__).parent.parent
+
+SERVICES = (
     "cv2",
-    "onnxruntime",
-    "common.engines.onnxruntime",
     "common.engines.paced",
     "services.backbone.service",
     "services.backbone.settings",
@@ -32,35 +33,40 @@ _PRELOADED = (
     "services.orchestrator.service",
     "services.orchestrator.settings",
 )
+COMMAND = ("cv2", "tandem.cli.app", "tandem.evaluation.cli")
 _EXIT_CODE = struct.Struct("i")
 _MAX_REQUEST_BYTES = 1 << 20
 
 
 class ForkServer:
-    """The process that has imported the services; it ends with the one that started it."""
+    """The process that has imported the programs; it ends with the one that started it."""
 
-    def __init__(self, root: str, environment: Dict[str, str]) -> None:
+    def __init__(self, modules: Sequence[str], environment: Dict[str, str]) -> None:
         """Start it; the first fork waits for its imports.
 
         Args:
-            root: folder that it runs in.
-            environment: that it imports in.
+            modules: that it imports.
+            environment: that it imports them in.
+
+        None of the modules may start a thread, as onnxruntime does: a fork has only one, and
+        hangs where it needs what another thread held.
         """
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
-                cwd=root,
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno()), *modules],
+                cwd=str(ROOT),
                 # numpy's library for matrices would start threads, which a fork does not copy.
                 env={**environment, "OPENBLAS_NUM_THREADS": "1"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
 
     def start(
         self, module: str, arguments: Sequence[str], environment: Dict[str, str], log: int
     ) -> "ForkedProcess":
-        """Start a service.
+        """Start a program.
 
         Args:
             module: that `python -m` would run.
@@ -77,17 +83,17 @@ class ForkServer:
         os.close(exit_code_end)
         answer = self._control.recv(_EXIT_CODE.size)
         if not answer:
-            raise RuntimeError("the process that services are forked from has died")
+            raise RuntimeError("the process that programs are forked from has died")
         return ForkedProcess(_EXIT_CODE.unpack(answer)[0], output, exit_code)
 
     def close(self) -> None:
-        """End the process; the services that it has started go on."""
+        """End the process; the programs that it has started go on."""
         self._control.close()
         self._process.wait()
 
 
 class ForkedProcess:
-    """One service: the part of `subprocess.Popen` that tests use.
+    """One program: the part of `subprocess.Popen` that tests use.
 
     Attributes:
         pid: its number.
@@ -111,7 +117,7 @@ class ForkedProcess:
         """Wait for its end; the exit code."""
         if self.returncode is None:
             if not select.select([self._exit_code], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(f"service {self.pid}", timeout or 0.0)
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
             self._read_exit_code()
         assert self.returncode is not None
         return self.returncode
@@ -130,17 +136,17 @@ class ForkedProcess:
         answer = os.read(self._exit_code, _EXIT_CODE.size)
         os.close(self._exit_code)
         if not answer:
-            raise RuntimeError("the process that services are forked from has died")
+            raise RuntimeError("the process that programs are forked from has died")
         (self.returncode,) = _EXIT_CODE.unpack(answer)
 
 
 def main() -> None:
-    """Serve requests to fork; returns in each fork alone, as the service that was asked for."""
-    for name in _PRELOADED:
+    """Serve requests to fork; returns in each fork alone, as the program that was asked for."""
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    request = _next_service(socket.socket(fileno=int(sys.argv[1])))
+    request = _next_request(socket.socket(fileno=int(sys.argv[1])))
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = [sys.argv[0], *request["arguments"]]
@@ -148,7 +154,7 @@ def main() -> None:
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
-def _next_service(control: socket.socket) -> dict:
+def _next_request(control: socket.socket) -> dict:
     """Fork for each request; in the fork, what was asked for."""
     # Written to when a child ends, which wakes the loop up.
     wake_up, wake_up_end = socket.socketpair()
@@ -186,6 +192,11 @@ def _next_service(control: socket.socket) -> dict:
         for source, target in ((output, 1), (log, 2)):
             os.dup2(source, target)
             os.close(source)
+        # Ours believe that they write where the process that we are forked from does.
+        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+            2, "w", buffering=1, errors="backslashreplace", closefd=False
+        )
         return json.loads(message)
 
 

@@ -15,9 +15,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import yaml
 
-from tests.forked import ForkServer
+from tests.forked import ROOT, SERVICES, ForkServer
 
-ROOT = Path(__file__).parent.parent
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
 NODES = ("edge", "workstation")
 START_SECONDS = 60.0
@@ -246,7 +245,7 @@ class Cluster:
 
 @lru_cache(maxsize=1)
 def _fork_server() -> ForkServer:
-    server = ForkServer(str(ROOT), clean_environment())
+    server = ForkServer(SERVICES, clean_environment())
     atexit.register(server.close)
     return server
 
