@@ -1,5 +1,6 @@
 """Real services as child processes, for tests. Runs on Python 3.8, as the services do."""
 
+import atexit
 import json
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 import tempfile
 import urllib.request
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.forked import ROOT, SERVICES, ForkServer
+
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
 NODES = ("edge", "workstation")
 START_SECONDS = 60.0
@@ -40,15 +43,29 @@ class ServiceProcess:
         environment=None,
         place: Place = HERE,
     ) -> None:
+        """Start it.
+
+        Args:
+            module: that `python -m` runs.
+            arguments: its command line.
+            python: that runs it, if not ours.
+            environment: further variables.
+            place: where it runs.
+        """
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self.process = subprocess.Popen(
-            [*place.command, python, "-m", module, "--log-format", "json", *arguments],
-            cwd=str(ROOT),
-            env={**clean_environment(), **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
+        arguments = ("--log-format", "json", *arguments)
+        environment = {**clean_environment(), **(environment or {})}
+        if place.command or python != sys.executable:
+            self.process = subprocess.Popen(
+                [*place.command, python, "-m", module, *arguments],
+                cwd=str(ROOT),
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                text=True,
+            )
+        else:
+            self.process = _fork_server().start(module, arguments, environment, self.log.fileno())
         self._announcement: Optional[Dict[str, object]] = None
 
     @property
@@ -224,6 +241,13 @@ class Cluster:
 
     def close(self) -> None:
         self._stack.close()
+
+
+@lru_cache(maxsize=1)
+def _fork_server() -> ForkServer:
+    server = ForkServer(SERVICES, clean_environment())
+    atexit.register(server.close)
+    return server
 
 
 def clean_environment() -> Dict[str, str]:
