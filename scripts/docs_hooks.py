@@ -1,4 +1,4 @@
-"""What the docs site shows from outside of docs/: the README and others, and every service's settings."""
+"""Adds to the docs site what lies outside of docs/: the README, other files, and all settings."""
 
 import importlib
 import posixpath
@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points the page's links to published files, and a published page's own links, into the site."""
+    """Makes links between docs/ and the published files lead to pages of the site."""
     uri = page.file.src_uri
     source = {site: path for path, site in PUBLISHED.items()}.get(uri, f"docs/{uri}")
 
