@@ -66,7 +66,7 @@ def code_of(text):
 
 def command_lines(text, program):
     """The words after a program's name, wherever it is run on a page."""
-    start = re.compile(rf"(?:^|[\s/]){program}(?:\s+(.*))?$")
+    start = re.compile(rf"(?:^|(?<!from)[\s/]){program}(?:\s+(.*))?$")
     for piece in code_of(text):
         for line in piece.splitlines():
             found = start.search(line.split("#")[0].split("|")[0].rstrip())
@@ -218,3 +218,24 @@ def test_the_list_of_decisions_is_whole():
     decisions = ROOT / "docs/decisions"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (decisions / "README.md").read_text())
     assert listed == sorted(path.name for path in decisions.glob("0*.md"))
+
+
+def test_messages_of_the_troubleshooting_page_are_in_the_code():
+    """Of each quoted message, three words in a row are those of some string of the code."""
+    strings = "\n".join(
+        node.value
+        for folder in ("common", "detr", "scenes", "services", "tandem")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    missing = []
+    for cell in re.findall(r"^\| ([^|]*`[^|]*) \|", PAGES["docs/troubleshooting.md"], re.MULTILINE):
+        for message in re.findall(r"`([^`]+)`", cell):
+            words = message.split()
+            size = 3 if len(words) > 5 else 2
+            starts = range(max(len(words) - size + 1, 1))
+            runs = {" ".join(words[start : start + size]) for start in starts}
+            if len(words) > 2 and not any(run in strings for run in runs):
+                missing.append(message)
+    assert not missing
