@@ -9,7 +9,7 @@ compile() {
   "$uv" pip compile --quiet --no-header --no-annotate --output-file "requirements/$output" "$@"
 }
 compile runtime.txt pyproject.toml --extra client --python-version 3.11
-compile dev.txt pyproject.toml --extra client --extra train --extra openvino --extra dev \
+compile dev.txt pyproject.toml --extra client --extra train --extra openvino --extra docs --extra dev \
   --constraint requirements/runtime.txt --python-version 3.11
 # Which CUDA libraries torch needs is for the torch build that is installed to say: a CPU build
 # needs none, and would not run the better for gigabytes of them.

@@ -1,0 +1,62 @@
+"""Adds to the docs site what lies outside of docs/: the README, other files, and all settings."""
+
+import importlib
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+# By the file's path from the repository's root, its path in the site.
+PUBLISHED = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "LICENSE.txt",
+    "NOTICE": "NOTICE.txt",
+    "models/records/demo-r34/curve.png": "images/demo-r34-curve.png",
+}
+# The target of a Markdown link or image that names a file and not an address or an anchor.
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+# A line that names a class of settings; a table of them takes its place.
+SETTINGS = re.compile(r"^\[settings: ([\w.]+)\.(\w+)\]$", re.MULTILINE)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the published files to those of docs/."""
+    root = Path(config.config_file_path).parent
+    for path, uri in PUBLISHED.items():
+        files.append(File.generated(config, uri, abs_src_path=str(root / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Makes links between docs/ and the published files lead to pages of the site."""
+    uri = page.file.src_uri
+    source = {site: path for path, site in PUBLISHED.items()}.get(uri, f"docs/{uri}")
+
+    def in_site(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[1]))
+        target = PUBLISHED.get(target, target.removeprefix("docs/"))
+        return posixpath.relpath(target, posixpath.dirname(uri) or ".")
+
+    return SETTINGS.sub(_settings_table, LINK.sub(in_site, markdown))
+
+
+def _settings_table(directive: re.Match[str]) -> str:
+    model: type[BaseModel] = getattr(importlib.import_module(directive[1]), directive[2])
+    # What a class adds to the one above it; a default that it changes counts as added.
+    inherited = next(
+        (base.model_fields for base in model.__mro__[1:] if getattr(base, "model_fields", None)), {}
+    )
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        if name not in inherited or field.default != inherited[name].default:
+            default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
+            meaning = (field.description or "").replace("|", "\\|")
+            lines.append(f"| `{name}` | {default} | {meaning} |")
+    return "\n".join(lines)
