@@ -22,7 +22,7 @@ from common.bundle import (
     write_bundle,
 )
 from common.codec.calibration import FeatureStatistics
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.preprocess import preprocess
 from tests.streams import picture
 
@@ -68,7 +68,7 @@ def main() -> None:
 
 def _calibration() -> Calibration:
     """On pictures that the tests do not send."""
-    backbone = load(FOLDER / "backbone.onnx", threads=1)
+    backbone = load_engine("onnxruntime", FOLDER / "backbone.onnx", 1)
     statistics = FeatureStatistics()
     for seed in range(10_000, 10_100):
         pixels, _ = preprocess(picture(seed), INPUT, Normalization())

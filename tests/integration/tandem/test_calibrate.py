@@ -12,7 +12,7 @@ from common.codec import FeatureCodec
 from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
 from tandem.calibration import calibrate_bundle, evenly_spread
@@ -47,7 +47,7 @@ def features_of_clip(folder, policy, indices):
     bundle = load_bundle(folder)
     with closing(open_source(str(shipped_clip()))) as source:
         frames = [frame.image for index, frame in enumerate(source) if index in indices]
-    with closing(load(bundle.onnx_path(Stage.BACKBONE), 0)) as backbone:
+    with closing(load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)) as backbone:
         pixels = [
             preprocess(decode_image(image, 10**7), policy, bundle.manifest.normalization)[0]
             for image in frames

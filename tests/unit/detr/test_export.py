@@ -14,7 +14,7 @@ from torch import nn
 from common.bundle import Architecture, Category, FixedInput, load_bundle
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
-from common.engines.onnxruntime import load
+from common.engines.registry import load_engine
 from common.vision.position import PADDING_SCORE as SERVED_PADDING_SCORE
 from detr.errors import ExportError
 from detr.export import Description, export_bundle
@@ -69,7 +69,9 @@ def test_both_halves_compute_what_the_model_computes(
     images, padding = torch.randn(1, 3, 77, 141), torch.zeros(1, 77, 141, dtype=torch.bool)
     with torch.no_grad():
         expected = model(images, padding)
-    backbone, transformer = (load(exported.bundle.onnx_path(stage), 1) for stage in Stage)
+    backbone, transformer = (
+        load_engine("onnxruntime", exported.bundle.onnx_path(stage), 1) for stage in Stage
+    )
     features = backbone.run({"pixels": images.numpy()})["features"]
     manifest = exported.bundle.manifest
     assert features.shape[1] == manifest.feature_channels
@@ -201,7 +203,9 @@ def test_a_model_trained_with_batch_norm_exports(
     randomise(model)
     bundle = export_bundle(model, tmp_path / "bundle", DESCRIPTION).bundle
     pixels = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32)
-    features = load(bundle.onnx_path(Stage.BACKBONE), 1).run({"pixels": pixels})["features"]
+    features = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 1).run(
+        {"pixels": pixels}
+    )["features"]
     model.eval()
     with torch.no_grad():
         expected = model.input_proj(model.backbone.body(torch.from_numpy(pixels)))
