@@ -26,7 +26,8 @@ from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_se
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DecodingLimits, ImageSize
 from common.vision.preprocess import input_geometry, normalise, preprocess
-from services.pipeline.passage import WORKER_THREADS, Slow
+from services.pipeline.core import Slow
+from services.pipeline.passage import WORKER_THREADS
 from services.pipeline.shapes import input_shapes
 
 # What is estimated to take longer, on one core of a PC, is not light. What takes longer by far than

@@ -16,7 +16,7 @@ from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.domain.timing import StageTiming
 from services.backbone.pictures import Picture, Pictures
-from services.pipeline.passage import Slow, StageCore
+from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import typical_size
 
 

@@ -19,7 +19,7 @@ from common.domain.placement import Stage
 from common.domain.timing import StageTiming
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
-from services.pipeline.passage import StageCore
+from services.pipeline.core import StageCore
 from services.pipeline.shapes import input_shapes, typical_size
 
 # A worker's step takes milliseconds.

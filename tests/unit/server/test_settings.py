@@ -6,7 +6,7 @@ from common.domain.errors import ConfigurationError
 from common.server.settings import load_settings
 from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
-from services.transformer.settings import TransformerSettings
+from services.transformer.service import TransformerSettings
 
 REQUIRED = ["--bundle", "b", "--node", "edge"]
 
