@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Dict, Generic, Hashable, Optional, Union
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from common.domain.errors import TandemError
 from common.domain.timing import StageTiming
+from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
-from services.pipeline.engine_thread import EngineThread, ExecutedFrame, Outcome
+from services.pipeline.engine_thread import EngineThread
 from services.pipeline.turns import TurnThreads
+from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 
 # Preparing the next frame overlaps with finishing the previous one.
 WORKER_THREADS = 2
@@ -76,6 +79,17 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         """
         await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
         await self.engine.test(self.stage.typical_tensors())
+
+    async def allow_batches(self, limits: BatchLimits) -> None:
+        """Execute frames together within `limits`, if that is measured to pay; told in the log.
+
+        Raises:
+            EngineError: the engine fails on a single frame.
+        """
+        if limits.frames > 1:
+            tensors = self.stage.typical_tensors()
+            frames = await frames_worth_batching(self.engine, tensors, limits.frames)
+            self.engine.limits = replace(limits, frames=frames)
 
     def stuck_seconds(self) -> float:
         """How long a worker has been at one frame if that is far too long, else 0."""

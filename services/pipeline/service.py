@@ -54,6 +54,7 @@ class StageService:
         self._server = server
         self._pipeline = pipeline
         self._is_up = server.metrics.node_up.labels(settings.node, kind.value)
+        pipeline.engine.on_executed = server.metrics.batch_frames.labels(kind.value).observe
 
     async def run(self) -> bool:
         """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended.
@@ -83,6 +84,7 @@ class StageService:
     async def _prepare(self) -> None:
         await self._load()
         await self._pipeline.warm_up()
+        await self._pipeline.allow_batches(self._settings.batch_limits)
         self._is_up.set(1)
 
     async def _load(self) -> None:
@@ -99,13 +101,16 @@ class StageService:
     def _loaded_engine(self) -> Engine:
         settings, bundle = self._settings, self._bundle
         precision = Precision(settings.engine_precision)
-        options = compile_options(bundle.manifest, self._kind, precision, settings.engine_cache)
+        options = compile_options(
+            bundle.manifest, self._kind, precision, settings.engine_cache, settings.max_batch
+        )
         path = bundle.onnx_path(self._kind)
         engine = load_engine(settings.engine, path, settings.engine_threads, options)
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
             device = None if name is None else SharedDevice(name)
-            return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
+            seconds = settings.paced_milliseconds / 1000
+            return PacedEngine(engine, seconds, device, settings.paced_batch_seconds)
         return engine
 
     async def _tell(self, reason: str) -> None:
@@ -141,7 +146,9 @@ def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard
         unopened_streams=max(1, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
     )
-    cost = FrameCost(_COPIES_HELD, largest_input_bytes(bundle.manifest, stage))
+    # Frames that are executed together are copied for that.
+    inputs = 2 if settings.max_batch > 1 else 1
+    cost = FrameCost(_COPIES_HELD, inputs * largest_input_bytes(bundle.manifest, stage))
     budget = ByteBudget(
         settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
     )
