@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, AsyncIterator, Awaitable, ClassVar, Tuple
+from typing import Any, AsyncIterator, ClassVar, Tuple
 
 import structlog
 
@@ -153,15 +153,23 @@ class FrameStream(ABC):
         opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
 
-    async def answer_frames(self, *stops: Awaitable[object]) -> None:
-        """Answer frames until there are no more, this service drains, or one of `stops` is done.
+    def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
+        """What answers the frames, once it runs; not kept, which would be a cycle."""
+        slots = asyncio.Semaphore(self.host.max_frames_in_flight)
+        return OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
+
+    async def frames(self) -> AsyncIterator[Any]:
+        """The frames after the opening.
 
         Raises:
             InvalidInputError: a message is no frame.
         """
-        slots = asyncio.Semaphore(self.host.max_frames_in_flight)
-        ordered = OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
-        await ordered.run(self._frames(), self.host.draining.wait(), *stops)
+        async for request in self.stream:
+            if request.WhichOneof("request") != self.kind:
+                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
+            yield getattr(request, self.kind)
+            # It may be large, and the next may be long in coming.
+            del request
 
     async def answer(self, frame: Any) -> stage_pb2.StageResponse:
         """Serve one frame: its detections or its error, timed, counted and logged."""
@@ -186,14 +194,6 @@ class FrameStream(ABC):
         )
         self._record(result, timing)
         return stage_pb2.StageResponse(result=result)
-
-    async def _frames(self) -> AsyncIterator[Any]:
-        async for request in self.stream:
-            if request.WhichOneof("request") != self.kind:
-                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
-            yield getattr(request, self.kind)
-            # It may be large, and the next may be long in coming.
-            del request
 
     def _record(self, result: stage_pb2.FrameResult, timing: StageTiming) -> None:
         """Put the stage's own timing into the result and into the metrics."""

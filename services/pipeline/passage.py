@@ -63,7 +63,9 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         passage = FramePassage(self, stream, frame, options)
         # It may be large, and is not needed once it is prepared.
         del frame
-        passage.start()
+        # Its place in the stream's order, whichever frame is prepared first.
+        self.engine.expect(passage)
+        self.workers.submit((stream, "prepare"), passage.prepare)
         try:
             return await passage.answer
         finally:
@@ -111,9 +113,9 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
 class FramePassage(Generic[Frame, Inputs, Options, Result]):
     """One frame under way through a pipeline; its methods stand in the order of their calls.
 
-    Each is called on another thread and hands the passage to the next one. The event loop has no
-    part in that and only learns of the end: each turn of the loop would cost the frame a wait for
-    the GIL.
+    Each is called on another thread than the one before, and hands the passage on to the next. The
+    event loop has no part in that and only learns of the end: each turn of the loop would cost the
+    frame a wait for the GIL.
 
     Attributes:
         stream: that the frame is of.
@@ -129,7 +131,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         frame: Frame,
         options: Options,
     ) -> None:
-        """To be started, on the event loop."""
+        """Made on the event loop, which gets the answer."""
         self._pipeline = pipeline
         self.stream = stream
         self._make: Callable[[], Union[Inputs, Slow[Inputs]]]
@@ -141,11 +143,6 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         self.ready_at: Optional[float] = None
         self._outcome: Optional[Outcome] = None
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-    def start(self) -> None:
-        """On the event loop: take a place in the stream's order, and have a worker prepare."""
-        self._pipeline.engine.expect(self)
-        self._pipeline.workers.submit((self.stream, "prepare"), self.prepare)
 
     def prepare(self) -> None:
         """On a worker: make the engine's inputs, or leave that to the worker for what is slow."""
