@@ -72,7 +72,6 @@ async def test_a_bad_frame_spoils_no_other_of_its_batch(tmp_path):
     cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",), faulty={"edge.backbone": faulty})
     try:
         faulty.write_text("white:fail")
-        # Few enough that the engine is not suspected: never three in a row.
         bad = [options(), *(frame(number, WHITE) for number in range(FRAMES))]
         good = [detect(cluster.address, requests_of(stream)) for stream in range(4)]
         failed, *answers = await asyncio.gather(detect(cluster.address, bad), *good)
