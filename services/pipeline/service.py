@@ -24,12 +24,12 @@ from services.pipeline.watchdog import Watchdog
 
 log = structlog.get_logger()
 
-# Of a message that a stage works on: as it came, its payload taken out, and what is decoded of it.
+# A stage holds a message as it arrived, its payload, and what it decodes from that.
 _COPIES_HELD = 3
 
 
 class StageService:
-    """One stage's life: its engine is loaded and warmed up, serves, is watched, and is released."""
+    """Runs one stage: loads its engine, warms it up, serves, watches it, and releases it."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ def stage_host(
     server: ServiceServer,
     senders: LabelNames,
 ) -> StageHost:
-    """What a stage's servicer runs in, of its settings."""
+    """Make what a stage's servicer needs from the settings."""
     return StageHost(
         stage=stage,
         node=settings.node,
@@ -141,12 +141,12 @@ def stage_host(
 def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:
     limits = StreamLimits(
         streams=settings.max_sessions,
-        # They all come from the orchestrator.
+        # All of them come from the orchestrator.
         streams_of_a_peer=settings.max_sessions,
         unopened_streams=max(1, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
     )
-    # Frames that are executed together are copied for that.
+    # Frames are copied to be executed together.
     inputs = 2 if settings.max_batch > 1 else 1
     cost = FrameCost(_COPIES_HELD, inputs * largest_input_bytes(bundle.manifest, stage))
     budget = ByteBudget(

@@ -1,4 +1,4 @@
-"""From a bundle's input policy to the shapes that an engine has to be ready for."""
+"""Derives the shapes that an engine has to be ready for from a bundle's input policy."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def typical_size(policy: InputPolicy) -> _Size:
 
 
 def input_shapes(manifest: Manifest, stage: Stage, max_batch: int = 1) -> Dict[str, ShapeRange]:
-    """What shapes each input of a half may have: any size of the policy, one frame usually.
+    """The shapes that each input of a half may have, for every size that the policy allows.
 
     Args:
         manifest: of the bundle.
         stage: which half.
-        max_batch: frames at a time at most.
+        max_batch: how many frames may be executed together.
 
     With DETR's resize each side may be short or long. Its rounding makes the long side of a very
     narrow picture longer than the policy's limit by up to half of its aspect ratio in pixels; one
@@ -45,7 +45,7 @@ def input_shapes(manifest: Manifest, stage: Stage, max_batch: int = 1) -> Dict[s
 
 
 def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
-    """What the inputs of a half take in memory for one frame of the policy's largest size."""
+    """The memory that a half's inputs take for one frame of the policy's largest size, bytes."""
     policy = manifest.input
     if isinstance(policy, FixedInput):
         size = policy.height, policy.width
@@ -64,7 +64,7 @@ def compile_options(
     cache: Optional[Path],
     max_batch: int = 1,
 ) -> CompileOptions:
-    """What an engine that compiles ahead is told of a half; `cache` None: the user's own."""
+    """The options for an engine that compiles ahead; without `cache`, plans go to the user's own."""
     return CompileOptions(
         shapes=input_shapes(manifest, stage, max_batch),
         precision=precision,
@@ -79,7 +79,7 @@ def default_cache() -> Path:
 
 
 def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:
-    """Smallest, usual and largest height and width, pixels."""
+    """The smallest, usual and largest height and width, pixels."""
     policy, usual = manifest.input, typical_size(manifest.input)
     if isinstance(policy, FixedInput):
         return usual, usual, usual
