@@ -64,7 +64,7 @@ def compile_options(
     cache: Optional[Path],
     max_batch: int = 1,
 ) -> CompileOptions:
-    """The options for an engine that compiles ahead; without `cache`, plans go to the user's own."""
+    """The options for an engine that compiles ahead; `cache` is the user's own if left out."""
     return CompileOptions(
         shapes=input_shapes(manifest, stage, max_batch),
         precision=precision,
