@@ -30,8 +30,8 @@ from services.pipeline.core import Slow
 from services.pipeline.passage import WORKER_THREADS
 from services.pipeline.shapes import input_shapes
 
-# A frame is heavy if it is estimated to take longer than this on one core of a PC. One that takes far
-# longer than estimated is started again as heavy: a small PNG may inflate for minutes.
+# A frame is heavy if it is estimated to take longer than this on one core of a PC. One that takes
+# far longer than estimated is started again as heavy: a small PNG may inflate for minutes.
 _LIGHT_SECONDS = 0.1
 # Low enough not to slow down an engine that uses every core, and high enough to make progress.
 _HEAVY_NICENESS = 5

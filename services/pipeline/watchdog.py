@@ -12,8 +12,8 @@ from services.pipeline.engine_thread import EngineThread
 log = structlog.get_logger()
 
 INTERVAL_SECONDS = 1.0
-# When so many frames fail in a row, the engine is tested with inputs that are known to be good; if it
-# fails on these as well, it is at fault.
+# When so many frames fail in a row, the engine is tested with inputs that are known to be good; if
+# it fails on these as well, it is at fault.
 MOST_FAILURES_IN_A_ROW = 3
 # How long to wait before each attempt to reload an engine; the last wait is repeated.
 RELOAD_WAITS_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
