@@ -7,11 +7,12 @@ from typing import Any
 import structlog
 
 from common.bundle import Bundle
+from common.domain.errors import EngineError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.device import SharedDevice
 from common.engines.paced import PacedEngine
-from common.engines.registry import load_engine
+from common.engines.registry import COMPILING_ENGINES, load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer
@@ -99,19 +100,31 @@ class StageService:
         )
 
     def _loaded_engine(self) -> Engine:
-        settings, bundle = self._settings, self._bundle
-        precision = Precision(settings.engine_precision)
-        options = compile_options(
-            bundle.manifest, self._kind, precision, settings.engine_cache, settings.max_batch
-        )
-        path = bundle.onnx_path(self._kind)
-        engine = load_engine(settings.engine, path, settings.engine_threads, options)
+        settings = self._settings
+        try:
+            engine = self._engine_for(settings.max_batch)
+        except EngineError as error:
+            if settings.max_batch == 1 or settings.engine not in COMPILING_ENGINES:
+                raise
+            # A graph with a fixed batch dimension cannot be compiled for more than that.
+            log.warning("cannot compile for batches", frames=settings.max_batch, error=str(error))
+            engine = self._engine_for(1)
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
             device = None if name is None else SharedDevice(name)
             seconds = settings.paced_milliseconds / 1000
             return PacedEngine(engine, seconds, device, settings.paced_batch_seconds)
         return engine
+
+    def _engine_for(self, max_batch: int) -> Engine:
+        settings, bundle = self._settings, self._bundle
+        options = compile_options(
+            *(bundle.manifest, self._kind, Precision(settings.engine_precision)),
+            settings.engine_cache,
+            max_batch,
+        )
+        path = bundle.onnx_path(self._kind)
+        return load_engine(settings.engine, path, settings.engine_threads, options)
 
     async def _tell(self, reason: str) -> None:
         await self._server.set_serving(not reason, reason)
