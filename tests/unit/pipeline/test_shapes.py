@@ -55,3 +55,12 @@ def test_only_compiling_engines_have_a_choice_of_precision(tmp_path: Path) -> No
     options = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP16, tmp_path)
     with pytest.raises(ConfigurationError, match="no choice of precision; fp16 is for tensorrt"):
         load_engine("onnxruntime", BUNDLE.onnx_path(Stage.BACKBONE), 1, options)
+
+
+def test_batches_widen_the_largest_shape_alone() -> None:
+    for stage in Stage:
+        single, batches = (input_shapes(DETR, stage, max_batch) for max_batch in (1, 8))
+        for name, shape in batches.items():
+            assert (shape.min, shape.opt) == (single[name].min, single[name].opt)
+            assert shape.max == (8, *single[name].max[1:])
+            assert not single[name].contains(shape.max)
