@@ -1,4 +1,4 @@
-"""What one stream holds of its process's byte budget, from the read to come to the answer given."""
+"""The part of its process's byte budget that one stream holds: for its next read and its frames."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from common.server.budget import ByteBudget
 from common.server.pool import Holder
 
 MAX_WAIT_SECONDS = 30.0
-"""How long a stream that holds nothing waits for room at most."""
+"""The longest that a stream which holds nothing waits for room."""
 
-# A stream that has shown what it sends has room for twice as much, within these shares of the
-# largest message.
+# A stream reserves twice the size of its largest message so far; these shares of the largest
+# message that is accepted bound the least reservation and the headroom.
 _LEAST_RESERVED_SHARE = 1 / 256
 _MOST_HEADROOM_SHARE = 1 / 16
-# So long may a read by which a message of any size may come keep a newcomer waiting, if its stream
-# has sent nothing, or something.
+# How long a read that may bring a message of any size may keep a newcomer waiting, if its stream
+# has sent nothing so far, and if it has.
 _NEWCOMER_SECONDS = 2.0
 _WIDE_SECONDS = 10.0
-# How often, and for how long, a newcomer that waits looks for such a read that does nothing.
+# How often, and for how long, a waiting newcomer looks for such a read that brings nothing.
 _LOOK_SECONDS = 0.25
 _LOOKING_SECONDS = 6.0
 
 
 class StreamBytes:
-    """One stream's account: room for the read to come, and what was read and is dealt with.
+    """One stream's account: room for its next read, and for the messages that are worked on.
 
     Attributes:
-        holder: this stream, and whose it is.
+        holder: this stream and its peer.
         dismiss: ends the stream.
-        outstanding: messages read and not yet dealt with.
+        outstanding: how many of its messages are being worked on.
     """
 
     def __init__(self, budget: ByteBudget, peer: Hashable, dismiss: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class StreamBytes:
         self._budget = budget
         self._largest_bytes = 0
         self._has_sent = False
-        # For the read to come.
+        # Room for the next read.
         self._pool = budget.wide
         self._reserved_bytes = 0
         self._arrived: Optional[Charge] = None
@@ -50,7 +50,7 @@ class StreamBytes:
 
     @property
     def is_in_the_way(self) -> bool:
-        """Whether its next read keeps others waiting."""
+        """Whether the room for its next read keeps others waiting."""
         least_bytes = _LEAST_RESERVED_SHARE * self._budget.message_bytes
         return self._reserved_bytes > least_bytes and self._pool.is_short
 
@@ -65,10 +65,10 @@ class StreamBytes:
         return self._reserved_bytes > 0 and self._pool is self._budget.narrow
 
     async def reserve(self) -> None:
-        """Make room for the message that is read next; waits while there is none.
+        """Reserve room for the next message; waits while there is none.
 
         Raises:
-            ResourceExhaustedError: the stream holds nothing, and others left no room for long.
+            ResourceExhaustedError: the stream holds nothing, and there was no room for long.
         """
         # A newcomer keeps its place until its first frame has come.
         if not self._reserved_bytes:
@@ -85,9 +85,9 @@ class StreamBytes:
             self._budget.begin_wide_read(self, patience_seconds)
 
     def arrived_at_once(self, message_bytes: int) -> bool:
-        """Whether there was room to deal with a message that has come, without waiting.
+        """Take room for a message that has arrived, if that needs no wait; returns whether.
 
-        This is the way of all ordinary frames; else `arrived` has to be called.
+        Ordinary frames need none. For the others `arrived` has to be called.
         """
         budget = self._budget
         if self._pool is not budget.narrow or message_bytes > self._reserved_bytes:
@@ -99,15 +99,15 @@ class StreamBytes:
         return True
 
     async def arrived(self, message_bytes: int) -> None:
-        """A message has come: wait until there is room to deal with it.
+        """A message has arrived: wait until there is room to work on it.
 
         Raises:
-            ResourceExhaustedError: as `reserve`.
+            ResourceExhaustedError: as for `reserve`.
         """
         budget = self._budget
         budget.end_wide_read(self)
         self._has_sent = True
-        # More than was expected may have come.
+        # The message may be larger than was expected.
         surplus = self._reserved_bytes - message_bytes
         is_narrow = self._pool is budget.narrow and surplus >= 0
         keeps_place = self._reserved_bytes and (is_narrow or not self._largest_bytes)
@@ -122,7 +122,7 @@ class StreamBytes:
         self._arrived = Charge(self, cost, message_bytes)
 
     def _most_to_come(self) -> int:
-        """Bytes of the next message at most, as far as can be known."""
+        """The largest size expected of the next message, bytes."""
         largest, most = self._largest_bytes, self._budget.message_bytes
         if not largest:
             return most
@@ -130,7 +130,7 @@ class StreamBytes:
         return min(most, max(int(_LEAST_RESERVED_SHARE * most), largest + headroom))
 
     async def _come_in(self, count: int) -> None:
-        """Take a newcomer's place, that of one which does nothing if there is no other."""
+        """Take a newcomer's place, if need be that of a stream which sends nothing."""
         pool = self._pool
         taking = asyncio.ensure_future(
             pool.take(self.holder, count, MAX_WAIT_SECONDS, newest_first=True)
@@ -150,13 +150,13 @@ class StreamBytes:
             raise
 
     def unreserve(self) -> None:
-        """No read is under way any more."""
+        """Give the room for a read back: none is under way any more."""
         self._budget.end_wide_read(self)
         self._pool.give_back(self.holder, self._reserved_bytes)
         self._reserved_bytes = 0
 
     def take(self) -> Charge:
-        """What the latest message takes, to be released once it has been dealt with."""
+        """The charge for the latest message, to be released when the work on it is done."""
         charge = self._arrived or Charge(self, 0, 0)
         self._arrived = None
         if charge.message_bytes > self._largest_bytes:
@@ -166,27 +166,27 @@ class StreamBytes:
         return self._noted(charge)
 
     def drop(self) -> None:
-        """The message read last is of no weight, such as a stream's opening: it holds nothing."""
+        """Release the latest message at once, because it was no frame but, say, an opening."""
         if self._arrived is not None:
             self._noted(self._arrived).release()
             self._arrived = None
 
     def try_copy(self, message_bytes: int) -> Optional[Charge]:
-        """Room for one more copy of a message, if there is any at once."""
+        """Take room for one more copy of a message, if that needs no wait; None if it does."""
         cost = self._budget.cost.of(message_bytes)
         if not self._budget.held.take_at_once(self.holder, cost):
             return None
         return self._noted(Charge(self, cost, message_bytes))
 
     def close(self) -> None:
-        """The stream has ended: give back all that it holds."""
+        """Give all that the stream holds back: it has ended."""
         self.unreserve()
         self.drop()
         for charge in tuple(self._charges.values()):
             charge.release()
 
     def give_back(self, charge: Charge) -> None:
-        """A message has been dealt with."""
+        """Give a charge back: the work on its message is done."""
         if self._charges.pop(id(charge), None) is not None:
             self.outstanding -= 1
             self._budget.held.give_back(self.holder, charge.count)
@@ -198,16 +198,16 @@ class StreamBytes:
         return charge
 
     def _patience(self) -> Optional[float]:
-        """While its own frames are being dealt with a stream waits for them."""
+        """How long to wait for room; without limit while frames of its own will free some."""
         return None if self.outstanding else MAX_WAIT_SECONDS
 
 
 class Charge:
-    """Bytes taken by a message that is dealt with.
+    """The memory that is charged for a message while the process works on it.
 
     Attributes:
-        count: bytes taken.
-        message_bytes: of the message.
+        count: bytes that are charged.
+        message_bytes: size of the message itself.
     """
 
     __slots__ = ("_account", "count", "message_bytes")
@@ -219,5 +219,5 @@ class Charge:
         self.message_bytes = message_bytes
 
     def release(self) -> None:
-        """The message has been dealt with; a second time does nothing."""
+        """The work on the message is done; releasing it twice does nothing."""
         self._account.give_back(self)

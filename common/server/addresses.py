@@ -23,14 +23,15 @@ Replicas = Union[str, List[str]]
 
 
 def checked_replicas(told: Replicas, default_port: int) -> Replicas:
-    """The same addresses, in the spelling that Tandem shows everywhere.
+    """Check addresses and spell them as Tandem shows them everywhere.
 
     Args:
         told: an address, or a list of them.
         default_port: of an address that is given without one.
 
     Raises:
-        ValueError: one is no address; for pydantic, which names the setting.
+        ValueError: one of them is no address. Pydantic turns this into an error that names the
+            setting.
     """
     if not isinstance(told, str):
         return [_checked(each, default_port) for each in told]
@@ -45,7 +46,7 @@ def _checked(text: str, default_port: int) -> str:
 
 
 def checked_host(text: str) -> str:
-    """A `host` setting, without the brackets of IPv6.
+    """Check a `host` setting and remove the brackets of an IPv6 address.
 
     Raises:
         ConfigurationError: it is no host.
@@ -57,7 +58,7 @@ def checked_host(text: str) -> str:
 
 
 def tcp_host(host: str) -> str:
-    """Where a server has its TCP ports, such as that of metrics: beside a Unix socket, loopback."""
+    """The host of a server's TCP ports, such as that of metrics; loopback with a Unix socket."""
     return LOOPBACK if is_unix(host) else host
 
 
@@ -70,13 +71,13 @@ def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
         port: 0 picks a free one.
 
     Returns:
-        Where it can be reached; of all addresses of the machine, as `host` says.
+        The address that it listens on, with the port that was picked.
 
     Raises:
-        ConfigurationError: it cannot be bound, saying why.
+        ConfigurationError: the address cannot be bound; the message says why.
     """
-    # gRPC takes a Unix socket's path from whoever listens there; of a port it tells only that it
-    # failed, and that in two lines of its own.
+    # gRPC would take a Unix socket's path from a server that listens there, and it does not say why
+    # it cannot bind a port.
     fault = _socket_fault(host) if is_unix(host) else _port_fault(host, port)
     if fault:
         raise ConfigurationError(fault)
@@ -89,12 +90,12 @@ def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
 
 
 def _port_fault(host: str, port: int) -> str:
-    """Why a plain socket cannot be bound there; empty if it can, or if port 0 leaves the choice."""
+    """Why a plain socket cannot be bound there; empty if it can."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for family, _, _, _, address in found:
             with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-                # A port whose last connections are closing is free.
+                # A port whose last connections are still closing counts as free.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
@@ -103,9 +104,9 @@ def _port_fault(host: str, port: int) -> str:
 
 
 def _socket_fault(host: str) -> str:
-    """Why gRPC cannot, or must not, listen at a Unix socket; empty if it can.
+    """Why gRPC cannot, or must not, listen at a Unix socket; empty if it may.
 
-    A file that a server left there is none.
+    A file that a stopped server left there is no reason.
     """
     scheme, _, path = host.partition(":")
     folder = os.path.dirname(path) or "."
@@ -124,10 +125,11 @@ def _socket_fault(host: str) -> str:
 
 
 def host_of(peer: str) -> str:
-    """The host part of a peer as gRPC names it; what one machine can have many of is one.
+    """The host of a peer as gRPC names it; the many addresses of one machine count as one.
 
-    `ipv4:1.2.3.4:5678` is `1.2.3.4`, also where it came over IPv6; `ipv6:%5B2001:db8::1%5D:5678` is
-    its network of 64 bits, `2001:db8::/64`; all that call by Unix sockets are `unix`.
+    `ipv4:1.2.3.4:5678` becomes `1.2.3.4`, also if it came over IPv6. An IPv6 address such as
+    `ipv6:%5B2001:db8::1%5D:5678` becomes its network of 64 bits, `2001:db8::/64`. All callers over
+    Unix sockets become `unix`.
     """
     kind, _, rest = unquote(peer).partition(":")
     if kind.startswith("unix"):

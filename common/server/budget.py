@@ -1,10 +1,11 @@
-"""How many bytes of its peers' messages a process holds at most.
+"""Limits how many bytes of its peers' messages one process holds.
 
-gRPC takes a whole message into memory as soon as a read is posted, so that what counts is what is
-held and what may come. A read takes room for as much as may come. What has come waits there until
-there is room to deal with it, and for what is made of it on the way. Of a stream that has sent no
-frame yet anything may come. So few of those read at a time, and if one of them has been silent for
-a while, the next newcomer takes its place.
+gRPC reads a whole message into memory as soon as a read is posted. So the budget counts the
+messages that the process holds and those that may still arrive on posted reads. Before a stream
+reads, it reserves room for the largest message that is expected of it. A message that has arrived
+keeps this room until there is also room to work on it. A stream that has not sent a frame yet may
+send a message of any size. Only a few such streams read at a time, and when one of them stays
+silent for a while, the next newcomer takes its place.
 """
 
 from __future__ import annotations
@@ -20,52 +21,52 @@ from typing import Callable, Dict, Protocol, Set, Tuple
 from common.server.pool import Holder, Pool
 
 MESSAGES_BUFFERED = 24
-"""Of the largest messages, how many the default budget is."""
+"""The default budget, in messages of the largest size."""
 LEAST_MESSAGES_BUFFERED = 16
-"""Of the largest messages, how many a budget has to be at least, so that one fits in any part."""
+"""The smallest budget, in messages of the largest size; one has to fit in each of its parts."""
 
-# While a message comes in, gRPC has it three times for a moment, one message after the other.
+# While gRPC reads a message it holds three copies for a moment; it reads one at a time.
 _COPIES_AT_READING = 3
-# And so much comes of the streams that are not being read.
+# What gRPC buffers of the streams that are not being read, in messages of the largest size.
 _MESSAGES_UNREAD = 1
-# Reads at a time by which a message of any size may come. They may all come in at once, and each
-# of the largest keeps the event loop for a good tenth of a second.
+# How many reads that may bring a message of any size are posted at a time. All of them may bring
+# one at once, and each of the largest occupies the event loop for more than a tenth of a second.
 _WIDE_READS = 4
-# After so long a read that keeps a newcomer waiting goes without room, while less than this share
-# of the budget is in use; so many at a time, since all of them may wake at once.
+# A read that has kept a newcomer waiting for so long gives its room up and stays posted, while less
+# than this share of the budget is in use. Only so many may do that, since all may wake at once.
 _ASLEEP_SECONDS = 0.5
 _ASLEEP_READS = 4
 _FREE_SHARE = 1 / 4
 _NARROW_SHARE = 0.4
-# Freed memory goes back to the system when messages of at least this share of the largest have
-# taken this share of the budget.
+# Freed memory is returned to the system each time that large messages, which are those of at least
+# this share of the largest, have taken this share of the budget.
 _LARGE_SHARE = 1 / 8
 _TRIMMED_SHARE = 1 / 6
 
 
 @dataclass(frozen=True)
 class FrameCost:
-    """What a message takes while it is dealt with.
+    """The memory that a message takes while the process works on it.
 
     Attributes:
-        copies: of its bytes, at most, those on their way elsewhere included.
-        working_bytes: beside them, such as the network's input.
+        copies: how many copies of its bytes there are at most, including those being sent on.
+        working_bytes: memory beside the copies, such as for the network's input.
     """
 
     copies: int
     working_bytes: int = 0
 
     def of(self, message_bytes: int) -> int:
-        """Bytes that a message of this size takes."""
+        """The bytes that a message of this size takes."""
         return self.copies * message_bytes + self.working_bytes
 
 
 class WideReader(Protocol):
-    """A stream by whose next read a message of any size may come."""
+    """A stream whose next read may bring a message of any size."""
 
     @property
     def holder(self) -> Holder:
-        """The stream, and whose it is."""
+        """The stream and its peer."""
         ...
 
     @property
@@ -74,7 +75,7 @@ class WideReader(Protocol):
         ...
 
     def unreserve(self) -> None:
-        """Give back the room for the read to come, which goes on without."""
+        """Give the room of its read back; the read stays posted."""
         ...
 
 
@@ -82,23 +83,23 @@ class ByteBudget:
     """The bytes that one process may hold of the messages sent to it.
 
     Attributes:
-        message_bytes: the largest message taken.
-        cost: of a message that is dealt with.
-        wide: room of reads by which a message of any size may come.
-        narrow: of all other reads.
-        held: of what is dealt with.
+        message_bytes: size of the largest message that is accepted.
+        cost: the memory that a message takes while the process works on it.
+        wide: room for the reads that may bring a message of any size.
+        narrow: room for all other reads.
+        held: room for the messages that the process works on.
     """
 
     def __init__(
         self, limit_bytes: int, message_bytes: int, cost: FrameCost, *, share_peers: bool
     ) -> None:
-        """Share out `limit_bytes`.
+        """Divide `limit_bytes` among the kinds of use.
 
         Args:
-            limit_bytes: for all streams; at least `LEAST_MESSAGES_BUFFERED` messages.
-            message_bytes: the largest message taken.
-            cost: of a message that is dealt with.
-            share_peers: whether one peer gets half at most.
+            limit_bytes: for all streams together; at least `LEAST_MESSAGES_BUFFERED` messages.
+            message_bytes: size of the largest message that is accepted.
+            cost: the memory that a message takes while the process works on it.
+            share_peers: whether one peer gets at most half of each kind.
         """
         beside = _COPIES_AT_READING + _MESSAGES_UNREAD + _WIDE_READS + _ASLEEP_READS
         usable = limit_bytes - beside * message_bytes
@@ -106,13 +107,13 @@ class ByteBudget:
         held = usable - narrow
         self.message_bytes = message_bytes
         self.cost = cost
-        # Since when each wide read has been waited for, and how long it may be.
+        # When each wide read began, and how long it may keep a newcomer waiting.
         self._wide_reads: Dict[WideReader, Tuple[float, float]] = {}
-        # Those that go without room.
+        # The wide reads that have given their room up.
         self._asleep: Set[WideReader] = set()
         self._freed_bytes = 0
         self._limit_bytes = limit_bytes
-        # Of this process, before the first stream.
+        # Memory of this process before the first stream.
         self._resident_bytes_before = 0
         self._trimmed_bytes = _TRIMMED_SHARE * limit_bytes
 
@@ -124,24 +125,24 @@ class ByteBudget:
         self.held = pool(held, min(held, cost.of(message_bytes)))
 
     def note_stream(self) -> None:
-        """A stream begins: before the first, what the process takes anyway is measured."""
+        """A stream begins; before the first one, measure what the process takes anyway."""
         if not self._resident_bytes_before:
             self._resident_bytes_before = resident_bytes()
 
     def begin_wide_read(self, reader: WideReader, patience_seconds: float) -> None:
-        """A read by which a message of any size may come begins."""
+        """Take note that a read which may bring a message of any size begins."""
         self._wide_reads[reader] = (time.monotonic(), patience_seconds)
 
     def end_wide_read(self, reader: WideReader) -> None:
-        """It has ended, or was none."""
+        """Take note that the stream's wide read has ended, if it had one."""
         self._wide_reads.pop(reader, None)
         self._asleep.discard(reader)
 
     def make_way(self, newcomer: Holder) -> None:
-        """A newcomer waits: take the room of one that has kept it for nothing for longest.
+        """Free room for a waiting newcomer: that of the stream that has been silent for longest.
 
-        While little memory is in use, nothing is coming there either: its stream stays, and goes
-        without the room. Else it ends.
+        While the process uses little memory, the silent stream stays open and only gives its room
+        up. Otherwise it is ended.
         """
         is_own_share = not self.wide.within_share(newcomer, self.message_bytes)
         now = time.monotonic()
@@ -164,7 +165,7 @@ class ByteBudget:
         return used_bytes < _FREE_SHARE * self._limit_bytes
 
     def freed(self, message_bytes: int) -> None:
-        """Messages of this size are gone: now and then, the memory they took is given back."""
+        """Take note that a message is gone; now and then, return free memory to the system."""
         if message_bytes < _LARGE_SHARE * self.message_bytes:
             return
         self._freed_bytes += self.cost.of(message_bytes)
@@ -174,10 +175,11 @@ class ByteBudget:
 
 
 def return_free_memory() -> None:
-    """Have the C library give back what is free; it keeps a lot where pieces are small.
+    """Have the C library return its free memory to the system; it keeps many small pieces.
 
-    gRPC takes a message in by pieces of some kilobytes. Does nothing with a library other than
-    glibc. What is garbage by way of cycles, such as of exceptions, is collected first.
+    gRPC reads a message in pieces of some kilobytes. Garbage that is kept by reference cycles, such
+    as those of exceptions, is collected first. With a C library other than glibc nothing else is
+    done.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -186,6 +188,6 @@ def return_free_memory() -> None:
 
 
 def resident_bytes() -> int:
-    """How much memory this process has, as Linux tells it."""
+    """The resident memory of this process, as Linux reports it."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()

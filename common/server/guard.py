@@ -1,4 +1,4 @@
-"""What stands around every streaming handler: admission, time limits, errors to statuses."""
+"""Guards every handler of a stream: admits it, limits its idle time, turns errors into statuses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from common.wire.errors import INTERNAL_FAILURE_MESSAGE, grpc_status, public_mes
 log = structlog.get_logger()
 
 OPENING_SECONDS = 10.0
-"""How long a stream's first message may take, and a read that keeps others waiting."""
+"""How long a stream's first message may take, and how long a read may keep others waiting."""
 
 _LOOK_SECONDS = 0.5
-# How long a peer may take to learn how its stream ended; one that takes no answers never does.
+# How long to try to tell a peer how its stream ended; one that reads nothing never learns.
 _ABORT_SECONDS = 2.0
 
 
@@ -31,10 +31,11 @@ class StreamLimits:
     """How many streams there may be, and for how long they may do nothing.
 
     Attributes:
-        streams: open at a time.
-        streams_of_a_peer: of these, of one host.
-        unopened_streams: of these, those whose first message has not come.
-        silence_seconds: without a frame under way, and of not taking an answer; 0: any time.
+        streams: how many may be open at a time.
+        streams_of_a_peer: how many of them may come from one host.
+        unopened_streams: how many of them may not have sent their first message.
+        silence_seconds: how long a stream may send nothing while no frame is under way, or leave an
+            answer unread; 0: without limit.
     """
 
     streams: int
@@ -48,11 +49,11 @@ class GuardedStream:
 
     Attributes:
         peer: the host that it comes from.
-        account: of the bytes that it holds.
+        account: counts the bytes that it holds.
     """
 
     def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
-        """Not yet begun; `context` is the call's."""
+        """Prepare a stream of this call, whose `grpc.aio.ServicerContext` is `context`."""
         self.peer = host_of(context.peer())
         self.account = StreamBytes(budget, self.peer, self._make_way)
         self._requests = requests
@@ -74,7 +75,7 @@ class GuardedStream:
 
         Raises:
             InvalidInputError: it is malformed, or holds too much.
-            ResourceExhaustedError: there was no room for a long time.
+            ResourceExhaustedError: there was no room for it for a long time.
         """
         account = self.account
         if not account.has_room:
@@ -92,11 +93,11 @@ class GuardedStream:
         return request
 
     def take(self) -> Charge:
-        """What the request read last holds; to be released once it has been dealt with."""
+        """The charge for the latest request, to be released when the work on it is done."""
         return self.account.take()
 
     def drop(self) -> None:
-        """The request read last was no frame, and holds nothing."""
+        """Release the latest request at once: it was no frame."""
         self.account.drop()
 
     async def write(self, answer: Any) -> None:
@@ -109,7 +110,7 @@ class GuardedStream:
         try:
             await self._write(answer)
         except grpc.aio.InternalError:
-            # It went while this was being written; nothing here has failed.
+            # It left during the write; nothing has failed here.
             raise UnavailableError("the peer is gone") from None
         finally:
             self._writing_since = None
@@ -133,7 +134,7 @@ class GuardedStream:
             self.account.close()
 
     def end(self, error: TandemError) -> None:
-        """End the stream now; it may be long ended."""
+        """End the stream now; does nothing if it has ended already."""
         if self._error is None and self._body is not None:
             self._error = error
             self._body.cancel()
@@ -143,7 +144,7 @@ class GuardedStream:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long nothing has been under way, and nothing has come."""
+        """How long the peer has sent nothing while no frame was under way."""
         if self._reading_since is None or self.account.outstanding or self._writing_since:
             return 0.0
         return self._now() - max(self._active_at, self._reading_since)
@@ -170,14 +171,14 @@ class GuardedStream:
 
 
 class StreamGuard:
-    """Admits streams up to limits, ends those that do nothing, and failed ones with a status.
+    """Admits streams within limits, ends idle ones, and ends failed ones with a status.
 
-    Where there is no place left, the stream that did not open, or that has been silent for longest,
-    makes room.
+    When all places are taken, a newcomer gets that of a stream which has not sent its first message
+    or, if there is none, of the one that has been silent for longest.
     """
 
     def __init__(self, limits: StreamLimits, budget: ByteBudget) -> None:
-        """Admit streams within `limits`, which hold bytes of `budget`."""
+        """Admit streams within `limits`; they share the bytes of `budget`."""
         self._limits = limits
         self._budget = budget
         # In the order of their coming.
@@ -254,7 +255,7 @@ def _making_way() -> ResourceExhaustedError:
 
 
 async def _abort(context: Any, code: grpc.StatusCode, details: str) -> None:
-    """End a call with a status; one whose peer takes nothing is left to end with its connection."""
+    """End a call with a status; if the peer reads nothing, it ends with its connection."""
     try:
         await asyncio.wait_for(context.abort(code, details), _ABORT_SECONDS)
     except asyncio.TimeoutError:

@@ -8,20 +8,22 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2
 
 REASON_KEY = "tandem-reason"
-"""Trailing metadata of `Check`: why the server is not serving; printable ASCII, at most 200."""
+"""Trailing metadata of `Check`: why the server is not serving, in up to 200 ASCII characters."""
 
 _REASON_CHARACTERS = 200
 
 
 class DrainingHealth(health.aio.HealthServicer):
-    """`grpc.health.v1.Health`; a watch would otherwise hold a stopping server for all its grace.
+    """`grpc.health.v1.Health` that ends its watches when the server drains.
+
+    An open watch would otherwise keep a stopping server waiting for its whole grace.
 
     Attributes:
-        reason: why the server is not serving, for whoever checks; empty if there is none to tell.
+        reason: why the server is not serving; empty if there is nothing to tell.
     """
 
     def __init__(self, draining: asyncio.Event) -> None:
-        """End every watch, with NOT_SERVING as its last word, once `draining` is set."""
+        """Send NOT_SERVING to every watch and end it, once `draining` is set."""
         super().__init__()
         self._draining = draining
         self.reason = ""
@@ -54,10 +56,10 @@ class DrainingHealth(health.aio.HealthServicer):
 
 
 class _Writer:
-    """Writes one message after the other, also when whoever wrote the last one was cancelled.
+    """Writes messages one after the other, even if the caller of a write is cancelled.
 
-    gRPC goes on with a write whose coroutine is cancelled, and a second one beside it would leave
-    the call without a status: the server would then wait for it until its grace is over.
+    gRPC continues a write whose coroutine is cancelled. A second write beside it would leave the
+    call without a status, and the server would wait for that call until its grace is over.
     """
 
     def __init__(self, context: Any) -> None:
@@ -65,7 +67,7 @@ class _Writer:
         self._turn = asyncio.Lock()
 
     async def write(self, message: health_pb2.HealthCheckResponse) -> None:
-        """Write, when the write before is done."""
+        """Write as soon as the previous write is done."""
         await asyncio.shield(asyncio.ensure_future(self._write(message)))
 
     async def _write(self, message: health_pb2.HealthCheckResponse) -> None:

@@ -1,4 +1,4 @@
-"""What every call of a server goes through: requests are parsed within bounds, watches counted."""
+"""Intercepts every call of a server: parses requests within limits and counts open watches."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from common.wire.parsing import RequestParser, parser_of
 M = TypeVar("M")
 
 MAX_WATCHES = 1024
-"""Streams at a time of what is no frame: health, status, reflection; a quarter for one host."""
+"""How many streams of health, status and reflection may be open; one host gets a quarter."""
 
-# What a `StreamGuard` counts.
+# The methods whose streams a `StreamGuard` counts.
 _GUARDED = (
     "/tandem.v1.Detector/Detect",
     "/tandem.v1.Backbone/Process",
@@ -74,18 +74,18 @@ class ParsedRequests(Generic[M]):
         return data  # type: ignore[no-any-return]
 
     def parse(self, data: bytes) -> M:
-        """What these bytes stand for.
+        """Parse a request that was read.
 
         Raises:
-            InvalidInputError: they are malformed, or hold too much.
+            InvalidInputError: it is malformed, or holds too much.
         """
         return self._parser.parse(data)  # type: ignore[no-any-return]
 
 
 class BoundedCalls(grpc.aio.ServerInterceptor):
-    """Parses the requests of every method by `RequestParser`, and bounds the number of watches.
+    """Parses the requests of every method by `RequestParser`, and limits the number of watches.
 
-    What a caller did wrong ends its call with the status of that error.
+    A call whose caller made an error ends with the status of that error.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class BoundedCalls(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def _counted(self, peer: Optional[str]) -> Iterator[None]:
-        """Count a watch of this peer while it lasts; None is no watch.
+        """Count a watch of this peer while it lasts; a call that is no watch passes None.
 
         Raises:
             ResourceExhaustedError: there are too many.
@@ -165,7 +165,7 @@ _HANDLERS: Dict[Tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]
 
 
 def _behaviour(handler: Any) -> Callable[[Any, Any], Any]:
-    """What serves a call: the one of the four that is set."""
+    """The function that serves a call: the one of the four kinds that is set."""
     behaviour: Callable[[Any, Any], Any] = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )

@@ -1,4 +1,4 @@
-"""How gRPC is set up between services: keepalive, sizes, connections within the open files."""
+"""How gRPC is set up between services: keepalive, message sizes, numbers of connections."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, List, Tuple
 
 from common.server.settings import ENVELOPE_BYTES, ServerSettings
 
-# More would be of no use, and containers may allow a billion.
+# More open files would be of no use, and containers may allow a billion.
 _MOST_FILES = 65_536
-# For files, the metrics, connections to other services.
+# Kept free for files, metrics and connections to other services.
 _FILES_KEPT = 256
-# Calls of one connection beside its streams of frames.
+# How many calls a connection may have beside its streams of frames.
 _STREAMS_BESIDE = 64
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
     # A machine or link that vanished without a word: after so long without data a ping is sent,
@@ -32,7 +32,7 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
     """Options of the channels from one service to another.
 
     Args:
-        max_message_bytes: that the calling service takes of its own clients.
+        max_message_bytes: size of the largest message that the calling service accepts.
     """
     return [
         *_KEEPALIVE_OPTIONS,
@@ -51,17 +51,17 @@ def server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
     max_message_bytes = settings.max_message_bytes
     return [
         *_KEEPALIVE_OPTIONS,
-        # Of one connection: all streams of frames may come over one, with health beside them.
+        # All streams of frames may use one connection, with health checks beside them.
         ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
         # File descriptors are needed for more than connections.
         ("grpc.max_allowed_incoming_connections", _max_connections()),
         ("grpc.max_connection_idle_ms", 60_000),
         ("grpc.server_handshake_timeout_ms", 10_000),
-        # What may come of a stream that is not being read. By default it grows with the link, up to
-        # many megabytes for each stream, which nothing would count.
+        # How much gRPC buffers of a stream that is not being read. By default this grows with the
+        # link, up to many megabytes a stream, which no budget would count.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", max(1 << 16, max_message_bytes >> 7)),
-        # Pictures are compressed already; a few bytes of zeros would become as many as can be.
+        # Pictures are compressed already, and a few compressed bytes may unpack to very many.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 500),
         ("grpc.max_receive_message_length", max_message_bytes),

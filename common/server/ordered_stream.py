@@ -1,4 +1,4 @@
-"""The loop of every stream: requests are read, worked on side by side, and answered in order."""
+"""The loop of every stream: reads requests, works on several at a time, answers them in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 
 
 class Slots(Protocol):
-    """Room for requests; an `asyncio.Semaphore` is one."""
+    """Limits how many requests are worked on; an `asyncio.Semaphore` does."""
 
     async def acquire(self) -> object:
         """Wait for a free slot and take it."""
@@ -22,17 +22,17 @@ class Slots(Protocol):
 
 
 class Held(Protocol):
-    """What a request holds while it is worked on."""
+    """Memory that a request is charged for while it is worked on."""
 
     def release(self) -> None:
-        """The request has been worked on, and is gone."""
+        """Give the memory back: the work on the request is done."""
         ...
 
 
 class OrderedStream(Generic[Request, Answer]):
     """Answers each request of a stream exactly once, in the order of the requests.
 
-    A request is read when there is a slot for it; the transport's flow control holds back the rest.
+    A request is read when a slot is free; the transport's flow control holds the others back.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class OrderedStream(Generic[Request, Answer]):
         Args:
             handle: turns a request into its answer; what it raises ends the stream.
             write: sends an answer.
-            slots: one is taken while a request is read, worked on and answered.
-            take: tells what the request read last holds.
+            slots: one is taken from reading a request until its answer is sent.
+            take: returns what the latest request holds.
         """
         self._handle = handle
         self._write = write
@@ -57,15 +57,15 @@ class OrderedStream(Generic[Request, Answer]):
         self._answers: asyncio.Queue[Optional[asyncio.Task[Answer]]] = asyncio.Queue()
 
     async def run(self, requests: AsyncIterator[Request], *stops: Awaitable[object]) -> None:
-        """Serve until the requests end or one of `stops` is done, and all read is answered.
+        """Serve until the requests end or one of `stops` is done, and all requests are answered.
 
         Raises:
-            Exception: whatever reading, handling or writing raised; what reading raised, only
-                after the requests read before are answered.
+            Exception: whatever reading, handling or writing raised. What reading raised comes after
+                the answers to all requests that were read before.
         """
         reader = asyncio.ensure_future(self._read(requests))
         stopper = asyncio.ensure_future(_cancel_after(reader, *stops))
-        # However reading ends, the writer has to learn that nothing follows.
+        # However reading ends, the writer has to learn that no more requests follow.
         reader.add_done_callback(lambda _: self._answers.put_nowait(None))
         try:
             await self._write_answers()
@@ -87,7 +87,7 @@ class OrderedStream(Generic[Request, Answer]):
             if self._take is not None:
                 answering.add_done_callback(_releasing(self._take()))
             self._answers.put_nowait(answering)
-            # It may be large, and the next may be long in coming.
+            # The request may be large, and the next one may take long to come.
             del request
 
     async def _write_answers(self) -> None:
@@ -102,7 +102,7 @@ class OrderedStream(Generic[Request, Answer]):
             self._slots.release()
 
     def _abandoned(self) -> List[asyncio.Task[Answer]]:
-        """Cancel the work that nobody waits for any more: the peer is gone, or writing failed."""
+        """Cancel the work whose answers nobody will get: the peer is gone, or writing failed."""
         tasks = []
         while not self._answers.empty():
             task = self._answers.get_nowait()

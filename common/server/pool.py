@@ -1,4 +1,4 @@
-"""Bytes that many share."""
+"""A number of bytes that many streams share fairly."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Dict, Hashable, List, NamedTuple, Optional
 
 from common.domain.errors import ResourceExhaustedError
 
-# Smaller takers pass larger ones that wait, for this long.
+# Small requests may pass a larger one that waits, for this long.
 _PASSED_SECONDS = 2.0
 
 
 class Holder(NamedTuple):
-    """Who holds bytes: a stream, and the peer that it is of."""
+    """Who holds bytes: a stream, and the peer that opened it."""
 
     peer: Hashable
     stream: object
 
 
 class Pool:
-    """A number of bytes that many share; waits are in order, but for small ones that fit."""
+    """Bytes that many share; requests are served in order, except that small ones may pass."""
 
     def __init__(self, size_bytes: int, peer_bytes: int) -> None:
-        """Share out `size_bytes`: to one peer at most `peer_bytes`, to a stream a quarter.
+        """Share `size_bytes`: one peer gets `peer_bytes` at most, one stream a quarter of all.
 
-        A stream that holds nothing may take more than its quarter.
+        A stream that holds nothing may take more than a quarter.
         """
         self.size_bytes = size_bytes
         self.taken_bytes = 0
@@ -36,7 +36,7 @@ class Pool:
 
     @property
     def is_short(self) -> bool:
-        """Whether somebody waits."""
+        """Whether a request waits."""
         return bool(self._waiting)
 
     def take_at_once(self, holder: Holder, count: int) -> bool:
@@ -58,8 +58,8 @@ class Pool:
         Args:
             holder: who takes them.
             count: bytes.
-            patience_seconds: how long to wait; None: as long as it takes.
-            newest_first: wait before all others, not behind them.
+            patience_seconds: how long to wait at most; None: without limit.
+            newest_first: wait in front of all others instead of behind them.
 
         Raises:
             ResourceExhaustedError: there was no room for so long.
@@ -98,7 +98,7 @@ class Pool:
                 self._take(wait.holder, wait.count)
                 wait.turn.set_result(None)
             elif self.within_share(wait.holder, wait.count) and now - wait.since > _PASSED_SECONDS:
-                # What is freed next is for this one.
+                # It has waited for long: what is freed next is kept for it.
                 return
 
     def _fits(self, holder: Holder, count: int) -> bool:
@@ -106,7 +106,7 @@ class Pool:
         return fits and self.within_share(holder, count)
 
     def within_share(self, holder: Holder, count: int) -> bool:
-        """Whether a holder may take so many bytes more, were they free."""
+        """Whether a holder's share allows so many more bytes, be they free or not."""
         taken = self._taken_by
         own = taken.get(holder.stream, 0)
         if own and own + count > self._stream_bytes:

@@ -1,7 +1,7 @@
-"""`python -m common.server.probe HOST:PORT`: exit 0 if the server there says that it is serving.
+"""`python -m common.server.probe HOST:PORT` exits with 0 if the server there is serving.
 
-For the health checks of containers: `grpc.health.v1` asked from inside, with nothing but what the
-services need anyway.
+Health checks of containers run it inside the container. It asks `grpc.health.v1` and needs no
+package that the services do not need anyway.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def fault_of(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Probe the address named; the exit code: 0 serving, 1 not serving, 2 called wrongly."""
+    """Probe an address; returns 0 if it is serving, 1 if it is not, 2 for wrong arguments."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m common.server.probe HOST:PORT\n")
         return 2

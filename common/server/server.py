@@ -27,12 +27,12 @@ from common.telemetry.sensors import find_sensors
 
 log = structlog.get_logger()
 
-# From the end of the grace to the end of the process, at the latest.
+# The process ends so long after its grace at the latest.
 _LAST_SECONDS = 2.0
 
 
 class BackgroundWorkError(InternalError):
-    """Work beside the service, without which it must not go on, has failed or ended."""
+    """Background work that the service cannot do without has failed or ended."""
 
 
 class ServiceServer:
@@ -50,7 +50,7 @@ class ServiceServer:
         Args:
             name: of the service, for the announcement.
             settings: where to listen, and the limits.
-            node: device that the service runs on, for the announcement.
+            node: name of the device that the service runs on, for the announcement.
         """
         self._name = name
         self._node = node
@@ -79,14 +79,13 @@ class ServiceServer:
         self._service_names.append(name)
 
     def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run work beside the service, without which it must not go on.
+        """Run background work that the service cannot do without.
 
-        If the work raises, or ends without having been cancelled, the service drains, and `run`
-        raises.
+        If the work raises, or ends without being cancelled, the service drains and `run` raises.
 
         Args:
-            work: goes on until it is cancelled.
-            name: for the log.
+            work: runs until it is cancelled.
+            name: what the log calls it.
         """
         task = asyncio.ensure_future(work)
 
@@ -104,8 +103,8 @@ class ServiceServer:
         """Serve until SIGTERM or SIGINT, then answer the frames in flight and return.
 
         Args:
-            prepare: what has to be done before health says SERVING, such as warming an engine up;
-                cancelled if the signal comes before it is done.
+            prepare: does what health must not say SERVING before, such as warming an engine up. It
+                is cancelled if the signal comes first.
 
         Raises:
             ConfigurationError: a port cannot be bound.
@@ -135,7 +134,7 @@ class ServiceServer:
         log.info("stopped")
 
     async def _is_prepared(self, prepare: Callable[[], Awaitable[None]]) -> bool:
-        """Prepare; returns False, without waiting for its end, once the service drains."""
+        """Prepare; returns False as soon as the service drains, without waiting for the end."""
         preparing = asyncio.ensure_future(prepare())
         draining = asyncio.ensure_future(self.draining.wait())
         await asyncio.wait([preparing, draining], return_when=asyncio.FIRST_COMPLETED)
@@ -152,14 +151,14 @@ class ServiceServer:
             loop.add_signal_handler(number, self._drain)
 
     def _drain(self) -> None:
-        """Begin to end; whatever hangs on the way, the process is gone soon after its grace."""
+        """Begin to end; the process is gone soon after its grace, whatever hangs."""
         self.draining.set()
-        # The kernel ends the process then, also where a driver holds the interpreter's lock.
+        # The kernel ends the process even if a driver holds the interpreter's lock.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, self._settings.grace_seconds + _LAST_SECONDS)
 
     async def set_serving(self, is_serving: bool, reason: str = "") -> None:
-        """Tell by health whether frames can be served; once draining it stays NOT_SERVING."""
+        """Set the health; while the service drains it stays NOT_SERVING."""
         self._health.reason = reason
         answers = health_pb2.HealthCheckResponse
         await self._set_health(answers.SERVING if is_serving else answers.NOT_SERVING)
@@ -170,7 +169,7 @@ class ServiceServer:
             await self._health.set(name, status)
 
     def _announce(self, address: Address, metrics: Address) -> None:
-        """Tell where this healthy service listens: one line of JSON on stdout."""
+        """Write one line of JSON to stdout that says where this healthy service listens."""
         announcement = {
             "service": self._name,
             "node": self._node,
@@ -186,7 +185,7 @@ class ServiceServer:
 def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> None:
     """Run a service to its end, and end the process.
 
-    What keeps it from starting is one sentence and exit code 2; if `main` fails later, 1.
+    If it cannot start, one sentence says why and the exit code is 2; if it fails later, it is 1.
 
     Args:
         main: serves; returns whether all of its threads have ended.
@@ -200,7 +199,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> 
         raise SystemExit(1 if isinstance(error, BackgroundWorkError) else 2) from None
     if not ended:
         log.error("threads that hang are left behind")
-        # Without this, libraries would be taken down under a thread that is still in one of them.
+        # An ordinary exit would unload libraries under a thread that is still in one of them.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

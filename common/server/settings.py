@@ -25,10 +25,10 @@ from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 
 ENVIRONMENT_PREFIX = "TANDEM_"
 ENVELOPE_BYTES = 1024
-"""More than a frame grows by when it is passed on, so that the largest that one service takes does
-not break the stream to the next."""
+"""More than a frame grows by when a service passes it on, so that the largest frame which a service
+accepts fits into the next one's limit."""
 
-# Of the variables that schedulers set.
+# How the variables look that schedulers set.
 _URL = re.compile(r"(tcp|udp|sctp)://\S+")
 _SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
 _PORT_PART = re.compile(
@@ -88,12 +88,12 @@ class ServerSettings(BaseSettings):
 
     @property
     def max_message_bytes(self) -> int:
-        """Largest gRPC message taken."""
+        """Size of the largest gRPC message that is accepted, bytes."""
         return self.max_message_mebibytes << 20
 
     @property
     def max_buffered_bytes(self) -> int:
-        """Of messages held in memory at a time, with all that is made of them."""
+        """How much memory messages and what is made of them may take at a time, bytes."""
         chosen = self.max_buffered_mebibytes << 20
         return chosen or MESSAGES_BUFFERED * self.max_message_bytes
 
@@ -116,7 +116,7 @@ class ServerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> Tuple[PydanticBaseSettingsSource, ...]:
-        """Environment, less what a scheduler set, over what `load_settings` read from the file."""
+        """The environment, without what a scheduler set, goes over what the file says."""
         if isinstance(env_settings, EnvSettingsSource):
             injected = {name.lower() for name in _ours() if _is_injected(name, os.environ)}
             env_settings.env_vars = {
@@ -152,7 +152,7 @@ def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
 
 
 def settings_or_exit(kind: Type[S], program: str) -> S:
-    """Read this process's command line; if it is wrong, one sentence on stderr and exit 2."""
+    """Read this process's settings; if they are wrong, say so in one sentence and exit with 2."""
     try:
         return load_settings(kind, sys.argv[1:], program)
     except ConfigurationError as error:
@@ -170,7 +170,7 @@ def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
 
 
 def _ours() -> List[str]:
-    """The variables whose names begin as those of our settings do."""
+    """The names of the variables that begin with our settings' prefix."""
     return [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]
 
 
@@ -196,12 +196,12 @@ def _first_lines(error: ValidationError) -> str:
 
 
 def _is_injected(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether a scheduler set a variable for other services' sake, by its name and value.
+    """Whether a scheduler set a variable for the sake of other services.
 
-    Kubernetes and Docker's links tell each container where the services of its namespace are. For a
-    service called `tandem-backbone` their names begin like those of our settings, and for one
-    called `tandem` or `tandem-metrics` some are the very names:
-    `TANDEM_PORT=tcp://10.0.0.1:50050`.
+    Kubernetes and Docker's links tell each container by such variables where the services of its
+    namespace are. For a service called `tandem-backbone` their names begin like those of our
+    settings; for one called `tandem` or `tandem-metrics` some even are names of our settings, such
+    as in `TANDEM_PORT=tcp://10.0.0.1:50050`.
 
     Args:
         name: in capitals.
@@ -222,9 +222,9 @@ def _is_injected(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def _is_link(name: str, value: str) -> bool:
-    """Whether this is Docker's `THE_ALIAS_NAME=/container/the-alias`.
+    """Whether this is how Docker announces a link: `THE_ALIAS_NAME=/container/the-alias`.
 
-    `THE_ALIAS_ENV_...` are then the linked container's own variables.
+    Variables called `THE_ALIAS_ENV_...` are then those of the linked container.
     """
     container, _, alias = value.rpartition("/")
     return container.startswith("/") and f"{alias.upper().replace('-', '_')}_NAME" == name

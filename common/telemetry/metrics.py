@@ -20,6 +20,7 @@ _SECONDS_BUCKETS = (
     *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
 )
 _STEP_BUCKETS = (0.0001, 0.0002, 0.0005, *_SECONDS_BUCKETS)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _MAX_PLACEMENTS = 40
 _MAX_PEERS = 64
 STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
@@ -84,6 +85,13 @@ class Metrics:
             "Time of each step of a stage; transfer is the way to the stage and back.",
             ["stage", "step"],
             buckets=_STEP_BUCKETS,
+            registry=self.registry,
+        )
+        self.batch_frames = Histogram(
+            "tandem_batch_frames",
+            "Frames that the engine executed together.",
+            ["stage"],
+            buckets=_BATCH_BUCKETS,
             registry=self.registry,
         )
         self.link_bytes = Counter(

@@ -134,11 +134,6 @@ class StageStream:
         return result
 
     @property
-    def idle(self) -> bool:
-        """Whether no question is under way."""
-        return not self._pending
-
-    @property
     def lost(self) -> bool:
         """Whether the stream has ended, so that every question fails."""
         return self._error is not None

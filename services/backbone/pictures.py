@@ -1,10 +1,10 @@
-"""A frame's bytes become the backbone's input, at a bounded cost to other clients' frames.
+"""Turns a frame's bytes into the backbone's input, without making other clients' frames wait.
 
-Every frame is first held against the limits, which takes next to nothing. Then what is cheap goes
-to light decoders, one for each worker, and what is expensive to a heavy one, which runs at a lower
-priority: so no frame makes a cheap one wait for long. Compressed pictures are decoded in processes
-that are killed when they take too long; a raw frame holds nothing that could mislead a library, and
-its cost is known.
+Every frame is first checked against the limits, which costs next to nothing. Cheap frames then go
+to light decoders, of which each worker has one, and expensive ones to a heavy decoder that runs at
+a lower priority. So a cheap frame never waits long for an expensive one. Compressed pictures are
+decoded in processes that are killed when they take too long. Raw frames need no such process: they
+cannot mislead a library, and their cost is known.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_se
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DecodingLimits, ImageSize
 from common.vision.preprocess import input_geometry, normalise, preprocess
-from services.pipeline.passage import WORKER_THREADS, Slow
+from services.pipeline.core import Slow
+from services.pipeline.passage import WORKER_THREADS
 from services.pipeline.shapes import input_shapes
 
-# What is estimated to take longer, on one core of a PC, is not light. What takes longer by far than
-# it should on this machine is started anew as heavy: a small PNG may inflate for minutes.
+# A frame is heavy if it is estimated to take longer than this on one core of a PC. One that takes
+# far longer than estimated is started again as heavy: a small PNG may inflate for minutes.
 _LIGHT_SECONDS = 0.1
-# Below engines that take every core, so that it does not slow them down, and not to a standstill.
+# Low enough not to slow down an engine that uses every core, and high enough to make progress.
 _HEAVY_NICENESS = 5
 _RAW_SECONDS_PER_PIXEL = 5e-9
 
-# Of a decoder: an interlaced PNG of 16 bits, or a progressive JPEG in CMYK, and the resize.
+# A decoder's memory: for an interlaced PNG of 16 bits or a progressive CMYK JPEG, and for resizing.
 _MEMORY_BYTES_PER_PIXEL = 24
 _MEMORY_BYTES = 512 << 20
-# More than this late, a worker is not waiting for a decoder but hangs.
+# A worker that is later than this is not waiting for a decoder: it hangs.
 _STUCK_SECONDS = 10.0
 # A PNG of 16 bits with alpha, uncompressed.
 _FILE_BYTES_PER_PIXEL = 8
@@ -50,10 +51,10 @@ class Picture:
     """One frame, ready for the engine.
 
     Attributes:
-        tensors: by input name.
-        geometry: the sizes that the frame went through.
-        decode_seconds: that decoding took.
-        preprocess_seconds: that resizing and normalising took.
+        tensors: the engine's inputs by name.
+        geometry: the frame's sizes before and after resizing.
+        decode_seconds: how long decoding took.
+        preprocess_seconds: how long resizing and normalising took.
     """
 
     tensors: Dict[str, np.ndarray]
@@ -63,15 +64,15 @@ class Picture:
 
 
 class Pictures:
-    """Makes the backbone's inputs; each worker thread may call it."""
+    """Makes the backbone's inputs; any worker thread may call it."""
 
     def __init__(self, manifest: Manifest, max_pixels: int, limits: DecodingLimits) -> None:
-        """Start the server of decoders; to be done before gRPC is started.
+        """Start the server of decoders, which has to be done before gRPC is started.
 
         Args:
             manifest: of the bundle.
-            max_pixels: upper limit of a frame's width times height.
-            limits: all others.
+            max_pixels: the largest width times height of a frame.
+            limits: all other limits on frames.
         """
         self._manifest = manifest
         self._max_pixels = max_pixels
@@ -87,12 +88,12 @@ class Pictures:
         start_server()
 
     def start(self) -> None:
-        """Start the decoders that every frame may need, so that the first does not wait."""
+        """Start the light decoders, so that the first frame does not wait for them."""
         for decoder in self._all_light:
             decoder.start()
 
     def make(self, image: Image) -> Union[Picture, Slow[Picture]]:
-        """Check a frame, and decode it if that is cheap; else what is returned does it.
+        """Check a frame and decode it if that is cheap; otherwise return what decodes it slowly.
 
         Raises:
             InvalidInputError: the image is malformed, too large or too expensive.
@@ -118,7 +119,7 @@ class Pictures:
             self._light.put(decoder)
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
-        """After how long at one frame a worker, and the one for what is slow, must hang."""
+        """The time after which a worker, and the slow worker, must be hanging at a frame."""
         light = self._pace.largest_budget_seconds(_LIGHT_SECONDS)
         heavy = decode_deadline_seconds(self._max_pixels, _FILE_BYTES_PER_PIXEL * self._max_pixels)
         return (
@@ -127,7 +128,7 @@ class Pictures:
         )
 
     def close(self) -> None:
-        """Kill the decoders at once; whoever waits for one gets an UnavailableError."""
+        """Kill the decoders at once; frames that wait for one get an UnavailableError."""
         for decoder in (*self._all_light, self._heavy):
             decoder.close()
 
@@ -186,7 +187,7 @@ class Pictures:
         self._pace.record(header.decode_seconds, picture.decode_cpu_seconds)
         pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
         ended = time.perf_counter()
-        # The way to the decoder and back counts as decoding.
+        # Sending the frame to the decoder and back counts as decoding.
         decode_seconds = received - started - picture.resize_seconds
         preprocess_seconds = ended - received + picture.resize_seconds
         return Picture({"pixels": pixels}, geometry, decode_seconds, preprocess_seconds)

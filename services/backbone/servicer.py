@@ -102,7 +102,8 @@ class BackboneStream(FrameStream):
         """
         try:
             await self.agree()
-            await self.answer_frames(self._transformer.wait_lost())
+            draining, lost = self.host.draining.wait(), self._transformer.wait_lost()
+            await self.ordered().run(self.frames(), draining, lost)
             if self._transformer.lost:
                 raise await self._transformer.wait_lost()
             self.host.raise_if_draining()

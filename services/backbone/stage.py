@@ -16,7 +16,7 @@ from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from services.backbone.pictures import Picture, Pictures
-from services.pipeline.passage import Slow, StageCore
+from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import typical_size
 
 

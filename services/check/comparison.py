@@ -36,15 +36,15 @@ _EXECUTIONS = 50
 
 @dataclass(frozen=True)
 class HalfCheck:
-    """What one half did on one engine.
+    """The result of checking one half on one engine.
 
     Attributes:
         stage: which half.
         engine: the engine's description.
-        load_seconds: to load it, which may include compiling it.
-        milliseconds: median of one execution at the bundle's usual size, copies included.
-        relative_error: the largest of its outputs'; see `BOUNDS`.
-        bound: that it has to keep.
+        load_seconds: how long loading took, which may include compiling.
+        milliseconds: the median time of one execution at the bundle's usual size, copies included.
+        relative_error: the largest of its outputs' errors; see `BOUNDS`.
+        bound: the largest error allowed.
     """
 
     stage: Stage
@@ -56,13 +56,13 @@ class HalfCheck:
 
     @property
     def is_good(self) -> bool:
-        """Whether it keeps its bound; one that is not a number does not."""
+        """Whether the error is within its bound; one that is not a number is not."""
         return self.relative_error <= self.bound
 
 
 @dataclass(frozen=True)
 class HalfReference:
-    """What goes into a half, and what ONNX Runtime makes of it; arrays by name."""
+    """The inputs of a half and the outputs that ONNX Runtime gives for them; arrays by name."""
 
     inputs: Tensors
     outputs: Tensors
@@ -71,8 +71,8 @@ class HalfReference:
 def compute_reference(bundle: Bundle) -> Dict[Stage, HalfReference]:
     """Run both halves in ONNX Runtime on one input of the bundle's usual size.
 
-    The input is noise like a normalised picture's. The last quarter of its width is padding, so
-    that the mask counts. The transformer is given the features that the backbone makes of it.
+    The input is noise with the statistics of a normalised picture. The last quarter of its width is
+    padding, so that the mask matters. The transformer gets the features that the backbone computes.
 
     Raises:
         ConfigurationError: the bundle is damaged, or ONNX Runtime is not installed.
@@ -93,7 +93,7 @@ def compute_reference(bundle: Bundle) -> Dict[Stage, HalfReference]:
 
 
 def write_reference(path: Path, bundle: Bundle, reference: Mapping[Stage, HalfReference]) -> None:
-    """Write a reference, for a device without ONNX Runtime, as an `.npz` file."""
+    """Write a reference to an `.npz` file, for a device without ONNX Runtime."""
     arrays: Dict[str, np.ndarray] = {_DIGEST: np.array(bundle.digest)}
     for stage, half in reference.items():
         arrays.update({f"{stage.value}/in/{name}": one for name, one in half.inputs.items()})
@@ -137,12 +137,12 @@ def check_half(
     """Load a half, compare it with the reference, and time it.
 
     Args:
-        bundle: with the half.
-        stage: which.
+        bundle: the model.
+        stage: which half.
         engine: name of the engine.
         options: for the engines that compile ahead.
-        reference: what it should compute.
-        device: where; None for the engine's usual one.
+        reference: the inputs, and the outputs to compare with.
+        device: where the engine computes; None for the engine's usual one.
 
     Raises:
         ConfigurationError: the bundle is damaged, or the engine is not installed.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import Callable, Deque, Dict, Hashable, List, Mapping, Optional, Protocol, Union
+from collections import defaultdict, deque
+from dataclasses import replace
+from typing import Callable, DefaultDict, Deque, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import structlog
 
 from common.domain.errors import EngineError, UnavailableError
 from common.engines.base import Engine
-from services.pipeline.turns import Turns, TurnThreads
+from services.pipeline.batches import put_together, taken_apart
+from services.pipeline.turns import TurnThreads
+from services.pipeline.waiting_frames import BatchLimits, EngineFrame, ExecutedFrame, WaitingFrames
 
 log = structlog.get_logger()
 
@@ -22,72 +25,24 @@ log = structlog.get_logger()
 STUCK_SECONDS = 10.0
 STUCK_MEDIANS = 50
 _RECENT_EXECUTIONS = 51
+# The first execution of so many frames at a time may tune kernels, for so much longer.
+_TUNING_SECONDS = 60.0
 # For the execution under way to end, at shutdown.
 CLOSE_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class ExecutedFrame:
-    """What the engine made of one frame, and when.
-
-    Attributes:
-        outputs: arrays by output name.
-        started: when the execution began, by `time.perf_counter`.
-        queue_seconds: from being ready to the start of the execution.
-        execute_seconds: in the engine.
-    """
-
-    outputs: Dict[str, np.ndarray]
-    started: float
-    queue_seconds: float
-    execute_seconds: float
-
-
-Outcome = Union[ExecutedFrame, BaseException]
-
-
-class EngineFrame(Protocol):
-    """A frame on its way to the engine and from there."""
-
-    @property
-    def stream(self) -> Hashable:
-        """Whose turn it takes."""
-        ...
-
-    @property
-    def tensors(self) -> Mapping[str, np.ndarray]:
-        """The engine's inputs by name."""
-        ...
-
-    @property
-    def ready_at(self) -> Optional[float]:
-        """Since when the tensors are there, by `time.perf_counter`; None: they are not yet."""
-        ...
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody still waits for it; if not, it is left out when its turn comes."""
-        ...
-
-    def executed(self, outcome: Outcome) -> None:
-        """Take what the engine made of it, or what that raised; on the engine's thread.
-
-        The next execution waits for this, so it must neither take time nor make a system call,
-        which would give the GIL away.
-        """
-        ...
-
-
 class EngineThread:
-    """Executes frames one after another; streams take turns, and each keeps the order of its own.
+    """Executes frames in turn, one or a batch at a time; each stream keeps the order of its own.
 
     pycuda's context belongs to the thread that made it, and one execution at a time is what a
     GPU, or a CPU engine with threads of its own, does best.
 
     Attributes:
+        limits: of the frames that are executed together.
         failures_in_a_row: executions of frames that failed since the latest that did not.
         out_of_service: why no frame is executed; empty while frames are.
         on_failure: called, on the engine's thread, after each execution that failed.
+        on_executed: called, on the engine's thread, with the number of frames executed together.
     """
 
     def __init__(self, stuck_after_seconds: float = STUCK_SECONDS) -> None:
@@ -98,13 +53,16 @@ class EngineThread:
         """
         self._stuck_after_seconds = stuck_after_seconds
         self._thread = TurnThreads(1, "engine")
-        self._frames: Turns[EngineFrame] = Turns()
+        self._frames = WaitingFrames()
         self._engine: Optional[Engine] = None
+        self.limits = BatchLimits()
         self.failures_in_a_row = 0
         self.out_of_service = ""
         self.on_failure: Callable[[], None] = lambda: None
-        self._running_since: Optional[float] = None
-        self._recent_seconds: Deque[float] = deque(maxlen=_RECENT_EXECUTIONS)
+        self.on_executed: Callable[[int], None] = lambda frames: None
+        # When the present execution began, and of how many frames it is.
+        self._running: Optional[Tuple[float, int]] = None
+        self._recent_seconds: DefaultDict[int, Deque[float]] = defaultdict(_recent)
 
     async def load(self, load: Callable[[], Engine]) -> Engine:
         """Load the engine on its thread, in the place of the one loaded before if there is one.
@@ -123,40 +81,64 @@ class EngineThread:
 
     def expect(self, frame: EngineFrame) -> None:
         """Keep a place for a frame behind those of its stream, whichever is ready first."""
-        self._frames.put(frame.stream, frame)
+        self._frames.put(frame)
 
     def execute_ready(self) -> None:
         """Execute the expected frames that have become ready, when their turns have come."""
+        self._frames.note_ready()
         self._thread.submit("frames", self._execute_next)
 
     def withdraw(self, frame: EngineFrame) -> None:
         """An expected frame will never be ready."""
-        self._frames.remove(frame.stream, frame)
+        self._frames.remove(frame)
         self.execute_ready()
 
-    async def test(self, inputs: Mapping[str, np.ndarray]) -> ExecutedFrame:
-        """Execute once, be the engine in service or not.
+    async def test(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Execute one frame, be the engine in service or not.
 
         Raises:
             EngineError: the execution failed, or no engine is loaded.
         """
+        await self.measure(inputs, 1)
+
+    async def measure(self, inputs: Mapping[str, np.ndarray], frames: int) -> float:
+        """Execute once, be the engine in service or not; returns the seconds in the engine.
+
+        Args:
+            inputs: of one frame, or of several that were put together.
+            frames: how many.
+
+        Raises:
+            EngineError: the execution failed, its outputs are not of so many frames, or no engine
+                is loaded.
+        """
         asked = time.perf_counter()
-        outcome = await self._thread.call(lambda: self._outcome(inputs, asked))
+
+        outcome = await self._thread.call(lambda: self._outcome([asked] * frames, inputs))
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome
+        return sum(frame.execute_seconds for frame in outcome)
 
     def stuck_seconds(self) -> float:
         """How long the present execution has been running if that is far too long, else 0.
 
-        The first one has no limit: it plans memory and may tune kernels.
+        The very first one has no limit: it plans memory and may tune kernels.
         """
-        since, recent = self._running_since, list(self._recent_seconds)
-        if since is None or not recent:
+        running = self._running
+        if running is None:
             return 0.0
-        elapsed = time.perf_counter() - since
-        limit = max(self._stuck_after_seconds, STUCK_MEDIANS * statistics.median(recent))
+        began, frames = running
+        elapsed, limit = time.perf_counter() - began, self._limit_seconds(frames)
         return elapsed if elapsed > limit else 0.0
+
+    def _limit_seconds(self, frames: int) -> float:
+        recent, singles = list(self._recent_seconds[frames]), list(self._recent_seconds[1])
+        if recent:
+            return max(self._stuck_after_seconds, STUCK_MEDIANS * statistics.median(recent))
+        if singles:
+            usual_seconds = frames * statistics.median(singles)
+            return max(self._stuck_after_seconds, STUCK_MEDIANS * usual_seconds) + _TUNING_SECONDS
+        return math.inf
 
     async def close(self, timeout_seconds: float = CLOSE_SECONDS) -> bool:
         """Release the engine on its thread, then end the thread.
@@ -175,38 +157,74 @@ class EngineThread:
         return self._thread.close(timeout_seconds if done else 0.0) and bool(done)
 
     def _execute_next(self) -> None:
-        frames = self._frames.take(fits=_is_ready)
-        for frame in frames:
-            # Those behind it may have become ready before it.
-            self.execute_ready()
-            if frame.is_wanted:
+        """Execute the frames whose turn it is; on the engine's thread, as all that follows."""
+        frames = self._frames.take(self.limits)
+        if not frames:
+            return
+        # Those behind them may have become ready before them.
+        self.execute_ready()
+        wanted = [frame for frame in frames if frame.is_wanted]
+        if len(wanted) > 1 and not self.out_of_service:
+            self._execute_together(wanted)
+        else:
+            for frame in wanted:
                 self._execute(frame)
 
-    def _execute(self, frame: EngineFrame) -> None:
+    def _execute_together(self, frames: Sequence[EngineFrame]) -> None:
+        """Execute a batch; if that fails, its frames alone, so that only the bad ones fail."""
+        inputs = put_together([frame.tensors for frame in frames])
+        outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
+        if isinstance(outcome, BaseException):
+            log.warning("batch failed", frames=len(frames), error=str(outcome))
+            if all([self._execute(frame) for frame in frames]):
+                # The frames are good: so many are too much for the engine, such as of memory.
+                self.limits = replace(self.limits, frames=len(frames) // 2)
+                log.warning("batches are made smaller", frames=self.limits.frames)
+            return
+        self.failures_in_a_row = 0
+        for frame, executed in zip(frames, outcome):
+            frame.executed(executed)
+        self.on_executed(len(frames))
+
+    def _execute(self, frame: EngineFrame) -> bool:
+        """Execute one frame; returns whether the engine did not fail."""
         if self.out_of_service:
             frame.executed(UnavailableError(self.out_of_service))
-            return
-        outcome = self._outcome(frame.tensors, frame.ready_at or 0.0)
+            return False
+        outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
-        frame.executed(outcome)
+        self._frames.note_outcome(frame.stream, failed=failed)
+        frame.executed(outcome if isinstance(outcome, BaseException) else outcome[0])
         if failed:
             self.on_failure()
+        else:
+            self.on_executed(1)
+        return not failed
 
-    def _outcome(self, inputs: Mapping[str, np.ndarray], asked: float) -> Outcome:
+    def _outcome(
+        self, ready_at: Sequence[float], inputs: Mapping[str, np.ndarray]
+    ) -> Union[List[ExecutedFrame], BaseException]:
+        """What the engine makes of frames that were ready at these times, or what it raises."""
         if self._engine is None:
             return EngineError("no engine is loaded")
-        started = time.perf_counter()
-        self._running_since = started
+        count, began = len(ready_at), time.perf_counter()
+        self._running = (began, count)
         try:
             outputs = self._engine.run(inputs)
+            parts = [outputs] if count == 1 else taken_apart(outputs, count)
         except BaseException as error:
             return error
         finally:
-            self._running_since = None
-        elapsed = time.perf_counter() - started
-        self._recent_seconds.append(elapsed)
-        return ExecutedFrame(outputs, started, started - asked, elapsed)
+            self._running = None
+        elapsed = time.perf_counter() - began
+        self._recent_seconds[count].append(elapsed)
+        share = elapsed / count
+        started = began + elapsed - share
+        return [
+            ExecutedFrame(part, started, started - ready, share)
+            for part, ready in zip(parts, ready_at)
+        ]
 
     def _release(self) -> None:
         """Close the engine, if there is one; on the engine's thread."""
@@ -220,5 +238,5 @@ class EngineThread:
             log.warning("the engine failed to close", exc_info=True)
 
 
-def _is_ready(frame: EngineFrame, taken: List[EngineFrame]) -> bool:
-    return frame.ready_at is not None
+def _recent() -> Deque[float]:
+    return deque(maxlen=_RECENT_EXECUTIONS)

@@ -1,4 +1,4 @@
-"""One stream of frames as a stage serves it: opened, then an answer for each frame, in order."""
+"""Serves one stream of frames: agrees to its opening, then answers each frame, in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, AsyncIterator, Awaitable, ClassVar, Tuple
+from typing import Any, AsyncIterator, ClassVar, Tuple
 
 import structlog
 
@@ -36,7 +36,7 @@ Context = Any
 
 @dataclass(frozen=True)
 class StageHost:
-    """What a stage's servicer runs in.
+    """What a stage's servicer needs to serve streams.
 
     Attributes:
         stage: which half is served.
@@ -44,9 +44,9 @@ class StageHost:
         bundle: the model served.
         metrics: of this service.
         guard: admits streams.
-        senders: names of those who send, as the metrics know them.
-        draining: set once SIGTERM has come.
-        max_frames_in_flight: frames of one stream held at a time.
+        senders: the names of senders that the metrics tell apart.
+        draining: is set once SIGTERM has come.
+        max_frames_in_flight: how many frames of one stream are held at a time.
     """
 
     stage: Stage
@@ -59,7 +59,7 @@ class StageHost:
     max_frames_in_flight: int
 
     def raise_if_draining(self) -> None:
-        """End a stream that was cut short by the drain with the reason.
+        """Raise, if this service is draining, what ends its streams.
 
         Raises:
             UnavailableError: this service is draining.
@@ -70,13 +70,13 @@ class StageHost:
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What is known of a stream from its opening message; see `StreamContext` in stage.proto.
+    """What a stream's opening message says; see `StreamContext` in stage.proto.
 
     Attributes:
         session_id: for logs.
-        nodes: that serve the stream.
-        sender: who sends its requests, as the metrics know them.
-        options: which detections are wanted.
+        nodes: the nodes that serve the stream.
+        sender: the sender's label in the metrics.
+        options: which detections the client wants.
     """
 
     session_id: str
@@ -86,12 +86,12 @@ class StreamFacts:
 
     @classmethod
     def of(cls, context: stage_pb2.StreamContext, nodes: NodePair, sender: str) -> StreamFacts:
-        """Check and take over the context of a stream that these nodes serve.
+        """Check the context of a stream, and take it over.
 
         Args:
-            context: as the opening message tells it.
-            nodes: that serve the stream.
-            sender: label of who sends.
+            context: of the opening message.
+            nodes: the nodes that serve the stream.
+            sender: the sender's label in the metrics.
 
         Raises:
             InvalidInputError: a value is out of range.
@@ -106,10 +106,10 @@ class StreamFacts:
 
 
 async def opening_of(stream: GuardedStream) -> Any:
-    """The opening of a stream: its first message.
+    """Read the opening of a stream, which is its first message.
 
     Raises:
-        InvalidInputError: there is no message, or another one.
+        InvalidInputError: there is no message, or it is no opening.
     """
     async for request in stream:
         stream.drop()
@@ -120,49 +120,57 @@ async def opening_of(stream: GuardedStream) -> Any:
 
 
 class FrameStream(ABC):
-    """Serves the frames of one opened stream; what is done with a frame is the subclass's.
+    """Serves the frames of one stream; subclasses say what a frame is and what is done with it.
 
     Attributes:
-        kind: name of the field that holds a request's frame.
+        kind: name of the field of a request that holds the frame.
     """
 
     kind: ClassVar[str]
 
     def __init__(self, host: StageHost, facts: StreamFacts, stream: GuardedStream) -> None:
-        """Serve `stream`, of which the opening has been read."""
+        """Serve `stream`, whose opening has been read."""
         self.host = host
         self.facts = facts
         self.stream = stream
 
     @abstractmethod
     def size_bytes(self, frame: Any) -> int:
-        """Of the frame's image or features, as received."""
+        """The size of the frame's image or features, as received."""
 
     @abstractmethod
     async def result_of(self, frame: Any) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """Serve one frame: its detections, and the timing of the steps that the stage itself took.
+        """Serve one frame; returns its detections, and the timing of the stage's own steps.
 
         Raises:
             TandemError: the frame cannot be served.
         """
 
     async def agree(self) -> None:
-        """Answer the opening: frames may come."""
+        """Answer the opening; frames may follow."""
         opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
 
-    async def answer_frames(self, *stops: Awaitable[object]) -> None:
-        """Answer frames until there are no more, this service drains, or one of `stops` is done.
+    def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
+        """Make the loop that answers the frames; keeping it would make a reference cycle."""
+        slots = asyncio.Semaphore(self.host.max_frames_in_flight)
+        return OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
+
+    async def frames(self) -> AsyncIterator[Any]:
+        """The frames after the opening.
 
         Raises:
             InvalidInputError: a message is no frame.
         """
-        slots = asyncio.Semaphore(self.host.max_frames_in_flight)
-        ordered = OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
-        await ordered.run(self._frames(), self.host.draining.wait(), *stops)
+        async for request in self.stream:
+            if request.WhichOneof("request") != self.kind:
+                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
+            yield getattr(request, self.kind)
+            # The request may be large, and the next one may take long to come.
+            del request
 
     async def answer(self, frame: Any) -> stage_pb2.StageResponse:
-        """Serve one frame: its detections or its error, timed, counted and logged."""
+        """Serve one frame; its answer holds its detections or its error, and its timing."""
         started, received_at_seconds = time.perf_counter(), time.time()
         metrics, size_bytes = self.host.metrics, self.size_bytes(frame)
         metrics.count_bytes(self.facts.sender, "received", size_bytes)
@@ -170,7 +178,7 @@ class FrameStream(ABC):
         with metrics.in_flight.track_inprogress():
             try:
                 result, timing = await self.result_of(frame)
-            # Whatever it is, it is this frame's alone: the stream's other frames go on.
+            # Whatever failed, only this frame fails; the others of the stream go on.
             except Exception as error:
                 self._log_failure(frame.frame_id, error)
                 failure = error_to_wire(self._as_told(error))
@@ -185,14 +193,6 @@ class FrameStream(ABC):
         self._record(result, timing)
         return stage_pb2.StageResponse(result=result)
 
-    async def _frames(self) -> AsyncIterator[Any]:
-        async for request in self.stream:
-            if request.WhichOneof("request") != self.kind:
-                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
-            yield getattr(request, self.kind)
-            # It may be large, and the next may be long in coming.
-            del request
-
     def _record(self, result: stage_pb2.FrameResult, timing: StageTiming) -> None:
         """Put the stage's own timing into the result and into the metrics."""
         stage, metrics = self.host.stage, self.host.metrics
@@ -203,7 +203,7 @@ class FrameStream(ABC):
         metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds)
 
     def _as_told(self, error: Exception) -> TandemError:
-        """What the peer is told of a failure; of one that nobody foresaw, not its words."""
+        """What the peer is told of a failure; the words of an unforeseen one stay in the log."""
         if isinstance(error, TandemError):
             return error
         return InternalError(

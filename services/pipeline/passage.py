@@ -4,112 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Generic,
-    Hashable,
-    Mapping,
-    Optional,
-    Protocol,
-    Tuple,
-    TypeVar,
-    Union,
-)
+from typing import Any, Callable, Dict, Generic, Hashable, Optional, Union
 
 import numpy as np
 
 from common.domain.detections import StageTiming
 from common.domain.errors import TandemError
+from services.pipeline.batches import frames_worth_batching
+from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread, ExecutedFrame, Outcome
 from services.pipeline.turns import TurnThreads
+from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 
 # Preparing the next frame overlaps with finishing the previous one.
 WORKER_THREADS = 2
 # For the steps under way to end, at shutdown.
 _CLOSE_SECONDS = 0.5
-
-
-class FrameInputs(Protocol):
-    """What a worker makes of a frame for the engine."""
-
-    @property
-    def tensors(self) -> Dict[str, np.ndarray]:
-        """The engine's inputs by name."""
-        ...
-
-    @property
-    def decode_seconds(self) -> float:
-        """How long decoding took."""
-        ...
-
-    @property
-    def preprocess_seconds(self) -> float:
-        """How long the rest took."""
-        ...
-
-
-Frame = TypeVar("Frame")
-Inputs = TypeVar("Inputs", bound=FrameInputs)
-Options = TypeVar("Options")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Slow(Generic[Inputs]):
-    """What a worker found too slow to prepare itself: other frames would wait for it."""
-
-    prepare: Callable[[], Inputs]
-
-
-class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
-    """What a stage does to a frame before and after the engine; no threads and no transport."""
-
-    @abstractmethod
-    def prepare(self, frame: Frame) -> Union[Inputs, Slow[Inputs]]:
-        """Make the engine's inputs, or say that this is slow.
-
-        Raises:
-            TandemError: the frame cannot be served.
-        """
-
-    @abstractmethod
-    def finish(
-        self,
-        inputs: Inputs,
-        outputs: Mapping[str, np.ndarray],
-        options: Options,
-        timing: StageTiming,
-    ) -> Result:
-        """Make the result of what the engine computed.
-
-        Args:
-            inputs: as they were prepared.
-            outputs: the engine's, by name.
-            options: what the frame's stream asked for.
-            timing: of the steps before.
-
-        Raises:
-            TandemError: the outputs are of no use.
-        """
-
-    @abstractmethod
-    def typical_tensors(self) -> Dict[str, np.ndarray]:
-        """Inputs of the usual size, on which an engine must not fail."""
-
-    @abstractmethod
-    def stuck_after_seconds(self) -> Tuple[float, float]:
-        """After how long at one frame a worker, and the one for what is slow, must hang."""
-
-    def start(self) -> None:
-        """Start what frames are prepared with; may take a while."""
-
-    def close(self) -> None:
-        """End what frames are prepared with, at once; frames under way fail."""
 
 
 class Pipeline(Generic[Frame, Inputs, Options, Result]):
@@ -151,7 +63,9 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         passage = FramePassage(self, stream, frame, options)
         # It may be large, and is not needed once it is prepared.
         del frame
-        passage.start()
+        # Its place in the stream's order, whichever frame is prepared first.
+        self.engine.expect(passage)
+        self.workers.submit((stream, "prepare"), passage.prepare)
         try:
             return await passage.answer
         finally:
@@ -167,6 +81,17 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         """
         await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
         await self.engine.test(self.stage.typical_tensors())
+
+    async def allow_batches(self, limits: BatchLimits) -> None:
+        """Execute frames together within `limits`, if that is measured to pay; told in the log.
+
+        Raises:
+            EngineError: the engine fails on a single frame.
+        """
+        if limits.frames > 1:
+            tensors = self.stage.typical_tensors()
+            frames = await frames_worth_batching(self.engine, tensors, limits.frames)
+            self.engine.limits = replace(limits, frames=frames)
 
     def stuck_seconds(self) -> float:
         """How long a worker has been at one frame if that is far too long, else 0."""
@@ -188,9 +113,9 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
 class FramePassage(Generic[Frame, Inputs, Options, Result]):
     """One frame under way through a pipeline; its methods stand in the order of their calls.
 
-    Each is called on another thread and hands the passage to the next one. The event loop has no
-    part in that and only learns of the end: each turn of the loop would cost the frame a wait for
-    the GIL.
+    Each is called on another thread than the one before, and hands the passage on to the next. The
+    event loop has no part in that and only learns of the end: each turn of the loop would cost the
+    frame a wait for the GIL.
 
     Attributes:
         stream: that the frame is of.
@@ -206,7 +131,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         frame: Frame,
         options: Options,
     ) -> None:
-        """To be started, on the event loop."""
+        """Made on the event loop, which gets the answer."""
         self._pipeline = pipeline
         self.stream = stream
         self._make: Callable[[], Union[Inputs, Slow[Inputs]]]
@@ -218,11 +143,6 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         self.ready_at: Optional[float] = None
         self._outcome: Optional[Outcome] = None
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-    def start(self) -> None:
-        """On the event loop: take a place in the stream's order, and have a worker prepare."""
-        self._pipeline.engine.expect(self)
-        self._pipeline.workers.submit((self.stream, "prepare"), self.prepare)
 
     def prepare(self) -> None:
         """On a worker: make the engine's inputs, or leave that to the worker for what is slow."""

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from common.bundle import Bundle
+from common.domain.errors import EngineError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.device import SharedDevice
@@ -24,12 +25,12 @@ from services.pipeline.watchdog import Watchdog
 
 log = structlog.get_logger()
 
-# Of a message that a stage works on: as it came, its payload taken out, and what is decoded of it.
+# A stage holds a message as it arrived, its payload, and what it decodes from that.
 _COPIES_HELD = 3
 
 
 class StageService:
-    """One stage's life: its engine is loaded and warmed up, serves, is watched, and is released."""
+    """Runs one stage: loads its engine, warms it up, serves, watches it, and releases it."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class StageService:
         self._server = server
         self._pipeline = pipeline
         self._is_up = server.metrics.node_up.labels(settings.node, kind.value)
+        pipeline.engine.on_executed = server.metrics.batch_frames.labels(kind.value).observe
 
     async def run(self) -> bool:
         """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended.
@@ -83,6 +85,7 @@ class StageService:
     async def _prepare(self) -> None:
         await self._load()
         await self._pipeline.warm_up()
+        await self._pipeline.allow_batches(self._settings.batch_limits)
         self._is_up.set(1)
 
     async def _load(self) -> None:
@@ -97,18 +100,33 @@ class StageService:
         )
 
     def _loaded_engine(self) -> Engine:
-        settings, bundle = self._settings, self._bundle
-        precision = Precision(settings.engine_precision)
-        options = compile_options(bundle.manifest, self._kind, precision, settings.engine_cache)
-        path = bundle.onnx_path(self._kind)
-        engine = load_engine(
-            settings.engine, path, settings.engine_threads, options, settings.engine_device
-        )
+        settings = self._settings
+        try:
+            engine = self._engine_for(settings.max_batch)
+        except EngineError as error:
+            if settings.max_batch == 1:
+                raise
+            # A graph with a fixed batch dimension cannot be compiled for more than that.
+            log.warning("cannot compile for batches", frames=settings.max_batch, error=str(error))
+            engine = self._engine_for(1)
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
             device = None if name is None else SharedDevice(name)
-            return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
+            seconds = settings.paced_milliseconds / 1000
+            return PacedEngine(engine, seconds, device, settings.paced_batch_seconds)
         return engine
+
+    def _engine_for(self, max_batch: int) -> Engine:
+        settings, bundle = self._settings, self._bundle
+        options = compile_options(
+            *(bundle.manifest, self._kind, Precision(settings.engine_precision)),
+            settings.engine_cache,
+            max_batch,
+        )
+        path = bundle.onnx_path(self._kind)
+        return load_engine(
+            settings.engine, path, settings.engine_threads, options, settings.engine_device
+        )
 
     async def _tell(self, reason: str) -> None:
         await self._server.set_serving(not reason, reason)
@@ -122,7 +140,7 @@ def stage_host(
     server: ServiceServer,
     senders: LabelNames,
 ) -> StageHost:
-    """What a stage's servicer runs in, of its settings."""
+    """Make what a stage's servicer needs from the settings."""
     return StageHost(
         stage=stage,
         node=settings.node,
@@ -138,12 +156,14 @@ def stage_host(
 def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:
     limits = StreamLimits(
         streams=settings.max_sessions,
-        # They all come from the orchestrator.
+        # All of them come from the orchestrator.
         streams_of_a_peer=settings.max_sessions,
         unopened_streams=max(1, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
     )
-    cost = FrameCost(_COPIES_HELD, largest_input_bytes(bundle.manifest, stage))
+    # Frames are copied to be executed together.
+    inputs = 2 if settings.max_batch > 1 else 1
+    cost = FrameCost(_COPIES_HELD, inputs * largest_input_bytes(bundle.manifest, stage))
     budget = ByteBudget(
         settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
     )

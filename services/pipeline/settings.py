@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Optional
 
 from pydantic import Field, model_validator
 from typing_extensions import Literal
 
 from common.engines.base import Device
 from common.server.settings import ENVELOPE_BYTES, ServerSettings
+from services.pipeline.waiting_frames import BatchLimits
 
 
 class StageSettings(ServerSettings):
@@ -39,8 +40,27 @@ class StageSettings(ServerSettings):
     engine_cache: Optional[Path] = Field(
         None, description="folder for what TensorRT compiled; ~/.cache/tandem/engines if left out"
     )
+    max_batch: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="frames of different streams executed together at most, if that is measured to "
+        "give more frames a second; 1: each is executed alone",
+    )
+    batch_wait_milliseconds: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="how long a frame may wait for those of other streams to be executed with; 0: "
+        "only frames that are ready at the same moment are",
+    )
     paced_milliseconds: float = Field(
         0.0, ge=0, description="simulate a device that takes this long an execution; 0: off"
+    )
+    paced_batch: Dict[int, float] = Field(
+        {},
+        description="milliseconds that the simulated device takes for so many frames at once, such "
+        "as 8=100; between two of them it is proportional. Without, batches gain nothing on it",
     )
     paced_device: Optional[str] = Field(
         None,
@@ -76,3 +96,23 @@ class StageSettings(ServerSettings):
                 "paced_device needs paced_milliseconds: only a simulated one is shared"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_paced_batch(self) -> StageSettings:
+        if self.paced_batch and self.paced_milliseconds == 0:
+            raise ValueError("paced_batch needs paced_milliseconds: that of one frame")
+        if any(
+            frames < 2 or milliseconds <= 0 for frames, milliseconds in self.paced_batch.items()
+        ):
+            raise ValueError("paced_batch needs 2 frames or more, and positive milliseconds")
+        return self
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """How many frames may be executed together, and wait for each other."""
+        return BatchLimits(self.max_batch, self.batch_wait_milliseconds / 1000)
+
+    @property
+    def paced_batch_seconds(self) -> Dict[int, float]:
+        """`paced_batch` in seconds."""
+        return {frames: each / 1000 for frames, each in self.paced_batch.items()}

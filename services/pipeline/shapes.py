@@ -1,10 +1,10 @@
-"""From a bundle's input policy to the shapes that an engine has to be ready for."""
+"""Derives the shapes that an engine has to be ready for from a bundle's input policy."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 from common.bundle import FixedInput, InputPolicy, Manifest
 from common.domain.placement import Stage
@@ -21,8 +21,13 @@ def typical_size(policy: InputPolicy) -> _Size:
     return policy.shortest_edge, min(policy.longest_edge, policy.shortest_edge * 4 // 3)
 
 
-def input_shapes(manifest: Manifest, stage: Stage) -> Dict[str, ShapeRange]:
-    """What shapes each input of a half may have: one frame at a time, any size of the policy.
+def input_shapes(manifest: Manifest, stage: Stage, max_batch: int = 1) -> Dict[str, ShapeRange]:
+    """The shapes that each input of a half may have, for every size that the policy allows.
+
+    Args:
+        manifest: of the bundle.
+        stage: which half.
+        max_batch: how many frames may be executed together.
 
     With DETR's resize each side may be short or long. Its rounding makes the long side of a very
     narrow picture longer than the policy's limit by up to half of its aspect ratio in pixels; one
@@ -30,19 +35,17 @@ def input_shapes(manifest: Manifest, stage: Stage) -> Dict[str, ShapeRange]:
     """
     low, usual, high = _sizes(manifest)
     if stage is Stage.BACKBONE:
-        return {"pixels": ShapeRange((1, 3, *low), (1, 3, *usual), (1, 3, *high))}
-    stride = manifest.feature_stride
-    low, usual, high = (_cells(size, stride) for size in (low, usual, high))
-    channels, width = manifest.feature_channels, manifest.architecture.hidden_dim
+        return {"pixels": _range((3,), (low, usual, high), max_batch)}
+    cells = tuple(_cells(size, manifest.feature_stride) for size in (low, usual, high))
     return {
-        "features": ShapeRange((1, channels, *low), (1, channels, *usual), (1, channels, *high)),
-        "pos": ShapeRange((1, width, *low), (1, width, *usual), (1, width, *high)),
-        "mask": ShapeRange((1, *low), (1, *usual), (1, *high)),
+        "features": _range((manifest.feature_channels,), cells, max_batch),
+        "pos": _range((manifest.architecture.hidden_dim,), cells, max_batch),
+        "mask": _range((), cells, max_batch),
     }
 
 
 def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
-    """What the inputs of a half take in memory for one frame of the policy's largest size."""
+    """The memory that a half's inputs take for one frame of the policy's largest size, bytes."""
     policy = manifest.input
     if isinstance(policy, FixedInput):
         size = policy.height, policy.width
@@ -55,11 +58,15 @@ def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
 
 
 def compile_options(
-    manifest: Manifest, stage: Stage, precision: Precision, cache: Optional[Path]
+    manifest: Manifest,
+    stage: Stage,
+    precision: Precision,
+    cache: Optional[Path],
+    max_batch: int = 1,
 ) -> CompileOptions:
-    """What an engine that compiles ahead is told of a half; `cache` None: the user's own."""
+    """The options for an engine that compiles ahead; `cache` is the user's own if left out."""
     return CompileOptions(
-        shapes=input_shapes(manifest, stage),
+        shapes=input_shapes(manifest, stage, max_batch),
         precision=precision,
         cache=cache if cache is not None else default_cache(),
     )
@@ -72,13 +79,18 @@ def default_cache() -> Path:
 
 
 def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:
-    """Smallest, usual and largest height and width, pixels."""
+    """The smallest, usual and largest height and width, pixels."""
     policy, usual = manifest.input, typical_size(manifest.input)
     if isinstance(policy, FixedInput):
         return usual, usual, usual
     stride = manifest.feature_stride
     largest = (-(-policy.longest_edge // stride) + 1) * stride
     return (1, 1), usual, (largest, largest)
+
+
+def _range(channels: Tuple[int, ...], sizes: Sequence[_Size], max_batch: int) -> ShapeRange:
+    low, usual, high = sizes
+    return ShapeRange((1, *channels, *low), (1, *channels, *usual), (max_batch, *channels, *high))
 
 
 def _cells(size: _Size, stride: int) -> _Size:

@@ -42,19 +42,28 @@ class Turns(Generic[T]):
     def take(
         self, limit: int = 1, fits: Callable[[T, List[T]], bool] = lambda item, taken: True
     ) -> List[T]:
-        """Remove the items whose turn it is: at most one of each stream.
-
-        Args:
-            limit: how many at most.
-            fits: whether the next item of a stream may be taken beside those taken so far. A stream
-                whose item may not keeps its place in the order.
+        """Remove the items whose turn it is; for the arguments see `fill`.
 
         Returns:
             The items in the order of their turns; none if nothing waits that fits.
         """
         taken: List[T] = []
+        self.fill(taken, limit, fits)
+        return taken
+
+    def fill(self, taken: List[T], limit: int, fits: Callable[[T, List[T]], bool]) -> None:
+        """Move the items whose turn it is to the end of `taken`: at most one of each stream.
+
+        Args:
+            taken: may hold items that were taken before.
+            limit: how many it may hold at most.
+            fits: whether the next item of a stream may be taken beside those in `taken`. A stream
+                whose item may not keeps its place in the order.
+        """
         with self._lock:
             for stream in tuple(self._waiting):
+                if len(taken) >= limit:
+                    return
                 items = self._waiting[stream]
                 if not fits(items[0], taken):
                     continue
@@ -62,9 +71,6 @@ class Turns(Generic[T]):
                 del self._waiting[stream]
                 if items:
                     self._waiting[stream] = items
-                if len(taken) == limit:
-                    break
-        return taken
 
 
 class TurnThreads:

@@ -1,4 +1,4 @@
-"""Keeps a stage's health true: engines that fail or hang, workers that hang."""
+"""Watches a stage for an engine that fails or hangs and for workers that hang, and tells health."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from services.pipeline.engine_thread import EngineThread
 log = structlog.get_logger()
 
 INTERVAL_SECONDS = 1.0
-# So many executions, each of another frame, that fail one after another are the engine's fault,
-# unless it can still execute what is known to be good.
+# When so many frames fail in a row, the engine is tested with inputs that are known to be good; if
+# it fails on these as well, it is at fault.
 MOST_FAILURES_IN_A_ROW = 3
-# Waits before each try to reload an engine; the last is repeated.
+# How long to wait before each attempt to reload an engine; the last wait is repeated.
 RELOAD_WAITS_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
-# Gets why the stage cannot serve; empty: it can.
+# Is told why the stage cannot serve, and the empty string when it can.
 Tell = Callable[[str], Awaitable[None]]
 
 
 class Watchdog:
     """Looks after one stage's engine and workers.
 
-    A thread that hangs cannot be ended from outside: what is left is to say that nothing can be
-    served, so that frames go elsewhere and whoever supervises the process starts it anew. An engine
-    that fails is reloaded, and tested, until it computes again.
+    A thread that hangs cannot be ended from outside. The watchdog then says that the stage cannot
+    serve, so that frames go elsewhere and the supervisor of the process restarts it. An engine that
+    fails is reloaded and tested until it computes again.
     """
 
     def __init__(
@@ -45,12 +45,13 @@ class Watchdog:
 
         Args:
             engine: to be watched.
-            reload: loads the engine anew.
-            test: executes what is known to be good; raises if that fails.
-            tell: gets why the stage cannot serve, and the empty string once it can again.
-            workers_stuck_seconds: how long a worker has been hanging; 0 when none does.
-            interval_seconds: between looks for what hangs.
-            reload_waits_seconds: before each try to reload; the last is repeated.
+            reload: loads the engine again.
+            test: executes inputs that are known to be good; raises if that fails.
+            tell: is told why the stage cannot serve, and the empty string once it can again.
+            workers_stuck_seconds: returns how long a worker has been hanging; 0 if none is.
+            interval_seconds: time between two checks for threads that hang.
+            reload_waits_seconds: how long to wait before each attempt to reload; the last wait is
+                repeated.
         """
         self._engine = engine
         self._reload = reload
@@ -92,9 +93,9 @@ class Watchdog:
         return ""
 
     async def _recover(self) -> None:
-        """Find out whether it is the engine that is at fault, and if so reload it until it is not.
+        """Find out whether the engine is at fault, and if so reload it until it computes.
 
-        Frames that come meanwhile are refused, so that they go elsewhere at once.
+        Frames that arrive meanwhile are refused, so that they go elsewhere at once.
         """
         count = self._engine.failures_in_a_row
         test = asyncio.ensure_future(self._fault())
@@ -102,7 +103,7 @@ class Watchdog:
             while not test.done():
                 await asyncio.wait([test], timeout=self._interval_seconds)
                 if self._hanging():
-                    # What has failed may hang next, in the test: that is told first.
+                    # The engine hangs in the test, which `run` has to tell first.
                     return
         finally:
             test.cancel()
@@ -131,7 +132,7 @@ class Watchdog:
     async def _fault(
         self, before: Optional[Callable[[], Awaitable[None]]] = None
     ) -> Optional[Exception]:
-        """What the test raises, after a step that may fail as well; None when all is well."""
+        """What the test raises, or the step before it; None when neither raises."""
         try:
             if before is not None:
                 await before()
@@ -143,7 +144,7 @@ class Watchdog:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, for so long at the most."""
+    """Wait for an event, but no longer than this."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except asyncio.TimeoutError:

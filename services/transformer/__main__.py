@@ -3,8 +3,7 @@
 from common.server.server import run_service
 from common.server.settings import settings_or_exit
 from common.telemetry.logs import configure_logs
-from services.transformer.service import serve_transformer
-from services.transformer.settings import TransformerSettings
+from services.transformer.service import TransformerSettings, serve_transformer
 
 PROGRAM = "python -m services.transformer"
 

@@ -1,21 +1,33 @@
-"""From settings to a running transformer service."""
+"""What the transformer service can be told, and from that to a running service."""
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from common.bundle import load_bundle
 from common.domain.placement import Stage
+from common.server.addresses import TRANSFORMER_PORT
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.passage import Pipeline
 from services.pipeline.service import StageService, stage_host
+from services.pipeline.settings import StageSettings
 from services.transformer.servicer import TransformerServicer
-from services.transformer.settings import TransformerSettings
 from services.transformer.stage import TransformerStage
 
 # Backbones that a transformer's metrics tell apart.
 _SENDERS_LEARNED = 16
+
+
+class TransformerSettings(StageSettings):
+    """What the transformer service can be told."""
+
+    port: int = Field(TRANSFORMER_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        9152, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
 
 
 async def serve_transformer(settings: TransformerSettings) -> bool:

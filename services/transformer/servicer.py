@@ -75,7 +75,7 @@ class TransformerStream(FrameStream):
             TandemError: a message is no frame, or this service drains.
         """
         await self.agree()
-        await self.answer_frames()
+        await self.ordered().run(self.frames(), self.host.draining.wait())
         self.host.raise_if_draining()
 
     def size_bytes(self, frame: stage_pb2.Features) -> int:

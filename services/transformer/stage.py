@@ -18,7 +18,7 @@ from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
-from services.pipeline.passage import StageCore
+from services.pipeline.core import StageCore
 from services.pipeline.shapes import input_shapes, typical_size
 
 # A worker's step takes milliseconds.
@@ -27,7 +27,7 @@ _STUCK_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class EncodedFeatures:
-    """One frame's features as they came, and the sizes of the frame that they are of."""
+    """One frame's features as they arrived, and the sizes of that frame."""
 
     tensor: EncodedTensor
     geometry: FrameGeometry
@@ -38,10 +38,10 @@ class DecodedFeatures:
     """One frame's features, mask and positional encoding, ready for the engine.
 
     Attributes:
-        tensors: by input name.
-        geometry: the sizes that the frame went through.
-        decode_seconds: that decoding took.
-        preprocess_seconds: that mask and positional encoding took.
+        tensors: the engine's inputs by name.
+        geometry: the frame's sizes before and after resizing.
+        decode_seconds: how long decoding took.
+        preprocess_seconds: how long making mask and positional encoding took.
     """
 
     tensors: Dict[str, np.ndarray]
@@ -103,7 +103,7 @@ class TransformerStage(
         return FrameDetections(found, timing)
 
     def typical_tensors(self) -> Dict[str, np.ndarray]:
-        """Features of nought, of a frame of the usual size."""
+        """Features of zeros, for a frame of the usual size."""
         height, width = typical_size(self._manifest.input)
         geometry = FrameGeometry(height, width, height, width, height, width)
         stride = self._manifest.feature_stride

@@ -13,7 +13,7 @@ from common.bundle import load_bundle
 from common.domain.errors import EngineError
 from common.domain.placement import Stage
 from common.engines.device import SharedDevice
-from common.engines.paced import PacedEngine
+from common.engines.paced import PacedEngine, paced_seconds
 from common.engines.registry import load_engine
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
@@ -76,6 +76,28 @@ def test_paced_engine_holds_each_result_and_says_that_it_is_simulated(name):
     assert time.perf_counter() - started >= 3 * DURATION_SECONDS
     assert "simulated pace 50 ms" in engine.description
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [(1, 0.02), (2, 0.03), (3, 0.035), (4, 0.04), (6, 0.05), (8, 0.06), (16, 0.12)],
+)
+def test_a_batch_takes_its_time_by_the_curve(frames, expected):
+    curve = {2: 0.03, 4: 0.04, 8: 0.06}
+    assert paced_seconds(frames, 0.02, curve) == pytest.approx(expected)
+    # Without a curve nothing is gained.
+    assert paced_seconds(frames, 0.02, {}) == pytest.approx(0.02 * frames)
+
+
+def test_paced_engine_holds_a_batch_for_its_time():
+    engine = load_engine("none", BUNDLE.onnx_path(Stage.BACKBONE), 1)
+    paced = PacedEngine(engine, 0.01, batch_seconds={4: 0.1})
+    assert "10 ms, 100 ms for 4 frames" in paced.description
+    batch = {name: np.concatenate([a] * 4) for name, a in inputs(Stage.BACKBONE, 64, 64).items()}
+    started = time.perf_counter()
+    assert paced.run(batch)["features"].shape == (4, 128, 2, 2)
+    assert time.perf_counter() - started >= 0.1
+    paced.close()
 
 
 def test_paced_engine_names_the_device_that_it_shares(monkeypatch, tmp_path):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from common.domain.errors import EngineError, InvalidInputError
+from services.pipeline.core import Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
-from services.pipeline.passage import Pipeline, Slow, StageCore
+from services.pipeline.passage import Pipeline
 from tests.unit.pipeline.frames import Gate, numbered
 
 PACE_SECONDS = 0.02

@@ -6,7 +6,8 @@ from common.domain.errors import ConfigurationError
 from common.server.settings import load_settings
 from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
-from services.transformer.settings import TransformerSettings
+from services.pipeline.waiting_frames import BatchLimits
+from services.transformer.service import TransformerSettings
 
 REQUIRED = ["--bundle", "b", "--node", "edge"]
 
@@ -193,3 +194,26 @@ def test_only_a_paced_device_is_shared():
         load([*REQUIRED, "--paced-device", "tx2"])
     with pytest.raises(ConfigurationError, match="paced_device"):
         load([*REQUIRED, *paced[:3], "../tx2"])
+
+
+def test_batches_and_their_pace():
+    batches = ["--max-batch", "8", "--batch-wait-milliseconds", "2.5"]
+    pace = ["--paced-milliseconds", "20", "--paced-batch", "2=30,8=50"]
+    settings = load([*REQUIRED, *batches, *pace], TransformerSettings)
+    assert settings.batch_limits == BatchLimits(frames=8, wait_seconds=0.0025)
+    assert settings.paced_batch_seconds == {2: 0.03, 8: 0.05}
+    assert load(REQUIRED, TransformerSettings).batch_limits == BatchLimits()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--paced-batch", "8=50"], "needs paced_milliseconds"),
+        (["--paced-milliseconds", "20", "--paced-batch", "1=50"], "2 frames or more"),
+        (["--paced-milliseconds", "20", "--paced-batch", "8=0"], "positive"),
+        (["--max-batch", "0"], "max_batch"),
+    ],
+)
+def test_batches_that_are_none_are_refused(arguments, words):
+    with pytest.raises(ConfigurationError, match=words):
+        load([*REQUIRED, *arguments], TransformerSettings)

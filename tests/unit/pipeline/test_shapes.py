@@ -47,3 +47,12 @@ def test_a_range_contains_no_other_rank_or_size() -> None:
     assert shape.contains((1, 9))
     assert not shape.contains((1, 10))
     assert not shape.contains((1, 5, 1))
+
+
+def test_batches_widen_the_largest_shape_alone() -> None:
+    for stage in Stage:
+        single, batches = (input_shapes(DETR, stage, max_batch) for max_batch in (1, 8))
+        for name, shape in batches.items():
+            assert (shape.min, shape.opt) == (single[name].min, single[name].opt)
+            assert shape.max == (8, *single[name].max[1:])
+            assert not single[name].contains(shape.max)
