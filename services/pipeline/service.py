@@ -10,8 +10,7 @@ import structlog
 from common.bundle import Bundle
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
-from common.engines.device import SharedDevice
-from common.engines.paced import PacedEngine
+from common.engines.paced import PacedEngine, SimulatedDevice
 from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
@@ -148,7 +147,7 @@ async def _load(
         )
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
-            device = None if name is None else SharedDevice(name)
+            device = None if name is None else SimulatedDevice(name)
             return PacedEngine(engine, settings.paced_milliseconds / 1000, device)
         return engine
 

@@ -21,7 +21,7 @@ from common.bundle import (
     Normalization,
     write_bundle,
 )
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.engines.onnxruntime import load
 from common.vision.preprocess import preprocess
 from tests.streams import picture

@@ -1,20 +1,52 @@
-"""ONNX to a TensorRT plan."""
+"""ONNX to a TensorRT plan, with the reasons of what TensorRT refuses."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Deque, Dict, List
 
+import structlog
 import tensorrt
 
 from common.domain.errors import EngineError
 from common.engines.base import CompileOptions, Precision
-from common.engines.tensorrt.log import ReasonLog
 from common.engines.tensorrt.messages import build_failure, parse_failure
 from common.engines.tensorrt.precision import Layer, sensitive_layers
 
 # Scratch memory of one layer. The TX2 shares 8 GB between its CPU and its GPU.
 _WORKSPACE_BYTES = 1 << 30
+_MESSAGES_KEPT = 50
+
+_log = structlog.get_logger()
+
+
+class ReasonLog(tensorrt.ILogger):
+    """TensorRT's log: passed on, and the errors kept, since its calls give no other reason.
+
+    TensorRT may write to it from threads of its own.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        # pybind11 demands its own constructor by name, not through super().
+        tensorrt.ILogger.__init__(self)
+        self._errors: Deque[str] = deque(maxlen=_MESSAGES_KEPT)
+
+    # The base class is bound from C++, which calls by position; msg is its name there.
+    def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
+        """Take one message from TensorRT."""
+        if int(severity) <= int(tensorrt.ILogger.ERROR):
+            self._errors.append(msg)
+            _log.warning("tensorrt", message=msg)
+        elif int(severity) == int(tensorrt.ILogger.WARNING):
+            _log.debug("tensorrt", message=msg)
+
+    def take_errors(self) -> List[str]:
+        """The errors since the last call, oldest first."""
+        errors = list(self._errors)
+        self._errors.clear()
+        return errors
 
 
 @dataclass(frozen=True)

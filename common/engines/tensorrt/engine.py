@@ -13,10 +13,9 @@ import tensorrt
 from common.domain.errors import ConfigurationError, EngineError
 from common.engines.base import CompileOptions, Device, LoadOptions, PlanReport
 from common.engines.tensorrt.adapters import execution_of
-from common.engines.tensorrt.build import build_plan
+from common.engines.tensorrt.build import ReasonLog, build_plan
 from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget, sha256_of
-from common.engines.tensorrt.device import Gpu, cuda_errors
-from common.engines.tensorrt.log import ReasonLog
+from common.engines.tensorrt.gpu import Gpu, cuda_errors
 from common.engines.tensorrt.messages import plan_failure
 
 DEVICES = (Device.CUDA,)
