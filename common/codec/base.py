@@ -10,13 +10,16 @@ import numpy as np
 from common.domain.errors import InvalidInputError
 
 MAX_FEATURE = 65536.0
-"""No feature is larger: binary16, as which features may travel, ends just below."""
+"""The largest magnitude of a feature. Features may travel as binary16, which ends just below."""
 MAX_VALUES = 1 << 25
-"""Most values of a tensor that is decoded: 128 MiB as float32. A few bytes may name any shape."""
+"""The most values that a tensor may have to be decoded: 128 MiB as float32.
+
+The limit is needed because a payload of a few bytes can name any shape.
+"""
 
 
 class TensorCodec(Protocol):
-    """One way to turn a float32 tensor into bytes; it never changes the tensor's shape."""
+    """One way to turn a float32 tensor into bytes and back, in the same shape."""
 
     def encode(self, tensor: np.ndarray) -> bytes:
         """Encode a float32 tensor of any shape and stride, row-major."""
@@ -32,16 +35,16 @@ class TensorCodec(Protocol):
 
 
 def are_features(values: np.ndarray) -> bool:
-    """Whether all are numbers, and none is so large that a sound engine makes infinities of it."""
-    # Comparisons with NaN, which is the least and the largest wherever there is one, are false.
+    """Whether all values are numbers that a sound engine can compute with."""
+    # If there is a NaN, it is the result of min and max, and comparing with it gives False.
     return bool(values.min() >= -MAX_FEATURE and values.max() <= MAX_FEATURE)
 
 
 def checked_count(shape: Tuple[int, ...]) -> int:
-    """How many values a tensor of this shape has.
+    """Count the values of a tensor of this shape.
 
     Raises:
-        InvalidInputError: more than `MAX_VALUES`.
+        InvalidInputError: it has more than `MAX_VALUES`.
     """
     count = math.prod(shape)
     if count > MAX_VALUES:
@@ -52,10 +55,10 @@ def checked_count(shape: Tuple[int, ...]) -> int:
 
 
 def nothing(data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
-    """The tensor of a shape without values, whose payload is empty.
+    """The tensor of a shape without values.
 
     Raises:
-        InvalidInputError: it is not.
+        InvalidInputError: its payload is not empty.
     """
     if data:
         raise InvalidInputError(f"a tensor of shape {shape} takes 0 bytes, not {len(data)}")
@@ -63,9 +66,9 @@ def nothing(data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
 
 
 def channel_shape(shape: Tuple[int, ...]) -> Tuple[int, int, int]:
-    """Frames, channels and cells a channel of a tensor [frames,channels,...].
+    """Reduce a shape [frames,channels,...] to frames, channels and cells of a channel.
 
-    A tensor of fewer than two axes is one frame of one channel.
+    A tensor of fewer than two axes counts as one frame of one channel.
     """
     if len(shape) < 2:
         return 1, 1, math.prod(shape)

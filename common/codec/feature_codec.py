@@ -17,15 +17,15 @@ class FloatingCodec:
     """Values in binary32 (exact) or binary16 (relative error at most 2^-11, saturating)."""
 
     def __init__(self, dtype: str) -> None:
-        """Take the type of the values on the wire, as numpy names it (`<f4`, `<f2`)."""
+        """Use a type of values on the wire, as numpy names it (`<f4`, `<f2`)."""
         self._dtype = np.dtype(dtype)
         self._limits = np.finfo(self._dtype)
 
     def encode(self, tensor: np.ndarray) -> bytes:
-        """Encode; values beyond the type's range become its largest, infinities and NaN stay."""
+        """Encode: values beyond the type's range become its largest; infinities and NaN stay."""
         with np.errstate(over="ignore"):
             values = tensor.astype(self._dtype, copy=False)
-        # The cast turns a large activation into an infinity, which is rare: look, then mend.
+        # The cast turns a large activation into an infinity. That is rare, so it is mended after.
         overflown = np.isinf(values)
         if self._dtype.itemsize < tensor.dtype.itemsize and overflown.any():
             overflown &= np.isfinite(tensor)
@@ -44,7 +44,7 @@ class FloatingCodec:
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of this name.
+    """Find the codec of this name.
 
     Raises:
         ConfigurationError: there is none.
@@ -63,7 +63,7 @@ class FeatureCodec:
         """Prepare every codec that can be served.
 
         Args:
-            calibration: the bundle's; without it the codecs q6 to q2 are refused.
+            calibration: the bundle's. Without it the codecs q6 to q2 are refused.
         """
         self._codecs: Dict[Codec, TensorCodec] = {
             Codec.FP32: FloatingCodec("<f4"),
@@ -87,11 +87,11 @@ class FeatureCodec:
             )
 
     def encode(self, tensor: np.ndarray, codec: Codec) -> EncodedTensor:
-        """Encode a float32 tensor of any stride: [frames,channels,...], for fp32 and fp16 any.
+        """Encode a float32 tensor [frames,channels,...] of any stride; fp32 and fp16 take any shape.
 
         Raises:
             PreconditionError: see `require`.
-            InvalidInputError: a calibrated codec got other channels than the bundle has.
+            InvalidInputError: the codec is calibrated for another number of channels.
         """
         self.require(codec)
         return EncodedTensor(tensor.shape, codec, self._codecs[codec].encode(tensor))

@@ -12,39 +12,39 @@ from common.codec.symbols import SymbolLayout, compress, decompress
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 
-# The range of a channel, twice this, is still a finite float32.
+# The widest range of a channel is twice this, which is still a finite float32.
 _LIMIT = np.float32(2.0**126)
 _SMALLEST_STEP = np.finfo(np.float32).tiny
-# A little above what a range of twice the limit gives.
+# A little above the step that the widest range gives.
 _LARGEST_STEP = np.float32(2.0**127 / 254)
 _RANGE_BYTES = 8
 
 
 class AffineCodec:
-    """256 levels between the smallest and the largest value of each frame's each channel.
+    """256 levels between the smallest and the largest value of each channel of each frame.
 
-    The error is at most half a step: 1/510 of the channel's range. Infinities, and values beyond
-    2^126, become the end of the range of the other values; NaN becomes its middle level. A channel
-    of nothing else becomes 0.
+    The error is at most half a step, which is 1/510 of the channel's range. Infinities, and values
+    beyond 2^126, become the end of the range that the other values span, and NaN becomes its middle
+    level. A channel that holds nothing else becomes 0.
     """
 
     def __init__(self) -> None:
-        """Prepare the layout."""
+        """Prepare the layout of the symbols."""
         self._layout = SymbolLayout(8)
 
     def encode(self, tensor: np.ndarray) -> bytes:
-        """Encode [frames,channels,...], any stride."""
+        """Encode a tensor [frames,channels,...] of any stride."""
         if not tensor.size:
             return b""
         return compress(self.parts(tensor))
 
     def parts(self, tensor: np.ndarray) -> List[bytes]:
-        """What the entropy coder gets: least values and steps, then symbols; at least one value."""
+        """What the entropy coder gets for a tensor with values: ranges and steps, then symbols."""
         shape = channel_shape(tensor.shape)
         values = np.ascontiguousarray(tensor, np.float32).reshape(shape)
         least, most = values.min(axis=-1, keepdims=True), values.max(axis=-1, keepdims=True)
         missing = None
-        # Comparisons with NaN are false, so this finds every value that is out of bounds.
+        # Comparing with NaN gives False, so this finds every value that is out of bounds.
         if not (np.all(least >= -_LIMIT) and np.all(most <= _LIMIT)):
             values, least, most, missing = _bounded(values)
         step = (most - least) / np.float32(255)
@@ -76,10 +76,10 @@ class AffineCodec:
 
 
 class UniformCodec:
-    """2^bits levels from mean - clip std to mean + clip std of each channel's calibration.
+    """2^bits levels from mean - clip * std to mean + clip * std of each channel's calibration.
 
-    Values beyond, infinities too, become the range's end, and NaN becomes the level above the
-    middle. Between the ends the error is at most half a step. Ranges do not travel: both sides
+    Values beyond that range, infinities too, become its end, and NaN becomes the level above the
+    middle. Within the range the error is at most half a step. Ranges do not travel: both sides
     have them from the same bundle.
     """
 
@@ -87,9 +87,9 @@ class UniformCodec:
         """Take the ranges.
 
         Args:
-            bits: a value.
-            calibration: of the bundle.
-            codec: whose clipping factor to use.
+            bits: of each value.
+            calibration: the bundle's.
+            codec: the codec whose clipping factor to use.
         """
         self._layout = SymbolLayout(bits)
         self._channels = len(calibration.mean)
@@ -103,23 +103,23 @@ class UniformCodec:
         )
 
     def encode(self, tensor: np.ndarray) -> bytes:
-        """Encode [frames,channels,...], any stride.
+        """Encode a tensor [frames,channels,...] of any stride.
 
         Raises:
-            InvalidInputError: the tensor has not the calibrated channels.
+            InvalidInputError: the tensor does not have the calibrated number of channels.
         """
         self._check_channels(tensor.shape)
         return compress(self.parts(tensor)) if tensor.size else b""
 
     def parts(self, tensor: np.ndarray) -> List[bytes]:
-        """What the entropy coder gets: the symbols; at least one value."""
+        """What the entropy coder gets for a tensor with values: the symbols."""
         values = np.ascontiguousarray(tensor, np.float32).reshape(channel_shape(tensor.shape))
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = values - self._least
             scaled *= self._inverse
             scaled += np.float32(0.5)
             np.clip(scaled, 0, self._layout.levels - 0.5, out=scaled)
-            # The least of all is NaN if any is.
+            # The minimum is NaN if any value is.
             if np.isnan(scaled.min()):
                 scaled[np.isnan(scaled)] = self._layout.levels // 2
         return self._layout.to_parts(scaled.astype(np.uint8))
@@ -147,9 +147,10 @@ class UniformCodec:
 def _bounded(
     values: np.ndarray,
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Values clipped to the range of the proper ones, that range, and where NaN was.
+    """Clip values [frames,channels,cells] to the range of those that are finite and within bounds.
 
-    Values are [frames,channels,cells]; the range's ends are [frames,channels,1].
+    Returns:
+        The clipped values, the ends of the range [frames,channels,1], and where NaN was.
     """
     proper = np.abs(values) <= _LIMIT
     least = np.where(proper, values, np.inf).min(axis=-1, keepdims=True)
