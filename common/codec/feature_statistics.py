@@ -18,10 +18,10 @@ _HISTOGRAM_REACH = 16.0
 _HISTOGRAM_BINS = 8192
 # The clipping factors that are tried, in standard deviations.
 _CLIPS = np.arange(100, 1201, 5) / 100
-# The squared error would choose narrower ranges, which are worse for the boxes: the few large errors
-# of clipped values harm more than the same error spread evenly. Wider ranges also take fewer bytes,
-# because their steps are coarser. With this power they are about as wide as q4 can have them without
-# loss (docs/decisions/0005).
+# The squared error would choose narrower ranges, which are worse for the boxes: the few large
+# errors of clipped values harm more than the same error spread evenly. Wider ranges also take fewer
+# bytes, because their steps are coarser. With this power they are about as wide as q4 can have them
+# without loss (docs/decisions/0005).
 _ERROR_POWER = 8
 # Further digits would differ from processor to processor.
 _DIGITS = 6
