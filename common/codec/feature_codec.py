@@ -87,7 +87,7 @@ class FeatureCodec:
             )
 
     def encode(self, tensor: np.ndarray, codec: Codec) -> EncodedTensor:
-        """Encode a float32 tensor [frames,channels,...] of any stride; fp32 and fp16 take all shapes.
+        """Encode float32 [frames,channels,...] of any stride; fp32 and fp16 take any shape.
 
         Raises:
             PreconditionError: see `require`.

@@ -1,4 +1,7 @@
-"""Imitated devices of known speed, which several processes may share; all is labelled simulated."""
+"""Simulated devices of known speed, which several processes may share.
+
+Everything that runs on one is labelled simulated.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +20,25 @@ from common.domain.errors import ConfigurationError
 from common.engines.base import Engine
 
 _BUSY_UNTIL = struct.Struct("<d")
-# What was written before a reboot, whose clock starts anew, must not block the device.
+# The clock starts anew at a reboot; a time that was written before must not block the device.
 _LONGEST_QUEUE_SECONDS = 600.0
 
 
 class SimulatedDevice:
-    """Hands out the time of a device to the executions asked for, one after another.
+    """Hands out the time of a device to executions, one after another.
 
-    As a GPU does with what is queued on it, the device takes executions in the order asked,
-    whichever process asks, and finishes one even if the process that asked has died or was
-    stopped. All that is shared is a file in the folder for temporary files, which tells until when
-    the device is busy; it is locked only to be read and written. Processes of one machine share a
-    device if they name it alike and see the same folder.
+    Like a GPU, the device takes executions in the order in which they are queued, whichever process
+    queues them, and it finishes one even if its process has died or was stopped. The processes
+    share only a file in the folder for temporary files, which tells until when the device is busy;
+    it is locked only while it is read and written. Processes of one machine share a device if they
+    give it the same name and see the same folder.
     """
 
     def __init__(self, name: str) -> None:
         """Join the device of this name.
 
         Raises:
-            ConfigurationError: its file cannot be opened.
+            ConfigurationError: the device's file cannot be opened.
         """
         self.name = name
         path = Path(tempfile.gettempdir()) / f"tandem-device-{name}"
@@ -47,10 +50,10 @@ class SimulatedDevice:
             ) from error
 
     def reserve(self, duration_seconds: float) -> float:
-        """Queue an execution; it is for the caller to wait until it begins.
+        """Queue an execution. The caller has to wait until it begins.
 
         Returns:
-            When it begins, by `time.monotonic`.
+            The time at which it begins, by `time.monotonic`.
         """
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
@@ -64,7 +67,7 @@ class SimulatedDevice:
         return begin
 
     def close(self) -> None:
-        """Leave the device; its file stays, for the others."""
+        """Leave the device; its file stays for the others."""
         os.close(self._file)
 
     def _busy_until(self) -> float:
@@ -75,9 +78,9 @@ class SimulatedDevice:
 
 
 class PacedEngine:
-    """Holds each result of a real engine until a given time has passed since its start.
+    """Holds each result of a real engine back until a given time has passed since its start.
 
-    On a shared device the start is when the executions queued there before are over.
+    On a shared device an execution starts when those that were queued before are over.
     """
 
     def __init__(
@@ -86,10 +89,10 @@ class PacedEngine:
         """Pace `engine` to `duration_seconds` an execution, or its own time if that is longer.
 
         Args:
-            engine: what computes.
-            duration_seconds: of one execution.
-            device: which is taken for that time; None for one of the engine's own. It is closed
-                with the engine.
+            engine: the engine that computes.
+            duration_seconds: how long one execution takes.
+            device: the device that is busy for that time; None for one of the engine's own. It is
+                closed with the engine.
         """
         self._engine = engine
         self._duration_seconds = duration_seconds
@@ -97,7 +100,7 @@ class PacedEngine:
 
     @property
     def description(self) -> str:
-        """The real engine's, labelled simulated."""
+        """The real engine's description, labelled simulated."""
         pace = f"simulated pace {self._duration_seconds * 1000:g} ms"
         shared = f" on shared device {self._device.name}" if self._device else ""
         return f"{self._engine.description}, {pace}{shared}"

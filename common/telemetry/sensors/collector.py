@@ -25,7 +25,7 @@ class SensorCollector(Collector):
         self._sampler.start()
 
     def device_watts(self) -> Optional[float]:
-        """The power of the whole device at the last sample, watts; None where no sensor tells it."""
+        """The power of the whole device at the last sample, watts; None if no sensor tells it."""
         return self._meter.device_watts()
 
     def close(self) -> None:

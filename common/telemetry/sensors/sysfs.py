@@ -82,7 +82,7 @@ def gpu_load(sys: Path) -> List[Sensor]:
 
 
 class RaplDomain:
-    """An energy counter in microjoules. The kernel's starts over at its range; this one does not."""
+    """An energy counter in microjoules, which starts over at its range; what is told does not."""
 
     def __init__(self, name: str, folder: Path) -> None:
         """Count the energy of the domain in `folder` from now on."""
