@@ -28,7 +28,7 @@ from rich.table import Table
 
 from common.bundle import Bundle, FixedInput, InputPolicy, Normalization, load_bundle
 from common.codec import FeatureCodec
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.placement import Stage
 from common.engines.registry import load_engine

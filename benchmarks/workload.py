@@ -20,7 +20,7 @@ from common.bundle import (
     load_bundle,
     write_bundle,
 )
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image

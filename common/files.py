@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside, and moved into place at the end."""
+"""Writes files so that they are either whole or absent: under another name, then moved in place."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Iterable, Iterator
 
 from common.domain.errors import InvalidInputError
 
-# Beside the suffixes that are added, no file system's limit of 255 bytes is reached.
+# With the suffixes that are added, the name stays below the limit of 255 bytes of file systems.
 _STEM_CHARACTERS = 40
 
 
 class Replacement:
-    """A file that takes the wanted name once it is complete; until then the old one stays.
+    """A file that takes the wanted name once it is complete; until then the old file stays.
 
-    What is no regular file (a pipe, a terminal) cannot be replaced, and is written to as it is.
+    A pipe or a terminal, which is no regular file, cannot be replaced, and is written to directly.
 
     Attributes:
-        path: to write to: in the same folder, hidden, with the wanted suffix; it exists.
+        path: where to write to. The file exists, is hidden, in the same folder, and has the wanted
+            suffix.
     """
 
     def __init__(self, wanted: Path) -> None:
-        """Create the file beside.
+        """Create the file beside the wanted one.
 
         Raises:
             OSError: the folder, or a file of this name, is missing or cannot be written.
@@ -48,7 +49,7 @@ class Replacement:
         os.close(os.open(str(self.path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def complete(self) -> None:
-        """Give the file its name; it survives a power cut from here on.
+        """Give the file its name; from here on it survives a power cut.
 
         Raises:
             OSError: it cannot be stored; what had the name before stays.
@@ -71,7 +72,7 @@ class Replacement:
 
 @contextmanager
 def replacing(wanted: Path) -> Iterator[Path]:
-    """Yields a path to write to, which takes the wanted name if all goes well.
+    """Yields a path to write to; the file takes the wanted name if the block ends without error.
 
     Raises:
         OSError: it cannot be written; what had the name before stays.
@@ -86,7 +87,7 @@ def replacing(wanted: Path) -> Iterator[Path]:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file, in one step for whoever reads it.
+    """Write a whole file in what is one step for its readers.
 
     Raises:
         OSError: it cannot be written; what had the name before stays.
@@ -101,7 +102,7 @@ def replace_text(path: Path, content: str) -> None:
 
 
 def refuse_overwriting(output: Path, inputs: Iterable[Path]) -> None:
-    """Make sure that no input is lost under its own result, whatever the names and links.
+    """Make sure that the output does not overwrite an input, whatever their names and links.
 
     Raises:
         InvalidInputError: the output is one of the inputs.

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.bundle import Bundle, Calibration, CodecDefaults, Manifest, load_bundle, write_bundle
 from common.codec import FeatureCodec
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage

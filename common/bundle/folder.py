@@ -1,4 +1,4 @@
-"""Reading and writing a bundle's folder."""
+"""Reads and writes the folder of a bundle."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Bundle:
     """A bundle on disk.
 
     Attributes:
-        folder: where it is.
+        folder: where the bundle is.
         manifest: what `bundle.json` says.
-        digest: sha256 of `bundle.json`'s bytes. Since the manifest holds the digest of every
+        digest: the sha256 of `bundle.json`'s bytes. Since the manifest holds the digest of every
             file, two nodes with equal digests run halves of the same model.
     """
 
@@ -34,7 +34,7 @@ class Bundle:
     digest: str
 
     def onnx_path(self, stage: Stage) -> Path:
-        """Path of one half, its content checked against the manifest.
+        """The path of one half, whose content is checked against the manifest.
 
         Raises:
             ConfigurationError: the file is missing, not listed, or not the one that was exported.
@@ -81,17 +81,17 @@ def load_bundle(folder: Union[str, Path]) -> Bundle:
 
 
 def write_bundle(folder: Union[str, Path], manifest: Manifest) -> Bundle:
-    """Write `bundle.json` for the files that already are in `folder`, listing their digests.
+    """Write `bundle.json` for the files that are already in `folder`, with their digests.
 
     Args:
-        folder: holds the files that `manifest.files` names; their digests are computed here.
-        manifest: what to write; the digests in its `files` are ignored.
+        folder: holds the files that `manifest.files` names.
+        manifest: what to write. The digests in its `files` are replaced by those of the files.
     """
     folder = Path(folder)
     files = {name: sha256_of(folder / name) for name in sorted(manifest.files)}
     complete = manifest.model_copy(update={"files": files})
     text = complete.model_dump_json(indent=2, exclude_none=True) + "\n"
-    # In one step: who reads meanwhile, or after a crash, finds the old manifest or the new one.
+    # In one step: a reader, even after a crash, finds either the old manifest or the new one.
     replace_text(folder / MANIFEST_NAME, text)
     return load_bundle(folder)
 

@@ -79,7 +79,7 @@ class ShortestEdgeInput(_Frozen):
 
 
 class FixedInput(_Frozen):
-    """Letterbox: scaled to fit, placed at the top left, padded on the right and below."""
+    """Letterbox: a frame is scaled to fit, placed at the top left, and padded to this size."""
 
     policy: Literal["fixed"] = "fixed"
     height: int = Field(gt=0, description="pixels")
@@ -99,7 +99,7 @@ class Normalization(_Frozen):
 class Category(_Frozen):
     """One row of the class head.
 
-    A row of the head that has no category here (COCO leaves ids unused) is never reported.
+    A row of the head without a category is never reported; COCO leaves some ids unused.
     """
 
     class_index: int = Field(ge=0, description="row of the class head")
@@ -107,16 +107,16 @@ class Category(_Frozen):
     name: str
 
 
-# Wide enough for any features, and narrow enough that no range overflows float32.
+# These bounds are wide enough for any features, and no range within them overflows float32.
 _Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
 _Spread = Annotated[float, Field(ge=0, le=1e30)]
 _Clip = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Calibration(_Frozen):
-    """What the codecs q6 to q2 know of the features ahead of time; written by a command.
+    """What the codecs q6 to q2 know of the features; `tandem model calibrate` measures it.
 
-    A channel's range reaches from `mean - clip * std` to `mean + clip * std`.
+    The range of a channel reaches from `mean - clip * std` to `mean + clip * std`.
     """
 
     frames: int = Field(gt=0, description="how many frames it was measured on")

@@ -1,22 +1,50 @@
-"""All the codecs that can serve one bundle."""
+"""All the codecs that can serve one bundle, and the plain ones among them."""
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
 from common.bundle import Calibration
-from common.codec.affine import AffineCodec
-from common.codec.base import TensorCodec
-from common.codec.floating import FloatingCodec
-from common.codec.uniform import UniformCodec
+from common.codec.base import TensorCodec, checked_count
+from common.codec.quantized import AffineCodec, UniformCodec
 from common.domain.codec import CALIBRATED_BITS, Codec, EncodedTensor
-from common.domain.errors import ConfigurationError, PreconditionError
+from common.domain.errors import ConfigurationError, InvalidInputError, PreconditionError
+
+
+class FloatingCodec:
+    """Values in binary32 (exact) or binary16 (relative error at most 2^-11, saturating)."""
+
+    def __init__(self, dtype: str) -> None:
+        """Use a type of values on the wire, as numpy names it (`<f4`, `<f2`)."""
+        self._dtype = np.dtype(dtype)
+        self._limits = np.finfo(self._dtype)
+
+    def encode(self, tensor: np.ndarray) -> bytes:
+        """Encode: values beyond the type's range become its largest; infinities and NaN stay."""
+        with np.errstate(over="ignore"):
+            values = tensor.astype(self._dtype, copy=False)
+        # The cast turns a large activation into an infinity. That is rare, so it is mended after.
+        overflown = np.isinf(values)
+        if self._dtype.itemsize < tensor.dtype.itemsize and overflown.any():
+            overflown &= np.isfinite(tensor)
+            limits = np.clip(tensor[overflown], self._limits.min, self._limits.max)
+            values[overflown] = limits
+        return values.tobytes()
+
+    def decode(self, data: bytes, shape: Tuple[int, ...]) -> np.ndarray:
+        """Decode; see `TensorCodec.decode`."""
+        expected_bytes = checked_count(shape) * self._dtype.itemsize
+        if len(data) != expected_bytes:
+            raise InvalidInputError(
+                f"a tensor of shape {shape} takes {expected_bytes} bytes, not {len(data)}"
+            )
+        return np.frombuffer(data, self._dtype).reshape(shape).astype(np.float32, copy=False)
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of this name.
+    """Find the codec of this name.
 
     Raises:
         ConfigurationError: there is none.
@@ -35,7 +63,7 @@ class FeatureCodec:
         """Prepare every codec that can be served.
 
         Args:
-            calibration: the bundle's; without it the codecs q6 to q2 are refused.
+            calibration: the bundle's. Without it the codecs q6 to q2 are refused.
         """
         self._codecs: Dict[Codec, TensorCodec] = {
             Codec.FP32: FloatingCodec("<f4"),
@@ -59,11 +87,11 @@ class FeatureCodec:
             )
 
     def encode(self, tensor: np.ndarray, codec: Codec) -> EncodedTensor:
-        """Encode a float32 tensor of any stride: [frames,channels,...], for fp32 and fp16 any.
+        """Encode float32 [frames,channels,...] of any stride; fp32 and fp16 take any shape.
 
         Raises:
             PreconditionError: see `require`.
-            InvalidInputError: a calibrated codec got other channels than the bundle has.
+            InvalidInputError: the codec is calibrated for another number of channels.
         """
         self.require(codec)
         return EncodedTensor(tensor.shape, codec, self._codecs[codec].encode(tensor))

@@ -1,4 +1,4 @@
-"""The engine Protocol: named tensors in, named tensors out."""
+"""What an engine is: named tensors in, named tensors out; and how one is asked for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 
 class Device(Enum):
-    """Where an engine computes: the processor, and for ONNX Runtime the provider that drives it."""
+    """Where an engine computes, and for ONNX Runtime by which execution provider."""
 
     AUTO = "auto"
-    """The first of the engine's devices that works here; ONNX Runtime tries CUDA before the CPU."""
+    """The best of the engine's devices that works on this machine, at worst the CPU."""
     CPU = "cpu"
     CUDA = "cuda"
     TENSORRT = "tensorrt"
@@ -30,12 +30,12 @@ class Precision(Enum):
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """The shapes that one input may have: each dimension from `min` to `max`.
+    """The shapes that one input may have: each dimension is between `min` and `max`.
 
     Attributes:
-        min: smallest size of each dimension.
+        min: the smallest size of each dimension.
         opt: the usual shape, for which kernels are chosen.
-        max: largest size of each dimension, for which memory is planned.
+        max: the largest size of each dimension, for which memory is planned.
     """
 
     min: Tuple[int, ...]
@@ -51,12 +51,12 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What an engine that compiles a model for its device has to know ahead.
+    """What an engine that compiles a model for its device has to know beforehand.
 
     Attributes:
-        shapes: of each input, by its name.
-        precision: to compute in.
-        cache: folder for what was compiled; it is made if it is missing.
+        shapes: the shapes that each input may have, by the input's name.
+        precision: the precision to compute in.
+        cache: the folder for what was compiled, which is made if it is missing.
     """
 
     shapes: Mapping[str, ShapeRange]
@@ -66,13 +66,13 @@ class CompileOptions:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """Where what an engine compiled came from.
+    """How an engine came by the plan that it compiled, or had compiled before.
 
     Attributes:
-        path: of the plan in the cache.
-        size_bytes: of the plan.
-        was_cached: False if it was built just now.
-        seconds: to find or build it, and to load it.
+        path: where the plan is in the cache.
+        size_bytes: the size of the plan.
+        was_cached: False if the plan was built just now.
+        seconds: the time to find or build the plan, and to load it.
     """
 
     path: Path
@@ -108,7 +108,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the engine holds; it is not run afterwards."""
+        """Release what the engine holds. It must not be run afterwards."""
         ...
 
 
@@ -117,11 +117,10 @@ class LoadOptions:
     """How an engine is to run a half.
 
     Attributes:
-        threads: CPU threads of one execution; 0 lets the engine choose. An engine that does not
-            compute on the CPU has no use for it.
-        device: where to compute; one of the engine module's `DEVICES`, or AUTO if it has several.
-        compilation: what engines that compile ahead have to know; the others only look at whether
-            the shapes vary, if they are told.
+        threads: the number of CPU threads of one execution; 0 lets the engine choose. It means
+            nothing to an engine that does not compute on the CPU.
+        device: where to compute: one of the engine module's `DEVICES`, or AUTO if it has several.
+        compilation: what an engine that compiles has to know; the others may do without.
     """
 
     threads: int
@@ -130,22 +129,22 @@ class LoadOptions:
 
 
 class EngineModule(Protocol):
-    """What the module of an engine holds; `common.engines.registry` finds it by the engine's name.
+    """What the module of an engine has to hold, for `common.engines.registry` to load it.
 
     Attributes:
         DEVICES: where the engine can compute. The first is used if none is asked for.
-        HALF_PRECISION_DEVICES: those of them on which `Precision.FP16` can be asked for.
+        HALF_PRECISION_DEVICES: those of them that can compute in `Precision.FP16`.
     """
 
     DEVICES: Tuple[Device, ...]
     HALF_PRECISION_DEVICES: FrozenSet[Device]
 
     def load(self, onnx_path: Path, options: LoadOptions) -> Engine:
-        """Make an engine from an ONNX file; one that compiles takes minutes the first time.
+        """Make an engine from an ONNX file. One that compiles takes minutes the first time.
 
         Args:
             onnx_path: the half to run.
-            options: how to run it; checked against `DEVICES` and `HALF_PRECISION_DEVICES` before.
+            options: how to run it. The registry has checked device and precision.
 
         Raises:
             ConfigurationError: what the device needs is not installed.

@@ -1,7 +1,7 @@
-"""No model at all: arbitrary numbers in the right shapes, at once.
+"""An engine that computes nothing: it answers at once, with arbitrary numbers in the right shapes.
 
-Paced (`common.engines.paced`), it imitates a device of known speed on a machine that has not the
-power to run the model itself.
+A paced one (`common.engines.paced`) imitates a device of known speed on a machine that is too slow
+to run the model itself.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class NoEngine:
     """Answers every input of a shape with the same seeded normal numbers."""
 
     def __init__(self, onnx_path: Path, declared: Mapping[str, Tuple[object, ...]]) -> None:
-        """Answer for the graph in `onnx_path`, whose inputs are declared with these shapes."""
+        """Answer for the graph in `onnx_path`, which declares its inputs with these shapes."""
         self._onnx_path = onnx_path
         self._declared = declared
         self._outputs: Dict[Tuple[Tuple[int, ...], ...], Dict[str, np.ndarray]] = {}
 
     @property
     def description(self) -> str:
-        """That nothing is computed."""
+        """Says that nothing is computed."""
         return "none, simulated: arbitrary numbers"
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Arrays of the outputs' shapes; see `common.engines.base.Engine.run`."""
+        """Return arrays of the outputs' shapes; see `common.engines.base.Engine.run`."""
         try:
             key = tuple(inputs[name].shape for name in self._declared)
             if key not in self._outputs:
@@ -60,7 +60,7 @@ class NoEngine:
         }
 
     def _output_shapes(self, shapes: Mapping[str, Tuple[int, ...]]) -> Shapes:
-        """What shape inference says when the graph's symbolic sizes are those of the inputs."""
+        """Infer the shapes of the outputs if the graph's symbolic sizes are those of the inputs."""
         sizes: Dict[str, int] = {}
         for name, declared in self._declared.items():
             for symbol, size in zip(declared, shapes[name]):
@@ -80,9 +80,9 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
 
 
 def _session(onnx_path: Path, sizes: Mapping[str, int]) -> onnxruntime.InferenceSession:
-    """A session that is asked for shapes and never run."""
+    """Open a session that is asked for shapes and never run."""
     options = onnxruntime.SessionOptions()
-    # The sizes given below are put in by the basic optimisations.
+    # The basic optimisations put in the sizes that are given below.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -50,12 +50,12 @@ class OpenVinoEngine:
             }
         # OpenVINO raises plain RuntimeError and, for bad inputs, others.
         except Exception as error:
-            # A failed execution spoils the compiled model for all that follow.
+            # After a failed execution the compiled model fails every time.
             self._compile()
             raise EngineError(f"openvino failed: {error}") from error
 
     def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuse what OpenVINO would not: it runs on old memory where an input is not given."""
+        """Refuse inputs that OpenVINO would take: where one is missing, it runs on old memory."""
         if inputs.keys() != self._shapes.keys():
             raise EngineError(f"openvino takes {sorted(self._shapes)}, got {sorted(inputs)}")
         for name, shape in self._shapes.items():

@@ -1,37 +1,104 @@
-"""An engine that imitates a device of known speed; what runs on it is labelled simulated."""
+"""Simulated devices of known speed, which several processes may share.
+
+Everything that runs on one is labelled simulated.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import math
+import os
+import struct
+import tempfile
 import time
+from pathlib import Path
 from typing import Dict, Mapping, Optional
 
 import numpy as np
 
+from common.domain.errors import ConfigurationError
 from common.engines.base import Engine
-from common.engines.device import SharedDevice
+
+_BUSY_UNTIL = struct.Struct("<d")
+# The clock starts anew at a reboot; a time that was written before must not block the device.
+_LONGEST_QUEUE_SECONDS = 600.0
+
+
+class SimulatedDevice:
+    """Hands out the time of a device to executions, one after another.
+
+    Like a GPU, the device takes executions in the order in which they are queued, whichever process
+    queues them, and it finishes one even if its process has died or was stopped. The processes
+    share only a file in the folder for temporary files, which tells until when the device is busy;
+    it is locked only while it is read and written. Processes of one machine share a device if they
+    give it the same name and see the same folder.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Join the device of this name.
+
+        Raises:
+            ConfigurationError: the device's file cannot be opened.
+        """
+        self.name = name
+        path = Path(tempfile.gettempdir()) / f"tandem-device-{name}"
+        try:
+            self._file = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot share device {name!r} by {path}: {error.strerror}"
+            ) from error
+
+    def reserve(self, duration_seconds: float) -> float:
+        """Queue an execution. The caller has to wait until it begins.
+
+        Returns:
+            The time at which it begins, by `time.monotonic`.
+        """
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            now = time.monotonic()
+            busy_until = self._busy_until()
+            is_plausible = now < busy_until < now + _LONGEST_QUEUE_SECONDS
+            begin = busy_until if is_plausible else now
+            os.pwrite(self._file, _BUSY_UNTIL.pack(begin + duration_seconds), 0)
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        return begin
+
+    def close(self) -> None:
+        """Leave the device; its file stays for the others."""
+        os.close(self._file)
+
+    def _busy_until(self) -> float:
+        content = os.pread(self._file, _BUSY_UNTIL.size, 0)
+        if len(content) < _BUSY_UNTIL.size:
+            return -math.inf
+        return float(_BUSY_UNTIL.unpack(content)[0])
 
 
 class PacedEngine:
-    """Holds each result of a real engine until a given time has passed since its start.
+    """Holds each result of a real engine back until a given time has passed since its start.
 
-    On a shared device the start is when the executions queued there before are over.
+    On a shared device an execution starts when those that were queued before are over.
     """
 
     def __init__(
         self,
         engine: Engine,
         duration_seconds: float,
-        device: Optional[SharedDevice] = None,
+        device: Optional[SimulatedDevice] = None,
         batch_seconds: Optional[Mapping[int, float]] = None,
     ) -> None:
         """Pace `engine` to `duration_seconds` an execution, or its own time if that is longer.
 
         Args:
-            engine: what computes.
-            duration_seconds: of one frame's execution.
-            device: which is taken for that time; None for one of the engine's own. It is closed
-                with the engine.
-            batch_seconds: of one execution of so many frames at once; see `paced_seconds`.
+            engine: the engine that computes.
+            duration_seconds: how long the execution of one frame takes.
+            device: the device that is busy for that time; None for one of the engine's own. It is
+                closed with the engine.
+            batch_seconds: how long one execution of so many frames at once takes; see
+                `paced_seconds`.
         """
         self._engine = engine
         self._duration_seconds = duration_seconds
@@ -40,7 +107,7 @@ class PacedEngine:
 
     @property
     def description(self) -> str:
-        """The real engine's, labelled simulated."""
+        """The real engine's description, labelled simulated."""
         pace = f"simulated pace {self._duration_seconds * 1000:g} ms"
         for frames, seconds in sorted(self._batch_seconds.items()):
             pace += f", {seconds * 1000:g} ms for {frames} frames"

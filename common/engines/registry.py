@@ -1,9 +1,9 @@
 """Finds an engine by its name.
 
-The module of an engine is imported only when the engine is asked for, so that a device needs to
-have installed the one it uses and no other. Packages outside `common` add engines as the entry
-points of the group `tandem.engines`, as this project's own does for torch: the name of the engine
-to the name of its module, which is a `common.engines.base.EngineModule`.
+The module of an engine is imported only when the engine is asked for, so that a machine needs no
+other engine's package. Installed packages can add engines as entry points of the group
+`tandem.engines`, from the engine's name to the name of its module, which has to be a
+`common.engines.base.EngineModule`. This project does so for torch, which `common` may not import.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _BUILT_IN = {
     "tensorrt": "common.engines.tensorrt.engine",
     "none": "common.engines.none",
 }
+# Of an `EngineModule`.
+_PARTS = ("DEVICES", "HALF_PRECISION_DEVICES", "load")
 
 
 def load_engine(
@@ -44,13 +46,14 @@ def load_engine(
     """Load a half of a model on the named engine.
 
     Args:
-        name: of the engine.
+        name: the name of the engine.
         onnx_path: the half to run.
-        threads: CPU threads within one execution, for the engines that run on the CPU; 0 lets the
-            engine choose.
-        options: for the engines that compile ahead; the others refuse any precision but fp32.
-        device: where to compute; None for the engine's usual one, which is the CPU for all but
-            TensorRT.
+        threads: the number of CPU threads of one execution, for engines that run on the CPU; 0 lets
+            the engine choose.
+        options: what engines that compile have to know. The others only refuse a precision that
+            they do not compute in.
+        device: where to compute; None for the engine's first device, which is the CPU for all
+            engines but TensorRT.
 
     Raises:
         ConfigurationError: no engine has this name, its package or what the device needs is not
@@ -68,21 +71,29 @@ def engine_module(name: str) -> EngineModule:
     """Import the module of the named engine.
 
     Raises:
-        ConfigurationError: no engine has this name, or its package is not installed.
+        ConfigurationError: no engine has this name, its package is not installed, or its module
+            holds no engine.
     """
     modules = engine_modules()
     if name not in modules:
         known = ", ".join(modules)
         raise ConfigurationError(f"unknown engine {name!r}; known engines: {known}")
     try:
-        return cast(EngineModule, importlib.import_module(modules[name]))
+        module = importlib.import_module(modules[name])
     except ImportError as error:
         raise ConfigurationError(f"engine {name!r} is not installed here: {error}") from error
+    missing = [part for part in _PARTS if not hasattr(module, part)]
+    if missing:
+        raise ConfigurationError(
+            f"engine {name!r} cannot be used: {modules[name]} has no {', '.join(missing)}"
+        )
+    return cast(EngineModule, module)
 
 
 def engine_modules() -> Dict[str, str]:
-    """The module of every engine by the engine's name; those built in cannot be replaced."""
-    return {**{point.name: point.value for point in _entry_points()}, **_BUILT_IN}
+    """The names of all engines' modules, by engine; no package can replace a built-in one."""
+    added = {point.name: point.value for point in _entry_points() if point.name not in _BUILT_IN}
+    return {**_BUILT_IN, **added}
 
 
 def _entry_points() -> Iterable[metadata.EntryPoint]:

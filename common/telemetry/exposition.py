@@ -1,4 +1,4 @@
-"""`/metrics` over HTTP, by a server that strangers cannot keep from serving."""
+"""Serves `/metrics` over HTTP, in a way that strangers cannot block."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from common.domain.errors import ConfigurationError
 from common.telemetry.metrics import Metrics
 
 MAX_CONNECTIONS = 32
-"""Served at a time; a further one takes the place of the oldest."""
+"""The most connections served at a time; a further one takes the place of the oldest."""
 REQUEST_SECONDS = 10.0
-"""From connecting to the end of the answer."""
+"""The longest time from connecting to the end of the answer."""
 MAX_HEAD_BYTES = 16_384
-"""Of a request's line and headers."""
+"""The largest size of a request's line and headers."""
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LOOK_SECONDS = 0.5
 
 
 class _Head:
-    """The line and the headers of a request, as a file that ends where they are too long."""
+    """The line and the headers of a request, as a file that ends after `MAX_HEAD_BYTES`."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         self._file = file
@@ -47,9 +47,9 @@ class _Head:
 
 
 class _Handler(WSGIRequestHandler):
-    """One request."""
+    """Handles one request."""
 
-    # Of each read and write; the server ends what takes long in all.
+    # This bounds each read and write; the server ends connections that take too long in all.
     timeout = REQUEST_SECONDS
 
     def setup(self) -> None:
@@ -62,21 +62,21 @@ class _Handler(WSGIRequestHandler):
 
 
 class _BoundedServer(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, of which there are few, each for a short time."""
+    """Gives each connection a thread; there are few connections, and each is short."""
 
     daemon_threads = True
-    # Prometheus waits here for its turn while strangers knock.
+    # Prometheus waits in this queue while strangers connect.
     request_queue_size = 128
 
     def __init__(self, address: Tuple[str, int], family: socket.AddressFamily) -> None:
         self.address_family = family
-        # In the order of their coming, with when that was.
+        # In the order in which they came, with the time at which they did.
         self._connections: Dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind; the name of the host, which `HTTPServer` looks up, is not needed."""
+        """Bind without looking up the name of the host, as `HTTPServer` would."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
@@ -87,12 +87,12 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
             return super().get_request()
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
-                # The connection stays where it is, so that the next try would come at once.
+                # The connection stays in the queue, so that the next try would come at once.
                 time.sleep(_LOOK_SECONDS)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection on a thread of its own; the oldest makes room for it."""
+        """Serve a connection on a thread of its own; the oldest one ends if there are too many."""
         with self._lock:
             if len(self._connections) >= MAX_CONNECTIONS:
                 self._cut(next(iter(self._connections)))
@@ -106,27 +106,27 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Between connections: end those that have taken too long."""
+        """End the connections that have taken too long; called between connections."""
         oldest = time.monotonic() - REQUEST_SECONDS
         with self._lock:
             for connection in [each for each, since in self._connections.items() if since < oldest]:
                 self._cut(connection)
 
     def _cut(self, connection: socket.socket) -> None:
-        """End a connection: the thread that serves it sees its end."""
+        """End a connection; the thread that serves it notices."""
         del self._connections[connection]
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that ends early is its peer's business."""
+        """Ignore errors: a connection that ends early concerns its peer only."""
 
 
 class MetricsServer:
     """Serves metrics at `/metrics` from a thread of its own."""
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        """Bind and start; port 0 picks a free one.
+        """Bind and start serving; port 0 picks a free one.
 
         Raises:
             ConfigurationError: the address cannot be bound.

@@ -1,4 +1,4 @@
-"""Structured logs on stderr: one line an event."""
+"""Structured logs on stderr, one line for each event."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _TRACEBACK_PART = 4000
 
 
 def configure_logs(log_format: str, level: str) -> None:
-    """Set up logging for the whole process; called once, from a `__main__`.
+    """Set up logging for the whole process; a `__main__` calls this once.
 
     Args:
-        log_format: `json`, `console`, or `auto`: console on a terminal, else JSON.
-        level: name of the lowest level written, as `logging` names it, in lower case.
+        log_format: `json`, `console`, or `auto`, which is console on a terminal and else JSON.
+        level: the lowest level that is written, by the name that `logging` has for it, in lower
+            case.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
@@ -45,7 +46,7 @@ def configure_logs(log_format: str, level: str) -> None:
 def shorten_values(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Cut every text of an event: some are words of strangers, which may be long."""
+    """Shorten every text of an event, because some are from strangers and may be long."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = shortened(value)
@@ -57,7 +58,7 @@ def shorten_values(
 def shorten_traceback(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Cut the middle out of a long traceback: what was raised may quote what a stranger sent."""
+    """Cut the middle out of a long traceback, which may quote what a stranger sent."""
     traceback = event.get("exception")
     if isinstance(traceback, str) and len(traceback) > 2 * _TRACEBACK_PART:
         ends = traceback[:_TRACEBACK_PART], traceback[-_TRACEBACK_PART:]

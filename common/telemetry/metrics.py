@@ -1,6 +1,6 @@
 """The metrics of the contract, in base units; every service serves all of them.
 
-Names and labels are fixed: dashboards and alerts rely on them.
+Their names and labels are fixed, because dashboards and alerts rely on them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_PLACEMENTS = 40
 _MAX_PEERS = 64
 STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
 OTHER = "other"
-"""Label of all names beyond those that are known."""
+"""The label that stands for every name that is not known."""
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,:-]*")
 _MAX_CHARACTERS = 150
@@ -34,11 +34,11 @@ _MAX_CHARACTERS = 150
 class LabelNames:
     """Names that become labels: a bounded number, whatever peers call themselves.
 
-    It knows some names, and learns a few more, those that come first.
+    Some names are known from the start, and the first few others that come are learnt.
     """
 
     def __init__(self, known: Iterable[str] = (), room: int = 0) -> None:
-        """Know the names of the configuration, and learn up to `room` others."""
+        """Begin with the names of the configuration, and learn up to `room` others."""
         self._known: Set[str] = set(known)
         self._room = room
 
@@ -57,12 +57,12 @@ class Metrics:
     """One service's metrics, in a registry of their own.
 
     Attributes:
-        registry: of all of them.
-        sensors: of this machine; a `MetricsServer` starts and stops them.
+        registry: holds all of them.
+        sensors: what this machine's sensors tell; a `MetricsServer` starts and stops reading them.
     """
 
     def __init__(self, sensors: Sequence[Sensor] = ()) -> None:
-        """Register every metric of the contract, and what `sensors` tell."""
+        """Register every metric of the contract, and those of `sensors`."""
         self.registry = CollectorRegistry()
         # With all the rest, fewer than 2,000 series.
         self._placements = LabelNames(room=_MAX_PLACEMENTS)
@@ -166,7 +166,7 @@ class Metrics:
         self.registry.register(self.sensors)
 
     def observe_stage(self, stage: str, timing: StageTiming) -> None:
-        """Record the steps that a stage itself took; only the caller can know `transfer`."""
+        """Record how long each step of a stage took; `transfer` is known to the caller only."""
         for step in STEPS:
             seconds = getattr(timing, f"{step}_seconds")
             if seconds > 0.0:
@@ -178,9 +178,9 @@ class Metrics:
         self.frame_latency.labels(self._placements.label(placement)).observe(seconds)
 
     def count_frame(self, placement: str, outcome: str) -> None:
-        """Count one answered frame whose time says nothing."""
+        """Count one answered frame whose latency says nothing, so that it is not recorded."""
         self.frames.labels(self._placements.label(placement), outcome).inc()
 
     def count_bytes(self, peer: str, direction: str, count: int) -> None:
-        """Count bytes `sent` to a peer, or `received` from it."""
+        """Count bytes that were `sent` to a peer or `received` from it."""
         self.link_bytes.labels(self._peers.label(peer), direction).inc(count)

@@ -1,4 +1,4 @@
-"""Frames as clients send them to RGB pixels, with every limit checked before memory is spent."""
+"""Decodes frames of clients to RGB pixels, and checks every limit before it spends memory."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def decode_image(
     Args:
         image: encoded or raw.
         max_pixels: upper limit of width times height, checked before decoding.
-        limits: on what else decoding may cost, checked over the whole file before as well.
+        limits: on what else decoding may cost, which are checked before decoding too.
 
     Returns:
         uint8 [H,W,3], RGB, C-contiguous; read-only where it shares the raw frame's bytes.
 
     Raises:
-        InvalidInputError: undecodable, of zero size, above a limit, or a raw frame whose number of
-            bytes is not what its size asks for.
+        InvalidInputError: the frame cannot be decoded, has a side of 0 pixels, exceeds a limit, or
+            is raw and has another number of bytes than its size asks for.
     """
     if isinstance(image, RawImage):
         check_raw(image, max_pixels, limits)
@@ -43,10 +43,10 @@ def decode_image(
 
 
 def check_raw(image: RawImage, max_pixels: int, limits: DecodingLimits) -> None:
-    """Hold a raw frame against every limit.
+    """Check a raw frame against every limit.
 
     Raises:
-        InvalidInputError: as `decode_image`.
+        InvalidInputError: for the reasons that `decode_image` names.
     """
     check_size(ImageSize(image.width, image.height), max_pixels, limits)
     channels = image.pixel_format.channels
@@ -59,7 +59,7 @@ def check_raw(image: RawImage, max_pixels: int, limits: DecodingLimits) -> None:
 
 
 def decode_raw(image: RawImage) -> np.ndarray:
-    """A checked raw frame as `decode_image` returns it."""
+    """Convert a checked raw frame to what `decode_image` returns."""
     channels = image.pixel_format.channels
     pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, channels)
     if image.pixel_format is PixelFormat.BGR8:
@@ -78,18 +78,18 @@ def copy_needed(data: bytes, header: ImageHeader, target: np.ndarray) -> None:
 
 
 def decode_file(data: np.ndarray, size: ImageSize) -> np.ndarray:
-    """Decode what is left of a file whose header has been read.
+    """Decode the parts that a decoder needs of a file whose header has been read.
 
     Args:
-        data: uint8 [n], the needed parts of the file.
-        size: that the header promises.
+        data: uint8 [n], these parts.
+        size: the size that the header promises.
 
     Returns:
-        As `decode_image`.
+        What `decode_image` returns.
 
     Raises:
-        InvalidInputError: it cannot be decoded.
-        MemoryError: there is not enough.
+        InvalidInputError: the file cannot be decoded.
+        MemoryError: there is not enough memory.
     """
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

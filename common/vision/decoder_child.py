@@ -1,7 +1,8 @@
-"""What runs in a process that decodes: nothing but the C libraries that touch strangers' bytes.
+"""What runs inside a decoding process: only the C libraries that touch strangers' bytes.
 
-The service and the process share a buffer: the file goes in at its start, the resized picture
-comes out behind it. What the two tell each other is a struct each way over a socket.
+The service and the process share a buffer. The service writes the file at its start, and the
+process writes the resized picture behind it. For each frame they exchange one struct each way over
+a socket.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ class Request(NamedTuple):
     """One frame to decode.
 
     Attributes:
-        buffer_bytes: of the shared buffer by now.
-        file_bytes: of the file, at the buffer's start.
-        frame_width: pixels that the file's header promises.
-        frame_height: the same.
-        width: of the picture that is wanted, pixels.
-        height: the same.
-        cpu_seconds: after which the kernel ends the process.
+        buffer_bytes: the present size of the shared buffer.
+        file_bytes: the size of the file at the buffer's start.
+        frame_width: the width that the file's header promises, pixels.
+        frame_height: the height that the file's header promises, pixels.
+        width: the width of the picture that is wanted, pixels.
+        height: the height of the picture that is wanted, pixels.
+        cpu_seconds: the CPU time after which the kernel ends the process.
     """
 
     buffer_bytes: int
@@ -59,7 +60,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """How it went: a status, the CPU seconds of decoding, and the seconds that resizing took."""
+    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
 
     status: int
     decode_cpu_seconds: float = 0.0
@@ -71,18 +72,18 @@ REPLY = struct.Struct("=Bdd")
 
 
 def picture_offset(file_bytes: int) -> int:
-    """Where in the buffer the resized picture begins."""
+    """The offset in the buffer at which the resized picture begins."""
     return -(-file_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
 def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Decode until the service closes its end of the channel, or ends itself.
+    """Decode frames until the service closes its end of the channel, or ends.
 
     Args:
-        channel: to the service.
-        buffer: what to `detach` the shared buffer's file descriptor from.
-        memory_bytes: that decoding may take.
-        niceness: to run at.
+        channel: the socket to the service.
+        buffer: the object whose `detach` gives the shared buffer's file descriptor.
+        memory_bytes: the memory that decoding may take.
+        niceness: the niceness to run at.
     """
     _confine(memory_bytes, niceness)
     descriptor = buffer.detach()
@@ -118,27 +119,27 @@ def _decode(request: Request, buffer: np.ndarray) -> Reply:
 
 
 def _confine(memory_bytes: int, niceness: int) -> None:
-    """Give up what the process does not need; it ends when the service does."""
-    # The service ends its processes itself; frames in flight are answered before.
+    """Give up what the process does not need, and end with the service."""
+    # The service answers the frames in flight first, and then ends its processes itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(niceness)
-    # Threads would take address space by the core.
+    # Every thread of OpenCV's would take address space.
     cv2.setNumThreads(1)
     _keep_freed_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.path.exists("/proc/self/statm"):
         _limit_memory(memory_bytes)
-    # libjpeg and libpng complain here of every stranger's file, and of some at any length.
+    # libjpeg and libpng write complaints about strangers' files to stderr, at any length.
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 2)
     threading.Thread(target=_end_with_service, daemon=True).start()
 
 
 def _keep_freed_memory() -> None:
-    """What a frame took serves the next one: pages anew from the kernel cost a third of the time.
+    """Keep what a frame took for the next one: new pages from the kernel cost a third of the time.
 
-    In the service's own process other allocations keep glibc from giving it back.
+    In the service's own process other allocations keep glibc from returning the memory.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -151,7 +152,7 @@ def _limit_memory(memory_bytes: int) -> None:
         present_bytes = int(file.read().split()[0]) * resource.getpagesize()
     limit = present_bytes + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    # If the machine runs out of memory all the same, this is what it can do without.
+    # If the machine runs out of memory all the same, the kernel should end this process first.
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
 

@@ -1,9 +1,9 @@
 """A process that decodes pictures, and can be killed when one takes too long.
 
-A thread that is in libjpeg or libpng cannot be stopped; a process can, by the kernel and to the
-CPU second. It is forked from a server process of `multiprocessing`'s that holds the libraries
-already, so that another is there within milliseconds, and never from the service itself, whose
-threads and gRPC do not bear it.
+Nothing can stop a thread that is inside libjpeg or libpng, but the kernel can end a process after
+an exact amount of CPU time. The process is forked from the fork server of `multiprocessing`, which
+has already loaded the libraries, so that a new one is ready within milliseconds. It is never forked
+from the service itself, because forking harms a process that has threads and uses gRPC.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from common.vision.decoder_child import REPLY, REQUEST, Reply, Request, picture_
 from common.vision.headers import ImageHeader
 from common.vision.limits import ImageSize
 
-# Kept between frames; a larger frame's buffer is given back after it.
+# This much buffer is kept between frames; what a larger frame needed is given back after it.
 _KEPT_BUFFER_BYTES = 8 << 20
 _END_SECONDS = 1.0
-# What multiprocessing gives where the server of decoders, which would know it, is no more either.
+# What multiprocessing reports when the fork server, which would know the exit code, has ended too.
 _UNKNOWN_EXIT_CODE = 255
 
 # multiprocessing keeps a set of all processes and looks at every one when it starts another.
@@ -43,7 +43,7 @@ _multiprocessing_lock = threading.Lock()
 
 
 class CpuTimeError(Exception):
-    """Decoding took more CPU time than it was given; the process is no more."""
+    """Decoding took more CPU time than it was given, so that the kernel ended the process."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Decoded:
     """A picture at the size asked for.
 
     Attributes:
-        rgb: uint8 [height,width,3], in the shared buffer: overwritten by the next picture.
-        decode_cpu_seconds: that decoding took.
-        resize_seconds: that resizing took.
+        rgb: uint8 [height,width,3] in the shared buffer, which the next picture overwrites.
+        decode_cpu_seconds: the CPU time that decoding took.
+        resize_seconds: the time that resizing took.
     """
 
     rgb: np.ndarray
@@ -62,10 +62,10 @@ class Decoded:
 
 
 def start_server() -> None:
-    """Start the process that decoders are forked from; best before gRPC and threads are.
+    """Start the fork server that decoders come from; best before gRPC and any threads start.
 
     Raises:
-        ConfigurationError: it cannot be started, as without a folder for temporary files.
+        ConfigurationError: it cannot be started, for instance without a folder for temporary files.
     """
     with _multiprocessing_lock:
         context = multiprocessing.get_context("forkserver")
@@ -77,14 +77,14 @@ def start_server() -> None:
 
 
 class DecoderProcess:
-    """One process; one thread at a time may use it, any may close it."""
+    """One decoding process. One thread at a time may use it, and any thread may close it."""
 
     def __init__(self, memory_bytes: int, niceness: int = 0) -> None:
-        """Prepare; the process starts with `start`, or the first picture.
+        """Prepare to decode; the process starts with `start`, or with the first picture.
 
         Args:
-            memory_bytes: that decoding may take.
-            niceness: that the process runs at.
+            memory_bytes: the memory that decoding may take.
+            niceness: the niceness that the process runs at.
         """
         self._memory_bytes = memory_bytes
         self._niceness = niceness
@@ -102,7 +102,7 @@ class DecoderProcess:
         """Start the process unless it runs.
 
         Raises:
-            UnavailableError: this was closed, or the machine lets no process be started.
+            UnavailableError: this was closed, or the machine allows no further process.
         """
         with self._lock:
             if self._is_closed:
@@ -121,15 +121,15 @@ class DecoderProcess:
         """Decode a file and resize the picture.
 
         Args:
-            data: the file.
+            data: the content of the file.
             header: what was read of it.
-            size: that the picture is wanted in.
-            cpu_seconds: that it may take.
+            size: the size that the picture is resized to.
+            cpu_seconds: the CPU time that it may take.
             wall_seconds: how long to wait for that on a busy machine.
 
         Raises:
-            InvalidInputError: it cannot be decoded, or crashes the decoder.
-            CpuTimeError: it took more than `cpu_seconds`.
+            InvalidInputError: the file cannot be decoded, or crashes the decoder.
+            CpuTimeError: decoding took more than `cpu_seconds`.
             UnavailableError: this was closed, or the machine gives the process no time or memory.
         """
         with self._use_lock:
@@ -137,11 +137,12 @@ class DecoderProcess:
             return self._decode(data, header, size, cpu_seconds, wall_seconds)
 
     def close(self) -> None:
-        """Kill the process at once, whatever it does; from any thread."""
+        """Kill the process at once, whatever it is doing; any thread may call this."""
         if self._is_closed:
             return
         self._is_closed = True
-        # Waits for a start under way, so that none comes after; not for one that hangs.
+        # Wait for a start that is under way, so that no process comes after this. One that hangs
+        # is not waited for.
         is_locked = self._lock.acquire(timeout=_END_SECONDS)
         process = self._process
         if is_locked:
@@ -201,7 +202,7 @@ class DecoderProcess:
         if channel is None:
             raise UnavailableError("the decoder does not run")
         try:
-            # Unlike `settimeout`, without a system call more for each of these.
+            # `settimeout` would add a system call to each of the following.
             timeout = struct.pack("@ll", int(wall_seconds), int(wall_seconds % 1 * 1e6))
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
             channel.sendall(REQUEST.pack(*request))
@@ -219,7 +220,7 @@ class DecoderProcess:
         raise self._reason(self._end())
 
     def _end(self) -> Optional[int]:
-        """Make sure that the process has ended; its exit code, if that can be found out."""
+        """Make sure that the process has ended; returns its exit code if that is known."""
         with self._lock:
             process, self._process = self._process, None
             channel, self._channel = self._channel, None
@@ -235,12 +236,12 @@ class DecoderProcess:
             return process.exitcode
 
     def _reason(self, exit_code: Optional[int]) -> Exception:
-        """What the end of a process says of the picture that it decoded."""
+        """The error that the end of a process means for the picture that it was decoding."""
         if self._is_closed:
             return UnavailableError("the stage is shutting down")
         if exit_code == -signal.SIGPROF:
             return CpuTimeError()
-        # The kernel, for want of memory, or an operator.
+        # By the kernel, which was short of memory, or by an operator.
         if exit_code in (None, _UNKNOWN_EXIT_CODE, -signal.SIGKILL):
             return UnavailableError("the process that decoded the image was killed")
         return InvalidInputError(f"the image crashes the decoder (exit code {exit_code})")
@@ -253,7 +254,7 @@ class DecoderProcess:
 
 
 class _Inherited:
-    """A file descriptor as an argument of a process, which `detach`es it."""
+    """Passes a file descriptor to a new process, which takes it with `detach`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -267,7 +268,7 @@ def _same(descriptor: object) -> object:
 
 
 def _anonymous_file() -> int:
-    """A file descriptor of memory that has no name. Docker's /dev/shm would be too small."""
+    """A file descriptor of nameless memory. Docker's /dev/shm would be too small."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("tandem-frame")
     with tempfile.TemporaryFile() as file:

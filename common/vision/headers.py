@@ -1,9 +1,9 @@
 """Size, completeness and cost of JPEG and PNG files, read from their bytes without decoding.
 
-Own code, because the size must be the one that the decoder will find, or a crafted file passes
-the size limit and fills the memory: so a file is walked as libjpeg and libpng walk it. The whole
-file is, since what decoding costs may stand at its end. Incomplete files are refused: libjpeg
-makes up their rest, libpng writes to the process's stderr.
+This is our own code because the size has to be the one that the decoder will find: otherwise a
+crafted file passes the size limit and fills the memory. So it walks a file as libjpeg and libpng
+do, to the end, because what makes decoding expensive may stand there. Incomplete files are refused:
+libjpeg would invent their rest, and libpng would write to the process's stderr.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from common.vision.png_chunks import PNG_MAGIC, read_png_header
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What there is to know of a file before it is decoded.
+    """What can be known of a file before it is decoded.
 
     Attributes:
-        size: that the decoder will find.
-        decode_seconds: that decoding takes on one core of a PC, roughly.
-        parts: what of the file the decoder needs, as ranges of bytes in their order.
+        size: the size that the decoder will find.
+        decode_seconds: roughly the time that decoding takes on one core of a PC.
+        parts: the ranges of bytes that the decoder needs, in the order of the file.
     """
 
     size: ImageSize
@@ -34,25 +34,26 @@ class ImageHeader:
 
     @property
     def needed_bytes(self) -> int:
-        """Of all parts."""
+        """How many bytes all parts have together."""
         return sum(end - start for start, end in self.parts)
 
 
 def read_header(
     data: bytes, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
 ) -> ImageHeader:
-    """Walk a JPEG or PNG file and hold it against every limit.
+    """Walk a JPEG or PNG file and check it against every limit.
 
-    Takes some 0.1 s of CPU at most for a file of 64 MiB, whatever it holds, mostly without the GIL,
-    and 0.05 ms for an ordinary one.
+    This takes 0.05 ms of CPU time for an ordinary file, and at most about 0.1 s for one of 64 MiB,
+    whatever it holds. Most of that time it does not hold the GIL.
 
     Args:
-        data: the file.
+        data: the content of the file.
         max_pixels: upper limit of width times height.
-        limits: all others.
+        limits: all other limits.
 
     Raises:
-        InvalidInputError: neither JPEG nor PNG, malformed, cut off, damaged (PNG) or over a limit.
+        InvalidInputError: the file is neither JPEG nor PNG, is malformed, cut off or damaged (a
+            PNG), or exceeds a limit.
     """
     if data.startswith(JPEG_MAGIC):
         jpeg = read_jpeg_header(data, max_pixels, limits)
@@ -66,12 +67,13 @@ def read_header(
 
 
 def peek_size(data: bytes) -> Optional[ImageSize]:
-    """What size a JPEG or PNG file claims, at a constant cost whatever its length; never raises.
+    """The size that a JPEG or PNG file claims to have; it never raises.
 
-    For estimates only: nothing else of the file is looked at, so it may well be malformed.
+    Use it for estimates only. It takes the same short time for any file, because it looks at
+    nothing else: the file may well be malformed.
 
     Returns:
-        None if that is not to be found where honest files have it.
+        None if the size is not where honest files have it.
     """
     try:
         if data.startswith(PNG_MAGIC):

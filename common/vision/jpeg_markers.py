@@ -28,17 +28,18 @@ _DECODABLE_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 # TEM, RST0 to RST7 and SOI stand alone; every other marker is followed by its length.
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}
 
-# More than any camera writes before the frame header; each is one look at a few bytes.
+# No camera writes as many segments before the frame header.
 _PEEKED_SEGMENTS = 256
-# Searched at a time, growing to what the caches hold.
+# Bytes searched at a time, which grow to what the processor's caches hold.
 _FIRST_SEARCH_BYTES = 1 << 12
 _LARGEST_SEARCH_BYTES = 1 << 18
-# In compressed data one byte of 256 is 0xFF; up to one of so many they are looked at one by one.
+# In compressed data one byte of 256 is 0xFF. As long as they are rarer than one of this many, each
+# is looked at by itself.
 _SPARSE = 64
 
 
 class JpegHeader(NamedTuple):
-    """Of a complete file: the first frame header's size, its scans, and where it ends."""
+    """A complete file: the size in its first frame header, its number of scans, and its end."""
 
     size: ImageSize
     scans: int
@@ -46,7 +47,7 @@ class JpegHeader(NamedTuple):
 
     @property
     def parts(self) -> Tuple[Tuple[int, int], ...]:
-        """What the decoder reads: all up to the end-of-image marker."""
+        """The range that the decoder reads: everything up to the end-of-image marker."""
         return ((0, self.end),)
 
 
@@ -54,7 +55,8 @@ def read_jpeg_header(data: bytes, max_pixels: int, limits: DecodingLimits) -> Jp
     """Walk all markers up to the end of the image.
 
     Raises:
-        InvalidInputError: malformed, cut off, of a kind that is not decoded, or over a limit.
+        InvalidInputError: the file is malformed, cut off, of a kind that is not decoded, or exceeds
+            a limit.
     """
     size: Optional[ImageSize] = None
     scans = segments = header_bytes = 0
@@ -95,7 +97,7 @@ def read_jpeg_header(data: bytes, max_pixels: int, limits: DecodingLimits) -> Jp
 
 
 def peek_jpeg_size(data: bytes) -> Optional[ImageSize]:
-    """The size in the first frame header, if plain segments lead there.
+    """The size in the first frame header; None if anything but plain segments comes before it.
 
     Raises:
         IndexError, struct.error: the file ends before.
@@ -128,7 +130,7 @@ def _check_scans(scans: int, size: ImageSize, limits: DecodingLimits) -> None:
 
 
 def _frame_size(data: bytes, code: int) -> ImageSize:
-    """From a frame header: length (2 bytes), precision (1), height (2), width (2)."""
+    """Read a frame header: length (2 bytes), precision (1), height (2), width (2)."""
     if code + 8 > len(data):
         raise InvalidInputError("the JPEG image is cut off in its header")
     precision, height, width = struct.unpack_from(">BHH", data, code + 3)
@@ -148,9 +150,10 @@ def _segment_bytes(data: bytes, position: int) -> int:
 
 
 def _next_marker(data: bytes, position: int, end: int) -> Optional[int]:
-    """Where the next marker's code stands before `end`; restarts are passed over.
+    """The position of the next marker's code before `end`; restart markers are passed over.
 
-    Like libjpeg, skips what stands before a marker, 0xFF that fill, and 0xFF00, which is data.
+    Like libjpeg it skips what stands before a marker, 0xFF bytes that fill, and 0xFF00, which is
+    data.
     """
     if position + 1 < end and data[position] == 0xFF and _is_marker(data[position + 1]):
         return position + 1
@@ -167,13 +170,13 @@ def _next_marker(data: bytes, position: int, end: int) -> Optional[int]:
 
 
 def _first_marker(first: np.ndarray, second: np.ndarray) -> Optional[int]:
-    """The first index where two bytes that follow one another are 0xFF and a marker's code."""
+    """The first index at which 0xFF is followed by a marker's code."""
     is_prefix = first == 0xFF
     if np.count_nonzero(is_prefix) * _SPARSE < len(first):
         places = np.flatnonzero(is_prefix)
         found = _are_markers(second[places])
         return int(places[found.argmax()]) if found.any() else None
-    # No content may make it slow.
+    # With many 0xFF the whole array is compared at once, so that no content makes this slow.
     is_prefix &= _are_markers(second)
     return int(is_prefix.argmax()) if is_prefix.any() else None
 

@@ -17,8 +17,8 @@ from common.vision.limits import (
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# Samples a pixel and allowed bits a sample, by colour type: grey, RGB, palette, grey and alpha,
-# RGB and alpha.
+# By colour type (grey, RGB, palette, grey and alpha, RGB and alpha): the samples of a pixel and the
+# numbers of bits that a sample may have.
 _COLOUR_TYPES = {
     0: (1, (1, 2, 4, 8, 16)),
     2: (3, (8, 16)),
@@ -26,23 +26,22 @@ _COLOUR_TYPES = {
     4: (2, (8, 16)),
     6: (4, (8, 16)),
 }
-# libpng writes 8 KiB a chunk: 64 MiB are a quarter of these.
+# libpng writes chunks of 8 KiB, so that a file of 64 MiB has a quarter of this number.
 _MOST_PICTURE_CHUNKS = 1 << 15
-# Compressed data that is longer than what it stands for comes of a poor encoder, but not much
-# longer.
+# A poor encoder can make compressed data longer than the pixels, but not by much.
 _LARGEST_EXPANSION = 1.25
 _EXPANSION_SLACK_BYTES = 1 << 16
 
 
 class PngHeader(NamedTuple):
-    """Of a complete file.
+    """What the chunks of a complete file tell.
 
     Attributes:
-        size: in its header.
-        raw_bytes: of the rows once they are inflated.
-        picture_bytes: of the compressed rows.
-        parts: ranges of the file that make up the picture. The rest is left out: libpng would
-            inflate texts and profiles of 8 MB each, and OpenCV play an animation.
+        size: the size in its header.
+        raw_bytes: the size of the rows once they are inflated.
+        picture_bytes: the size of the compressed rows.
+        parts: the ranges of the file that make up the picture. The rest is left out, because libpng
+            would inflate texts and profiles of 8 MB each, and OpenCV would play an animation.
     """
 
     size: ImageSize
@@ -55,7 +54,7 @@ def read_png_header(data: bytes, max_pixels: int, limits: DecodingLimits) -> Png
     """Walk all chunks up to IEND, then check the checksums of those that the picture needs.
 
     Raises:
-        InvalidInputError: malformed, cut off, damaged or over a limit.
+        InvalidInputError: the file is malformed, cut off or damaged, or exceeds a limit.
     """
     size: Optional[ImageSize] = None
     raw_bytes = picture_bytes = picture_chunks = header_bytes = header_chunks = 0
@@ -78,7 +77,7 @@ def read_png_header(data: bytes, max_pixels: int, limits: DecodingLimits) -> Png
             header_chunks += 1
             check_header_bytes(header_bytes, limits)
             check_segments(header_chunks, limits)
-        # Capital letters: critical.
+        # A capital first letter marks a critical chunk.
         if kind[:1].isupper() or kind == b"tRNS":
             needed.append((position, end))
         position = end
@@ -89,7 +88,7 @@ def read_png_header(data: bytes, max_pixels: int, limits: DecodingLimits) -> Png
 
 
 def _chunk(data: bytes, position: int) -> Tuple[int, bytes]:
-    """Length and kind of the chunk that begins here."""
+    """The length and the kind of the chunk that begins at a position."""
     if position + 12 > len(data):
         raise InvalidInputError("the PNG image is cut off")
     length, kind = struct.unpack_from(">I4s", data, position)
@@ -99,7 +98,7 @@ def _chunk(data: bytes, position: int) -> Tuple[int, bytes]:
 
 
 def _read_size(data: bytes, position: int) -> Tuple[ImageSize, int]:
-    """Size, and bytes of all rows, at most."""
+    """The size of the picture, and the most bytes that all its rows can have."""
     width, height, depth, colour_type = struct.unpack_from(">IIBB", data, position)
     samples, depths = _COLOUR_TYPES.get(colour_type, (0, ()))
     if depth not in depths:
@@ -132,7 +131,7 @@ def _check_checksums(data: bytes, chunks: List[Tuple[int, int]]) -> None:
 
 
 def _joined(ranges: List[Tuple[int, int]]) -> Tuple[Tuple[int, int], ...]:
-    """Ranges that follow one another as one."""
+    """Join ranges that follow one another."""
     joined = [ranges[0]]
     for start, end in ranges[1:]:
         if start == joined[-1][1]:

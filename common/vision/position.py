@@ -1,7 +1,7 @@
 """Sine positional encoding and padding mask at the resolution of the features.
 
-Inputs of the transformer half rather than a part of its graph, which so needs no CumSum. Source:
-`models/position_encoding.py` of the official code, in float32 as there.
+They are inputs of the transformer half and not a part of its graph, so that the graph needs no
+CumSum. Source: `models/position_encoding.py` of the official code, in float32 as there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EPSILON = np.float32(1e-6)
 def transformer_inputs(
     geometry: FrameGeometry, grid: Tuple[int, int], hidden_dim: int
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Encoding and mask for one frame's features.
+    """Compute the encoding and the mask for one frame's features.
 
     Args:
         geometry: the input's size and its valid part.
@@ -33,7 +33,8 @@ def transformer_inputs(
 
     Returns:
         pos, float32 [1,hidden_dim,rows,columns], and the additive mask, float32 [1,rows,columns]:
-        0 on the picture, -1e4 on padding. Both are shared between calls, and read-only.
+        0 on the picture, -1e4 on padding. Both arrays are read-only, because later calls return the
+        same ones.
     """
     rows = _valid_cells(geometry.valid_height, geometry.input_height, grid[0])
     columns = _valid_cells(geometry.valid_width, geometry.input_width, grid[1])
@@ -41,7 +42,7 @@ def transformer_inputs(
 
 
 def _valid_cells(valid: int, total: int, cells: int) -> int:
-    """How many cells of a line are not padding, when its mask is resized by nearest neighbour.
+    """How many cells of a line are not padding when its mask is resized by the nearest.
 
     Cell i takes pixel floor(i * total / cells), computed in float32 as `torch.interpolate` does.
     """
@@ -69,7 +70,7 @@ def _transformer_inputs(
 
 
 def _angle(count: np.ndarray, axis: int) -> np.ndarray:
-    """Cells counted so far, as a share of all valid ones in the line, to 0..2 pi."""
+    """Scale the number of cells so far by that of all valid cells in the line, to 0..2 pi."""
     last = np.take(count, [-1], axis=axis)
     return count / (last + _EPSILON) * np.float32(2 * math.pi)
 

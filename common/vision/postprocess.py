@@ -1,4 +1,7 @@
-"""The transformer's raw outputs to detections (`PostProcess` in the official `models/detr.py`)."""
+"""Turns the transformer's outputs into detections, as `PostProcess` of the official code does.
+
+Source: `models/detr.py` of the official code.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ def detections(
     categories: Tuple[Category, ...],
     options: DetectionOptions,
 ) -> Tuple[Detection, ...]:
-    """What the model says about one frame.
+    """List what the model detects in one frame.
 
-    Each query gives its most probable class, 'no object' aside. As in the official code the
-    classes that COCO leaves unused take part in that choice; a query that chooses one is left
-    out. Boxes are not clipped to the frame.
+    Each query reports its most probable class, not counting 'no object'. As in the official code,
+    the classes that COCO leaves unused take part in that choice, and a query that chooses one of
+    them is left out. Boxes are not clipped to the frame.
 
     Args:
         logits: float32 [Q,K+1]; the last column is 'no object'.
         boxes: float32 [Q,4], centre x, centre y, width, height, in 0..1 of the picture without
             its padding.
-        geometry: gives the frame's size, in whose pixels the boxes come out.
+        geometry: has the frame's size; the detections' boxes are in its pixels.
         categories: the classes to report.
-        options: threshold and limit.
+        options: the score threshold and the largest number of detections.
 
     Returns:
-        The highest score first; equal scores in the order of their queries.
+        Detections by decreasing score; equal scores are in the order of their queries.
 
     Raises:
         EngineError: the outputs are not finite, as after an overflow in half precision.
@@ -58,7 +61,7 @@ def detections(
 
 
 def _best_class(logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Softmax over [Q,K+1]; probability [Q] and index [Q] of the best of the first K."""
+    """Apply softmax to [Q,K+1]; returns probability and index [Q] of the best of the first K."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     classes = probabilities[:, :-1].argmax(axis=1)
@@ -66,7 +69,7 @@ def _best_class(logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _to_corners(boxes: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
-    """[n,4] relative centre and size to x_min, y_min, x_max, y_max in the frame's pixels."""
+    """Convert [n,4] from relative centre and size to the corners in the frame's pixels."""
     centre, size = boxes[:, :2], boxes[:, 2:]
     frame = np.array([geometry.frame_width, geometry.frame_height], np.float32)
     return np.concatenate([(centre - size / 2) * frame, (centre + size / 2) * frame], axis=1)

@@ -1,4 +1,4 @@
-"""RGB pixels to the backbone's input."""
+"""Turns RGB pixels into the backbone's input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def preprocess(
 
 
 def input_geometry(frame_height: int, frame_width: int, policy: InputPolicy) -> FrameGeometry:
-    """The sizes that a frame goes through."""
+    """Compute the sizes that a frame goes through."""
     if isinstance(policy, FixedInput):
         input_height, input_width = policy.height, policy.width
         height, width = letterbox_size(frame_height, frame_width, input_height, input_width)
@@ -58,10 +58,10 @@ def input_geometry(frame_height: int, frame_width: int, policy: InputPolicy) -> 
 def shortest_edge_size(
     height: int, width: int, shortest_edge: int, longest_edge: Optional[int]
 ) -> Tuple[int, int]:
-    """DETR's `get_size_with_aspect_ratio`, rounding and truncation included.
+    """The size that DETR's resize gives a picture: `get_size_with_aspect_ratio`, as it rounds.
 
-    Source: `datasets/transforms.py` of the official code. Only where that yields 0 (an image
-    thousands of times longer than wide) the result is 1.
+    Source: `datasets/transforms.py` of the official code. Where that yields 0, for a picture that
+    is thousands of times longer than wide, the result here is 1.
 
     Returns:
         Height and width, pixels.
@@ -85,11 +85,11 @@ def letterbox_size(height: int, width: int, input_height: int, input_width: int)
 
 
 def normalise(rgb: np.ndarray, geometry: FrameGeometry, normalization: Normalization) -> np.ndarray:
-    """The backbone's input of a resized picture.
+    """Normalise and pad a resized picture to the backbone's input.
 
     Args:
         rgb: uint8 [valid_height,valid_width,3].
-        geometry: of the frame.
+        geometry: the sizes that the frame went through.
         normalization: the bundle's mean and standard deviation.
 
     Returns:
@@ -109,7 +109,7 @@ def normalise(rgb: np.ndarray, geometry: FrameGeometry, normalization: Normaliza
 
 @functools.lru_cache(maxsize=8)
 def _normalisation_tables(normalization: Normalization) -> np.ndarray:
-    """[3,256] float32: what each 8-bit value of each channel becomes."""
+    """float32 [3,256]: the normalised number for each 8-bit value of each channel."""
     levels = np.arange(256, dtype=np.float32) / np.float32(255)
     mean = np.array(normalization.mean, np.float32)[:, None]
     std = np.array(normalization.std, np.float32)[:, None]

@@ -2,8 +2,8 @@
 
 DETR was trained and evaluated on pictures that PIL resized. PIL's bilinear filter widens with the
 scale when a picture shrinks, so it averages; OpenCV's INTER_LINEAR always reads two by two pixels,
-so it aliases. Here the picture is first smoothed by a small filter chosen such that this filter and
-INTER_LINEAR together come nearest to PIL's.
+so it aliases. Here a small filter smooths the picture first. The filter is chosen so that together
+with INTER_LINEAR it comes nearest to PIL's.
 
 Difference from PIL in levels of 0..255, on a synthetic picture of 1/f noise and hard edges:
 
@@ -30,9 +30,8 @@ from typing import Optional
 import cv2
 import numpy as np
 
-# From this scale on, along one axis, averaging to three times the target first is several times
-# faster than a very wide filter, and hardly less exact. So no filter has more than 17 taps,
-# whatever the sizes.
+# From this scale on it is several times faster, and hardly less exact, to average to three times
+# the target first than to use a very wide filter. So no filter has more than 17 taps.
 _AVERAGE_FIRST_SCALE = 8
 _AVERAGED_SCALE = 3
 
@@ -40,13 +39,16 @@ _AVERAGED_SCALE = 3
 def resize_bilinear(
     pixels: np.ndarray, height: int, width: int, target: Optional[np.ndarray] = None
 ) -> np.ndarray:
-    """Resize uint8 [H,W,C] to [height,width,C]; see the module for how near it is to PIL.
+    """Resize a picture; the module's docstring says how near the result is to PIL's.
 
     Args:
-        pixels: the picture.
-        height: wanted.
-        width: wanted.
-        target: uint8 [height,width,C] to write the result to; may be left out.
+        pixels: the picture, uint8 [H,W,C].
+        height: the height of the result, pixels.
+        width: the width of the result, pixels.
+        target: uint8 [height,width,C] to write the result to; a new array if left out.
+
+    Returns:
+        uint8 [height,width,C]: `target`, a new array, or `pixels` itself if it has this size.
     """
     if pixels.shape[:2] == (height, width):
         if target is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.bundle import Bundle, CodecDefaults, write_bundle
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.domain.codec import Codec
 from common.domain.placement import Stage
 from common.engines.registry import load_engine

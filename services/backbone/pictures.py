@@ -20,11 +20,16 @@ from common.bundle import Manifest
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
 from common.domain.placement import Stage
-from common.vision.cost import Pace, decode_deadline_seconds, wall_deadline_seconds
 from common.vision.decode import check_raw, decode_raw
 from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
 from common.vision.headers import ImageHeader, read_header
-from common.vision.limits import DecodingLimits, ImageSize
+from common.vision.limits import (
+    DecodingLimits,
+    ImageSize,
+    Pace,
+    decode_deadline_seconds,
+    wall_deadline_seconds,
+)
 from common.vision.preprocess import input_geometry, normalise, preprocess
 from services.pipeline.core import Slow
 from services.pipeline.passage import WORKER_THREADS

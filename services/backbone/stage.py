@@ -10,7 +10,7 @@ import numpy as np
 
 from common.bundle import Manifest
 from common.codec import FeatureCodec, codec_named
-from common.codec.range import are_features
+from common.codec.base import are_features
 from common.domain.codec import Codec, EncodedTensor
 from common.domain.detections import StageTiming
 from common.domain.errors import EngineError

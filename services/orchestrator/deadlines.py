@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from common.vision.cost import decode_deadline_seconds
 from common.vision.headers import peek_size
+from common.vision.limits import decode_deadline_seconds
 from protos.tandem.v1 import detector_pb2
 
 _LEAST_PROGRESS_SECONDS = 2.0

@@ -14,7 +14,7 @@ from common.domain.detections import StageTiming
 from common.domain.errors import TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
-from services.pipeline.engine_thread import EngineThread, ExecutedFrame, Outcome
+from services.pipeline.engine_thread import EngineThread
 from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 

@@ -10,8 +10,7 @@ from common.bundle import Bundle
 from common.domain.errors import EngineError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
-from common.engines.device import SharedDevice
-from common.engines.paced import PacedEngine
+from common.engines.paced import PacedEngine, SimulatedDevice
 from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
@@ -111,7 +110,7 @@ class StageService:
             engine = self._engine_for(1)
         if settings.paced_milliseconds > 0:
             name = settings.paced_device
-            device = None if name is None else SharedDevice(name)
+            device = None if name is None else SimulatedDevice(name)
             seconds = settings.paced_milliseconds / 1000
             return PacedEngine(engine, seconds, device, settings.paced_batch_seconds)
         return engine

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.bundle import Manifest
 from common.codec import FeatureCodec
-from common.codec.range import MAX_FEATURE, are_features
+from common.codec.base import MAX_FEATURE, are_features
 from common.domain.codec import EncodedTensor
 from common.domain.detections import Detection, DetectionOptions, StageTiming
 from common.domain.errors import InvalidInputError

@@ -21,7 +21,7 @@ from common.bundle import (
     Normalization,
     write_bundle,
 )
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 from common.engines.registry import load_engine
 from common.vision.preprocess import preprocess
 from tests.streams import picture

@@ -1,6 +1,6 @@
-"""One face for the two ways in which TensorRT executes: bindings by index, tensors by name.
+"""One interface for the two ways in which TensorRT executes: bindings by index, tensors by name.
 
-TensorRT up to 8.4 has only the former, from 10 on only the latter, and 8.5 and 8.6 have both.
+TensorRT up to 8.4 has only the former, 8.5 and 8.6 have both, and 10 has only the latter.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Execution(Protocol):
 
     @property
     def input_names(self) -> Tuple[str, ...]:
-        """Of the graph's inputs."""
+        """The names of the graph's inputs."""
         ...
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> Dict[str, Shape]:
-        """Tell every input's shape, by name; returns the outputs'.
+        """Set the shape of every input by its name; returns the shapes of the outputs.
 
         Raises:
             EngineError: the plan does not take these shapes.
@@ -31,7 +31,11 @@ class Execution(Protocol):
         ...
 
     def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
-        """Execute on a CUDA stream, by its handle, with each tensor at its device address.
+        """Start an execution on the CUDA stream with this handle.
+
+        Args:
+            addresses: of each tensor on the device, by the tensor's name.
+            stream: the handle of the stream.
 
         Raises:
             EngineError: TensorRT refused.
@@ -40,7 +44,7 @@ class Execution(Protocol):
 
 
 class IndexedBindings:
-    """TensorRT 8.2: bindings by index; a plan with one profile has no offsets."""
+    """TensorRT 8.2: bindings by index. A plan with one profile has no offsets."""
 
     def __init__(self, engine: tensorrt.ICudaEngine) -> None:
         """Make an execution context of `engine`."""
@@ -117,7 +121,7 @@ class NamedTensors:
 
 
 def execution_of(engine: tensorrt.ICudaEngine) -> Execution:
-    """Prepare a deserialised plan for execution, by what this TensorRT offers."""
+    """Prepare a deserialised plan for execution, in the way that this TensorRT offers."""
     if hasattr(engine, "num_io_tensors"):
         return NamedTensors(engine)
     return IndexedBindings(engine)

@@ -1,38 +1,70 @@
-"""ONNX to a TensorRT plan."""
+"""ONNX to a TensorRT plan, with the reasons of what TensorRT refuses."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Deque, Dict, List
 
+import structlog
 import tensorrt
 
 from common.domain.errors import EngineError
 from common.engines.base import CompileOptions, Precision
-from common.engines.tensorrt.log import ReasonLog
 from common.engines.tensorrt.messages import build_failure, parse_failure
 from common.engines.tensorrt.precision import Layer, sensitive_layers
 
-# Scratch memory of one layer. The TX2 shares 8 GB between its CPU and its GPU.
+# The scratch memory of one layer. The CPU and the GPU of a TX2 share 8 GB.
 _WORKSPACE_BYTES = 1 << 30
+_MESSAGES_KEPT = 50
+
+_log = structlog.get_logger()
+
+
+class ReasonLog(tensorrt.ILogger):
+    """TensorRT's log: passed on, and the errors kept, since its calls give no other reason.
+
+    TensorRT may write to it from threads of its own.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        # pybind11 demands its own constructor by name, not through super().
+        tensorrt.ILogger.__init__(self)
+        self._errors: Deque[str] = deque(maxlen=_MESSAGES_KEPT)
+
+    # The base class is bound from C++, which calls by position; msg is its name there.
+    def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
+        """Take one message from TensorRT."""
+        if int(severity) <= int(tensorrt.ILogger.ERROR):
+            self._errors.append(msg)
+            _log.warning("tensorrt", message=msg)
+        elif int(severity) == int(tensorrt.ILogger.WARNING):
+            _log.debug("tensorrt", message=msg)
+
+    def take_errors(self) -> List[str]:
+        """The errors since the last call, oldest first."""
+        errors = list(self._errors)
+        self._errors.clear()
+        return errors
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build gave: the plan, and all measurements known now, for the next build."""
+    """The result of a build: the plan, and all measurements so far, for the next build."""
 
     plan: bytes
     timings: bytes
 
 
 def build_plan(onnx: bytes, options: CompileOptions, timings: bytes, log: ReasonLog) -> Built:
-    """Compile a graph for this GPU; takes seconds to many minutes.
+    """Compile a graph for this GPU, which takes seconds to many minutes.
 
     Args:
-        onnx: content of the ONNX file.
-        options: shapes and precision.
-        timings: what earlier builds measured, or nothing.
-        log: given to TensorRT; tells the reason of a failure.
+        onnx: the content of the ONNX file.
+        options: the shapes and the precision.
+        timings: what earlier builds measured, or empty.
+        log: the log that TensorRT writes to, which has the reason of a failure.
 
     Raises:
         EngineError: an operator is not supported, memory ran out, or TensorRT gave up.
@@ -40,7 +72,7 @@ def build_plan(onnx: bytes, options: CompileOptions, timings: bytes, log: Reason
     log.take_errors()
     try:
         builder = tensorrt.Builder(log)
-    # pybind11's way to say that the constructor gave nothing.
+    # pybind11 raises this if the constructor returns nothing.
     except TypeError as error:
         raise EngineError(f"tensorrt cannot start: {build_failure(log.take_errors())}") from error
     network = builder.create_network(_network_flags())
@@ -60,7 +92,7 @@ def build_plan(onnx: bytes, options: CompileOptions, timings: bytes, log: Reason
 
 def _network_flags() -> int:
     flags = tensorrt.NetworkDefinitionCreationFlag
-    # From 10 on there is nothing but explicit batches, and later releases drop the flag.
+    # From 10 on all batches are explicit, and later releases lack the flag.
     return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
 
@@ -74,7 +106,7 @@ def _parse(onnx: bytes, network: tensorrt.INetworkDefinition, log: ReasonLog) ->
 
 
 def _description(error: Any) -> str:
-    """One of the parser's errors; only newer releases know the node's name."""
+    """Describe one of the parser's errors; only newer releases tell the name of the node."""
     if hasattr(error, "node_operator"):
         operator, name = error.node_operator(), error.node_name()
         return f"While parsing node number {error.node()} [{operator} -> {name}]: {error.desc()}"

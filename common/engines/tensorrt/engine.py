@@ -13,10 +13,9 @@ import tensorrt
 from common.domain.errors import ConfigurationError, EngineError
 from common.engines.base import CompileOptions, Device, LoadOptions, PlanReport
 from common.engines.tensorrt.adapters import execution_of
-from common.engines.tensorrt.build import build_plan
+from common.engines.tensorrt.build import ReasonLog, build_plan
 from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget, sha256_of
-from common.engines.tensorrt.device import Gpu, cuda_errors
-from common.engines.tensorrt.log import ReasonLog
+from common.engines.tensorrt.gpu import Gpu, cuda_errors
 from common.engines.tensorrt.messages import plan_failure
 
 DEVICES = (Device.CUDA,)
@@ -32,7 +31,7 @@ class TensorRtEngine:
     """
 
     def __init__(self, gpu: Gpu, onnx_path: Path, options: CompileOptions) -> None:
-        """Load a half's plan, building it if the cache has none."""
+        """Load the plan of a half, and build it if the cache has none."""
         self._gpu = gpu
         self._options = options
         self._log = ReasonLog()
@@ -59,7 +58,7 @@ class TensorRtEngine:
                 for name, shape in outputs.items():
                     self._gpu.start_download(name, shape)
             finally:
-                # Whatever was started still uses the buffers.
+                # What was started still uses the buffers.
                 self._gpu.synchronize()
             return {name: self._gpu.downloaded(name, shape) for name, shape in outputs.items()}
 
@@ -84,7 +83,7 @@ class TensorRtEngine:
                 )
 
     def _obtain(self, onnx_path: Path) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
-        """The plan from the cache, or a new one; both deserialised."""
+        """Deserialise the plan from the cache, or a new one."""
         started = time.perf_counter()
         target = PlanTarget(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
         key = PlanKey(onnx_path.stem, sha256_of(onnx_path), target, self._options)
@@ -124,7 +123,7 @@ class TensorRtEngine:
             cache.keep_plan(key, built.plan)
             cache.keep_timings(key.target, built.timings)
         except OSError as error:
-            # It runs all the same; only the next start has to build again.
+            # The engine works all the same; only the next start has to build again.
             _log.warning("plan not kept", folder=str(self._options.cache), reason=str(error))
         return built.plan
 

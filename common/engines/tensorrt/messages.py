@@ -1,4 +1,4 @@
-"""TensorRT's log turned into sentences: its calls return None, and the reason is in the log."""
+"""Turns TensorRT's log into reasons: its calls return None, and only the log says why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VERSION = re.compile(r"not compatible with this version|[Vv]ersion tag does not
 
 
 def build_failure(messages: Iterable[str]) -> str:
-    """Why a build failed, in a sentence's end."""
+    """Say why a build failed, as the end of a sentence."""
     kept = list(messages)
     for text in kept:
         if _MEMORY.search(text):
@@ -22,7 +22,7 @@ def build_failure(messages: Iterable[str]) -> str:
 
 
 def plan_failure(messages: Iterable[str]) -> str:
-    """Why a plan was refused, in a sentence's end."""
+    """Say why a plan was refused, as the end of a sentence."""
     kept = list(messages)
     for text in kept:
         if _DEVICE.search(text):
@@ -35,7 +35,7 @@ def plan_failure(messages: Iterable[str]) -> str:
 
 
 def parse_failure(descriptions: Iterable[str], messages: Iterable[str]) -> str:
-    """Why a graph was refused: the operator and its node where the log or the parser name them.
+    """Say why a graph was refused, with the operator and its node where these are named.
 
     Args:
         descriptions: the parser's errors.

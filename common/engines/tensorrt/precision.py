@@ -1,6 +1,6 @@
-"""Which layers stay in fp32 when the rest is computed in fp16.
+"""Decides which layers stay in fp32 when the rest is computed in fp16.
 
-Decided by how layers are wired, since an engine knows no model. fp16 has 11 bits and ends at
+It looks at how layers are connected, because an engine knows no model. fp16 has 11 bits and ends at
 65504: sums of squares overflow, and means, roots and exponentials lose what the boxes need.
 """
 
@@ -19,9 +19,9 @@ class Layer:
     """A layer of a network.
 
     Attributes:
-        kind: name of its LayerType.
-        inputs: names of the tensors read.
-        outputs: names of the tensors written.
+        kind: the name of its LayerType.
+        inputs: the names of the tensors that it reads.
+        outputs: the names of the tensors that it writes.
         is_float: whether it computes floating-point numbers rather than shapes or flags.
     """
 
@@ -32,7 +32,7 @@ class Layer:
 
 
 def sensitive_layers(layers: Sequence[Layer], network_inputs: Iterable[str]) -> List[int]:
-    """Indices of the layers that have to stay in fp32.
+    """Find the indices of the layers that have to stay in fp32.
 
     They are every softmax, reduction and unary function (root, exponential); the element-wise
     layers around a reduction or a unary function, which with it make a layer normalisation
@@ -61,7 +61,7 @@ def sensitive_layers(layers: Sequence[Layer], network_inputs: Iterable[str]) -> 
 
 
 def _sources(layers: Sequence[Layer]) -> Dict[str, str]:
-    """For each tensor the one whose values it holds, seen through reshapes and casts."""
+    """Map each tensor to the one whose values it holds, seen through reshapes and casts."""
     source: Dict[str, str] = {}
     for layer in layers:
         for name in layer.inputs:

@@ -1,4 +1,4 @@
-"""What a sensor is, and how its files are read."""
+"""What a sensor is, and how the files of sensors are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import List, Optional, Protocol
 
 
 class Kind(Enum):
-    """What is measured, and in what unit."""
+    """What is measured; the values are the units."""
 
     POWER = "watts"
     ENERGY = "joules, counted from an arbitrary start"
@@ -23,9 +23,9 @@ class Reading:
     """One value.
 
     Attributes:
-        kind: what is measured, and its unit.
-        name: of the rail, the device or the zone.
-        value: in the kind's unit.
+        kind: what is measured, which gives the unit.
+        name: the name of the rail, the device or the zone.
+        value: the number, in the kind's unit.
     """
 
     kind: Kind
@@ -34,10 +34,10 @@ class Reading:
 
 
 class Sensor(Protocol):
-    """Something that was found at start."""
+    """Something that was found when the service started, and can be read."""
 
     def read(self) -> List[Reading]:
-        """Its values now; those that cannot be read at the moment are left out."""
+        """Read its present values; those that cannot be read at the moment are left out."""
         ...
 
 
@@ -46,10 +46,10 @@ class FileSensor:
     """A file with one number.
 
     Attributes:
-        path: of the file.
-        kind: what it is.
-        name: of the rail, the device or the zone.
-        scale: from the file's unit to the kind's.
+        path: where the file is.
+        kind: what its number measures.
+        name: the name of the rail, the device or the zone.
+        scale: the factor from the file's unit to the kind's.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class FileSensor:
 
 
 def number_in(path: Path) -> Optional[float]:
-    """The number in a file; None if it cannot be read, as while a device sleeps."""
+    """The number in a file; None if it cannot be read, for instance while a device sleeps."""
     text = text_in(path)
     try:
         return None if text is None else float(text)

@@ -13,10 +13,10 @@ from common.telemetry.sensors.meter import EnergyMeter, Sampler
 
 
 class SensorCollector(Collector):
-    """Sensors as last sampled; the memory of process and system as it is when scraped."""
+    """Tells the last samples of sensors, and the memory of process and system when scraped."""
 
     def __init__(self, sensors: Sequence[Sensor]) -> None:
-        """Serve `sensors`; they are read once `start` was called."""
+        """Tell what `sensors` read; `start` begins to read them."""
         self._meter = EnergyMeter()
         self._sampler = Sampler(sensors, self._meter)
 
@@ -25,7 +25,7 @@ class SensorCollector(Collector):
         self._sampler.start()
 
     def device_watts(self) -> Optional[float]:
-        """Power of the whole device, as last sampled; None where no sensor tells it."""
+        """The power of the whole device at the last sample, watts; None if no sensor tells it."""
         return self._meter.device_watts()
 
     def close(self) -> None:
@@ -33,11 +33,11 @@ class SensorCollector(Collector):
         self._sampler.close()
 
     def describe(self) -> Iterator[Metric]:
-        """The same families: scrapes that ask for some by name find them here."""
+        """Yield the same families, for scrapes that ask for some of them by name."""
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families; those of sensors that are absent have no samples."""
+        """Yield all families. Those without a sensor have no samples."""
         power = GaugeMetricFamily(
             "tandem_power_watts",
             "Power drawn, by rail; no samples where no sensor can be read.",

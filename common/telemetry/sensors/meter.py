@@ -1,4 +1,4 @@
-"""Power and energy of every rail, whichever of the two its sensor tells."""
+"""Power and energy of every rail, although most sensors tell only one of the two."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from common.telemetry.sensors.base import Kind, Reading, Sensor
 
 _PERIOD_SECONDS = 1.0
-# After a pause this long (a suspended machine) nothing is known of what was drawn meanwhile.
+# After such a long pause, as of a suspended machine, nobody knows what was drawn meanwhile.
 _LONGEST_GAP_SECONDS = 60.0
 # Of a Jetson; it contains the other rails. A Xavier or a Thor and a Nano have other names for it.
 _MODULE_RAILS = ("VDD_IN", "VIN", "POM_5V_IN")
-# RAPL's domains of whole processors, and NVML's GPUs.
+# RAPL's domains of whole processors, and the GPUs that NVML knows.
 _OUTER_RAIL = re.compile(r"(package-|gpu)\d+")
 
 
 class EnergyMeter:
     """Integrates power to energy by trapezoids, and differentiates energy to power.
 
-    Energy starts at 0 with the first sample. Between two samples power is taken to change
-    linearly; a gap of more than a minute counts nothing. A rail that has a counter of its own
-    (RAPL, NVML) is not integrated.
+    Energy starts at 0 with the first sample. Power is taken to change linearly between two samples,
+    unless they are more than a minute apart: such a gap adds no energy. A rail that has an energy
+    counter of its own (RAPL, NVML) is not integrated.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Measure by `clock`, in seconds."""
+        """Take the time from `clock`, which counts seconds."""
         self._clock = clock
         self._last: Dict[Tuple[Kind, str], Tuple[float, float]] = {}
         self._joules: Dict[str, float] = {}
@@ -35,12 +35,12 @@ class EnergyMeter:
         self._lock = threading.Lock()
 
     def add(self, readings: Sequence[Reading]) -> None:
-        """Take one sample of every rail; other kinds of readings are passed over."""
+        """Add one sample of every rail. Readings of other kinds are ignored."""
         now = self._clock()
         counted = {reading.name for reading in readings if reading.kind is Kind.ENERGY}
         told = {reading.name for reading in readings if reading.kind is Kind.POWER}
         with self._lock:
-            # A rail that cannot be read any more has no power that is known.
+            # The power of a rail that cannot be read any more is unknown.
             self._watts = {
                 name: self._watts.get(name, 0.0) for name in counted - told if name in self._watts
             }
@@ -53,19 +53,19 @@ class EnergyMeter:
                     self._count(reading, now, reading.name not in told)
 
     def joules(self) -> Dict[str, float]:
-        """Energy of every rail since its first sample."""
+        """The energy of every rail since its first sample, joules."""
         with self._lock:
             return dict(self._joules)
 
     def watts(self) -> Dict[str, float]:
-        """Power of every rail at the last sample, or since the one before."""
+        """The power of every rail at the last sample, or between the last two, watts."""
         with self._lock:
             return dict(self._watts)
 
     def device_watts(self) -> Optional[float]:
-        """Power of the whole device; None where no sensor tells it.
+        """The power of the whole device, watts; None where no sensor tells it.
 
-        On a Jetson the rail that feeds the module; else processors and GPUs together.
+        On a Jetson this is the rail that feeds the module, else processors and GPUs together.
         """
         watts = self.watts()
         for rail in _MODULE_RAILS:
@@ -75,7 +75,7 @@ class EnergyMeter:
         return sum(outer) if outer else None
 
     def _previous(self, reading: Reading, now: float) -> Tuple[float, float]:
-        """When and what the sample before was; this one if there is none."""
+        """Time and value of the previous sample, or of this one if it is the first."""
         key = (reading.kind, reading.name)
         previous = self._last.get(key, (now, reading.value))
         self._last[key] = (now, reading.value)
@@ -97,10 +97,10 @@ class EnergyMeter:
 
 
 class Sampler:
-    """Reads sensors from a thread of its own, once a second, off every frame's way."""
+    """Reads sensors once a second on a thread of its own, so that no frame waits for them."""
 
     def __init__(self, sensors: Sequence[Sensor], meter: EnergyMeter) -> None:
-        """Sample `sensors` into `meter`, once started."""
+        """Prepare to add samples of `sensors` to `meter`; `start` begins."""
         self._sensors = sensors
         self._meter = meter
         self._latest: List[Reading] = []
@@ -109,11 +109,11 @@ class Sampler:
 
     @property
     def latest(self) -> List[Reading]:
-        """What was read last, of every kind."""
+        """The last readings, of every kind."""
         return self._latest
 
     def start(self) -> None:
-        """Sample once, and then from the thread; with nothing to sample no thread is started."""
+        """Read all sensors once, and then on the thread; without sensors there is no thread."""
         if self._sensors:
             self._sample()
             self._thread.start()

@@ -14,15 +14,15 @@ JTOP_SOCKET = Path("/run/jtop.sock")
 """Where the service of jetson-stats listens; a container has to mount it."""
 
 _MILLI = 1e-3
-# Of a zone that is switched off.
+# What jetson-stats reports for a zone that is switched off.
 _OFFLINE_CELSIUS = -256
 
 
 class NvmlGpu:
-    """One GPU; what its model does not tell is left out."""
+    """One GPU. Values that its model does not tell are left out."""
 
     def __init__(self, nvml: Any, index: int) -> None:
-        """Take the GPU with this index; `nvml` is the module `pynvml`, initialised."""
+        """Read the GPU with this index; `nvml` is the module `pynvml`, initialised."""
         self._nvml = nvml
         self._name = f"gpu{index}"
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -47,13 +47,13 @@ class NvmlGpu:
             try:
                 found.append(Reading(kind, self._name + suffix, float(value(self._handle))))
             except nvml.NVMLError:
-                # Not supported by this model, or the driver is busy: left out.
+                # This model does not support it, or the driver is busy.
                 continue
         return found
 
 
 def nvml_gpus() -> List[Sensor]:
-    """Every GPU that NVML knows; none without the package, the driver or a GPU."""
+    """Every GPU that NVML knows. There is none without the package, the driver or a GPU."""
     try:
         import pynvml
     except ImportError:

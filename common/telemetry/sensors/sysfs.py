@@ -24,9 +24,9 @@ def sysfs_sensors(sys: Path) -> List[Sensor]:
 
 
 def ina3221_rails(sys: Path) -> List[Sensor]:
-    """JetPack 4's driver of the INA3221: milliwatts of each channel, with the rail's name.
+    """The rails of an INA3221 under JetPack 4, whose driver gives milliwatts for each channel.
 
-    On a TX2 VDD_IN is the whole module, and contains the others.
+    On a TX2 the rail VDD_IN feeds the whole module, so that it contains the others.
 
     Args:
         sys: root of sysfs.
@@ -43,7 +43,7 @@ def ina3221_rails(sys: Path) -> List[Sensor]:
 
 @dataclass(frozen=True)
 class VoltageTimesCurrent:
-    """A rail of which voltage (mV) and current (mA) are read."""
+    """A rail whose power is its voltage (mV) times its current (mA)."""
 
     name: str
     millivolts: Path
@@ -58,7 +58,7 @@ class VoltageTimesCurrent:
 
 
 def hwmon_rails(sys: Path) -> List[Sensor]:
-    """JetPack 5's and 6's driver of the INA3221: voltage and current of each labelled channel."""
+    """The rails of an INA3221 under JetPack 5 and 6, which give voltage and current."""
     found: List[Sensor] = []
     for device in sorted(sys.glob("class/hwmon/hwmon*")):
         if text_in(device / "name") != "ina3221":
@@ -66,15 +66,15 @@ def hwmon_rails(sys: Path) -> List[Sensor]:
         for channel in _CHANNELS:
             rail = text_in(device / f"in{channel}_label")
             voltage, current = device / f"in{channel}_input", device / f"curr{channel}_input"
-            # The driver labels the sum of shunt voltages too, which has no current.
+            # The driver also labels the sum of the shunt voltages, which has no current.
             if rail and voltage.is_file() and current.is_file():
                 found.append(VoltageTimesCurrent(rail, voltage, current))
     return found
 
 
 def gpu_load(sys: Path) -> List[Sensor]:
-    """Load of the integrated GPU, in tenths of a percent."""
-    # Up to JetPack 5; where JetPack 6 has it.
+    """The load of the integrated GPU, which the kernel gives in tenths of a percent."""
+    # The first is the place up to JetPack 5, the second that of JetPack 6.
     for place in ("devices/gpu.0/load", "devices/platform/gpu.0/load"):
         if (sys / place).is_file():
             return [FileSensor(sys / place, Kind.LOAD, "gpu", _MILLI)]
@@ -82,10 +82,10 @@ def gpu_load(sys: Path) -> List[Sensor]:
 
 
 class RaplDomain:
-    """An energy counter in microjoules that starts over at its range; here it never does."""
+    """An energy counter in microjoules, which starts over at its range; what is told does not."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Count the domain in `folder` from now on."""
+        """Count the energy of the domain in `folder` from now on."""
         self._name = name
         self._path = folder / "energy_uj"
         self._range = number_in(folder / "max_energy_range_uj") or 0.0
@@ -93,7 +93,7 @@ class RaplDomain:
         self._counted = 0.0
 
     def read(self) -> List[Reading]:
-        """Joules since it was found; see `Sensor.read`."""
+        """The energy since the domain was found; see `Sensor.read`."""
         now = number_in(self._path)
         if now is None:
             return []
@@ -105,9 +105,9 @@ class RaplDomain:
 
 
 def rapl_domains(sys: Path) -> List[Sensor]:
-    """Domains whose counter may be read; on most machines only root may.
+    """The domains of RAPL whose counters may be read; on most machines only root may.
 
-    A package contains its core and uncore, and may or may not contain the memory beside it.
+    A package contains its core and uncore. Whether it contains the memory depends on the processor.
     """
     found: List[Sensor] = []
     for folder in sorted(sys.glob("class/powercap/intel-rapl:*")):
@@ -121,12 +121,12 @@ def rapl_domains(sys: Path) -> List[Sensor]:
 
 
 def thermal_zones(sys: Path) -> List[Sensor]:
-    """The kernel's thermal zones, in thousandths of a degree; the first of each type."""
+    """The first thermal zone of each type; the kernel gives thousandths of a degree."""
     found: List[Sensor] = []
     names = set()
     for zone in sorted(sys.glob("class/thermal/thermal_zone*")):
         name = text_in(zone / "type")
-        # PMIC-Die of a TX2 is a constant 100 degrees.
+        # PMIC-Die of a TX2 always reads 100 degrees.
         if name and name != "PMIC-Die" and name not in names:
             names.add(name)
             found.append(FileSensor(zone / "temp", Kind.TEMPERATURE, name, _MILLI))

@@ -5,7 +5,7 @@ import pytest
 
 from common.bundle import Calibration
 from common.codec import FeatureCodec
-from common.codec.calibration import FeatureStatistics
+from common.codec.feature_statistics import FeatureStatistics
 
 CHANNELS = 6
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.bundle import Calibration, CodecDefaults
-from common.codec.calibration import FeatureStatistics, best_clip
+from common.codec.feature_statistics import FeatureStatistics, best_clip
 from common.domain.codec import CALIBRATED_BITS
 from common.domain.errors import InvalidInputError
 from tests.unit.codec.conftest import calibrated, features

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from common.codec.shape import MAX_VALUES
+from common.codec.base import MAX_VALUES
 from common.domain.codec import CALIBRATED_BITS, Codec, EncodedTensor
 from common.domain.errors import InvalidInputError
 from tests.unit.codec.conftest import CHANNELS, features

@@ -8,14 +8,13 @@ import numpy as np
 
 from common.bundle import load_bundle
 from common.domain.placement import Stage
-from common.engines.device import SharedDevice
-from common.engines.paced import PacedEngine
+from common.engines.paced import PacedEngine, SimulatedDevice
 from common.engines.registry import load_engine
 
 
 def main(bundle: str, device: str, seconds: float) -> None:
     path = load_bundle(Path(bundle)).onnx_path(Stage.BACKBONE)
-    engine = PacedEngine(load_engine("none", path, 1), seconds, SharedDevice(device))
+    engine = PacedEngine(load_engine("none", path, 1), seconds, SimulatedDevice(device))
     inputs = {"pixels": np.zeros((1, 3, 64, 64), np.float32)}
     while True:
         engine.run(inputs)

@@ -131,7 +131,7 @@ def test_unreadable_files_are_engine_errors(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_engines_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="unknown engine 'abacus'; known engines: "):
+    with pytest.raises(ConfigurationError, match="unknown engine 'abacus'; known engines: onnx"):
         load_engine("abacus", BUNDLE.folder / "backbone.onnx", 1)
 
 

@@ -12,8 +12,7 @@ import pytest
 from common.bundle import load_bundle
 from common.domain.errors import EngineError
 from common.domain.placement import Stage
-from common.engines.device import SharedDevice
-from common.engines.paced import PacedEngine, paced_seconds
+from common.engines.paced import PacedEngine, SimulatedDevice, paced_seconds
 from common.engines.registry import load_engine
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
@@ -103,7 +102,7 @@ def test_paced_engine_holds_a_batch_for_its_time():
 def test_paced_engine_names_the_device_that_it_shares(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = load_engine("none", BUNDLE.onnx_path(Stage.BACKBONE), 1)
-    paced = PacedEngine(engine, DURATION_SECONDS, SharedDevice("tx2"))
+    paced = PacedEngine(engine, DURATION_SECONDS, SimulatedDevice("tx2"))
     assert paced.description.endswith("simulated pace 50 ms on shared device tx2")
     started = time.perf_counter()
     assert paced.run(inputs(Stage.BACKBONE, 64, 64))["features"].shape == (1, 128, 2, 2)

@@ -16,7 +16,7 @@ from common.engines.base import CompileOptions, Device, LoadOptions, Precision, 
 from tests.unit.engines.recorded import TensorRt
 
 PACKAGE = "common.engines.tensorrt"
-MODULES = ("adapters", "build", "device", "engine", "log")
+MODULES = ("adapters", "build", "engine", "gpu")
 X = ShapeRange((1, 1), (1, 4), (1, 8))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.vision.cost import decode_deadline_seconds
 from common.vision.headers import JPEG_MAGIC, PNG_MAGIC, peek_size
+from common.vision.limits import decode_deadline_seconds
 
 
 def encoded(kind: str, **options: object) -> bytes:

@@ -1,4 +1,4 @@
-"""The GPU through pycuda: one context, one stream, page-locked buffers, all of one thread."""
+"""The GPU through pycuda: one context, one stream and page-locked buffers, all of one thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.domain.errors import EngineError
 
 
 class Gpu:
-    """The first GPU, its primary context current on the thread that made this object."""
+    """The first GPU; its primary context is current on the thread that made this object."""
 
     def __init__(self) -> None:
         """Take the GPU.
@@ -34,7 +34,7 @@ class Gpu:
 
     @property
     def stream_handle(self) -> int:
-        """CUDA's handle of the stream, which is not the default one."""
+        """CUDA's handle of the stream, which is not the default stream."""
         return int(self._stream.handle)
 
     def upload(self, name: str, array: np.ndarray) -> int:
@@ -50,23 +50,24 @@ class Gpu:
         return int(self._buffer(name, int(np.prod(shape))).device)
 
     def start_download(self, name: str, shape: Tuple[int, ...]) -> None:
-        """Start copying an array back; it is complete after `synchronize`."""
+        """Start copying an array back, which is complete after `synchronize`."""
         buffer = self._buffers[name]
         cuda.memcpy_dtoh_async(buffer.host[: int(np.prod(shape))], buffer.device, self._stream)
 
     def downloaded(self, name: str, shape: Tuple[int, ...]) -> np.ndarray:
-        """What was copied back, as an array of the caller's own."""
+        """The array that was copied back; the caller owns it."""
         return self._buffers[name].host[: int(np.prod(shape))].reshape(shape).copy()
 
     def synchronize(self) -> None:
-        """Wait for all that was started."""
+        """Wait for everything that was started."""
         self._stream.synchronize()
 
     def close(self) -> None:
         """Free everything and let go of the context, on the thread that took it."""
         for buffer in self._buffers.values():
             buffer.device.free()
-        # The page-locked memory and the stream go with their last reference, and need the context.
+        # The page-locked memory and the stream are freed with their last reference, which needs the
+        # context.
         self._buffers.clear()
         del self._stream
         self._context.pop()
@@ -76,7 +77,7 @@ class Gpu:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.host.size < size:
             if buffer is not None:
-                # Forgotten first: what comes next may fail for want of memory.
+                # It is forgotten first, because allocating the new one may fail.
                 del self._buffers[name]
                 buffer.device.free()
             buffer = self._buffers[name] = _Buffer(size)
@@ -84,7 +85,7 @@ class Gpu:
 
 
 class _Buffer:
-    """The two ends of a copy: page-locked memory here, memory there; `size` float32 each."""
+    """The two ends of a copy, `size` float32 each: page-locked memory, and memory of the GPU."""
 
     def __init__(self, size: int) -> None:
         self.host: np.ndarray = cuda.pagelocked_empty(size, np.float32)

@@ -12,7 +12,7 @@ from typing import List
 import pytest
 
 from common.domain.errors import ConfigurationError
-from common.engines.device import SharedDevice
+from common.engines.paced import SimulatedDevice
 from tests.harness import ROOT, clean_environment
 
 DURATION_SECONDS = 0.02
@@ -89,10 +89,10 @@ def test_a_dead_or_stopped_process_leaves_the_device_to_the_other(sharers, numbe
 
 
 def test_executions_queue_in_the_order_asked(folder):
-    one, other = SharedDevice("tx2"), SharedDevice("tx2")
+    one, other = SimulatedDevice("tx2"), SimulatedDevice("tx2")
     begins = [each.reserve(10.0) for each in (one, other, other, one)]
     assert begins == [begins[0], begins[0] + 10, begins[0] + 20, begins[0] + 30]
-    unrelated = SharedDevice("orin").reserve(10.0)
+    unrelated = SimulatedDevice("orin").reserve(10.0)
     assert begins[0] <= unrelated < begins[0] + 10
     one.close()
     assert other.reserve(10.0) == begins[0] + 40
@@ -103,7 +103,7 @@ def test_executions_queue_in_the_order_asked(folder):
 )
 def test_a_torn_or_outdated_file_does_not_block_the_device(folder, content):
     (folder / "tandem-device-tx2").write_bytes(content)
-    device = SharedDevice("tx2")
+    device = SimulatedDevice("tx2")
     before = time.monotonic()
     assert before <= device.reserve(1.0) <= time.monotonic()
 
@@ -111,4 +111,4 @@ def test_a_torn_or_outdated_file_does_not_block_the_device(folder, content):
 def test_a_file_that_cannot_be_opened_is_a_sentence(folder):
     (folder / "tandem-device-tx2").mkdir()
     with pytest.raises(ConfigurationError, match="cannot share device 'tx2'"):
-        SharedDevice("tx2")
+        SimulatedDevice("tx2")

@@ -1,4 +1,4 @@
-"""Measures a bundle's features for the codecs whose ranges are calibrated ahead of time."""
+"""Statistics of a bundle's features, from which the ranges of the codecs q6 to q2 are chosen."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from common.bundle import Calibration
 from common.domain.codec import CALIBRATED_BITS
 from common.domain.errors import InvalidInputError
 
-# Cells of a frame that are kept to look for the best ranges: 20 MB for 300 frames of 256 channels.
+# Cells of each frame that are kept to look for the best ranges. They take 20 MB for 300 frames of
+# 256 channels.
 _CELLS_KEPT = 64
-# Histogram of standardised values: fine against the finest step looked at (2 / 63).
+# The histogram of standardised values is fine against the finest step that is tried (2 / 63).
 _HISTOGRAM_REACH = 16.0
 _HISTOGRAM_BINS = 8192
-# Standard deviations.
+# The clipping factors that are tried, in standard deviations.
 _CLIPS = np.arange(100, 1201, 5) / 100
-# The squared error would choose narrower ranges, which are worse for the boxes: errors of clipped
-# values, few and large, harm more than as much error spread evenly. Wider ranges are smaller too,
-# having coarser steps; this is about as wide as costs q4 nothing (docs/decisions/0005).
+# The squared error would choose narrower ranges, which are worse for the boxes: the few large
+# errors of clipped values harm more than the same error spread evenly. Wider ranges also take fewer
+# bytes, because their steps are coarser. With this power they are about as wide as q4 can have them
+# without loss (docs/decisions/0005).
 _ERROR_POWER = 8
-# Beyond this the last bits differ from processor to processor.
+# Further digits would differ from processor to processor.
 _DIGITS = 6
 
 
@@ -37,13 +39,13 @@ class FeatureStatistics:
         self._kept: List[np.ndarray] = []
 
     def add(self, features: np.ndarray) -> None:
-        """Take in one frame.
+        """Add one frame.
 
         Args:
             features: float32 [channels,rows,columns], without padding.
 
         Raises:
-            InvalidInputError: a value is not finite, or the channels are not the same as before.
+            InvalidInputError: a value is not finite, or the number of channels has changed.
         """
         values = features.reshape(features.shape[0], -1).astype(np.float64)
         if not np.isfinite(values).all():
@@ -55,7 +57,7 @@ class FeatureStatistics:
         self._merge(values)
         cells = values.shape[1]
         kept = np.arange(min(cells, _CELLS_KEPT)) * cells // min(cells, _CELLS_KEPT)
-        # Not the same cells in every frame.
+        # Other cells in every frame.
         self._kept.append(features.reshape(len(values), -1)[:, (kept + self._frames) % cells])
         self._frames += 1
 
@@ -63,7 +65,7 @@ class FeatureStatistics:
         """Summarise all frames.
 
         Raises:
-            InvalidInputError: there were none.
+            InvalidInputError: there were no frames.
         """
         if not self._frames:
             raise InvalidInputError("there are no frames to calibrate on")
@@ -80,7 +82,7 @@ class FeatureStatistics:
         )
 
     def _merge(self, values: np.ndarray) -> None:
-        """Take in a frame [channels,cells] by the update of Chan, Golub and LeVeque."""
+        """Add a frame [channels,cells] by the update of Chan, Golub and LeVeque."""
         cells = values.shape[1]
         mean = values.mean(axis=1)
         squares = np.square(values - mean[:, None]).sum(axis=1)
@@ -94,9 +96,9 @@ class FeatureStatistics:
         self._cells = total
 
     def _histogram(self, std: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Standardised values of all channels: bin centres and weights.
+        """The bin centres and weights of a histogram of all channels' standardised values.
 
-        A value weighs by its channel's spread, so that errors are the features' own.
+        A value is weighted by its channel's spread, so that errors count in the features' own unit.
         """
         edges = np.linspace(-_HISTOGRAM_REACH, _HISTOGRAM_REACH, _HISTOGRAM_BINS + 1)
         weights = np.zeros(_HISTOGRAM_BINS)
@@ -112,13 +114,13 @@ class FeatureStatistics:
 
 
 def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -> float:
-    """Half the range, in standard deviations, whose uniform levels have the least error.
+    """Choose half the range, in standard deviations, whose uniform levels have the least error.
 
     Args:
-        centres: of a histogram of values of mean 0 and standard deviation 1.
-        weights: of its bins; all 0 if every channel is constant.
-        bits: 2^bits levels, the ends of the range included.
-        power: of the error that is least on average: 2 for the square.
+        centres: the bin centres of a histogram of values of mean 0 and standard deviation 1.
+        weights: the weights of its bins; all are 0 if every channel is constant.
+        bits: the range has 2^bits levels, its ends included.
+        power: the power of the error whose average is minimised; 2 for the square.
     """
     errors = [_error(centres, weights, clip, 1 << bits, power) for clip in _CLIPS]
     return float(_CLIPS[int(np.argmin(errors))])
