@@ -90,7 +90,7 @@ RUN if [ -n "${LIBRARIES}" ]; then \
  && useradd --uid 10001 --gid tandem --groups video --home-dir /nonexistent --no-create-home \
       --shell /usr/sbin/nologin tandem \
  && chown tandem:tandem /cache
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem, edge" \
       org.opencontainers.image.description="DETR object detection across two devices" \

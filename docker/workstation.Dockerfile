@@ -51,7 +51,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --requirement runtime.txt
 
 FROM ${BASE_IMAGE} AS base
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem" \
       org.opencontainers.image.description="DETR object detection across two devices" \
