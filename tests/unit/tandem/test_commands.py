@@ -1,14 +1,18 @@
 import importlib
+import re
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 
 import pytest
 import typer
 import typer.main
 
 from common.domain.errors import ConfigurationError
+from tandem import __version__
 from tandem.cli.commands import Command, LazyCommand, lazy_commands
+from tests.harness import ROOT
 
 
 @pytest.fixture
@@ -82,3 +86,11 @@ def test_the_command_line_needs_no_torch():
         "assert not [name for name in sys.modules if name.startswith(('detr.cli', 'scenes'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ["workstation", "edge"])
+def test_the_version_stands_once(name):
+    labels = re.findall(
+        r"^ARG VERSION=(.+)$", (ROOT / f"docker/{name}.Dockerfile").read_text(), re.M
+    )
+    assert labels == [__version__] == [version("tandem-detr")]
