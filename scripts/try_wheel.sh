@@ -16,6 +16,7 @@ rm -rf build dist
 "$PYTHON" -m venv "$work/venv"
 bin=$work/venv/bin
 "$bin/pip" wheel --quiet --no-deps --wheel-dir dist .
+rm -rf build
 wheel=$(echo "$root"/dist/tandem_detr-*.whl)
 say "built $(basename "$wheel"), $(stat -c %s "$wheel") bytes"
 
