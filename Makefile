@@ -21,7 +21,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
   tests/unit/pipeline $(wildcard tests/unit/*.py)
 
-.PHONY: setup demo test test-edge check coverage docs experiments-quick stubs format hooks help
+.PHONY: setup demo test test-edge check coverage docs wheel experiments-quick stubs format hooks help
 
 help:
 	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
@@ -31,6 +31,7 @@ help:
 	@echo "make check   lint, types, imports, stubs, docs"
 	@echo "make coverage  what the unit and contract tests reach, held against a floor"
 	@echo "make docs    the docs site with the API reference, in output/site"
+	@echo "make wheel   the package that users install, in dist/, tried in a fresh environment"
 	@echo "make experiments-quick  the placement experiment with slim models, and its page"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
@@ -65,6 +66,9 @@ coverage: $(DEV)
 # Warnings are errors: a broken link, a missing anchor, a docstring that names no parameter.
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build
+
+wheel:
+	PYTHON=$(PYTHON) scripts/try_wheel.sh
 
 # Within minutes, to see that it works; docs/experiments.md has the whole experiment.
 experiments-quick: $(DEV)

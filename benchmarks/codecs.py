@@ -35,7 +35,7 @@ from common.engines.registry import load_engine
 from common.files import replacing
 from common.vision.preprocess import preprocess
 from common.vision.resize import resize_bilinear
-from tandem.calibration import evenly_spread
+from tandem.bundle_calibration import evenly_spread
 from tandem.cli.console import show_table
 from tandem.pictures import decode_picture, encode_jpeg
 from tandem.shipped import shipped_bundle, shipped_clip

@@ -29,12 +29,12 @@ class BenchPlan:
     """What to run.
 
     Attributes:
-        placement: of every stream.
-        codec: None is the model's own.
-        frames: measured, over all clients.
-        warm_up_frames: answered before the measurement begins, over all clients.
-        clients: concurrent streams, each over a connection of its own.
-        window: frames of one stream in flight at the server; None: it finds its own.
+        placement: the placement of every stream.
+        codec: how features travel; None is the model's own.
+        frames: number of frames to measure, over all clients together.
+        warm_up_frames: number of frames to be answered before that, over all clients together.
+        clients: number of concurrent streams, each over a connection of its own.
+        window: frames of one stream in flight at the server; None: the server finds its own.
         score_threshold: see `DetectorClient.detect`.
         max_detections: see `DetectorClient.detect`.
     """
@@ -71,17 +71,17 @@ class BenchReport:
     """What one placement reached.
 
     Attributes:
-        placement: that was measured.
-        codec: name of the feature codec.
-        clients: concurrent streams.
-        frames: measured.
+        placement: the placement that was measured.
+        codec: name of the feature codec; None if the model of a server chose it.
+        clients: number of concurrent streams.
+        frames: number of frames measured.
         fps: frames answered a second, over all clients.
         latency_ms: in the orchestrator, from reading a frame to its answer.
         bytes_per_frame: mean payload that crosses between edge and workstation; see `link_bytes`.
         stage_ms: mean of each step of each stage.
         ideal_fps: one over the longest mean execution of a stage: all else can overlap with it.
         efficiency: `fps` as a share of `ideal_fps`.
-        simulated: paced stages and their milliseconds; empty when nothing is simulated.
+        simulated: milliseconds of each stage whose speed was simulated; empty when none was.
     """
 
     placement: Placement

@@ -6,7 +6,7 @@
                 print(result.frame_id, detection.category_name, detection.score, detection.box)
 
 `frames` is any iterable, plain or asynchronous, of JPEG or PNG bytes, of arrays (HxWx3, uint8,
-RGB), or of `common.domain.frames` images. Results come in the order of the frames, one a frame.
+RGB), or of `EncodedImage` and `RawImage`. Results come in the order of the frames, one a frame.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
 
 DEFAULT_RECONNECT_SECONDS = 60.0
-"""Enough for an orchestrator, or its machine, to start anew."""
+"""How long a stream waits for a lost orchestrator: enough for its machine to start anew."""
 
 # A server that vanished without a word is noticed within about 15 seconds, one that hangs (its
 # kernel still acknowledges) within about 25; one that never was there within about 5.
@@ -67,13 +67,14 @@ class DetectorClient:
         """Prepare; the connection is made by the first call.
 
         Args:
-            address: of the orchestrator: `tx2.local:50050`, `[::1]:50050`, `unix:PATH`.
+            address: where the orchestrator listens: `tx2.local`, `10.0.0.2:50050`, `[::1]:50050`,
+                `unix:PATH`; the port is 50050 if it is left out.
             reconnect_seconds: how long a stream waits for an orchestrator that was lost, and sends
                 it again what it left unanswered (from a live source, drops it); 0: not at all. A
                 stream keeps the frames in flight in memory for that.
 
         Raises:
-            InvalidInputError: that is no address with a port, or the time is negative.
+            InvalidInputError: that is no address, or the time is negative.
         """
         if not reconnect_seconds >= 0:
             raise InvalidInputError(f"reconnect_seconds is {reconnect_seconds}, not 0 or more")

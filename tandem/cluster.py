@@ -37,11 +37,11 @@ class ClusterOptions:
     Attributes:
         bundle: folder of the model that both nodes run.
         host: address that the orchestrator listens on; the stages are on loopback.
-        port: of the orchestrator; 0 picks a free one.
-        paced_milliseconds: simulated duration of an execution of each stage that it names.
-        window: frames of a session in flight; None leaves it to the orchestrator.
-        log_level: of the services.
-        on_log: gets each service's name and log lines.
+        port: port of the orchestrator; 0 picks a free one.
+        paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
+        window: frames of a session in flight; None: the orchestrator finds its own.
+        log_level: lowest level that the services log.
+        on_log: called with a service's name and each line of its log.
     """
 
     bundle: Path
@@ -70,7 +70,7 @@ class LocalCluster:
     themselves (see `tandem.child`).
 
     Attributes:
-        orchestrator: where it listens; set while the cluster runs.
+        orchestrator: where the orchestrator listens; set while the cluster runs.
         stages: where the stages listen; set while the cluster runs.
     """
 

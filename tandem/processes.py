@@ -35,7 +35,7 @@ class Announcement:
     Attributes:
         address: `host:port` of its gRPC server.
         metrics: URL of its Prometheus text.
-        pid: its process.
+        pid: number of its process.
     """
 
     address: str
@@ -66,7 +66,7 @@ class ServiceProcess:
             name: for messages, such as `edge backbone`.
             module: of the service.
             arguments: its command line.
-            on_log: gets the name and each line that the service writes to stderr.
+            on_log: called with the name and each line that the service writes to stderr.
         """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tandem.child", module, *arguments),

@@ -32,7 +32,7 @@ class Server:
 
     Attributes:
         open_call: makes a `Detect` call; given True, it waits until the server can be reached.
-        error: what a status stands for.
+        error: translates the status of a call that failed.
         reconnect_seconds: how long a server that was lost may take to answer a frame again; 0:
             a lost connection ends the stream.
     """

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
+from tandem import __version__
 from tandem.cli.bench import bench
-from tandem.cli.commands import LazyCommand, is_present
+from tandem.cli.commands import LazyCommand, lazy_commands
 from tandem.cli.console import show_line
 from tandem.cli.detect import detect
 from tandem.cli.model import build, calibrate, info
@@ -19,17 +19,6 @@ from tandem.cli.up import up
 from tandem.credentials import masked
 
 PROGRAM = "tandem"
-# Of other packages, by the extra that they need: group ("" is the root), name, module, summary.
-_NAMED_COMMANDS = {
-    "evaluate": (
-        ("", "evaluate", "tandem.evaluation.cli", "Measure COCO AP through running services."),
-    ),
-    "train": (
-        ("model", "import", "detr.cli", "Make a bundle from official or Hugging Face weights."),
-        ("", "train", "detr.training.cli", "Train the demo model."),
-        ("", "distill", "detr.distillation.cli", "Make a smaller model from a trained one."),
-    ),
-}
 
 
 def run_command(arguments: list[str]) -> int:
@@ -71,11 +60,12 @@ def build_command() -> Any:
     model.command()(build)
     app.add_typer(model, name="model")
     command: Any = typer.main.get_group(app)
-    named = ((extra, *one) for extra, several in _NAMED_COMMANDS.items() for one in several)
-    for extra, group, name, module, summary in named:
-        if is_present(module):
-            parent = command.commands[group] if group else command
-            parent.add_command(LazyCommand(name, module, extra, summary))
+    for added in lazy_commands():
+        *groups, _ = added.path.split()
+        parent = command
+        for group in groups:
+            parent = parent.commands[group]
+        parent.add_command(LazyCommand(added))
     return command
 
 
@@ -98,8 +88,5 @@ def _model() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        try:
-            show_line(f"{PROGRAM} {version('tandem-detr')}")
-        except PackageNotFoundError:
-            show_line(f"{PROGRAM} (not installed, run from its folder)")
+        show_line(f"{PROGRAM} {__version__}")
         raise typer.Exit

@@ -44,7 +44,7 @@ class DetectionRequest:
         threshold: boxes with a lower score are left out.
         max_detections: boxes a frame, the best; 0: all.
         live: the newest frame wins; a file is played at its own speed.
-        limit: frames of the source to use; None: all.
+        limit: number of frames of the source to use; None: all.
     """
 
     placement: str | None = None

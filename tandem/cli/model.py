@@ -16,7 +16,7 @@ from common.domain.placement import Stage
 from common.engines.base import Device, LoadOptions, PlanReport, Precision
 from common.engines.registry import engine_module
 from services.pipeline.shapes import compile_options
-from tandem.calibration import CalibratedBundle, calibrate_bundle
+from tandem.bundle_calibration import CalibratedBundle, calibrate_bundle
 from tandem.cli.console import activity, frame_progress, show_json, show_line, show_table
 from tandem.cli.options import JsonOption
 from tandem.sources import open_source

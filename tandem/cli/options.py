@@ -71,13 +71,13 @@ BundleOption = Annotated[
     ),
 ]
 ServerOption = Annotated[
-    str, typer.Option("--server", metavar="HOST:PORT", help="Address of the orchestrator.")
+    str, typer.Option("--server", metavar="HOST[:PORT]", help="Address of the orchestrator.")
 ]
 OptionalServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
-        metavar="HOST:PORT",
+        metavar="HOST[:PORT]",
         help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]

@@ -25,9 +25,9 @@ class EvaluationPlan:
     """How the pictures go through the system.
 
     Attributes:
-        placement: None leaves it to the server.
-        codec: None is the model's own.
-        jpeg: None sends the files as they are.
+        placement: which node runs which stage; None leaves it to the server.
+        codec: how features travel; None is the model's own.
+        jpeg: how each picture is encoded anew; None sends the files as they are.
     """
 
     placement: Placement | None = None
@@ -40,10 +40,10 @@ class Evaluation:
     """What a finished run found.
 
     Attributes:
-        scores: COCO's.
-        answers: of every picture, by ascending id.
-        frames: pictures answered.
-        fps: pictures answered a second, pauses between resumed runs left out.
+        scores: COCO's figures and curves.
+        answers: the answer to every picture, by ascending id.
+        frames: number of pictures answered.
+        fps: pictures answered a second; pauses between resumed runs do not count.
         bytes_per_frame: mean payload that crosses between edge and workstation (see
             `tandem.bench.link_bytes`); None if it is not known of a picture.
     """

@@ -76,7 +76,11 @@ def settle(replacement: Replacement, is_whole: bool) -> None:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """What goes wrong with a file, as a sentence that names it."""
+    """Raise what goes wrong with a file as a sentence that names it.
+
+    Raises:
+        UnavailableError: in the place of an OSError or an error of FFmpeg.
+    """
     try:
         yield
     except (OSError, av.FFmpegError) as error:

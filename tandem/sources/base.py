@@ -19,11 +19,12 @@ JPEG_VIDEO_SUFFIXES = (".mjpeg", ".mjpg")
 DEFAULT_RECONNECT_SECONDS = 60.0
 
 Tell = Callable[[str], None]
-"""Takes a sentence for the user, from any thread: something went wrong, and the source goes on."""
+"""Called, from any thread, with a sentence for the user when something goes wrong and the source
+goes on."""
 
 
 def untold(_sentence: str) -> None:
-    """For those who want to hear of nothing."""
+    """Ignore the sentence."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class SourceOptions:
     Attributes:
         jpeg_quality: 1 to 100, of frames that do not come as pictures already.
         live: True: a URL is a camera, even if it looks like a file; else what it looks like counts.
-        reconnect_seconds: how long a camera that is lost is tried again; 0: not at all.
-        tell: hears what goes wrong while the source goes on.
+        reconnect_seconds: for how long a camera that is lost is opened anew; 0: not at all.
+        tell: called with a sentence whenever something goes wrong and the source goes on.
     """
 
     jpeg_quality: int = JPEG_QUALITY

@@ -15,7 +15,7 @@ from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
-from tandem.calibration import calibrate_bundle, evenly_spread
+from tandem.bundle_calibration import calibrate_bundle, evenly_spread
 from tandem.shipped import shipped_clip
 from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE

@@ -28,8 +28,16 @@ def server():
     running.close()
 
 
+@pytest.fixture(params=["services", "here"])
+def model(request):
+    """What runs the model: services, or the process of the command."""
+    if request.param == "here":
+        return ("--bundle", TOY_BUNDLE)
+    return request.getfixturevalue("server")
+
+
 @pytest.mark.parametrize("how", ["itself", "link", "folder", "json", "url"])
-def test_the_source_is_never_written_over(server, tmp_path, how):
+def test_the_source_is_never_written_over(model, tmp_path, how):
     source = write_video(tmp_path / "a.mp4", frames=3)
     named, output = source, source
     if how == "link":
@@ -45,7 +53,7 @@ def test_the_source_is_never_written_over(server, tmp_path, how):
     elif how == "url":
         named = f"file://{source}"
     before = source.read_bytes()
-    finished = tandem("detect", named, *server, "--output", output)
+    finished = tandem("detect", named, *model, "--output", output)
     assert finished.returncode == 1
     assert "would be lost: name another file" in finished.stderr
     assert source.read_bytes() == before
@@ -179,12 +187,55 @@ def test_one_picture_that_is_too_large_does_not_cost_the_others(server, tmp_path
     assert len(list((tmp_path / "out").iterdir())) == 8
 
 
-def test_a_browsers_video_keeps_its_length(server, tmp_path):
+def test_pictures_that_cannot_be_read_do_not_cost_the_others(model, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        (folder / f"{index}.jpg").write_bytes(encoded(".jpg", seed=index))
+    (folder / "0.jpg").write_bytes(b"nothing")
+    (folder / "2.jpg").write_bytes(encoded(".jpg", seed=2)[:200])
+    (folder / "4.jpg").unlink()
+    (folder / "4.jpg").symlink_to(tmp_path / "missing")
+    finished = tandem("detect", folder, *model, "--json", "-o", tmp_path / "out")
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [line["frame_id"] for line in lines] == list(range(6))
+    told = [line["error"] for line in lines]
+    assert [error and error["code"] for error in told] == [
+        *("INVALID_ARGUMENT", None, "INVALID_ARGUMENT", None, "INVALID_ARGUMENT", None)
+    ]
+    assert "neither JPEG nor PNG" in told[0]["message"]
+    assert "cannot be read: No such file or directory" in told[4]["message"]
+    assert finished.returncode == 1
+    assert "3 of 6 frames could not be served; the first is 0.jpg: " in finished.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl"])
+def test_who_interrupts_a_long_video_finds_a_whole_file(model, tmp_path, number, name):
+    video = write_video(tmp_path / "v.mp4", frames=3000)
+    output = tmp_path / "out" / name
+    with started("detect", video, *model, "--json", "-o", output) as run:
+        for _ in range(5):
+            assert run.stdout.readline()
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=20)
+        assert (run.returncode, errors) == (128 + number, "")
+    assert list(output.parent.iterdir()) == [output]
+    if name == "out.jsonl":
+        lines = [json.loads(line) for line in output.read_text().splitlines()]
+        assert [line["frame_id"] for line in lines] == list(range(len(lines)))
+        assert 5 <= len(lines) < 3000
+    else:
+        assert 5 <= len(read_video(output)[0]) < 3000
+
+
+def test_a_browsers_video_keeps_its_length(model, tmp_path):
     """It states neither its frame rate nor its length."""
     times = [index / 15 + (0.02 if index % 3 else 0.0) for index in range(60)]
     video = write_variable(tmp_path / "v.webm", "libvpx", times)
     for output in (tmp_path / "out.mp4", tmp_path / "out.jsonl"):
-        assert tandem("detect", video, *server, "-o", output).returncode == 0
+        assert tandem("detect", video, *model, "-o", output).returncode == 0
     with av.open(str(tmp_path / "out.mp4")) as container:
         written = [frame.time for frame in container.decode(video=0)]
         assert container.duration / av.time_base == pytest.approx(4.0, abs=0.05)
@@ -213,19 +264,19 @@ def test_no_password_is_printed(arguments):
     assert line.startswith("tandem: ")
 
 
-def test_names_that_the_terminal_cannot_write(server, tmp_path):
+def test_names_that_the_terminal_cannot_write(model, tmp_path):
     path = os.fsencode(tmp_path) + "/\u72d7\udcff.png".encode("utf-8", "surrogateescape")
     Path(os.fsdecode(path)).write_bytes(encoded())
-    finished = tandem("detect", os.fsdecode(path), *server, LC_ALL="C", PYTHONIOENCODING="ascii")
+    finished = tandem("detect", os.fsdecode(path), *model, LC_ALL="C", PYTHONIOENCODING="ascii")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.startswith("\\u72d7\\ufffd.png: ")
 
 
-def test_a_pipe_is_written_to_as_one(server, tmp_path):
+def test_a_pipe_is_written_to_as_one(model, tmp_path):
     pipe = tmp_path / "out.jsonl"
     os.mkfifo(pipe)
     (tmp_path / "a.png").write_bytes(encoded())
-    with started("detect", tmp_path / "a.png", *server, "-o", pipe) as run:
+    with started("detect", tmp_path / "a.png", *model, "-o", pipe) as run:
         assert json.loads(pipe.read_text())["name"] == "a.png"
         run.communicate(timeout=20)
         assert run.returncode == 0

@@ -1,4 +1,6 @@
+import contextlib
 import gc
+import itertools
 import shutil
 import signal
 import subprocess
@@ -15,11 +17,11 @@ from common.bundle import load_bundle, write_bundle
 from common.domain.errors import ConfigurationError, EngineError, InvalidInputError
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import Stage
-from tandem import LocalDetector
+from tandem import DetectorClient, LocalDetector
 from tandem.pictures import decode_picture, encode_png
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
-from tests.harness import TOY_BUNDLE
+from tests.harness import TOY_BUNDLE, Cluster
 from tests.integration.tandem.commands import wait_until
 from tests.unit.tandem.factories import encoded, pixels
 
@@ -298,6 +300,36 @@ def test_a_script_that_is_interrupted_ends_at_once(tmp_path):
         _, errors = run.communicate(timeout=20)
     assert run.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.fixture(scope="module")
+def demo_frames():
+    """Frames of the shipped clip, and one that cannot be decoded among them."""
+    with closing(open_source(str(shipped_clip()))) as source:
+        frames = [frame.image for frame in itertools.islice(source, 0, 240, 30)]
+    return [*frames[:3], EncodedImage(b"\xff\xd8\xff damaged"), *frames[3:]]
+
+
+@pytest.mark.slow
+async def test_it_answers_what_services_answer(demo_frames):
+    options = {"score_threshold": 0.3, "max_detections": 20}
+    with contextlib.closing(Cluster(shipped_bundle(), nodes=("edge",))) as cluster:
+        async with DetectorClient(cluster.address) as client:
+            served = [one async for one in client.detect(demo_frames, codec="fp32", **options)]
+    with LocalDetector(shipped_bundle()) as detector:
+        local = list(detector.detect(demo_frames, **options))
+    assert len(served) == len(local) == len(demo_frames)
+    for there, here in zip(served, local, strict=True):
+        assert there.frame_id == here.frame_id
+        assert (type(there.error), str(there.error)) == (type(here.error), str(here.error))
+        assert [one.category_name for one in there.detections] == [
+            one.category_name for one in here.detections
+        ]
+        for one, other in zip(there.detections, here.detections, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            assert vars(one.box) == pytest.approx(vars(other.box), abs=1e-3)
+    assert sum(len(one.detections) for one in local) > 20
+    assert [one.error is None for one in local].count(False) == 1
 
 
 def test_the_shipped_model_sees_what_is_in_the_clip():

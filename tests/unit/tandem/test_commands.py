@@ -1,13 +1,18 @@
+import importlib
+import re
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 
 import pytest
 import typer
 import typer.main
 
 from common.domain.errors import ConfigurationError
-from tandem.cli.commands import LazyCommand, is_present
+from tandem import __version__
+from tandem.cli.commands import Command, LazyCommand, lazy_commands
+from tests.harness import ROOT
 
 
 @pytest.fixture
@@ -22,6 +27,12 @@ def module(tmp_path, monkeypatch):
     yield write
     for name in [name for name in sys.modules if name.startswith("lazy_example")]:
         del sys.modules[name]
+
+
+def lazy(module):
+    return LazyCommand(
+        Command("greet", "Greets.", lambda: importlib.import_module(module).app, "train")
+    )
 
 
 def run(command, *arguments):
@@ -44,13 +55,13 @@ def test_the_real_command_parses_and_runs(module, capsys, others):
         """
     more = '\n@app.command("other")\ndef other() -> None:\n    pass\n'
     name = module(f"lazy_example_{others}", textwrap.dedent(source) + more * others)
-    run(LazyCommand("greet", name, "train", "Greets."), "edge", "--loud")
+    run(lazy(name), "edge", "--loud")
     assert capsys.readouterr().out == "EDGE\n"
 
 
 def test_what_is_missing_is_told_with_the_remedy(module):
     name = module("lazy_example_torch", "import surely_not_installed")
-    command = LazyCommand("greet", name, "train", "Greets.")
+    command = lazy(name)
     with pytest.raises(ConfigurationError, match=r"needs surely_not_installed.*\[train\]"):
         run(command)
 
@@ -58,21 +69,28 @@ def test_what_is_missing_is_told_with_the_remedy(module):
 def test_an_error_inside_of_the_module_is_not_taken_for_a_missing_package(module):
     name = module("lazy_example_broken", "raise ValueError('broken')")
     with pytest.raises(ValueError, match="broken"):
-        run(LazyCommand("greet", name, "train", "Greets."))
+        run(lazy(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("tandem.cli.commands", True), ("tandem.nothing", False), ("no_such_package.module", False)],
-)
-def test_is_present(name, expected):
-    assert is_present(name) is expected
+def test_every_command_that_is_named_can_be_loaded():
+    paths = [command.path for command in lazy_commands()]
+    assert paths == ["evaluate", "distill", "model import", "train"]
+    for command in lazy_commands():
+        assert command.path.split()[-1] in typer.main.get_group(command.load()).commands
 
 
 def test_the_command_line_needs_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None;"
         "from tandem.cli.app import run_command; run_command(['--help']);"
-        "assert not [name for name in sys.modules if name.startswith('detr')]"
+        "assert not [name for name in sys.modules if name.startswith(('detr.cli', 'scenes'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ["workstation", "edge"])
+def test_the_version_stands_once(name):
+    labels = re.findall(
+        r"^ARG VERSION=(.+)$", (ROOT / f"docker/{name}.Dockerfile").read_text(), re.M
+    )
+    assert labels == [__version__] == [version("tandem-detr")]

@@ -33,9 +33,9 @@ class CodecTrial:
     """What a codec makes of the calibrated features.
 
     Attributes:
-        codec: which.
+        codec: the codec that was tried.
         clip: half of its range, in standard deviations of a channel; None if it has none.
-        bytes_per_frame: mean.
+        bytes_per_frame: mean size of a frame's features.
         relative_error: root mean square error over the features' standard deviation.
     """
 
@@ -68,8 +68,8 @@ def calibrate_bundle(
     same manifest on the same machine.
 
     Args:
-        folder: of the bundle.
-        source: of frames like those that the bundle will see; read, not closed.
+        folder: the bundle's folder.
+        source: frames like those that the bundle will see; it is read, not closed.
         frames: how many to use, evenly spread over the source if its length is known.
         default: codec that the bundle uses from now on; None: as before.
         engine: what runs the backbone.

@@ -1,0 +1,70 @@
+"""The commands that this package adds to `tandem`, named without importing torch.
+
+They are entry points of the group `tandem.commands` in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.domain.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the `tandem` command line that is loaded when it is run.
+
+    Attributes:
+        path: its words on the command line behind `tandem`.
+        summary: a sentence for the list of commands.
+        load: imports the Typer application that has the command.
+        extra: the optional dependencies that it needs.
+    """
+
+    path: str
+    summary: str
+    load: Callable[[], Any]
+    extra: str = "train"
+
+
+def _import_app() -> Any:
+    from detr.cli import app
+
+    return app
+
+
+def _training_app() -> Any:
+    _reach_scenes()
+    from detr.training.cli import app
+
+    return app
+
+
+def _distillation_app() -> Any:
+    _reach_scenes()
+    from detr.distillation.cli import app
+
+    return app
+
+
+def _reach_scenes() -> None:
+    """Make `scenes` importable: an editable install maps only the packages of the wheel."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / "scenes").is_dir():
+        raise ConfigurationError(
+            "this command draws scenes, which the installed package leaves out: run it in Tandem's "
+            "own folder"
+        )
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+IMPORT = Command(
+    "model import", "Make a bundle from official or Hugging Face weights.", _import_app
+)
+TRAIN = Command("train", "Train the demo model.", _training_app)
+DISTILL = Command("distill", "Make a smaller model from a trained one.", _distillation_app)

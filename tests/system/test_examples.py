@@ -1,0 +1,314 @@
+"""Every example does what it says. One whose tool is missing here is skipped, and says so."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+from pathlib import Path
+
+import cv2
+import pytest
+
+from common.domain.address import DEFAULT_PORT
+from tandem.shipped import shipped_bundle, shipped_clip
+from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+from tests.integration.evaluation.clip_set import write_clip_set
+from tests.integration.tandem.commands import wait_until
+from tests.rtsp_camera import rtsp_camera
+from tests.unit.tandem.factories import encoded, write_video
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = ROOT / "examples"
+
+
+def needs(*tools):
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not on this machine: {', '.join(missing)}")
+
+
+def environment(**more):
+    """With `tandem` on the path, and in a Python that knows the package."""
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
+    return {**clean_environment(), "PATH": path, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(*command, cwd=EXAMPLES, **more):
+    ran = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+    return ran.stdout
+
+
+def python(script, *arguments, **more):
+    return run(sys.executable, EXAMPLES / script, *arguments, **more)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of JPEGs."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(5):
+        (folder / f"{seed}.jpg").write_bytes(encoded(".jpg", seed=seed))
+    return folder
+
+
+def first_frame(path):
+    video = cv2.VideoCapture(str(shipped_clip()))
+    cv2.imwrite(str(path), video.read()[1])
+    video.release()
+    return path
+
+
+def test_every_example_is_listed_and_short():
+    listed = set(re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text()))
+    suffixes = {".py", ".sh", ".js", ".cc"}
+    there = {
+        str(path.relative_to(EXAMPLES))
+        for path in EXAMPLES.rglob("*")
+        if path.suffix in suffixes and not {"node_modules", "build"} & set(path.parts)
+    }
+    assert listed == there
+    assert len(there) == 10
+    for name in there:
+        assert len((EXAMPLES / name).read_text().splitlines()) <= 65, name
+
+
+def test_picture(tmp_path):
+    picture = first_frame(tmp_path / "frame.png")
+    told = python("picture.py", shipped_bundle(), picture, tmp_path / "boxes.png")
+    assert re.search(r"^airplane \d+%: x \d+ to \d+, y \d+ to \d+$", told, re.MULTILINE)
+    drawn, plain = cv2.imread(str(tmp_path / "boxes.png")), cv2.imread(str(picture))
+    assert drawn.shape == plain.shape
+    assert (drawn != plain).any()
+
+
+def test_video():
+    told = python("video.py", shipped_bundle(), shipped_clip()).splitlines()
+    assert re.match(r"frame 0: .*1 airplane", told[0])
+    assert len(told) > 5
+
+
+def test_rtsp(cluster):
+    with rtsp_camera(60) as camera:
+        told = python("rtsp.py", cluster.address, camera.url, 12)
+    numbers = [int(number) for number in re.findall(r"^frame (\d+): ", told, re.MULTILINE)]
+    assert numbers == list(range(12))
+
+
+def test_async_client(cluster, pictures, tmp_path):
+    other = shutil.copytree(pictures, tmp_path / "other")
+    told = python("async_client.py", cluster.address, pictures, other).splitlines()
+    assert told[0] == "4 stages are up"
+    assert sum(line.endswith(" objects, by full") for line in told) == 5
+    assert sum(line.endswith(" objects, by backbone") for line in told) == 5
+
+
+@pytest.fixture(scope="module")
+def node_client(tmp_path_factory):
+    """The Node.js client, its packages installed."""
+    folder = shutil.copytree(EXAMPLES / "node", tmp_path_factory.mktemp("node") / "client")
+    installed = subprocess.run(
+        ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    if installed.returncode != 0:
+        pytest.skip(f"npm cannot install the client's packages: {installed.stderr[-300:]}")
+    return folder / "detect.js"
+
+
+@needs("node", "npm")
+def test_node_gets_an_ordered_answer_to_each_of_twenty_frames(cluster, node_client, tmp_path):
+    for number in range(20):
+        (tmp_path / f"{number:03}.jpg").write_bytes(encoded(".jpg", seed=number))
+    told = run(
+        "node", node_client, cluster.address, ROOT / "protos", tmp_path, NODE_NO_WARNINGS="1"
+    )
+    responses = [json.loads(line) for line in told.splitlines()]
+    assert [each["frameId"] for each in responses] == list(range(20))
+    assert {each["result"] for each in responses} == {"detections"}
+    assert {each["placement"] for each in responses} == {"PLACEMENT_BACKBONE"}
+    found = [each["detections"]["detections"] for each in responses]
+    assert [len(each) for each in found] == [5] * 20
+    assert len({json.dumps(each) for each in found}) == 20
+
+
+def cpp_tools():
+    if shutil.which("pkg-config") is None:
+        return False
+    return subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"]).returncode == 0
+
+
+@needs("make", "g++", "protoc", "grpc_cpp_plugin", "pkg-config")
+@pytest.mark.timeout(300)
+def test_cpp(cluster, pictures, tmp_path):
+    if not cpp_tools():
+        pytest.skip("gRPC's C++ headers are not on this machine")
+    rpc = importlib.util.find_spec("google.rpc").submodule_search_locations[0]
+    run("make", f"BUILD={tmp_path}", f"GOOGLEAPIS={Path(rpc).parents[1]}", cwd=EXAMPLES / "cpp")
+    (pictures / "2.jpg").write_bytes(b"nothing")
+    named = sorted(pictures.iterdir())
+    told = run(tmp_path / "detect", cluster.address, *named).splitlines()
+    assert [line.partition(":")[0] for line in told] == [str(path) for path in named]
+    assert "neither JPEG nor PNG" in told[2]
+
+
+def test_own_weights(tmp_path):
+    weights = pytest.importorskip("tests.weights_files", reason="torch is not on this machine")
+    small = weights.SMALL
+    path = weights.save_torch({"model": weights.small_state(classes=91)}, tmp_path)
+    (tmp_path / "a.jpg").write_bytes(encoded(".jpg"))
+    options = ("--heads", small.heads, "--input-size", "96x128")
+    told = run(EXAMPLES / "own_weights.sh", path, tmp_path / "bundle", tmp_path / "a.jpg", *options)
+    assert "largest difference" in told
+    assert "calibrated for q6, q5, q4, q3, q2 on 1 frames" in re.sub(r"\s+", " ", told)
+    assert re.search(r"^1 frames, [1-5] objects", told, re.MULTILINE)
+
+
+def test_evaluate(tmp_path):
+    clip = write_clip_set(tmp_path / "set")
+    output = tmp_path / "output"
+    told = run(EXAMPLES / "evaluate.sh", shipped_bundle(), clip.images, clip.annotations, output)
+    assert "24 frames" in told
+    record = json.loads((output / "record.json").read_text())
+    assert record["AP50"] > 0.7
+    assert (record["settings"]["placement"], record["settings"]["codec"]) == ("backbone", "int8")
+
+
+@contextlib.contextmanager
+def machine(node, bundle, **hosts):
+    """One of the two machines; ended as an operator does."""
+    command = [str(EXAMPLES / "two_machines.sh"), node, str(bundle)]
+    process = subprocess.Popen(
+        command,
+        env=environment(PYTHON=sys.executable, **hosts),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_free(host):
+    with socket.socket() as probe:
+        return probe.connect_ex((host, DEFAULT_PORT)) != 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a whole network of loopback")
+def test_two_machines(tmp_path):
+    edge, workstation = (f"127.{random.randint(2, 250)}.{number}.1" for number in (1, 2))
+    assert is_free(edge)
+    hosts = {"EDGE": edge, "WORKSTATION": workstation}
+    (tmp_path / "a.jpg").write_bytes(encoded(".jpg"))
+    with machine("workstation", TOY_BUNDLE, **hosts), machine("edge", TOY_BUNDLE, **hosts) as here:
+
+        def is_up():
+            asked = ["tandem", "status", "--server", edge, "--json"]
+            ran = subprocess.run(asked, env=environment(), capture_output=True, text=True)
+            stages = json.loads(ran.stdout)["stages"] if ran.returncode == 0 else []
+            return [each["healthy"] for each in stages] == [True] * 4
+
+        assert wait_until(is_up, 60)
+        named = ("--placement", "backbone", "--json")
+        told = run("tandem", "detect", tmp_path / "a.jpg", "--server", edge, *named)
+        assert json.loads(told)["placement"] == "backbone"
+        here.send_signal(signal.SIGTERM)
+        here.wait(30)
+        # Nobody is left behind.
+        assert wait_until(lambda: is_free(edge))
+
+
+@contextlib.contextmanager
+def prometheus(folder, metrics):
+    """Prometheus, which scrapes an orchestrator's metrics each second; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [
+            {"job_name": "orchestrator", "static_configs": [{"targets": [metrics]}]}
+        ],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={address}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@needs("prometheus")
+def test_prometheus_query(cluster, tmp_path):
+    metrics = cluster.orchestrator.metrics_url.removeprefix("http://").partition("/")[0]
+    video = write_video(tmp_path / "v.mp4", frames=20)
+    with prometheus(tmp_path, metrics) as address:
+
+        def answer():
+            # Counters have to grow between two scrapes.
+            run("tandem", "detect", video, "--server", cluster.address, "--placement", "full")
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/-/ready"):
+                return python("prometheus_query.py", f"http://{address}")
+            return ""
+
+        assert wait_until(lambda: re.search(r"^frames a second: placement full: \d", answer()), 60)
+        assert "95 % are answered within seconds: placement full: 0." in answer()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "sentence"),
+    [
+        ("picture.py", ("nowhere", "A.PNG", "b.png"), "no bundle at nowhere"),
+        ("video.py", ("nowhere", "v.mp4"), "no bundle at nowhere"),
+        ("async_client.py", ("127.0.0.1:1",), "no Tandem orchestrator answers at 127.0.0.1:1"),
+        ("prometheus_query.py", ("http://127.0.0.1:1",), "does not answer"),
+    ],
+)
+def test_a_failure_is_a_sentence(tmp_path, script, arguments, sentence):
+    (tmp_path / "a.png").write_bytes(encoded())
+    named = [str(tmp_path / "a.png") if each == "A.PNG" else each for each in arguments]
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *named],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert sentence in ran.stderr
+    assert "Traceback" not in ran.stderr
