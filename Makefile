@@ -19,13 +19,14 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
   tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
 
-.PHONY: demo test test-edge check experiments-quick stubs format help
+.PHONY: demo test test-edge check bench experiments-quick stubs format help
 
 help:
 	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
 	@echo "make test    every test that needs no GPU"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"
 	@echo "make check   lint, types, imports, stubs"
+	@echo "make bench   what Tandem reaches of what this machine could, recorded and compared"
 	@echo "make experiments-quick  the placement experiment with slim models, and its page"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
@@ -46,6 +47,10 @@ check: $(DEV) $(STUBS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	scripts/check_stubs.sh
+
+# About four minutes, with nothing else running; docs/performance.md says what it measures.
+bench: $(DEV)
+	$(BIN)/python -m benchmarks --check
 
 # Within minutes, to see that it works; docs/experiments.md has the whole experiment.
 experiments-quick: $(DEV)

@@ -18,7 +18,7 @@ from tandem.processes import ServiceProcess
 LOOPBACK = "127.0.0.1"
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
