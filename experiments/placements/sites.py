@@ -83,8 +83,8 @@ class LocalSite:
         )
         async with Cluster(plan) as cluster:
             metrics: dict[str, dict[Stage, str]] = {}
-            for (host, stage), told in zip(plan.stages, cluster.stages, strict=True):
-                metrics.setdefault(host.node, {})[stage] = told.metrics
+            for each in cluster.stages:
+                metrics.setdefault(each.node, {})[each.stage] = each.announcement.metrics
             address = cluster.orchestrator.address
             yield System(address, hosts[self._cameras], hosts, metrics)
 
