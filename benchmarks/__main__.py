@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.hosts import run_to_end
-from benchmarks.machine import commit, machine_facts
 from benchmarks.record import (
     DEFAULT_RECORD,
     Comparison,
@@ -24,7 +23,7 @@ from benchmarks.record import (
     compare,
     read_record,
 )
-from benchmarks.report import show_table
+from benchmarks.report import commit, machine_facts, show_table
 from benchmarks.suite import REPETITIONS, Ratios, measure
 from common.domain.errors import ConfigurationError
 

@@ -21,9 +21,8 @@ from pathlib import Path
 
 from benchmarks.camera import CameraPlan
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import ROOT, run_command, run_to_end
+from benchmarks.hosts import ROOT, ShapedLink, run_command, run_to_end
 from benchmarks.mpi_ranks import RanksPlan
-from benchmarks.network import ShapedLink
 from benchmarks.report import Row, frames_per_second, show, write_csv
 from benchmarks.workload import DEFAULT_FOLDER, R18, R50, R50_C5
 from common.domain.errors import ConfigurationError

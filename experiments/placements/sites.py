@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import Host
-from benchmarks.network import ShapedLink
+from benchmarks.hosts import Host, ShapedLink
 from common.domain.errors import ConfigurationError
 from common.domain.placement import EDGE, WORKSTATION, Stage
 from experiments.placements.cases import Case
@@ -21,7 +20,7 @@ from experiments.placements.config import (
     LocalNodes,
     RemoteNodes,
 )
-from experiments.placements.models import Model
+from experiments.placements.inputs import Model
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,10 @@ from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
 from common.domain.timing import StageTiming
-from experiments.placements.components import components
+from experiments.placements.summary import components
 from tandem.detector import DetectorClient
 from tandem.results import FrameResult
 
-PIPELINED = "pipelined"
-SINGLE = "single"
 # More than any window that a server finds for itself.
 MOST_IN_FLIGHT = 33
 _STEPS = (

@@ -4,7 +4,7 @@ import pytest
 
 from common.domain.placement import Placement
 from common.domain.timing import FrameTiming, StageTiming
-from experiments.placements.components import components
+from experiments.placements.summary import components
 
 BACKBONE = StageTiming(
     node="",
