@@ -1,4 +1,4 @@
-"""Network cameras: motion JPEG over HTTP and H.264 over RTSP, with the faults that real ones have."""
+"""Network cameras: motion JPEG over HTTP, and H.264 over RTSP, with the faults of real ones."""
 
 import socket
 import struct
