@@ -118,7 +118,7 @@ def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -
         centres: of a histogram of values of mean 0 and standard deviation 1.
         weights: of its bins; all 0 if every channel is constant.
         bits: 2^bits levels, the ends of the range included.
-        power: of the error that is least on average: 2 for the square.
+        power: even, of the error that is least on average: 2 for the square.
     """
     errors = [_error(centres, weights, clip, 1 << bits, power) for clip in _CLIPS]
     return float(_CLIPS[int(np.argmin(errors))])
@@ -127,7 +127,9 @@ def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -
 def _error(centres: np.ndarray, weights: np.ndarray, clip: float, levels: int, power: int) -> float:
     step = 2 * clip / (levels - 1)
     level = np.clip(np.rint((centres + clip) / step), 0, levels - 1)
-    return float(weights @ (level * step - clip - centres) ** power)
+    # numpy squares fast; any other power takes twenty times as long.
+    squares = np.square(level * step - clip - centres)
+    return float(weights @ squares ** (power // 2))
 
 
 def _rounded(value: float) -> float:
