@@ -19,6 +19,9 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
   tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
 
+PARALLEL_TESTS := tests/unit tests/contract
+SERIAL_TESTS := tests/integration tests/system
+
 .PHONY: demo test test-edge check bench experiments-quick stubs format help
 
 help:
@@ -34,8 +37,13 @@ help:
 demo: $(RUNTIME)
 	$(BIN)/python -m tandem.demo $(if $(MODEL),--bundle models/$(MODEL))
 
+# A file's tests stay together: they share what is costly to start. Those of the whole system measure
+# time, and run alone.
 test: $(DEV)
-	$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
+	$(BIN)/python -m pytest $(SERIAL_TESTS) || status=$$?; \
+	exit $$status
 
 # A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one.
 test-edge: $(EDGE)

@@ -6,12 +6,13 @@ import csv
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -127,6 +128,14 @@ def show(title: str, rows: Sequence[Row]) -> None:
             style={True: "green", False: "red", None: ""}[row.passed],
         )
     show_table(title, table)
+
+
+def conclude(title: str, rows: Sequence[Row], csv_path: Path | None) -> NoReturn:
+    """Print the rows, write them if a file is named, and exit: 1 when one is not as required."""
+    show(title, rows)
+    if csv_path is not None:
+        write_csv(csv_path, rows)
+    sys.exit(any(row.passed is False for row in rows))
 
 
 def show_table(title: str, table: Table) -> None:
