@@ -21,7 +21,10 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
   tests/unit/pipeline $(wildcard tests/unit/*.py)
 
-.PHONY: setup demo test test-edge check coverage docs wheel experiments-quick stubs format hooks help
+.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick stubs format hooks help
+
+PARALLEL_TESTS := tests/unit tests/contract
+SERIAL_TESTS := tests/integration tests/system
 
 help:
 	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
@@ -32,6 +35,7 @@ help:
 	@echo "make coverage  what the unit and contract tests reach, held against a floor"
 	@echo "make docs    the docs site with the API reference, in output/site"
 	@echo "make wheel   the package that users install, in dist/, tried in a fresh environment"
+	@echo "make bench   what Tandem reaches of what this machine could, recorded and compared"
 	@echo "make experiments-quick  the placement experiment with slim models, and its page"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
@@ -42,8 +46,13 @@ setup: $(RUNTIME)
 demo: $(RUNTIME)
 	$(BIN)/python -m tandem.cli.demo $(if $(MODEL),--bundle models/$(MODEL))
 
+# A file's tests stay together: they share what is costly to start. Those of the whole system measure
+# time, and run alone.
 test: $(DEV)
-	$(BIN)/python -m pytest
+	@status=0; \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
+	$(BIN)/python -m pytest $(SERIAL_TESTS) || status=$$?; \
+	exit $$status
 
 # A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one.
 test-edge: $(EDGE)
@@ -69,6 +78,10 @@ docs: $(DEV)
 
 wheel:
 	PYTHON=$(PYTHON) scripts/try_wheel.sh
+
+# About four minutes, with nothing else running; docs/performance.md says what it measures.
+bench: $(DEV)
+	$(BIN)/python -m benchmarks --check
 
 # Within minutes, to see that it works; docs/experiments.md has the whole experiment.
 experiments-quick: $(DEV)

@@ -22,8 +22,7 @@ from rich.table import Table
 
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import Host, run_to_end
-from benchmarks.network import ShapedLink
+from benchmarks.hosts import Host, ShapedLink, run_to_end
 from benchmarks.report import frames_per_second, show_table, write_csv
 from benchmarks.workload import DEFAULT_FOLDER, R18, R50
 from common.domain.placement import EDGE, WORKSTATION, Placement, Stage

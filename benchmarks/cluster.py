@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, LOOPBACK, Host
 from common.domain.placement import Stage
-from tandem.cluster import free_ports
-from tandem.processes import Announcement, ServiceProcess
+from services.arguments import orchestrator_arguments, stage_arguments
+from tandem.cluster import (
+    HEALTH_INTERVAL_SECONDS,
+    ClusterOptions,
+    LocalCluster,
+    RunningStage,
+    free_ports,
+)
 
-# Stages start before the orchestrator, which may find one late on a busy machine.
-_HEALTH_INTERVAL_SECONDS = 0.1
-_QUIET = ["--metrics-port", "0", "--log-level", "warning"]
+_QUIET = ("--log-level", "warning")
 
 
 @dataclass(frozen=True)
@@ -61,43 +61,17 @@ class ClusterPlan:
         ]
 
 
-class Cluster:
+class Cluster(LocalCluster):
     """The plan's stages and the orchestrator; an asynchronous context manager.
 
-    Attributes:
-        orchestrator: where it listens; set while the cluster runs.
-        stages: the stages' processes, in the plan's order; set while the cluster runs.
+    A `LocalCluster` whose services run on the plan's hosts. Not every placement need be possible.
     """
-
-    orchestrator: Announcement
-    stages: list[Announcement]
 
     def __init__(self, plan: ClusterPlan) -> None:
         """Prepare; nothing is started yet."""
+        super().__init__(ClusterOptions(plan.bundle))
         self._plan = plan
         self._ports = free_ports(2 * len(plan.stages), LOOPBACK)
-        self._processes: list[ServiceProcess] = []
-
-    async def __aenter__(self) -> Self:
-        """Start all and wait until they are healthy."""
-        try:
-            if self._plan.delay_milliseconds:
-                await self._start_delays()
-            await self._start_stages()
-            await self._start_orchestrator()
-        except BaseException:
-            await self._stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop and reap all."""
-        await self._stop()
 
     async def stream(self, plan: CameraPlan) -> list[Answer]:
         """Run clients where the cameras are; see `benchmarks.camera.stream`."""
@@ -106,80 +80,68 @@ class Cluster:
         )
         return [Answer(**answer) for answer in json.loads(output)]
 
+    async def _start(self) -> None:
+        if self._plan.delay_milliseconds:
+            await self._start_delays()
+        delays = len(self._processes)
+        for (host, stage), port in zip(self._plan.stages, self._ports, strict=False):
+            arguments = self._stage_arguments(host, stage, f"{host.address}:{port}")
+            await self._launch_at(host, f"{host.node} {stage.value}", stage.value, arguments)
+        told = (await self._announcements())[delays:]
+        self.stages = tuple(
+            RunningStage(host.node, stage, announcement)
+            for (host, stage), announcement in zip(self._plan.stages, told, strict=True)
+        )
+        await self._start_orchestrator()
+
     async def _start_delays(self) -> None:
         """On each node a proxy to the other's stages."""
         for viewer in (self._plan.edge, self._plan.workstation):
-            ways = [
+            links = [
                 f"{self._proxy_port(index)}={host.address}:{self._ports[index]}"
                 for index, (host, _) in enumerate(self._plan.stages)
                 if host.node != viewer.node
             ]
-            arguments = [str(self._plan.delay_milliseconds), *ways]
-            process = await viewer.start("delay", "benchmarks.delay", arguments)
-            self._processes.append(process)
-            await process.announcement()
-
-    async def _start_stages(self) -> None:
-        started = []
-        for index, (host, stage) in enumerate(self._plan.stages):
-            arguments = self._stage_arguments(host, stage, self._ports[index])
-            name, module = f"{host.node} {stage.value}", f"services.{stage.value}"
-            started.append(await host.start(name, module, arguments))
-        self._processes += started
-        self.stages = [await process.announcement() for process in started]
+            arguments = [str(self._plan.delay_milliseconds), *links]
+            self._processes.append(await viewer.start("delay", "benchmarks.delay", arguments))
+            await self._processes[-1].announcement()
 
     async def _start_orchestrator(self) -> None:
         cameras = self._plan.cameras
-        with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
-            config = Path(folder) / "nodes.yaml"
-            config.write_text(_nodes_file(self._seen_from(cameras)), encoding="utf-8")
-            arguments = ["--config", str(config), "--host", cameras.address, "--port", "0", *_QUIET]
-            arguments += self._plan.orchestrator
-            process = await cameras.start("orchestrator", "services.orchestrator", arguments)
-            # First, so that it does not report stages that we stop as lost.
-            self._processes.insert(0, process)
-            self.orchestrator = await process.announcement()
+        arguments = [
+            *orchestrator_arguments(f"{cameras.address}:0", self._seen_from(cameras)),
+            *("--health-interval-seconds", str(HEALTH_INTERVAL_SECONDS)),
+            *(*_QUIET, *self._plan.orchestrator),
+        ]
+        process = await cameras.start("orchestrator", "services.orchestrator", arguments)
+        # First, so that it does not report stages that we stop as lost.
+        self._processes.insert(0, process)
+        self.orchestrator = await process.announcement()
 
-    def _stage_arguments(self, host: Host, stage: Stage, port: int) -> list[str]:
+    async def _launch_at(self, host: Host, name: str, stage: str, arguments: list[str]) -> None:
+        self._processes.append(await host.start(name, f"services.{stage}", arguments))
+
+    def _stage_arguments(self, host: Host, stage: Stage, address: str) -> list[str]:
         plan = self._plan
         arguments = [
-            *("--bundle", str(plan.bundle.resolve()), "--node", host.node),
-            *("--host", host.address, "--port", str(port), *_QUIET),
-            *("--engine", plan.engine, "--engine-threads", "1"),
+            *stage_arguments(plan.bundle, host.node, stage, address, self._seen_from(host)),
+            *("--engine", plan.engine, "--engine-threads", "1", *_QUIET),
         ]
         if stage in plan.paced_milliseconds:
             arguments += ["--paced-milliseconds", str(plan.paced_milliseconds[stage])]
-        if stage is Stage.BACKBONE:
-            seen = self._seen_from(host)
-            transformers = {n: a for (n, s), a in seen.items() if s is Stage.TRANSFORMER}
-            arguments += ["--transformers", json.dumps(transformers)]
         return [*arguments, *plan.extra.get((host.node, stage), ())]
 
-    def _seen_from(self, viewer: Host) -> dict[tuple[str, Stage], str]:
+    def _seen_from(self, viewer: Host) -> dict[tuple[str, Stage], list[str]]:
         """Addresses of all stages; with a delay, the other node's are those of proxies to them."""
         addresses = {}
         for index, (host, stage) in enumerate(self._plan.stages):
             delayed = self._plan.delay_milliseconds and host.node != viewer.node
-            addresses[host.node, stage] = (
+            addresses[host.node, stage] = [
                 f"{LOOPBACK}:{self._proxy_port(index)}"
                 if delayed
                 else f"{host.address}:{self._ports[index]}"
-            )
+            ]
         return addresses
 
     def _proxy_port(self, index: int) -> int:
         return self._ports[len(self._plan.stages) + index]
-
-    async def _stop(self) -> None:
-        for process in self._processes[:1]:
-            await process.stop()
-        await asyncio.gather(*(process.stop() for process in self._processes[1:]))
-        self._processes.clear()
-
-
-def _nodes_file(addresses: Mapping[tuple[str, Stage], str]) -> str:
-    """The orchestrator's file of the stages that there are; JSON, which YAML contains."""
-    nodes: dict[str, dict[str, str]] = {}
-    for (node, stage), address in addresses.items():
-        nodes.setdefault(node, {})[stage.value] = address
-    return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})

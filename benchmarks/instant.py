@@ -2,7 +2,8 @@
 
 `python -m benchmarks.instant stage` is both stages in one: it answers every frame at
 once. `... instant relay HOST:PORT` passes the messages of a backbone's stream on, unread: the least
-that a `grpc.aio` service in the middle can do. Each prints its port.
+that a `grpc.aio` service in the middle can do. `... instant sink` reads messages of any size, drops
+them, and answers health. Each prints where it listens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from common.wire.connections import open_channel
 from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 
-_SERVICES = ("tandem.v1.Backbone", "tandem.v1.Transformer")
+# The empty name stands for the server as a whole.
+_SERVICES = ("", "tandem.v1.Backbone", "tandem.v1.Transformer")
+_OPTIONS = [("grpc.max_receive_message_length", -1)]
 PROCESS = "/tandem.v1.Backbone/Process"
 
 
@@ -62,15 +65,32 @@ class Relay(grpc.GenericRpcHandler):
         await forwarding
 
 
+class Sink(grpc.GenericRpcHandler):
+    """Every method but health's: a stream whose messages are dropped."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """One handler for all."""
+        if handler_call_details.method.startswith("/grpc.health"):
+            return None
+        return grpc.stream_stream_rpc_method_handler(self._drop)
+
+    async def _drop(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            pass
+
+
 async def serve(kind: str, target: str) -> None:
     """Serve until killed."""
-    server = grpc.aio.server()
-    if kind == "stage":
-        stage_pb2_grpc.add_BackboneServicer_to_server(InstantBackbone(), server)
+    server = grpc.aio.server(options=_OPTIONS if kind == "sink" else None)
+    if kind != "relay":
         servicer = health.aio.HealthServicer()
         for name in _SERVICES:
             await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if kind == "stage":
+        stage_pb2_grpc.add_BackboneServicer_to_server(InstantBackbone(), server)
+    elif kind == "sink":
+        server.add_generic_rpc_handlers((Sink(),))
     else:
         server.add_generic_rpc_handlers((Relay(open_channel(target)),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -22,8 +22,7 @@ from rich.table import Table
 
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import run_to_end
-from benchmarks.network import ShapedLink
+from benchmarks.hosts import ShapedLink, run_to_end
 from benchmarks.report import (
     frames_per_second,
     percentile_ms,

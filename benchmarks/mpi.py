@@ -21,10 +21,9 @@ from pathlib import Path
 
 from benchmarks.camera import CameraPlan
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import ROOT, run_command, run_to_end
+from benchmarks.hosts import ROOT, ShapedLink, run_command, run_to_end
 from benchmarks.mpi_ranks import RanksPlan
-from benchmarks.network import ShapedLink
-from benchmarks.report import Row, frames_per_second, show, write_csv
+from benchmarks.report import Row, conclude, frames_per_second
 from benchmarks.workload import DEFAULT_FOLDER, R18, R50, R50_C5
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Placement, Stage
@@ -143,10 +142,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="file to write")
     options = parser.parse_args()
     rows = run_to_end(measure(options.folder, options.codec or ["int8"]))
-    show("Tandem against MPI", rows)
-    if options.csv:
-        write_csv(options.csv, rows)
-    sys.exit(any(row.passed is False for row in rows))
+    conclude("Tandem against MPI", rows, options.csv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +22,9 @@ from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, run_to_end
 from benchmarks.relaying import orchestrator_alone
 from benchmarks.report import (
     Row,
+    conclude,
     frames_per_second,
     percentile_ms,
-    show,
-    write_csv,
 )
 from benchmarks.workload import DEFAULT_FOLDER, R18
 from common.domain.placement import Placement, Stage
@@ -239,10 +237,7 @@ def main() -> None:
     options = parser.parse_args()
     setting = Setting(R18.bundle(options.folder), R18.frames(options.folder), options.codec)
     rows = run_to_end(measure(setting, options.part or list(PARTS)))
-    show(f"Pipeline, codec {options.codec}, {R18.name}", rows)
-    if options.csv:
-        write_csv(options.csv, rows)
-    sys.exit(any(row.passed is False for row in rows))
+    conclude(f"Pipeline, codec {options.codec}, {R18.name}", rows, options.csv)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
-from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION
+from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, Host
 from benchmarks.instant import PROCESS
 from benchmarks.report import Row
 from common.domain.placement import EDGE, WORKSTATION
@@ -32,32 +31,42 @@ _FRAMES = 4000
 _WARM_UP_FRAMES = 400
 _DETECT = "/tandem.v1.Detector/Detect"
 _MODULE = "benchmarks.relaying"
+_INSTANT = "benchmarks.instant"
 
 
-async def orchestrator_alone() -> Row:
-    """Rate of the orchestrator and of a bare relay, each alone on a core."""
+async def relay_rates(repetitions: int) -> AsyncGenerator[tuple[float, float]]:
+    """Rate of a bare relay and of the orchestrator, frames a second, each alone on a core.
+
+    Raises:
+        ServiceError: a process failed.
+    """
     started: list[ServiceProcess] = []
-    instant = "benchmarks.instant"
+
+    async def start(host: Host, name: str, module: str, *arguments: str) -> str:
+        started.append(await host.start(name, module, arguments))
+        return (await started[-1].announcement()).address
+
     try:
-        stage = await LOCAL_WORKSTATION.start("stage", instant, ["stage"])
-        started.append(stage)
-        address = (await stage.announcement()).address
-        relay = await LOCAL_EDGE.start("relay", instant, ["relay", address])
-        started.append(relay)
-        relay_fps = await _rate(PROCESS, (await relay.announcement()).address)
-        stages = {"backbone": address, "transformer": address}
-        with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
-            config = Path(folder) / "nodes.yaml"
-            config.write_text(json.dumps({"nodes": {EDGE: stages, WORKSTATION: stages}}))
-            arguments = ["--config", str(config), "--port", "0", "--metrics-port", "0"]
-            orchestrator = await LOCAL_EDGE.start(
-                "orchestrator", "services.orchestrator", arguments
-            )
-            started.append(orchestrator)
-            fps = await _rate(_DETECT, (await orchestrator.announcement()).address)
+        stage = await start(LOCAL_WORKSTATION, "stage", _INSTANT, "stage")
+        relay = await start(LOCAL_EDGE, "relay", _INSTANT, "relay", stage)
+        stages = {"backbone": stage, "transformer": stage}
+        nodes = json.dumps({EDGE: stages, WORKSTATION: stages})
+        listening = ("--port", "0", "--metrics-port", "0", "--log-level", "warning")
+        service = "services.orchestrator"
+        orchestrator = await start(
+            LOCAL_EDGE, "orchestrator", service, "--nodes", nodes, *listening
+        )
+        for _ in range(repetitions):
+            yield await _rate(PROCESS, relay), await _rate(_DETECT, orchestrator)
     finally:
         for process in reversed(started):
             await process.stop()
+
+
+async def orchestrator_alone() -> Row:
+    """Rate of the orchestrator beside that of a bare relay."""
+    async with aclosing(relay_rates(1)) as rates:
+        relay_fps, fps = await anext(rates)
     return Row(
         "orchestrator alone, 20 kB frames, one core",
         fps,

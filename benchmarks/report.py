@@ -1,22 +1,76 @@
-"""What every benchmark says: the machine, a table, a CSV file; and how figures are made."""
+"""What every benchmark says: the machine, the commit, a table, a CSV file; how figures are made."""
 
 from __future__ import annotations
 
 import csv
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.camera import Answer
-from benchmarks.machine import machine_facts
+from benchmarks.hosts import ROOT
 from common.files import replacing
 from tandem.bench import percentile
+
+PACKAGES = ("grpcio", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Processor, cores, memory (bytes), system, Python and the packages that matter."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> dict[str, Any]:
+    """The commit that is checked out, and whether files differ from it; None where git is not."""
+    found = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": found, "changed_files": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -74,6 +128,14 @@ def show(title: str, rows: Sequence[Row]) -> None:
             style={True: "green", False: "red", None: ""}[row.passed],
         )
     show_table(title, table)
+
+
+def conclude(title: str, rows: Sequence[Row], csv_path: Path | None) -> NoReturn:
+    """Print the rows, write them if a file is named, and exit: 1 when one is not as required."""
+    show(title, rows)
+    if csv_path is not None:
+        write_csv(csv_path, rows)
+    sys.exit(any(row.passed is False for row in rows))
 
 
 def show_table(title: str, table: Table) -> None:

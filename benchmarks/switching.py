@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +21,9 @@ from benchmarks.cluster import Cluster, ClusterPlan
 from benchmarks.hosts import run_to_end
 from benchmarks.report import (
     Row,
+    conclude,
     frames_per_second,
     percentile_ms,
-    show,
-    write_csv,
 )
 from benchmarks.workload import DEFAULT_FOLDER, R18
 from common.domain.placement import Placement, Stage
@@ -130,10 +128,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="file to write")
     options = parser.parse_args()
     rows = run_to_end(measure(options.folder, options.seconds))
-    show("Changing the placement under load", rows)
-    if options.csv:
-        write_csv(options.csv, rows)
-    sys.exit(any(row.passed is False for row in rows))
+    conclude("Changing the placement under load", rows, options.csv)
 
 
 if __name__ == "__main__":

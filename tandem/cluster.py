@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import socket
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +15,7 @@ from typing import Self
 from common.bundle import load_bundle
 from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Stage
+from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
 from tandem.threads import threads_per_engine
@@ -26,7 +25,7 @@ NODES = (EDGE, WORKSTATION)
 _AVAILABLE_TIMEOUT_SECONDS = 20.0
 _AVAILABLE_POLL_SECONDS = 0.1
 # Stages start beside the orchestrator, which at first finds none.
-_HEALTH_INTERVAL_SECONDS = 0.1
+HEALTH_INTERVAL_SECONDS = 0.1
 _LOOPBACK = "127.0.0.1"
 
 
@@ -119,28 +118,44 @@ class LocalCluster:
             raise UnavailableError(str(error)) from error
         keys = [(node, stage) for node in NODES for stage in Stage]
         addresses = {key: f"{_LOOPBACK}:{port}" for key, port in zip(keys, ports, strict=False)}
-        with tempfile.TemporaryDirectory(prefix="tandem-") as folder:
-            config = Path(folder) / "nodes.yaml"
-            config.write_text(orchestrator_config(addresses), encoding="utf-8")
-            await self._spawn(
-                "orchestrator",
-                "services.orchestrator",
-                orchestrator_arguments(options, config, options.port or ports[-1]),
-            )
-            for node, stage in keys:
-                arguments = stage_arguments(options, node, stage, addresses)
-                await self._spawn(f"{node} {stage.value}", f"services.{stage.value}", arguments)
-            told = await asyncio.gather(*(process.announcement() for process in self._processes))
-        self.orchestrator = told[0]
+        seen = {key: [address] for key, address in addresses.items()}
+        own = f"{options.host}:{options.port or ports[-1]}"
+        more = self._orchestrator_options()
+        await self._launch(
+            "orchestrator",
+            "services.orchestrator",
+            [*orchestrator_arguments(own, seen), *more],
+        )
+        for (node, stage), address in addresses.items():
+            arguments = stage_arguments(options.bundle, node, stage, address, seen)
+            name, module = f"{node} {stage.value}", f"services.{stage.value}"
+            await self._launch(name, module, [*arguments, *self._stage_options(stage)])
+        self.orchestrator, *told = await self._announcements()
         self.stages = tuple(
             RunningStage(node, stage, announcement)
-            for (node, stage), announcement in zip(keys, told[1:], strict=True)
+            for (node, stage), announcement in zip(keys, told, strict=True)
         )
         await self._wait_until_available()
 
-    async def _spawn(self, name: str, module: str, arguments: list[str]) -> None:
+    async def _launch(self, name: str, module: str, arguments: Sequence[str]) -> None:
         process = await ServiceProcess.start(name, module, arguments, self._options.on_log)
         self._processes.append(process)
+
+    async def _announcements(self) -> list[Announcement]:
+        return await asyncio.gather(*(process.announcement() for process in self._processes))
+
+    def _stage_options(self, stage: Stage) -> list[str]:
+        options = self._options
+        arguments = ["--engine-threads", str(threads_per_engine()), "--log-level"]
+        arguments.append(options.log_level)
+        pace = options.paced_milliseconds.get(stage)
+        return arguments if pace is None else [*arguments, "--paced-milliseconds", str(pace)]
+
+    def _orchestrator_options(self) -> list[str]:
+        interval = str(HEALTH_INTERVAL_SECONDS)
+        arguments = ["--health-interval-seconds", interval, "--log-level", self._options.log_level]
+        window = self._options.window
+        return arguments if window is None else [*arguments, "--window", str(window)]
 
     async def _wait_until_available(self) -> None:
         reasons = ""
@@ -162,43 +177,6 @@ class LocalCluster:
             await self._processes[0].stop()
         await asyncio.gather(*(process.stop() for process in self._processes[1:]))
         self._processes.clear()
-
-
-def stage_arguments(
-    options: ClusterOptions, node: str, stage: Stage, addresses: Mapping[tuple[str, Stage], str]
-) -> list[str]:
-    """The command line of one stage's service."""
-    host, _, port = addresses[node, stage].rpartition(":")
-    arguments = [
-        *("--bundle", str(options.bundle.resolve()), "--node", node),
-        *("--host", host, "--port", port, "--metrics-port", "0"),
-        *("--engine-threads", str(threads_per_engine())),
-        *("--log-level", options.log_level),
-    ]
-    pace = options.paced_milliseconds.get(stage)
-    if pace is not None:
-        arguments += ["--paced-milliseconds", str(pace)]
-    if stage is Stage.BACKBONE:
-        transformers = {name: addresses[name, Stage.TRANSFORMER] for name in NODES}
-        arguments += ["--transformers", json.dumps(transformers)]
-    return arguments
-
-
-def orchestrator_arguments(options: ClusterOptions, config: Path, port: int) -> list[str]:
-    """The command line of the orchestrator's service."""
-    arguments = [
-        *("--config", str(config), "--host", options.host, "--port", str(port)),
-        *("--metrics-port", "0", "--log-level", options.log_level),
-    ]
-    if options.window is not None:
-        arguments += ["--window", str(options.window)]
-    return arguments
-
-
-def orchestrator_config(addresses: Mapping[tuple[str, Stage], str]) -> str:
-    """The orchestrator's file of nodes; JSON, which YAML contains."""
-    nodes = {node: {stage.value: addresses[node, stage] for stage in Stage} for node in NODES}
-    return json.dumps({"nodes": nodes, "health_interval_seconds": _HEALTH_INTERVAL_SECONDS})
 
 
 _RANGE = range(15_000, 32_000)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from typing import Any, AsyncIterator, Optional, Set, Tuple
 
 import grpc
 
@@ -31,7 +32,7 @@ class RawStream:
     """A stream of a method, whose messages are bytes."""
 
     def __init__(self, channel: grpc.aio.Channel, method: str) -> None:
-        self.call = channel.stream_stream(method)()
+        self.call: Any = channel.stream_stream(method)()
         self.ending = CallEnding(self.call)
 
     async def send(self, *messages: bytes) -> None:
@@ -42,7 +43,7 @@ class RawStream:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return
 
-    async def end(self):
+    async def end(self) -> Tuple[Optional[grpc.StatusCode], str]:
         """How the server ended it: status and words, after all answers."""
 
         async def read() -> None:
@@ -56,18 +57,18 @@ class RawStream:
 
 
 @asynccontextmanager
-async def channel_to(address: str):
+async def channel_to(address: str) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(address, OWN_CONNECTION) as channel:
         yield channel
 
 
 @asynccontextmanager
-async def calls_from(host: str, address: str):
+async def calls_from(host: str, address: str) -> AsyncIterator[str]:
     """An address that passes connections on to `address`, coming from this host of the loopback."""
     target_host, _, target_port = address.rpartition(":")
-    tasks = set()
+    tasks: Set[asyncio.Future[None]] = set()
 
-    async def pump(reader, writer):
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 data = await reader.read(1 << 16)
@@ -80,7 +81,7 @@ async def calls_from(host: str, address: str):
         finally:
             writer.close()
 
-    async def connected(reader, writer):
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection(target_host, int(target_port), local_addr=(host, 0))
         for task in (pump(reader, there[1]), pump(there[0], writer)):
             tasks.add(asyncio.ensure_future(task))

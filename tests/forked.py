@@ -27,11 +27,8 @@ SERVICES = (
     "cv2",
     "common.engines.paced",
     "services.backbone.service",
-    "services.backbone.settings",
     "services.transformer.service",
-    "services.transformer.settings",
     "services.orchestrator.service",
-    "services.orchestrator.settings",
 )
 COMMAND = ("cv2", "tandem.cli.app", "tandem.evaluation.cli")
 _EXIT_CODE = struct.Struct("i")

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-import yaml
-
+from common.domain.placement import Stage
+from services.arguments import orchestrator_arguments, stage_arguments
 from tests.forked import ROOT, SERVICES, ForkServer
 
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
@@ -171,7 +171,6 @@ class Cluster:
                 for node in nodes:
                     for name in self._names(node, stage):
                         self._start_stage(name)
-            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             self.orchestrator = self._start_orchestrator(orchestrator_arguments)
             self.orchestrator.announcement  # noqa: B018 - waits until it is healthy
         except BaseException:
@@ -185,18 +184,20 @@ class Cluster:
     def _start_stage(self, name: str, port: str = "0") -> ServiceProcess:
         node, stage = name.split(".")[:2]
         place = self._places.get(node, HERE)
-        downstream = ()
-        if stage == "backbone":
-            transformers = {each: self._addresses(each, "transformer") for each in self._nodes}
-            downstream = ("--transformers", json.dumps(transformers))
         package, engine, environment = "services", (), {}
         if name in self._faulty:
             package, engine = "tests.faulty", ("--engine", "faulty")
             environment = {"FAULTY_ENGINE": str(self._faulty[name])}
         process = self._start(
             f"{package}.{stage}",
-            *("--node", node, "--bundle", str(self._bundle), *engine, *self._stage_arguments),
-            *("--host", place.address, "--port", port, "--metrics-port", "0", *downstream),
+            *stage_arguments(
+                Path(self._bundle),
+                node,
+                Stage(stage),
+                f"{place.address}:{port}",
+                self._addresses(Stage.TRANSFORMER) if stage == "backbone" else {},
+            ),
+            *(*engine, *self._stage_arguments),
             place=place,
             environment=environment,
         )
@@ -209,8 +210,12 @@ class Cluster:
         more = range(1, self._replicas.get(first, 1))
         return [first, *(f"{first}.{number}" for number in more)]
 
-    def _addresses(self, node: str, stage: str) -> List[str]:
-        return [self.stages[name].address for name in self._names(node, stage)]
+    def _addresses(self, *stages: Stage) -> Dict[Tuple[str, Stage], List[str]]:
+        return {
+            (node, stage): [self.stages[name].address for name in self._names(node, stage.value)]
+            for node in self._nodes
+            for stage in stages
+        }
 
     def restart_orchestrator(self) -> ServiceProcess:
         """Start the orchestrator that has ended anew, where it listened before."""
@@ -219,14 +224,8 @@ class Cluster:
         return self.orchestrator
 
     def _start_orchestrator(self, arguments, port: str = "0") -> ServiceProcess:
-        nodes = {
-            node: {stage: self._addresses(node, stage) for stage in ("backbone", "transformer")}
-            for node in self._nodes
-        }
-        path = self.folder / "nodes.yaml"
-        path.write_text(yaml.safe_dump({"nodes": nodes}))
-        ports = ("--port", port, "--metrics-port", "0")
-        return self._start("services.orchestrator", "--config", str(path), *ports, *arguments)
+        own = orchestrator_arguments(f"127.0.0.1:{port}", self._addresses(*Stage))
+        return self._start("services.orchestrator", *own, *arguments)
 
     def _start(
         self, module: str, *arguments: str, place: Place = HERE, environment=None

@@ -23,7 +23,7 @@ from benchmarks.hostile.single import Delays, baseline, measure
 from benchmarks.hostile.system import running
 from benchmarks.hostile.worst import worst_messages
 
-_TOY = Path(__file__).parents[3] / "tests/data/toy-bundle"
+_TOY = Path(__file__).parents[2] / "tests/data/toy-bundle"
 _BASELINE_SECONDS = 10.0
 _FLOOD_SECONDS = 90.0
 _PEERS = 6

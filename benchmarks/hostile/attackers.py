@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -13,38 +12,16 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from benchmarks.hostile import calls
-from benchmarks.hostile.calls import Exchange
+from benchmarks.hostile.calls import Exchange, Tally, Targets
 from benchmarks.hostile.honest import Honest
-from benchmarks.hostile.mutations import Mutator, delimited
-from benchmarks.hostile.tally import Tally
+from benchmarks.hostile.mutations import Mutator
 from protos.tandem.v1 import detector_pb2, operations_pb2, stage_pb2, tensor_pb2
+from tests.attacks import delimited
 
 # Of one stream: opening one costs as much as a few frames.
 _FRAMES = 40
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD = b"GET /metrics HTTP/1.1\r\nHost: here\r\n"
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Where the services listen, each as HOST:PORT.
-
-    Attributes:
-        orchestrator: gRPC.
-        backbone: the edge's.
-        transformer: the edge's.
-        metrics: of each.
-    """
-
-    orchestrator: str
-    backbone: str
-    transformer: str
-    metrics: Sequence[str]
-
-    @property
-    def grpc(self) -> tuple[str, ...]:
-        """Of all services."""
-        return (self.orchestrator, self.backbone, self.transformer)
 
 
 class Attacker:
@@ -81,7 +58,7 @@ class Attacker:
     async def _frames_to_orchestrator(self) -> None:
         """A stream of frames, whose options may be mutated, and the last message as well."""
         ids = self._ids()
-        sent = [_request(self._frame(number)) for number in ids]
+        frames = [detector_pb2.DetectRequest(frame=self._frame(number)) for number in ids]
         is_tried = self._draw.random() < 0.3
         codec = self._draw.choice(tensor_pb2.Codec.keys())
         options = detector_pb2.DetectRequest(
@@ -92,11 +69,14 @@ class Attacker:
         late = detector_pb2.DetectRequest(frame=self._honest_frame(ids[-1]))
         last = self._last(options, late)
         exchange = await self._stream(
-            self._targets.orchestrator, calls.DETECT, [options.SerializeToString(), *sent, *last]
+            self._targets.orchestrator,
+            calls.DETECT,
+            [*(each.SerializeToString() for each in (options, *frames)), *last],
         )
         answers = [detector_pb2.DetectResponse.FromString(each) for each in exchange.answers]
         self._take_frames(exchange, answers)
-        wanted = [] if is_tried and not answers and _is_refused(exchange) else ids
+        is_refused = exchange.code is not grpc.StatusCode.OK
+        wanted = [] if is_tried and not answers and is_refused else ids
         got = [each.frame_id for each in answers]
         self._tally.in_order(exchange.method, wanted, got, len(ids) + len(last))
 
@@ -123,11 +103,10 @@ class Attacker:
     async def _opening(self) -> None:
         """A stage's stream whose first message is mutated."""
         opening: Any
-        frame: Message
         if self._draw.random() < 0.5:
             address, method = self._targets.backbone, calls.BACKBONE
             opening = self._honest.backbone_opening()
-            frame = stage_pb2.BackboneRequest(frame=self._honest_frame(1))
+            frame: Message = stage_pb2.BackboneRequest(frame=self._honest_frame(1))
         else:
             address, method = self._targets.transformer, calls.TRANSFORMER
             opening = self._honest.transformer_opening()
@@ -138,13 +117,10 @@ class Attacker:
 
     async def _wire(self) -> None:
         """A stream of frames whose first message is no protobuf, or hardly."""
+        request = detector_pb2.DetectRequest(frame=self._honest_frame(1))
         address, method, message = self._draw.choice(
             (
-                (
-                    self._targets.orchestrator,
-                    calls.DETECT,
-                    detector_pb2.DetectRequest(frame=self._honest_frame(1)),
-                ),
+                (self._targets.orchestrator, calls.DETECT, request),
                 (self._targets.backbone, calls.BACKBONE, self._honest.backbone_opening()),
                 (self._targets.transformer, calls.TRANSFORMER, self._honest.transformer_opening()),
             )
@@ -306,14 +282,6 @@ class Attacker:
             data = changed.SerializeToString()
             return data + delimited(15, b"later") if self._draw.random() < 0.1 else data
         return self._mutator.wire(message.SerializeToString())
-
-
-def _request(frame: detector_pb2.Frame) -> bytes:
-    return detector_pb2.DetectRequest(frame=frame).SerializeToString()
-
-
-def _is_refused(exchange: Exchange) -> bool:
-    return exchange.code is not grpc.StatusCode.OK
 
 
 async def attack(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -15,6 +15,7 @@ from benchmarks.hostile.honest import Honest
 from benchmarks.hostile.system import System
 from common.server.budget import MESSAGES_BUFFERED
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
+from tests.attacks import calls_from
 
 MESSAGE_BYTES = 64 << 20
 """The largest that the services take if not told otherwise."""
@@ -26,7 +27,6 @@ _HOSTS = tuple(f"127.0.0.{number}" for number in (2, 3, 4, 5))
 _AT_A_TIME = 16
 _FRAMES = 2
 _WIDTH, _HEIGHT = 5000, 4400
-_CHUNK_BYTES = 1 << 20
 
 
 async def introduce(system: System, honest: Honest, senders: int) -> None:
@@ -94,7 +94,7 @@ async def flood(system: System, bundle: Path, seconds: float) -> dict[str, int]:
 async def _flood(address: str, method: str, honest: Honest) -> None:
     messages = list(_largest(method, honest))
     async with contextlib.AsyncExitStack() as stack:
-        relays = [await stack.enter_async_context(_relay(host, address)) for host in _HOSTS]
+        relays = [await stack.enter_async_context(calls_from(host, address)) for host in _HOSTS]
         await asyncio.gather(
             *(_stream(relays[number % len(relays)], method, messages) for number in range(SESSIONS))
         )
@@ -133,34 +133,6 @@ async def _stream(address: str, method: str, messages: Sequence[bytes]) -> None:
         await calls.stream(channel, method, messages)
     finally:
         await channel.close()
-
-
-@contextlib.asynccontextmanager
-async def _relay(host: str, address: str) -> AsyncIterator[str]:
-    """An address whose connections go on to another one, as if they came from this host."""
-    target_host, _, target_port = address.rpartition(":")
-    carrying: set[asyncio.Task[None]] = set()
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(_CHUNK_BYTES):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection(target_host, int(target_port), local_addr=(host, 0))
-        for way in (carry(reader, there[1]), carry(there[0], writer)):
-            carrying.add(asyncio.create_task(way))
-
-    server = await asyncio.start_server(connect, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in carrying:
-            task.cancel()
-        await asyncio.gather(*carrying, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.hostile.calls import Tally
 from benchmarks.hostile.crowds import BUDGET_BYTES, SESSIONS
 from benchmarks.hostile.single import Delays, Outcome
-from benchmarks.hostile.tally import Tally
 from benchmarks.report import show_table
 
 _MOST_SECONDS = 1.0

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tests.attacks import delimited
 from tests.poison import PNG_MAGIC
 
 _MOST_EDITS = 4
@@ -153,20 +154,6 @@ class Mutator:
     def _blank(self, data: bytearray, at: int) -> None:
         count = min(self.random.randint(1, 16), len(data) - at)
         data[at : at + count] = bytes([self.random.choice(_INTERESTING_BYTES)]) * count
-
-
-def varint(value: int) -> bytes:
-    """A number as protobuf writes it."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*encoded, value])
-
-
-def delimited(number: int, content: bytes) -> bytes:
-    """A protobuf field of this number that has a length."""
-    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def nested(number: int, depth: int) -> bytes:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import grpc
 
 from benchmarks.hostile import calls
-from benchmarks.hostile.bare import BARE
 from benchmarks.hostile.bystander import FRAME, Bystanders, Probe
 from benchmarks.hostile.calls import Exchange
-from benchmarks.hostile.system import System
+from benchmarks.hostile.system import BARE, System
 from benchmarks.hostile.worst import TO_BARE, WorstMessage
 from protos.tandem.v1 import detector_pb2, stage_pb2
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.hostile.attackers import Targets
-from benchmarks.hostile.bare import BARE, MODULE
 from benchmarks.hostile.bystander import ORCHESTRATOR
+from benchmarks.hostile.calls import Targets
 from common.domain.placement import EDGE, Stage
 from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.processes import Announcement, ServiceProcess
 
+BARE = "bare gRPC"
 _SAMPLE_SECONDS = 0.05
 # For what was logged to come through the pipes.
 _LOG_SECONDS = 0.3
@@ -119,7 +119,7 @@ async def running(bundle: Path) -> AsyncIterator[System]:
             told[f"{EDGE} {Stage.TRANSFORMER.value}"].address,
             [each.metrics.split("/")[2] for each in told.values()],
         )
-        bare = await ServiceProcess.start(BARE, MODULE, [])
+        bare = await ServiceProcess.start(BARE, "benchmarks.instant", ["sink"])
         try:
             yield System(told, (await bare.announcement()).address, targets, logs)
         finally:

@@ -10,9 +10,10 @@ import zstandard
 
 from benchmarks.hostile import calls
 from benchmarks.hostile.honest import Honest
-from benchmarks.hostile.mutations import delimited, nested
+from benchmarks.hostile.mutations import nested
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 from tests import poison
+from tests.attacks import delimited
 
 _MEBIBYTE = 1 << 20
 # With what is around them they are just below 64 MiB.

@@ -120,7 +120,7 @@ def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -
         centres: the bin centres of a histogram of values of mean 0 and standard deviation 1.
         weights: the weights of its bins; all are 0 if every channel is constant.
         bits: the range has 2^bits levels, its ends included.
-        power: the power of the error whose average is minimised; 2 for the square.
+        power: the power, which is even, of the error whose average is minimised; 2 for the square.
     """
     errors = [_error(centres, weights, clip, 1 << bits, power) for clip in _CLIPS]
     return float(_CLIPS[int(np.argmin(errors))])
@@ -129,7 +129,9 @@ def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -
 def _error(centres: np.ndarray, weights: np.ndarray, clip: float, levels: int, power: int) -> float:
     step = 2 * clip / (levels - 1)
     level = np.clip(np.rint((centres + clip) / step), 0, levels - 1)
-    return float(weights @ (level * step - clip - centres) ** power)
+    # numpy squares fast; any other power takes twenty times as long.
+    squares = np.square(level * step - clip - centres)
+    return float(weights @ squares ** (power // 2))
 
 
 def _rounded(value: float) -> float:

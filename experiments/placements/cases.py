@@ -11,6 +11,10 @@ from common.domain.codec import Codec
 from common.domain.placement import Placement, Stage
 from experiments.placements.config import UNSHAPED, Config, Link
 
+# Phases of a run: as many frames in flight as the services take, and one after the other.
+PIPELINED = "pipelined"
+SINGLE = "single"
+
 
 @dataclass(frozen=True)
 class Case:

@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmarks.machine import commit, machine_facts
+from benchmarks.report import commit, machine_facts
 from common.domain.errors import ConfigurationError
 from common.files import replace_text
 from experiments.placements.cases import Run, all_cases, ordered_runs
 from experiments.placements.config import Config, problems
-from experiments.placements.models import Model
+from experiments.placements.inputs import Model
 from experiments.placements.summary import summarise_cases, summarise_run, write_cases, write_runs
 
 RECORD_FILE = "record.json"

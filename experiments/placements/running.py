@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from benchmarks.hosts import Host
+from benchmarks.hosts import ROOT, Host
 from common.domain.errors import ServiceError
 from common.domain.placement import Stage
-from experiments.placements.cases import Run
-from experiments.placements.children import Child
+from experiments.placements.cases import PIPELINED, SINGLE, Run
 from experiments.placements.config import Config
 from experiments.placements.folder import RUN_FILE
-from experiments.placements.samples import SampleRow, sample_rows, write_samples
-from experiments.placements.sampling import PERIOD_SECONDS
+from experiments.placements.samples import PERIOD_SECONDS, SampleRow, sample_rows, write_samples
 from experiments.placements.sites import LocalSite, RemoteSite, System
 from experiments.placements.streaming import (
     MOST_IN_FLIGHT,
-    PIPELINED,
-    SINGLE,
     FrameRow,
     Phase,
     StreamPlan,
@@ -34,7 +33,68 @@ from experiments.placements.streaming import (
 from experiments.placements.summary import FRAMES_FILE, SAMPLES_FILE
 
 _STREAMING = "experiments.placements.streaming"
-_SAMPLING = "experiments.placements.sampling"
+_SAMPLING = "experiments.placements.samples"
+
+
+class Child:
+    """`python -m MODULE ARGUMENTS` on a host; an asynchronous context manager that ends it."""
+
+    def __init__(self, host: Host, module: str, arguments: Sequence[str]) -> None:
+        """Prepare; nothing is started yet."""
+        # By way of tandem.child, which ends with this process however that ends.
+        self._command = host.command("tandem.child", [module, *arguments])
+        self._name = module
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop and reap it."""
+        process = self._started()
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        await process.communicate()
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What it prints, until it ends.
+
+        Raises:
+            ServiceError: it failed; with its last line.
+        """
+        process = self._started()
+        if process.stdout is None or process.stderr is None:
+            raise RuntimeError("the process was started without pipes")
+        errors = asyncio.create_task(process.stderr.read())
+        try:
+            while line := await process.stdout.readline():
+                yield line.decode()
+            if await process.wait() != 0:
+                last = ((await errors).decode().strip().splitlines() or ["it said nothing"])[-1]
+                raise ServiceError(f"{self._name}: {last}")
+        finally:
+            errors.cancel()
+            await asyncio.wait([errors])
+
+    def _started(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise RuntimeError("a Child is used outside of its 'async with' block")
+        return self._process
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,89 @@
-"""Samples of memory and power as rows, and what a node's are."""
+"""Memory and power of the services: sampled from their metrics, as rows, and what a node's are.
+
+`python -m experiments.placements.samples PERIOD STAGE=URL...` samples in a process of its own, on
+the node whose services it asks, and prints a line of JSON a sample.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 import statistics
+import sys
+import time
+import urllib.request
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TextIO
 
-from experiments.placements.sampling import MEMORY, POWER
+from prometheus_client.parser import text_string_to_metric_families
 
+MEMORY = "tandem_memory_bytes"
+POWER = "tandem_power_watts"
+PERIOD_SECONDS = 0.1
+_TIMEOUT_SECONDS = 5.0
+_LABELS = {MEMORY: "kind", POWER: "rail"}
+# Nothing else is collected then: a scrape of all metrics takes ten times as long.
+_QUERY = f"?name[]={MEMORY}&name[]={POWER}"
 # The rail that is the whole module on a Jetson TX2.
 _WHOLE_JETSON = "VDD_IN"
 # RAPL's packages, which contain their cores, and NVML's GPUs.
 _DEVICES_OF_A_PC = re.compile(r"package-\d+|gpu\d+")
 _OF_A_PROCESS = "process_"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value of one service.
+
+    Attributes:
+        metric: `tandem_memory_bytes` or `tandem_power_watts`.
+        label: kind of memory, or rail.
+        value: bytes or watts.
+    """
+
+    metric: str
+    label: str
+    value: float
+
+
+def parse_metrics(text: str) -> list[Reading]:
+    """Memory and power in a service's Prometheus text; others are passed over."""
+    return [
+        Reading(sample.name, sample.labels[_LABELS[sample.name]], sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name in _LABELS
+    ]
+
+
+def samples(urls: Mapping[str, str], period_seconds: float) -> Iterator[dict[str, object]]:
+    """Scrape every service at each period; a period that was missed is left out.
+
+    Args:
+        urls: of /metrics, by stage.
+        period_seconds: between two samples.
+
+    Yields:
+        When (monotonic seconds), this process's CPU seconds so far, and each stage's readings.
+    """
+    # Nodes are asked themselves, whatever proxy this user has for the web.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    due = time.monotonic()
+    while True:
+        at = time.monotonic()
+        stages = {stage: [vars(one) for one in _scrape(opener, url)] for stage, url in urls.items()}
+        yield {"at": at, "cpu_seconds": time.process_time(), "stages": stages}
+        while due <= time.monotonic():
+            due += period_seconds
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _scrape(opener: urllib.request.OpenerDirector, url: str) -> list[Reading]:
+    with opener.open(url + _QUERY, timeout=_TIMEOUT_SECONDS) as answer:
+        return parse_metrics(answer.read().decode())
 
 
 @dataclass(frozen=True)
@@ -49,7 +116,7 @@ def sample_rows(
 
     Args:
         node: that it sampled.
-        told: lines of `experiments.placements.sampling`.
+        told: lines of `experiments.placements.samples`.
         spans: first and last moment of each phase.
     """
     rows = []
@@ -127,3 +194,19 @@ def _whole_device(rails: Mapping[str, float], rail: str | None) -> float | None:
     if devices:
         return sum(devices)
     return next(iter(rails.values())) if len(rails) == 1 else None
+
+
+def main() -> None:
+    """Sample until stopped."""
+    period, *services = sys.argv[1:]
+    urls = dict(service.split("=", 1) for service in services)
+    try:
+        for sample in samples(urls, float(period)):
+            sys.stdout.write(json.dumps(sample) + "\n")
+            sys.stdout.flush()
+    except OSError as error:
+        sys.exit(f"the metrics of {', '.join(urls.values())} cannot be read: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from benchmarks.cluster import Cluster, ClusterPlan
-from benchmarks.hosts import Host
-from benchmarks.network import ShapedLink
+from benchmarks.hosts import Host, ShapedLink
 from common.domain.errors import ConfigurationError
 from common.domain.placement import EDGE, WORKSTATION, Stage
 from experiments.placements.cases import Case
@@ -21,7 +20,7 @@ from experiments.placements.config import (
     LocalNodes,
     RemoteNodes,
 )
-from experiments.placements.models import Model
+from experiments.placements.inputs import Model
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class LocalSite:
         )
         async with Cluster(plan) as cluster:
             metrics: dict[str, dict[Stage, str]] = {}
-            for (host, stage), told in zip(plan.stages, cluster.stages, strict=True):
-                metrics.setdefault(host.node, {})[stage] = told.metrics
+            for each in cluster.stages:
+                metrics.setdefault(each.node, {})[each.stage] = each.announcement.metrics
             address = cluster.orchestrator.address
             yield System(address, hosts[self._cameras], hosts, metrics)
 

@@ -23,12 +23,10 @@ from common.domain.detections import StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
-from experiments.placements.components import components
+from experiments.placements.summary import components
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
-PIPELINED = "pipelined"
-SINGLE = "single"
 # More than any window that a server finds for itself.
 MOST_IN_FLIGHT = 33
 _STEPS = (

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.domain.placement import EDGE, WORKSTATION
+from common.domain.detections import FrameTiming, StageTiming
+from common.domain.placement import EDGE, WORKSTATION, Placement, Stage
 from common.files import replacing
-from experiments.placements.cases import Case, Run, link_name
+from experiments.placements.cases import PIPELINED, SINGLE, Case, Run, link_name
 from experiments.placements.config import Config
 from experiments.placements.samples import node_memory_bytes, node_watts, read_samples
-from experiments.placements.streaming import PIPELINED, SINGLE
 from tandem.bench import percentile
 
+_OWN_STEPS = ("decode", "preprocess", "execute", "encode", "postprocess")
 FRAMES_FILE = "frames.csv"
 SAMPLES_FILE = "samples.csv"
 _COMPONENTS = (
@@ -29,6 +30,85 @@ METRICS = (
     *("edge_memory_bytes", "workstation_memory_bytes", "edge_watts", "workstation_watts"),
 )
 NOT_READABLE = "not readable here"
+
+
+@dataclass(frozen=True)
+class Components:
+    """One frame's; the first five, in seconds, add up to its latency.
+
+    Attributes:
+        edge: work of the edge's stages: decoding, preprocessing, engine, codec, boxes.
+        link: on the way between the nodes, both ways, the waits in its buffers included.
+        workstation: work of the workstation's stages.
+        queue: ready, but the engine was busy with other frames.
+        other: the rest: hops within a node, changes of thread, waiting for room.
+        edge_execute: in the edge's engines; a part of `edge`.
+        workstation_execute: in the workstation's engines; a part of `workstation`.
+        link_bytes: payload that crossed the link, without the boxes' kilobyte.
+    """
+
+    edge: float
+    link: float
+    workstation: float
+    queue: float
+    other: float
+    edge_execute: float
+    workstation_execute: float
+    link_bytes: int
+
+
+def components(placement: Placement, cameras: str, timing: FrameTiming) -> Components:
+    """Split a frame's time.
+
+    A stage's `transfer` is measured by who sent to it, so that no two clocks are compared: the
+    backbone's by the orchestrator, on the cameras' node, the transformer's by the backbone.
+
+    Args:
+        placement: that served the frame.
+        cameras: node that the orchestrator runs on.
+        timing: of both stages.
+    """
+    work = {True: 0.0, False: 0.0}
+    execute = {True: 0.0, False: 0.0}
+    link, link_bytes, queue = 0.0, 0, 0.0
+    for node, sender, stage in _links(placement, cameras, timing):
+        work[node == EDGE] += own_seconds(stage)
+        execute[node == EDGE] += stage.execute_seconds
+        queue += stage.queue_seconds
+        if node != sender:
+            link += stage.transfer_seconds
+            link_bytes += stage.request_bytes
+    known = work[True] + work[False] + queue + link
+    return Components(
+        edge=work[True],
+        link=link,
+        workstation=work[False],
+        queue=queue,
+        other=timing.total_seconds - known,
+        edge_execute=execute[True],
+        workstation_execute=execute[False],
+        link_bytes=link_bytes,
+    )
+
+
+def own_seconds(stage: StageTiming) -> float:
+    """What a stage itself did for a frame."""
+    return sum(float(getattr(stage, f"{step}_seconds")) for step in _OWN_STEPS)
+
+
+def _links(
+    placement: Placement, cameras: str, timing: FrameTiming
+) -> Iterator[tuple[str, str, StageTiming]]:
+    """Each stage with its node and the node that sent to it."""
+    nodes = {
+        Stage.BACKBONE: (placement.backbone_node, cameras),
+        Stage.TRANSFORMER: (placement.transformer_node, placement.backbone_node),
+    }
+    stages = {Stage.BACKBONE: timing.backbone, Stage.TRANSFORMER: timing.transformer}
+    for stage, (node, sender) in nodes.items():
+        told = stages[stage]
+        if told is not None:
+            yield node, sender, told
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import commit, machine_facts
+from benchmarks.report import commit, machine_facts
 from common.bundle import Bundle, load_bundle
 from common.domain.errors import ConfigurationError
-from experiments.rate_accuracy.grid import Setting, settings
+from experiments.rate_accuracy.grid import Point, Setting, settings
 from experiments.rate_accuracy.report import comparisons, markdown, write_all
-from experiments.rate_accuracy.tradeoff import Point
 from tandem.cli.console import frame_progress, show_line, show_notice
 from tandem.cli.options import detector
 from tandem.cli.running import exit_code_of, run

@@ -14,8 +14,15 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from common.files import replace_text, replacing
 from detr.average_precision import FIGURES
-from experiments.rate_accuracy.grid import DESCRIPTIONS, Series
-from experiments.rate_accuracy.tradeoff import Bound, Cost, Point, bytes_for, line_of
+from experiments.rate_accuracy.grid import (
+    DESCRIPTIONS,
+    Bound,
+    Cost,
+    Point,
+    Series,
+    bytes_for,
+    line_of,
+)
 
 COMPARED_CODEC = "q4"
 _STYLES = {

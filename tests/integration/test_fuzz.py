@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.hostile import calls
-from benchmarks.hostile.attackers import Targets, attack
+from benchmarks.hostile.attackers import attack
+from benchmarks.hostile.calls import Targets
 from benchmarks.hostile.honest import Honest
 from common.codec import FeatureCodec
 from common.domain.codec import Codec

@@ -23,7 +23,7 @@ from tandem.shipped import shipped_bundle, shipped_clip
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.evaluation.clip_set import write_clip_set
 from tests.integration.tandem.commands import wait_until
-from tests.rtsp_camera import rtsp_camera
+from tests.network_cameras import rtsp_camera
 from tests.unit.tandem.factories import encoded, write_video
 
 pytestmark = pytest.mark.slow

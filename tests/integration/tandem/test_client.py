@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import grpc
 import numpy as np
 import pytest
-import tandem.detector
 
 import tandem.client
 from common.domain.detections import OverloadPolicy

@@ -128,7 +128,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2\nsize 166\n
         (b"\n<!DOCTYPE html><html>Sign in</html>", "web page.*download"),
         (b"<HTML>404", "web page"),
         (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "web page"),
-        (gzip.compress(b"weights"), "compressed by gzip"),
+        (gzip.compress(b"weights", mtime=0), "compressed by gzip"),
         (b"GIF89a" * 40, "holds no weights"),
     ],
 )

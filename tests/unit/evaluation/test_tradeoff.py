@@ -1,9 +1,8 @@
 import pytest
 
 from common.domain.errors import InvalidInputError
-from experiments.rate_accuracy.grid import Series
+from experiments.rate_accuracy.grid import Bound, Cost, Point, Series, bytes_for
 from experiments.rate_accuracy.report import comparisons, markdown, write_all
-from experiments.rate_accuracy.tradeoff import Bound, Cost, Point, bytes_for
 
 
 def point(size, ap, name="q80", series=Series.JPEG):

@@ -6,7 +6,7 @@ import pytest
 
 from common.domain.errors import InvalidInputError
 from experiments.placements.config import CocoSource
-from experiments.placements.frames import coco_files
+from experiments.placements.inputs import coco_files
 from tests.streams import encoded, picture
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from common.domain.detections import FrameTiming, StageTiming
 from common.domain.placement import Placement
-from experiments.placements.components import components
+from experiments.placements.summary import components
 
 BACKBONE = StageTiming(
     node="",

@@ -7,7 +7,7 @@ import pytest
 from common.domain.errors import ConfigurationError
 from experiments.placements.cases import ordered_runs
 from experiments.placements.folder import RUN_FILE, RunFolder
-from experiments.placements.models import Model
+from experiments.placements.inputs import Model
 from tests.unit.experiments.test_placement_cases import config
 
 MODELS = {name: Model(name, None) for name in ("R18", "R34")}

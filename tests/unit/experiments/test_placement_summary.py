@@ -4,8 +4,16 @@ import pytest
 
 from common.domain.placement import Placement
 from experiments.placements.cases import Case, Run
-from experiments.placements.samples import SampleRow, node_memory_bytes, node_watts, sample_rows
-from experiments.placements.sampling import MEMORY, POWER, Reading, parse_metrics
+from experiments.placements.samples import (
+    MEMORY,
+    POWER,
+    Reading,
+    SampleRow,
+    node_memory_bytes,
+    node_watts,
+    parse_metrics,
+    sample_rows,
+)
 from experiments.placements.summary import (
     METRICS,
     RunSummary,

@@ -1,64 +1,12 @@
-import json
 import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-from common.domain.placement import Stage
-from tandem.cluster import (
-    ClusterOptions,
-    free_ports,
-    orchestrator_arguments,
-    orchestrator_config,
-    stage_arguments,
-)
+from tandem.cluster import free_ports
 from tandem.threads import available_cores, threads_per_engine
-
-ADDRESSES = {
-    ("edge", Stage.BACKBONE): "127.0.0.1:1",
-    ("edge", Stage.TRANSFORMER): "127.0.0.1:2",
-    ("workstation", Stage.BACKBONE): "127.0.0.1:3",
-    ("workstation", Stage.TRANSFORMER): "127.0.0.1:4",
-}
-
-
-def value_of(arguments, name):
-    return arguments[arguments.index(name) + 1]
-
-
-def test_a_backbone_knows_every_transformer():
-    options = ClusterOptions(Path("bundle"), paced_milliseconds={Stage.BACKBONE: 20.0})
-    arguments = stage_arguments(options, "edge", Stage.BACKBONE, ADDRESSES)
-    transformers = json.loads(value_of(arguments, "--transformers"))
-    assert transformers == {"edge": "127.0.0.1:2", "workstation": "127.0.0.1:4"}
-    assert value_of(arguments, "--port") == "1"
-    assert value_of(arguments, "--paced-milliseconds") == "20.0"
-    assert Path(value_of(arguments, "--bundle")).is_absolute()
-
-
-def test_a_transformer_knows_nobody():
-    arguments = stage_arguments(
-        ClusterOptions(Path("bundle")), "workstation", Stage.TRANSFORMER, ADDRESSES
-    )
-    assert "--transformers" not in arguments
-    assert "--paced-milliseconds" not in arguments
-
-
-def test_the_orchestrator_knows_every_stage():
-    nodes = yaml.safe_load(orchestrator_config(ADDRESSES))["nodes"]
-    assert nodes == {
-        "edge": {"backbone": "127.0.0.1:1", "transformer": "127.0.0.1:2"},
-        "workstation": {"backbone": "127.0.0.1:3", "transformer": "127.0.0.1:4"},
-    }
-    options = ClusterOptions(Path("bundle"), host="0.0.0.0", window=7)
-    arguments = orchestrator_arguments(options, Path("c.yaml"), 50050)
-    assert value_of(arguments, "--host") == "0.0.0.0"
-    assert value_of(arguments, "--window") == "7"
-    assert "--window" not in orchestrator_arguments(ClusterOptions(Path("b")), Path("c.yaml"), 1)
 
 
 def test_two_busy_engines_do_not_want_more_than_all_cores():

@@ -13,8 +13,7 @@ from tandem.sources import SourceKind, open_source
 from tandem.sources.base import SourceOptions
 from tandem.sources.moving import LiveSource
 from tandem.sources.readers import CameraReader
-from tests.mjpeg_camera import camera, jpeg
-from tests.rtsp_camera import rtsp_camera
+from tests.network_cameras import camera, jpeg, rtsp_camera
 from tests.unit.tandem.factories import pixels, write_video
 from tests.unit.tandem.heif_files import tiled_avif
 

@@ -12,7 +12,7 @@ from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage
 from tandem.pictures import decode_picture
 from tandem.sources import open_source
-from tests.mjpeg_camera import jpeg
+from tests.network_cameras import jpeg
 from tests.unit.tandem.factories import encoded, pixels, write_video
 from tests.unit.tandem.heif_files import tiled_avif
 from tests.unit.tandem.test_videos import write_variable

@@ -11,7 +11,7 @@ from PIL import Image
 from common.domain.errors import InvalidInputError, TandemError
 from tandem.pictures import decode_picture
 from tandem.sources import SourceKind, open_source
-from tests.mjpeg_camera import jpeg
+from tests.network_cameras import jpeg
 from tests.unit.tandem.factories import pixels, write_video
 
 

@@ -1,4 +1,4 @@
-"""A network camera that speaks RTSP (RFC 2326): H.264 over TCP (RFC 6184), one client at a time."""
+"""Network cameras: motion JPEG over HTTP, and H.264 over RTSP, with the faults of real ones."""
 
 import socket
 import struct
@@ -7,9 +7,14 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 import av
+import cv2
 
 from tests.unit.tandem.factories import pixels
 
+_HEADER = (
+    b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
+    b"Connection: close\r\n\r\n"
+)
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n"
     "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
@@ -18,41 +23,95 @@ _SDP = (
 _TICKS_PER_SECOND = 90_000
 
 
-class RtspCamera:
-    """Sends its frames at 20 a second; then hangs up, or goes mute if it is told.
+def jpeg(seed=0, height=48, width=64):
+    return cv2.imencode(".jpg", pixels(height, width, seed))[1].tobytes()
+
+
+class NetworkCamera:
+    """Listens; what it does with a connection is `_talk`'s.
 
     Attributes:
         connections: how many there have been.
+    """
+
+    def __init__(self):
+        self._ended = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.connections = 0
+        self.connected = threading.Condition()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self):
+        self._ended.set()
+        # A listener that another thread waits for ends only so.
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self):
+        while not self._ended.is_set():
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with self.connected:
+                number = self.connections
+                self.connections += 1
+                self.connected.notify_all()
+            threading.Thread(target=self._serve_one, args=(connection, number), daemon=True).start()
+
+    def _serve_one(self, connection, number):
+        with suppress(OSError), connection:
+            self._talk(connection, number)
+
+
+class MjpegCamera(NetworkCamera):
+    """Serves what each connection is to see, in turn; the last one's again and again."""
+
+    def __init__(self, *scripts):
+        """Scripts: of one connection each: bytes are one picture, a number is a pause (seconds),
+        "mute" keeps the connection and sends nothing more, "trickle" a byte now and then."""
+        self._scripts = scripts
+        super().__init__()
+
+    @property
+    def url(self):
+        return f"http://admin:geheim@127.0.0.1:{self.port}/live?password=secret1"
+
+    def _talk(self, connection, number):
+        connection.recv(65536)
+        connection.sendall(_HEADER)
+        for step in self._scripts[min(number, len(self._scripts) - 1)]:
+            if isinstance(step, bytes):
+                head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+                connection.sendall(head % len(step) + step + b"\r\n")
+            elif step == "mute":
+                self._ended.wait()
+            elif step == "trickle":
+                while not self._ended.wait(0.2):
+                    connection.sendall(b"-")
+            else:
+                self._ended.wait(step)
+
+
+class RtspCamera(NetworkCamera):
+    """Speaks RTSP (RFC 2326), H.264 over TCP (RFC 6184), at 20 frames a second.
+
+    After its frames it hangs up, or goes mute if it is told.
     """
 
     def __init__(self, frames, *, damaged=(), mute=False):
         """Damaged: numbers of frames whose picture data is overwritten."""
         self._units = _encoded(frames, damaged)
         self._mute = mute
-        self._ended = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self):
-        return f"rtsp://admin:geheim@127.0.0.1:{self._server.getsockname()[1]}/live"
+        return f"rtsp://admin:geheim@127.0.0.1:{self.port}/live"
 
-    def close(self):
-        self._ended.set()
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-    def _serve(self):
-        with suppress(OSError):
-            while not self._ended.is_set():
-                connection, _ = self._server.accept()
-                self.connections += 1
-                with suppress(OSError), connection:
-                    self._talk(connection)
-
-    def _talk(self, connection):
+    def _talk(self, connection, number):
         file = connection.makefile("rb")
         while request := file.readline():
             headers = {}
@@ -113,9 +172,16 @@ def _split(stream):
 
 
 @contextmanager
-def rtsp_camera(frames, **more):
-    running = RtspCamera(frames, **more)
+def running(one):
     try:
-        yield running
+        yield one
     finally:
-        running.close()
+        one.close()
+
+
+def camera(*scripts):
+    return running(MjpegCamera(*scripts))
+
+
+def rtsp_camera(frames, **more):
+    return running(RtspCamera(frames, **more))

@@ -1,23 +1,28 @@
-"""The frames that are streamed, as files."""
+"""What an experiment takes: the frames that are streamed, as files, and the models."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-from common.bundle import FixedInput
+from benchmarks.hosts import ROOT
+from common.bundle import Bundle, FixedInput, load_bundle
 from common.domain.errors import ConfigurationError
 from detr.coco_entries import read_pictures
 from detr.coco_folder import check_pictures
-from experiments.placements.config import ClipSource, CocoSource, Config
+from experiments.placements.config import ClipSource, CocoSource, Config, ModelPlan
 from tandem.pictures import decode_picture
 from tandem.shipped import shipped_clip
 from tandem.sources import open_source
 
 _JPEG_QUALITY = 90
 _SENT_AS_THEY_ARE = {".jpg", ".jpeg", ".png"}
+DEFAULT_CACHE = ROOT / "cache" / "experiments"
 
 
 def frame_files(config: Config, cache: Path) -> list[Path]:
@@ -69,3 +74,51 @@ def _clip_frames(size: FixedInput, cache: Path) -> list[Path]:
                 cv2.imwrite(str(path), scaled, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         unfinished.rename(folder)
     return sorted(folder.glob("*.jpg"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the experiment.
+
+    Attributes:
+        name: as the configuration calls it.
+        bundle: None where only the machines that run it have it.
+    """
+
+    name: str
+    bundle: Bundle | None
+
+
+def prepare_models(
+    config: Config, cache: Path, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, Model]:
+    """Every model by its name; those with an architecture are exported below `cache` once.
+
+    Raises:
+        ConfigurationError: a bundle is missing or malformed.
+    """
+    return {
+        plan.name: Model(plan.name, _bundle(plan, config, cache, progress))
+        for plan in config.models
+    }
+
+
+def _bundle(
+    plan: ModelPlan, config: Config, cache: Path, progress: Callable[[str], None]
+) -> Bundle | None:
+    if plan.bundle is not None:
+        return load_bundle(plan.bundle)
+    if plan.architecture is None:
+        return None
+    size = config.input
+    # Another architecture of the same name is another model.
+    told = hashlib.sha256(plan.architecture.model_dump_json().encode()).hexdigest()[:8]
+    out = cache / f"{plan.name}-{size.height}x{size.width}-{told}".lower()
+    if not (out / "bundle.json").is_file():
+        # torch: only whoever exports needs it.
+        from benchmarks.workload import export_random
+
+        progress(f"exporting {plan.name} with random weights")
+        name = f"{plan.name} {size.height}x{size.width}"
+        export_random(name, plan.architecture, size, out)
+    return load_bundle(out)
