@@ -58,7 +58,10 @@ check: $(DEV) $(STUBS)
 # (`fail_under` in pyproject.toml).
 coverage: $(DEV)
 	rm -rf output/coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html tests/unit tests/contract
+	$(BIN)/coverage run -m pytest tests/unit tests/contract
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
 
 # Warnings are errors: a broken link, a missing anchor, a docstring that names no parameter.
 docs: $(DEV)
