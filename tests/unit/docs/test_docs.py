@@ -14,7 +14,7 @@ import pytest
 
 from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
-from services.transformer.settings import TransformerSettings
+from services.transformer.service import TransformerSettings
 from tandem.cli.app import build_command
 
 ROOT = Path(__file__).parents[3]
