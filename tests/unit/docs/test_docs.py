@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import tandem
 from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.transformer.service import TransformerSettings
@@ -239,3 +240,8 @@ def test_messages_of_the_troubleshooting_page_are_in_the_code():
             if len(words) > 2 and not any(run in strings for run in runs):
                 missing.append(message)
     assert not missing
+
+
+def test_the_reference_has_all_that_the_package_exports():
+    listed = re.findall(r"^ +- (\w+)$", PAGES["docs/reference/tandem.md"], re.MULTILINE)
+    assert sorted(listed) == sorted(set(tandem.__all__) - {"__version__"})
