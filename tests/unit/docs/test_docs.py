@@ -8,6 +8,8 @@ import io
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -245,3 +247,13 @@ def test_messages_of_the_troubleshooting_page_are_in_the_code():
 def test_the_reference_has_all_that_the_package_exports():
     listed = re.findall(r"^ +- (\w+)$", PAGES["docs/reference/tandem.md"], re.MULTILINE)
     assert sorted(listed) == sorted(set(tandem.__all__) - {"__version__"})
+
+
+def test_the_first_program_of_getting_started_finds_the_objects():
+    programs = [source for _, kind, source in FENCE.findall(PAGES["docs/getting-started.md"])]
+    program = next(source for source in programs if "LocalDetector" in source)
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert not run.stderr
+    assert {line.split()[0] for line in run.stdout.splitlines()} >= {"person", "airplane", "boat"}
