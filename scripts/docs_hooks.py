@@ -27,6 +27,8 @@ LANGUAGES = {".cc": "cpp", ".js": "javascript", ".py": "python", ".sh": "bash"}
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 # A line that names a class of settings; a table of them takes its place.
 SETTINGS = re.compile(r"^\[settings: ([\w.]+)\.(\w+)\]$", re.MULTILINE)
+# A line that names enumerations of a module; a table of their values takes its place.
+VALUES = re.compile(r"^\[values: ([\w.]+) ([\w ]+)\]$", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -48,7 +50,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = SITE.get(target, target.removeprefix("docs/"))
         return posixpath.relpath(target, posixpath.dirname(uri) or ".")
 
-    return SETTINGS.sub(_settings_table, LINK.sub(in_site, markdown))
+    markdown = SETTINGS.sub(_settings_table, LINK.sub(in_site, markdown))
+    return VALUES.sub(_values_table, markdown)
 
 
 def _examples(folder: Path) -> str:
@@ -75,4 +78,13 @@ def _settings_table(directive: re.Match[str]) -> str:
             default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
             meaning = (field.description or "").replace("|", "\\|")
             lines.append(f"| `{name}` | {default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _values_table(directive: re.Match[str]) -> str:
+    module = importlib.import_module(directive[1])
+    lines = ["| enumeration | values, in Python and as text |", "|---|---|"]
+    for name in directive[2].split():
+        values = ", ".join(f"`{one.name}` = `{one.value}`" for one in getattr(module, name))
+        lines.append(f"| `{name}` | {values} |")
     return "\n".join(lines)
