@@ -61,6 +61,11 @@ class TorchEngine:
             raise EngineError(f"torch computes in fp32 only on the CPU; {precision} is for a GPU")
 
     @property
+    def half(self) -> nn.Module:
+        """What it runs."""
+        return self._half
+
+    @property
     def description(self) -> str:
         """Name, version and device."""
         if self._device.type == "cpu":
@@ -81,7 +86,7 @@ class TorchEngine:
         names = OUTPUTS[self._stage]
         try:
             # The first of these copies waits for the GPU.
-            arrays = [output.float().cpu().numpy() for output in outputs]
+            arrays = [output.float().contiguous().cpu().numpy() for output in outputs]
         except RuntimeError as error:
             raise EngineError(f"torch failed: {error!r}") from error
         return dict(zip(names, arrays, strict=True))

@@ -17,6 +17,7 @@ from detr.distillation.losses import feature_loss, output_loss
 from detr.distillation.student import STAGES, Student, Trace, build_student, trace
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
+from detr.training.device import full_precision
 from detr.training.recipe import Recipe
 from detr.training.schedule import Phase, phase_at
 from detr.training.state import memory_format
@@ -47,7 +48,8 @@ class DistillationTask(ABC):
             measure_statistics(student, self.teacher, first)
             if recipe.distillation is not None and recipe.distillation.fit_batches:
                 wanted = self._first_batches(recipe.distillation.fit_batches)
-                fit_backbone(student, self.teacher, (batch.to(device) for batch in wanted))
+                with full_precision():
+                    fit_backbone(student, self.teacher, (batch.to(device) for batch in wanted))
         student.requires_grad_(False)
         for module in self.trained(student, phase.index):
             module.requires_grad_(True)

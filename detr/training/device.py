@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -48,6 +50,17 @@ def prepare_device(device: torch.device) -> None:
         # fp32 by TF32's tensor cores: its products round to 10 bits, its sums do not.
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute products of fp32 in fp32, as sums of squares need it, also on a GPU."""
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(former)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -15,11 +15,11 @@ from detr.training.recipe import Recipe, ScenesData
 from detr.training.schedule import phase_at
 from detr.training.state import new_state
 from detr.training.task import Detection, Task
-from detr.training.workers import check_shared_memory
+from detr.training.workers import PREFETCHED_BATCHES, check_shared_memory
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
-# So that what the workers had prepared before the clock started does not count.
-_LOADED_BATCHES_A_WORKER = 6
+# Of each worker, after those that it had prepared before the clock started.
+_TIMED_BATCHES_A_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,13 @@ def rehearse(recipe: Recipe, surroundings: Surroundings, task: Task | None = Non
         state.model.compile()
     early = recipe.data.early_steps if isinstance(recipe.data, ScenesData) else 0
     count = _WARM_UP_STEPS + _TIMED_STEPS
+    prepared = workers * PREFETCHED_BATCHES
     batches = training_batches(
         recipe,
         surroundings.cache,
         early,
         workers,
-        steps=early + count + max(1, workers) * _LOADED_BATCHES_A_WORKER,
+        steps=early + count + prepared + max(1, workers) * _TIMED_BATCHES_A_WORKER,
         pinned=device.type == "cuda",
     )
     for batch in itertools.islice(batches, _WARM_UP_STEPS):
@@ -109,7 +110,10 @@ def rehearse(recipe: Recipe, surroundings: Surroundings, task: Task | None = Non
         losses = training_step(recipe, state, state.model, batch.to(device), task)
         losses.tolist()  # waits for the device
         seconds += time.perf_counter() - started
-    started, loaded = time.perf_counter(), sum(1 for _ in batches)
+    for _ in itertools.islice(batches, prepared):
+        pass
+    started = time.perf_counter()
+    loaded = sum(1 for _ in batches)
     loading = time.perf_counter() - started
     return Rehearsal(
         name=recipe.name,
