@@ -35,6 +35,7 @@ class DistillationTask(ABC):
     """What the methods share: the teacher, and a student of which some modules are trained."""
 
     def __init__(self, recipe: Recipe, teacher: Teacher, first_batches: Batches) -> None:
+        teacher.model.to(memory_format=memory_format(recipe))  # type: ignore[call-overload]
         self.teacher = teacher
         self._first_batches = first_batches
 

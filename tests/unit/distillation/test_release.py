@@ -1,8 +1,8 @@
 import torch
 
 from detr.distillation.teacher import load_teacher
-from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.checkpoints import read_record
+from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.release import rebuild, release
 from detr.training.state import save_state
 from scenes.splits import SceneSource
