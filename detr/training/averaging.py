@@ -27,10 +27,14 @@ class WeightAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averages, values = [], []
+        counters, counts = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 averages.append(self.state[name])
                 values.append(value)
             else:
-                self.state[name].copy_(value)
+                counters.append(self.state[name])
+                counts.append(value)
+        if counters:
+            torch._foreach_copy_(counters, counts)
         torch._foreach_lerp_(averages, values, 1 - decay if self.decay else 1.0)

@@ -1,7 +1,8 @@
-"""Checkpoints that are whole or absent, and hold all that resuming needs."""
+"""Files of runs: checkpoints, which are whole or absent, and the records of releases."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,10 @@ from detr.importing.reading import read_torch_file
 
 CHECKPOINT_NAME = "checkpoint.pt"
 FORMER_NAME = "checkpoint.former.pt"
+AVERAGE_NAME = "average.pt"
+BEST_NAME = "best.pt"
+
+WEIGHTS_NAME, RECORD_NAME = "weights.safetensors", "record.json"
 
 
 def save_checkpoint(folder: Path, content: dict[str, Any]) -> Path:
@@ -24,15 +29,26 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CHECKPOINT_NAME
+    partial = _written(path, content)
+    if path.exists():
+        _keep(path)
+    partial.replace(path)
+    return path
+
+
+def save_average(path: Path, content: dict[str, Any]) -> None:
+    """Write what a release needs, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _written(path, content).replace(path)
+
+
+def _written(path: Path, content: dict[str, Any]) -> Path:
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    if path.exists():
-        _keep(path)
-    partial.replace(path)
-    return path
+    return partial
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -51,6 +67,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path} is not a readable checkpoint: it {cause}{_way_back(path)}"
         ) from error
+
+
+def read_record(record: Path) -> dict[str, Any]:
+    """Return the content of `record.json`.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    path = record / RECORD_NAME
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is missing or is not JSON.") from error
+    return content
 
 
 def _read(path: Path) -> dict[str, Any]:

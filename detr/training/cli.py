@@ -9,9 +9,15 @@ import typer
 
 from detr.command import run_app
 from detr.training.loop import train
-from detr.training.recipe import load_recipe
+from detr.training.recipe import load_recipe, with_precision
+from detr.training.rehearsal import rehearse
 from detr.training.session import (
     CacheOption,
+    CompileOption,
+    DeviceOption,
+    DryRunOption,
+    MinutesOption,
+    PrecisionOption,
     ResumeOption,
     ThreadsOption,
     WorkersOption,
@@ -33,16 +39,32 @@ def train_command(
     ] = None,
     resume: ResumeOption = False,
     cache: CacheOption = DEFAULT_CACHE,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = None,
+    minutes: MinutesOption = None,
+    compiled: CompileOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train a model by a recipe. Run under torchrun to use several processes."""
-    chosen = load_recipe(recipe)
+    chosen = with_precision(load_recipe(recipe), precision)
     folder = output or Path("runs") / chosen.name
     with training_session(
-        chosen, folder, cache=cache, resume=resume, workers=workers, threads=threads
+        chosen,
+        folder,
+        cache=cache,
+        resume=resume,
+        workers=workers,
+        threads=threads,
+        device=device,
+        minutes=minutes,
+        compiled=compiled,
     ) as surroundings:
-        train(chosen, surroundings)
+        if dry_run:
+            typer.echo(rehearse(chosen, surroundings).text())
+        else:
+            train(chosen, surroundings)
 
 
 def main() -> None:

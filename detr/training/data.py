@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 from torch.utils.data import DataLoader, Dataset
 
 from common.bundle import Category
@@ -21,9 +24,9 @@ from detr.training.targets import Batch, Sample, collate
 from detr.training.workers import PREFETCHED_BATCHES, collate_shared, from_workers
 from scenes.categories import CATEGORIES
 from scenes.coco_format import export_coco
-from scenes.compositor import SceneSettings
+from scenes.compositor import Scene, SceneSettings
 from scenes.sources import Split
-from scenes.splits import open_split
+from scenes.splits import SceneSource, open_split
 
 
 def check_data(recipe: Recipe, say: Say) -> None:
@@ -57,8 +60,24 @@ def check_data(recipe: Recipe, say: Say) -> None:
             )
 
 
-def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int) -> Iterator[Batch]:
+def training_batches(
+    recipe: Recipe,
+    cache: Path,
+    first_step: int,
+    workers: int,
+    *,
+    steps: int | None = None,
+    pinned: bool = False,
+) -> Iterator[Batch]:
     """Yield this process's batch of each step from `first_step` on.
+
+    Args:
+        recipe: of the run.
+        cache: folder of fetched artwork and photographs.
+        first_step: counted from 0.
+        workers: processes that compose or read images; 0: this one does.
+        steps: one past the last step; the recipe's by default.
+        pinned: put batches where a GPU can read them by itself.
 
     Raises:
         ConfigurationError: data is missing.
@@ -66,7 +85,7 @@ def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int)
     dataset, length = _training_dataset(recipe, cache)
     sampler = StepSampler(
         first_step=first_step,
-        last_step=recipe.steps,
+        last_step=recipe.steps if steps is None else steps,
         batch_size=recipe.batch_size,
         process=rank(),
         processes=world_size(),
@@ -79,6 +98,7 @@ def training_batches(recipe: Recipe, cache: Path, first_step: int, workers: int)
         num_workers=workers,
         collate_fn=collate_shared if workers else collate,
         prefetch_factor=PREFETCHED_BATCHES if workers else None,
+        pin_memory=pinned,
     )
     return from_workers(loader)
 
@@ -102,8 +122,10 @@ def scene_categories() -> tuple[Category, ...]:
     )
 
 
-def evaluation_folder(recipe: Recipe, cache: Path, split: Split = "val") -> CocoFolder:
-    """Return the pictures to evaluate on; scenes are exported to the cache once.
+def evaluation_folder(
+    recipe: Recipe, cache: Path, split: Split = "val", workers: int = 0
+) -> CocoFolder:
+    """Return the pictures to evaluate on; scenes are exported to the cache once, by workers.
 
     Raises:
         ConfigurationError: data is missing.
@@ -112,7 +134,7 @@ def evaluation_folder(recipe: Recipe, cache: Path, split: Split = "val") -> Coco
         return _open(recipe, recipe.data.val_images, recipe.data.val_annotations)
     folder = evaluation_path(recipe, recipe.data, cache, split)
     if not (folder / "instances.json").exists():
-        _export_split(recipe.data, recipe.seed, cache, split, folder)
+        _export_split(recipe, recipe.data, cache, split, folder=folder, workers=workers)
     return open_coco(folder / "images", folder / "instances.json")
 
 
@@ -122,11 +144,38 @@ def evaluation_path(recipe: Recipe, data: ScenesData, cache: Path, split: Split)
     return cache / "exported" / f"{split}-seed{recipe.seed}-{data.val_scenes}-{size}"
 
 
-def _export_split(data: ScenesData, seed: int, cache: Path, split: Split, folder: Path) -> None:
-    source = open_split(cache, split, seed, SceneSettings(max_objects=data.max_objects))
+def _export_split(
+    recipe: Recipe, data: ScenesData, cache: Path, split: Split, *, folder: Path, workers: int
+) -> None:
+    source = open_split(cache, split, recipe.seed, SceneSettings(max_objects=data.max_objects))
     size = (data.val_height, data.val_width)
-    scenes = (source.scene(index, *size) for index in range(data.val_scenes))
-    export_coco(scenes, folder, f"Tandem scenes, split {split}, seed {seed}")
+    scenes = DataLoader(
+        _Composed(source, data.val_scenes, size),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_unchanged,
+    )
+    export_coco(scenes, folder, f"Tandem scenes, split {split}, seed {recipe.seed}")
+
+
+@dataclass(frozen=True)
+class _Composed(Dataset[Scene]):
+    """The first scenes of a split."""
+
+    source: SceneSource
+    count: int
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Scene:
+        cv2.setNumThreads(0)
+        return self.source.scene(index, *self.size)
+
+
+def _unchanged(scene: Any) -> Any:
+    return scene
 
 
 def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int | None]:
@@ -146,6 +195,7 @@ def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int
         reduced_share=data.reduced_share,
         early_samples=data.early_steps * recipe.batch_size,
         early_scale=data.early_scale,
+        first_scene=data.first_scene,
     )
     return dataset, None
 

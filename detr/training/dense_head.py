@@ -53,9 +53,9 @@ def dense_loss(
     target, positive = assign_tokens(batch, logits.shape[1], logits.shape[2], stride)
     positive &= ~padding
     no_object = logits.shape[3] - 1
-    image = torch.arange(len(batch.counts))[:, None, None]
+    image = torch.arange(len(batch.counts), device=logits.device)[:, None, None]
     wanted = torch.where(positive, batch.classes[image, target], no_object)
-    class_weights = torch.ones(no_object + 1)
+    class_weights = torch.ones(no_object + 1, device=logits.device)
     class_weights[-1] = NO_OBJECT_WEIGHT
     losses = functional.cross_entropy(
         logits.float().flatten(0, 2), wanted.flatten(), class_weights, reduction="none"
@@ -73,8 +73,9 @@ def dense_loss(
 
 def assign_tokens(batch: Batch, height: int, width: int, stride: float) -> tuple[Tensor, Tensor]:
     """Return for each token [N,height,width] which object it stands for, and whether for any."""
-    rows = (torch.arange(height) + 0.5) * stride
-    columns = (torch.arange(width) + 0.5) * stride
+    device = batch.boxes.device
+    rows = (torch.arange(height, device=device) + 0.5) * stride
+    columns = (torch.arange(width, device=device) + 0.5) * stride
     # [N,1,...] in 0..1 of the valid part, as boxes are.
     y = rows[None] / batch.valid_sizes[:, :1]
     x = columns[None] / batch.valid_sizes[:, 1:]

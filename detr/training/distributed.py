@@ -1,4 +1,4 @@
-"""Several processes under torchrun, with gloo on CPUs."""
+"""Several processes under torchrun: NCCL between GPUs, gloo between CPUs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from torch import Tensor, distributed
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join the other processes when torchrun started this one; otherwise do nothing."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes when torchrun started this one; otherwise do nothing.
+
+    Args:
+        device: that this process computes on; all processes have one of the same kind.
+    """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:

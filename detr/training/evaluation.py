@@ -20,6 +20,7 @@ from common.vision.preprocess import preprocess
 from detr.average_precision import coco_figures
 from detr.coco_folder import CocoFolder
 from detr.model import DETR
+from detr.training.device import CPU
 
 Predictor = Callable[
     [NDArray[np.float32], FrameGeometry], tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -55,9 +56,9 @@ def evaluate(detector: Detector, folder: CocoFolder, limit: int | None = None) -
     return coco_figures(folder.instances, found, [picture["id"] for picture in pictures])
 
 
-def torch_predictor(model: DETR) -> Predictor:
-    """Predict with a model in torch, which is put into evaluation mode."""
-    model.eval()
+def torch_predictor(model: DETR, device: torch.device = CPU) -> Predictor:
+    """Predict with a model in torch, which is put on a device and into evaluation mode."""
+    model.to(device).eval()
 
     @torch.inference_mode()
     def predict(
@@ -65,8 +66,8 @@ def torch_predictor(model: DETR) -> Predictor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         padding = torch.ones(1, geometry.input_height, geometry.input_width, dtype=torch.bool)
         padding[:, : geometry.valid_height, : geometry.valid_width] = False
-        output = model(torch.from_numpy(pixels), padding)
-        return output.logits[0].numpy(), output.boxes[0].numpy()
+        output = model(torch.from_numpy(pixels).to(device), padding.to(device))
+        return output.logits[0].cpu().numpy(), output.boxes[0].cpu().numpy()
 
     return predict
 

@@ -72,14 +72,15 @@ def set_loss(
     # LxNx(GQ)xC to (LNG)xQxC: every layer and group of an image is a prediction of its own.
     logits = layer_logits.float().reshape(layers * images * groups, queries // groups, -1)
     boxes = layer_boxes.float().reshape(layers * images * groups, queries // groups, 4)
-    image = torch.arange(images).repeat_interleave(groups).repeat(layers)
-    layer = torch.arange(layers).repeat_interleave(images * groups)
-    counts = [batch.counts[index] for index in image.tolist()]
+    device = logits.device
+    image = torch.arange(images, device=device).repeat_interleave(groups).repeat(layers)
+    layer = torch.arange(layers, device=device).repeat_interleave(images * groups)
+    counts = [count for count in batch.counts for _ in range(groups)] * layers
     found = match(
         logits, boxes, batch.classes[image], batch.boxes[image], counts=counts, costs=costs
     )
 
-    wanted = torch.full(logits.shape[:2], logits.shape[2] - 1, dtype=torch.int64)
+    wanted = torch.full(logits.shape[:2], logits.shape[2] - 1, dtype=torch.int64, device=device)
     matched_image = image[found.prediction]
     wanted[found.prediction, found.query] = batch.classes[matched_image, found.target]
     class_sums, class_weights = _weighted_cross_entropy(logits, wanted, layer, layers, weights)
@@ -90,7 +91,7 @@ def set_loss(
     giou = 1 - generalized_iou(to_corners(predicted), to_corners(actual))
     matched_layer = layer[found.prediction]
     normalisers = mean_over_processes(
-        torch.cat([class_weights, torch.tensor([float(groups * sum(batch.counts))])])
+        torch.cat([class_weights, class_weights.new_full((1,), groups * sum(batch.counts))])
     )
     objects = normalisers[-1].clamp(min=1)
     return [
@@ -107,11 +108,12 @@ def _weighted_cross_entropy(
     logits: Tensor, wanted: Tensor, layer: Tensor, layers: int, weights: LossWeights
 ) -> tuple[Tensor, Tensor]:
     """Return for each layer the weighted sum of cross-entropies, and the sum of the weights."""
-    class_weights = torch.ones(logits.shape[2])
+    class_weights = torch.ones(logits.shape[2], device=logits.device)
     class_weights[-1] = weights.no_object
     losses = functional.cross_entropy(
         logits.flatten(0, 1), wanted.flatten(), class_weights, reduction="none"
     ).view(wanted.shape)
-    sums = torch.zeros(layers).index_add(0, layer, losses.sum(dim=1))
-    totals = torch.zeros(layers).index_add(0, layer, class_weights[wanted].sum(dim=1))
+    zeros = torch.zeros(layers, device=logits.device)
+    sums = zeros.index_add(0, layer, losses.sum(dim=1))
+    totals = zeros.index_add(0, layer, class_weights[wanted].sum(dim=1))
     return sums, totals

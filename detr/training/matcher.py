@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -57,15 +58,16 @@ def match(
         costs: weights.
     """
     matrices = cost_matrices(logits, boxes, target_classes, target_boxes, costs).cpu().numpy()
-    predictions: list[int] = []
-    queries: list[int] = []
-    targets: list[int] = []
-    for index, count in enumerate(counts):
-        rows, columns = linear_sum_assignment(matrices[index, :, :count])
-        predictions += [index] * len(rows)
-        queries += rows.tolist()
-        targets += columns.tolist()
-    return Matches(*(torch.tensor(x, dtype=torch.int64) for x in (predictions, queries, targets)))
+    pairs = [
+        linear_sum_assignment(matrix[:, :count])
+        for matrix, count in zip(matrices, counts, strict=True)
+    ]
+    found = np.empty((3, sum(len(rows) for rows, _ in pairs)), np.int64)
+    found[0] = np.repeat(np.arange(len(pairs)), [len(rows) for rows, _ in pairs])
+    for row in (0, 1):
+        np.concatenate([pair[row] for pair in pairs], out=found[row + 1])
+    # One transfer there and one back, for all layers and groups at once.
+    return Matches(*torch.from_numpy(found).to(logits.device))
 
 
 def cost_matrices(

@@ -32,6 +32,9 @@ class ScenesData(Frozen):
         0, ge=0, description="steps before the input has its full size; they cost far less"
     )
     early_scale: float = Field(1.0, gt=0, le=1, description="of the input in the early steps")
+    first_scene: int = Field(
+        0, ge=0, description="of the endless row of scenes; another run may have seen those before"
+    )
     val_scenes: int = Field(500, gt=0)
     val_height: int = Field(360, gt=0, description="pixels")
     val_width: int = Field(480, gt=0, description="pixels")
@@ -76,6 +79,13 @@ class FromWeights(Frozen):
 
     kind: Literal["weights"] = "weights"
     file: Path | None = None
+
+
+class FromRecord(Frozen):
+    """Train a released model further: its weights, with new parts for training."""
+
+    kind: Literal["record"] = "record"
+    folder: Path | None = Field(default=None, description="of the release's record")
 
 
 class FromTeacher(Frozen):
@@ -184,10 +194,14 @@ class Recipe(Frozen):
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of what the model computes in training; weights are fp32 always"
+    )
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     parts: TrainingParts = TrainingParts()
-    start: Annotated[FromScratch | FromWeights | FromTeacher, Field(discriminator="kind")]
+    start: Annotated[
+        FromScratch | FromWeights | FromRecord | FromTeacher, Field(discriminator="kind")
+    ]
     batch_size: int = Field(gt=0, description="images a step, over all processes")
     steps: int = Field(gt=0)
     optimiser: Optimiser = Optimiser()
@@ -213,6 +227,11 @@ class Recipe(Frozen):
                     f"{self.architecture.queries} queries"
                 )
         return self
+
+
+def with_precision(recipe: Recipe, precision: Literal["fp32", "bf16", "fp16"] | None) -> Recipe:
+    """Return the recipe, computing in `precision` if one is given."""
+    return recipe if precision is None else recipe.model_copy(update={"precision": precision})
 
 
 def load_recipe(name_or_file: str) -> Recipe:

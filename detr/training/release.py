@@ -22,7 +22,7 @@ from common.domain.errors import ConfigurationError
 from detr.coco_folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.model import DETR
-from detr.training.checkpoints import load_checkpoint
+from detr.training.checkpoints import RECORD_NAME, WEIGHTS_NAME, load_checkpoint, read_record
 from detr.training.data import scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
 from detr.training.feature_ranges import measured_codecs, with_codecs
@@ -32,8 +32,6 @@ from detr.training.state import plain_model, recipe_of
 from scenes.compositor import SceneSettings
 from scenes.sources import ARTWORK_SETS
 from scenes.splits import SceneSource, open_split
-
-WEIGHTS_NAME, RECORD_NAME = "weights.safetensors", "record.json"
 
 
 @dataclass(frozen=True)
@@ -184,20 +182,6 @@ def add_figures(
     }
     _write_record(record, released.record)
     return figures
-
-
-def read_record(record: Path) -> dict[str, Any]:
-    """Return the content of `record.json`.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    path = record / RECORD_NAME
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} is missing or is not JSON.") from error
-    return content
 
 
 def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ class SceneDataset(Dataset[Sample]):
         reduced_share: see `SceneSource.varied_scene`.
         early_samples: how many of the first samples are smaller.
         early_scale: how large these are.
+        first_scene: sample 0 is made of this one.
     """
 
     source: SceneSource
@@ -38,9 +39,10 @@ class SceneDataset(Dataset[Sample]):
     reduced_share: float = 0.0
     early_samples: int = 0
     early_scale: float = 1.0
+    first_scene: int = 0
 
     def __getitem__(self, index: int) -> Sample:
-        """Compose and preprocess scene `index`.
+        """Compose and preprocess the scene of sample `index`.
 
         Raises:
             ConfigurationError: the input is not of fixed size.
@@ -54,7 +56,7 @@ class SceneDataset(Dataset[Sample]):
             height=round(self.policy.height * scale), width=round(self.policy.width * scale)
         )
         scene = self.source.varied_scene(
-            index,
+            self.first_scene + index,
             policy.height,
             policy.width,
             other_aspect_share=self.other_aspect_share,

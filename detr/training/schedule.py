@@ -1,8 +1,9 @@
-"""Learning rate as a function of the step."""
+"""Learning rate as a function of the step, or of the time that a run may take."""
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,31 @@ class Phase:
     steps: int
 
 
-def phase_at(recipe: Recipe, step: int) -> Phase:
+@dataclass(frozen=True)
+class TimeBudget:
+    """Stretches a recipe's schedule over a time, however many steps fit into it.
+
+    A run's place on its schedule is then the share of the time that has passed, so it does not
+    have to be known how fast the machine is, and a machine that slows down on the way is met by a
+    rate that falls as it should.
+
+    Attributes:
+        seconds: from now to the end of the schedule.
+        started: of `time.monotonic`.
+        first_share: of the schedule, done before a resumed run went on.
+    """
+
+    seconds: float
+    started: float
+    first_share: float = 0.0
+
+    def share(self) -> float:
+        """Return the share of the schedule that has passed, 1 at its end."""
+        passed = (time.monotonic() - self.started) / self.seconds
+        return min(1.0, self.first_share + (1 - self.first_share) * passed)
+
+
+def phase_at(recipe: Recipe, step: float) -> Phase:
     """Return the phase that `step` (from 0) lies in; training without a teacher has one only."""
     if recipe.distillation is None:
         return Phase(0, 0, recipe.steps)
@@ -36,13 +61,13 @@ def phase_at(recipe: Recipe, step: int) -> Phase:
     return Phase(index, first, ends[index] - first)
 
 
-def recipe_factor(recipe: Recipe, step: int) -> float:
+def recipe_factor(recipe: Recipe, step: float) -> float:
     """Return what the learning rate is multiplied by; the schedule begins anew in each phase."""
     phase = phase_at(recipe, step)
     return learning_rate_factor(recipe.schedule, step - phase.first_step, phase.steps)
 
 
-def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+def learning_rate_factor(schedule: Schedule, step: float, steps: int) -> float:
     """Return what the learning rate is multiplied by at `step` (from 0) of `steps`."""
     if step < schedule.warmup_steps:
         return (step + 1) / schedule.warmup_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,16 @@ from detr.importing import start_from
 from detr.model import DETR, FrozenBatchNorm2d
 from detr.model.resnet import BLOCKS
 from detr.training.averaging import WeightAverage
-from detr.training.checkpoints import load_checkpoint, save_checkpoint
-from detr.training.initialisation import initialise_from_scratch
-from detr.training.recipe import FromScratch, FromWeights, Recipe, ScenesData
+from detr.training.checkpoints import (
+    WEIGHTS_NAME,
+    load_checkpoint,
+    read_record,
+    save_average,
+    save_checkpoint,
+)
+from detr.training.device import CPU
+from detr.training.initialisation import QUERY_NOISE, initialise_from_scratch
+from detr.training.recipe import FromRecord, FromScratch, FromWeights, Recipe, ScenesData
 from detr.training.schedule import recipe_factor
 from detr.training.training_model import TrainingModel
 
@@ -39,13 +46,35 @@ _FREE_KEYS: dict[str, Any] = {
 
 @dataclass
 class TrainingState:
-    """A run after `step` steps that took `seconds`."""
+    """A run after `step` steps that took `seconds`.
+
+    Attributes:
+        model: on the device that the run computes on, as the average and the optimiser are.
+        average: of the weights.
+        optimiser: of the weights.
+        scaler: of the loss, so that fp16's gradients do not vanish; does nothing otherwise.
+        step: steps done.
+        seconds: of training so far, pauses between resumed runs left out.
+        share: of the time that is done, where the time and not the recipe says how many steps
+            there will be; see `detr.training.schedule.TimeBudget`.
+    """
 
     model: TrainingModel
     average: WeightAverage
     optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: _scaler(None, CPU))
     step: int = 0
     seconds: float = 0.0
+    share: float | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        return self.model.query_mask.device
+
+    def schedule_step(self, recipe: Recipe) -> float:
+        """Return where on the recipe's schedule the next step lies, in the recipe's steps."""
+        return self.step if self.share is None else self.share * recipe.steps
 
 
 Builder = Callable[[Recipe], TrainingModel]
@@ -71,24 +100,57 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> 
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         for remark in start_from(detr, recipe.start.file):
             say(remark)
+    elif isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
+        _start_from_record(model, recipe.start.folder)
     return model
 
 
-def new_state(recipe: Recipe, build: Builder = build_model) -> TrainingState:
-    """Build the model and everything around it, seeded; errors as those of `build`."""
+@torch.no_grad()
+def _start_from_record(model: TrainingModel, folder: Path) -> None:
+    """Take what a run released, as it was before its 'no object' was shifted to ship.
+
+    The further groups of queries did not ship: they start near the model's own.
+    """
+    written = read_record(folder)
+    start_from(model.detr, folder / WEIGHTS_NAME)
+    model.detr.class_embed.bias[-1] -= written["recipe"]["no_object_shift"]
+    own = model.detr.query_embed.weight
+    near = own.repeat(model.groups - 1, 1)
+    model.extra_queries.copy_(near + QUERY_NOISE * own.std() * torch.randn_like(near))
+
+
+def new_state(
+    recipe: Recipe, build: Builder = build_model, device: torch.device = CPU
+) -> TrainingState:
+    """Build the model and everything around it, seeded; errors as those of `build`.
+
+    The starting values come from the CPU's generator, so they are the same on every device.
+
+    Raises:
+        ConfigurationError: the recipe's precision is not one of this device.
+    """
+    if recipe.precision == "fp16" and device.type == "cpu":
+        raise ConfigurationError("fp16 trains on a GPU only; a CPU takes fp32 or bf16.")
     torch.manual_seed(recipe.seed)
     model = build(recipe)
-    model.to(memory_format=memory_format(recipe))  # type: ignore[call-overload]
-    return TrainingState(model, WeightAverage(model, recipe.ema_decay), _optimiser(recipe, model))
+    model.to(device, memory_format=memory_format(recipe, device))  # type: ignore[call-overload]
+    return TrainingState(
+        model,
+        WeightAverage(model, recipe.ema_decay),
+        _optimiser(recipe, model),
+        _scaler(recipe, device),
+    )
 
 
-def memory_format(recipe: Recipe) -> torch.memory_format:
-    """Return the layout of images and kernels that trains fastest on a CPU.
+def memory_format(recipe: Recipe, device: torch.device = CPU) -> torch.memory_format:
+    """Return the layout of images and kernels that trains fastest.
 
-    Channels last, except where the first shortcut that takes a stride sees fewer channels than a
-    vector register holds numbers: there oneDNN writes past its buffers. See
+    Channels last, except on a CPU where the first shortcut that takes a stride sees fewer channels
+    than a vector register holds numbers: there oneDNN writes past its buffers. See
     docs/decisions/0016-narrow-backbones.md.
     """
+    if device.type != "cpu":
+        return torch.channels_last
     block, _ = BLOCKS[recipe.architecture.backbone]
     if recipe.architecture.base_width * block.expansion < _LEAST_SHORTCUT_CHANNELS:
         return torch.contiguous_format
@@ -96,21 +158,37 @@ def memory_format(recipe: Recipe) -> torch.memory_format:
 
 
 def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
-    """Write a checkpoint of the whole run."""
+    """Write a checkpoint of the whole run, which any device can go on from."""
+    released = _released_content(state, recipe)
     content = {
-        "step": state.step,
-        "seconds": state.seconds,
-        "recipe": recipe.model_dump_json(),
+        **released,
+        "share": state.share,
         "model": state.model.state_dict(),
-        "average": state.average.state,
         "average_updates": state.average.updates,
         "optimiser": state.optimiser.state_dict(),
+        "scaler": state.scaler.state_dict(),
     }
     return save_checkpoint(folder, content)
 
 
-def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> TrainingState:
-    """Return the run as it was saved.
+def save_best(state: TrainingState, recipe: Recipe, path: Path) -> None:
+    """Write the averaged weights alone: what a release is made from, a quarter of a checkpoint."""
+    save_average(path, _released_content(state, recipe))
+
+
+def _released_content(state: TrainingState, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "step": state.step,
+        "seconds": state.seconds,
+        "recipe": recipe.model_dump_json(),
+        "average": state.average.state,
+    }
+
+
+def restore_state(
+    path: Path, recipe: Recipe, build: Builder = build_model, device: torch.device = CPU
+) -> TrainingState:
+    """Return the run as it was saved, on this device, whatever device it was saved on.
 
     Raises:
         ConfigurationError: there is no checkpoint, or it belongs to another recipe.
@@ -122,14 +200,17 @@ def restore_state(path: Path, recipe: Recipe, build: Builder = build_model) -> T
             f"{path} was written by a different recipe {saved.name}: give another --output, "
             "or remove the old run."
         )
-    state = new_state(_without_start_files(recipe), build)
+    state = new_state(_without_start_files(recipe), build, device)
     try:
         state.model.load_state_dict(content["model"])
-        state.average.state = content["average"]
+        state.average.state = {name: value.to(device) for name, value in content["average"].items()}
         state.average.updates = content["average_updates"]
         state.optimiser.load_state_dict(content["optimiser"])
         state.step = content["step"]
         state.seconds = content["seconds"]
+        state.share = content.get("share")
+        if state.scaler.is_enabled() and content.get("scaler"):
+            state.scaler.load_state_dict(content["scaler"])
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(
             f"{path} is not a whole checkpoint of recipe {recipe.name}: {first_line(error)}."
@@ -224,6 +305,11 @@ def _optimiser(recipe: Recipe, model: TrainingModel) -> torch.optim.Optimizer:
         lr=settings.learning_rate,
         fused=True,
     )
+
+
+def _scaler(recipe: Recipe | None, device: torch.device) -> torch.amp.GradScaler:
+    enabled = recipe is not None and recipe.precision == "fp16"
+    return torch.amp.GradScaler(device.type, enabled=enabled)
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,20 @@ class Batch:
     classes: Tensor
     boxes: Tensor
     counts: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device; from pinned memory the copy does not wait."""
+        return self._mapped(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU can read by itself; `DataLoader` calls this."""
+        return self._mapped(lambda value: value.pin_memory())
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors: dict[str, Any] = {
+            name: change(v) for name, v in vars(self).items() if isinstance(v, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

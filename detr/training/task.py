@@ -70,15 +70,16 @@ class Detection:
 
     def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
         """See `Task`."""
-        images = batch.images.contiguous(memory_format=memory_format(recipe))
-        with mixed_precision(recipe):
+        images = batch.images.contiguous(memory_format=memory_format(recipe, batch.images.device))
+        with mixed_precision(recipe, batch.images.device):
             output: TrainingOutput = network(images, batch.padding)
         return total_loss(recipe, output, batch)
 
 
-def mixed_precision(recipe: Recipe) -> torch.autocast:
+def mixed_precision(recipe: Recipe, device: torch.device) -> torch.autocast:
     """Return the context in which models run."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
+    kind = torch.float16 if recipe.precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=recipe.precision != "fp32")
 
 
 def total_loss(recipe: Recipe, output: TrainingOutput, batch: Batch) -> Tensor:
@@ -100,7 +101,7 @@ def truth_losses(
         weights=WEIGHTS,
     )
     total = torch.stack([layer.total(WEIGHTS) for layer in layers]).sum()
-    dense = torch.zeros(())
+    dense = total.new_zeros(())
     if output.dense_logits is not None and output.dense_boxes is not None:
         stride = batch.images.shape[2] / output.dense_logits.shape[1]
         parts = dense_loss(

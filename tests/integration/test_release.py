@@ -6,9 +6,10 @@ import pytest
 
 from common.domain.errors import ConfigurationError
 from detr.coco_folder import open_coco
+from detr.training.checkpoints import WEIGHTS_NAME, read_record
 from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
-from detr.training.release import WEIGHTS_NAME, add_figures, read_record, rebuild, release
+from detr.training.release import add_figures, rebuild, release
 from detr.training.state import new_state, save_state
 from scenes.coco_format import export_coco
 from scenes.splits import SceneSource

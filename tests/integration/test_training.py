@@ -11,9 +11,9 @@ import yaml
 
 from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
-from detr.training.checkpoints import load_checkpoint
+from detr.training.checkpoints import load_checkpoint, read_record
 from detr.training.metrics import read_metrics
-from detr.training.release import read_record, rebuild, shipped_records
+from detr.training.release import rebuild, shipped_records
 from scenes.fetch import DEFAULT_CACHE, require_cache
 from tests.training_runs import INPUT, run_training, tiny_coco
 from tests.unit.training.conftest import TINY

@@ -1,8 +1,9 @@
 import torch
 
 from detr.distillation.teacher import load_teacher
+from detr.training.checkpoints import read_record
 from detr.training.metrics import MetricsFile, MetricsRow
-from detr.training.release import read_record, rebuild, release
+from detr.training.release import rebuild, release
 from detr.training.state import save_state
 from scenes.splits import SceneSource
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs

@@ -1,0 +1,72 @@
+"""What a run computes on: a CPU, or one GPU for each of its processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from common.domain.errors import ConfigurationError
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+CPU = torch.device("cpu")
+
+
+def choose_device(choice: DeviceChoice) -> torch.device:
+    """Return the device of this process; under torchrun each process has a GPU of its own.
+
+    Args:
+        choice: `auto` is a GPU if there is one.
+
+    Raises:
+        ConfigurationError: a GPU is asked for, and PyTorch sees none, or fewer than processes.
+    """
+    if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
+        return CPU
+    if not torch.cuda.is_available():
+        raise ConfigurationError(
+            "there is no GPU that PyTorch can use: install PyTorch for CUDA and NVIDIA's driver, "
+            "or give --device cpu."
+        )
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise ConfigurationError(
+            f"process {index} finds only {count} GPUs: start one process for each GPU, or give "
+            "--device cpu."
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def prepare_device(device: torch.device) -> None:
+    """Set how PyTorch computes on this device, for the whole process."""
+    # Weights that start at zero make denormal numbers, which are many times slower on a CPU.
+    torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        # fp32 by TF32's tensor cores: its products round to 10 bits, its sums do not.
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute products of fp32 in fp32, as sums of squares need it, also on a GPU."""
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(former)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory that this process has held: on the GPU, or all of it on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
