@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,11 @@ def _rasterised(cache: Path, artwork_set: str) -> dict[str, NDArray[np.uint8]]:
                 return {name: archive[f"icon/{name}"] for name in archive["names"].tolist()}
     collection = json.loads(source.read_text(encoding="utf-8"))
     found = sorted(name for name in wanted if name in collection["icons"])
-    pictures = {name: _rasterise(_svg(collection, name)) for name in found}
+    # Some icons take a tenth of a second. In the workers OpenCV's own threads would hang, since
+    # those of this process do not exist there.
+    with ProcessPoolExecutor(initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        drawn = pool.map(_rasterise, [_svg(collection, name) for name in found], chunksize=4)
+        pictures = dict(zip(found, drawn, strict=True))
     stored.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {f"icon/{name}": picture for name, picture in pictures.items()}
     partial = stored.with_name(f"{stored.stem}.part.npz")
