@@ -21,12 +21,13 @@ from typing import Any
 # Seconds that each step may take. All together they leave some of the five minutes for starting.
 LIMITS = {
     "machine": 25,
-    "engines": 50,
+    "engines": 45,
     "onnxruntime": 20,
     "tensorrt": 25,
     "sensors": 15,
-    "training": 85,
-    "services": 110,
+    "training": 70,
+    "services": 85,
+    "services_r50": 85,
 }
 TOTAL_SECONDS = 290.0
 RESULT_PREFIX = "RESULT "

@@ -19,7 +19,8 @@ from tests.unit.training.conftest import TINY
 
 @pytest.mark.parametrize("name", shipped_recipe_names("detr.training"))
 def test_shipped_recipes_load(name):
-    assert load_recipe(name).name == name
+    # A recipe for another machine makes the same model.
+    assert load_recipe(name).name == name.removesuffix("-gpu")
 
 
 def test_the_demo_model_knows_the_scenes_categories():
