@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
-from common.domain.detections import OverloadPolicy, StreamOptions
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair, Placement
-from common.wire.frames import codec_to_wire
+from common.wire.detections import checked_threshold
+from common.wire.frames import codec_from_wire, codec_to_wire
 from protos.tandem.v1 import detector_pb2, operations_pb2
 
 _TO_WIRE = {
@@ -83,6 +84,33 @@ _OVERLOAD_TO_WIRE = {
     OverloadPolicy.BLOCK: detector_pb2.OVERLOAD_BLOCK,
     OverloadPolicy.DROP_OLDEST: detector_pb2.OVERLOAD_DROP_OLDEST,
 }
+_OVERLOAD_FROM_WIRE: Dict[int, OverloadPolicy] = {
+    detector_pb2.OVERLOAD_UNSPECIFIED: OverloadPolicy.BLOCK,
+    **{value: policy for policy, value in _OVERLOAD_TO_WIRE.items()},
+}
+
+
+def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
+    """What a client asks of its stream.
+
+    Raises:
+        InvalidInputError: a value is out of range or unknown; the message says which.
+    """
+    codec = codec_from_wire(wire.codec)
+    threshold = DEFAULT_SCORE_THRESHOLD
+    if wire.HasField("score_threshold"):
+        threshold = checked_threshold(wire.score_threshold)
+    if wire.overload not in _OVERLOAD_FROM_WIRE:
+        raise InvalidInputError(f"unknown overload policy {wire.overload}")
+    return StreamOptions(
+        requested_pair=requested_pair_from_wire(
+            wire.placement, wire.backbone_node, wire.transformer_node
+        ),
+        score_threshold=threshold,
+        max_detections=wire.max_detections,
+        overload=_OVERLOAD_FROM_WIRE[wire.overload],
+        codec=codec,
+    )
 
 
 def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions:
