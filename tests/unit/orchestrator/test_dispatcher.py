@@ -11,7 +11,6 @@ from common.domain.placement import NodePair, Placement
 from services.orchestrator.routing.circuit_breaker import FAILURES_IN_A_ROW
 from services.orchestrator.session.attempts import MOST_REJECTIONS
 from services.orchestrator.session.deadlines import FrameWeight
-from tests.integration.test_stage_faults import until
 from tests.misbehaving import good_answer
 from tests.unit.orchestrator.toys import (
     ToyBackbone,
@@ -23,6 +22,7 @@ from tests.unit.orchestrator.toys import (
     refuses,
     rig,
     serves,
+    until,
 )
 
 WEIGHT = FrameWeight(100, 1000)
@@ -144,10 +144,7 @@ async def test_a_frame_that_two_routes_failed_with_is_shown_to_no_third():
 async def test_each_outage_has_its_whole_time():
     patience_seconds = 1.0
     toy = ToyBackbone()
-    async with (
-        toy.running(),
-        rig({"edge": toy}, unavailable_after_seconds=patience_seconds) as orchestra,
-    ):
+    async with running({"edge": toy}, unavailable_after_seconds=patience_seconds) as orchestra:
         dispatcher = orchestra.dispatcher()
         for number in range(2):
             orchestra.set_health("edge", False)

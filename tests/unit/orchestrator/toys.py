@@ -4,6 +4,7 @@ A route ends at its backbone here: what a transformer would do is part of the ba
 """
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import grpc
@@ -47,6 +48,7 @@ class ToyBackbone:
 
     Attributes:
         answer: gives the result of each frame: a function of the frame's id and the call's context.
+        openings: the first message of each stream.
         frame_ids: of the frames that came, in their order.
         health: tells whether it serves.
         address: where it listens.
@@ -54,6 +56,7 @@ class ToyBackbone:
 
     def __init__(self):
         self.answer = serves
+        self.openings = []
         self.frame_ids = []
         self.health = health.aio.HealthServicer()
         self.address = ""
@@ -64,7 +67,7 @@ class ToyBackbone:
 
         class Servicer(stage_pb2_grpc.BackboneServicer):
             async def Process(self, request_iterator, context):  # noqa: N802
-                await request_iterator.__anext__()
+                toy.openings.append((await request_iterator.__anext__()).open)
                 opened = stage_pb2.Opened(node="toy", bundle_digest="d")
                 await context.write(stage_pb2.StageResponse(opened=opened))
                 async for request in request_iterator:
@@ -202,6 +205,14 @@ async def rig(toys, **changes):
     finally:
         for channel in channels.values():
             await channel.close()
+
+
+async def until(condition):
+    """Wait until a condition holds."""
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        await asyncio.sleep(0.005)
 
 
 def frame(frame_id):
