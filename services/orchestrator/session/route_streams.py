@@ -41,7 +41,7 @@ class _Entry:
 
     @property
     def ended(self) -> bool:
-        """Whether the route has to be opened anew: it could not be, or was lost since."""
+        """Whether the route has to be opened anew: it could not be, or its stream has ended since."""
         if self.given_up is not None:
             return True
         if not self.opening.done():
@@ -108,7 +108,7 @@ class RouteStreams:
             on_sent: called when the route is open and the frame about to be sent.
 
         Raises:
-            TandemError: the route could not be opened, or was lost while the frame was under way.
+            TandemError: the route could not be opened, or failed while the frame was under way.
         """
         entry = self._entries.get(route)
         if entry is None or entry.ended:

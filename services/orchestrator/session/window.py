@@ -21,7 +21,7 @@ _SLOWER_LINK_LATENCY_SHARE = 0.2
 
 
 class Transfer(NamedTuple):
-    """One payload's way to a stage.
+    """One payload's transfer to a stage.
 
     Attributes:
         payload_bytes: of the picture or the features.
@@ -33,7 +33,7 @@ class Transfer(NamedTuple):
 
 
 class _WaitFreeTransfer:
-    """The least that a payload's way takes.
+    """The least that a payload's transfer takes.
 
     Both the quickest transfer of any payload and the quickest byte bound it from below; the first
     is near where delay prevails, the second where the rate does and payloads differ in size.
@@ -87,7 +87,7 @@ class WindowEstimator:
             now: when it came; seconds, of any steady clock.
             latency_seconds: from reading the frame to its answer.
             queue_seconds: of these, waiting for an engine.
-            transfers: the picture's way to the backbone, the features' to the transformer.
+            transfers: the picture's to the backbone, the features' to the transformer.
         """
         moving_seconds = sum(link.learn(transfer) for link, transfer in zip(self._links, transfers))
         if self._began is None:
@@ -122,7 +122,7 @@ class WindowEstimator:
         self._every_transfer_waited = True
 
     def reset(self) -> None:
-        """Forget the links as well: frames go another way now."""
+        """Forget the links as well: frames take another route now."""
         self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
         self.pause()
 

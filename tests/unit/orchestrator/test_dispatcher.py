@@ -164,6 +164,25 @@ async def test_each_outage_has_its_whole_time():
         await dispatcher.close()
 
 
+async def test_a_frame_that_is_given_up_leaves_no_outage_behind():
+    patience_seconds = 0.6
+    toys = two_toys()
+    for toy in toys.values():
+        toy.answer = dies
+    async with running(toys, unavailable_after_seconds=patience_seconds) as orchestra:
+        dispatcher = orchestra.dispatcher()
+        with pytest.raises(InternalError, match="not sent a third time"):
+            await serve(dispatcher, 1)
+        for node in toys:
+            orchestra.set_health(node, False)
+        # The first failure was more than the 0.2 s ago that a suspect waits.
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            await serve(dispatcher, 2)
+        assert time.monotonic() - began > 0.9 * patience_seconds
+        await dispatcher.close()
+
+
 async def test_a_frame_waits_for_nothing_once_the_server_drains():
     toy = ToyBackbone()
     async with running({"edge": toy}, unavailable_after_seconds=60.0) as orchestra:
@@ -205,19 +224,21 @@ async def test_a_new_route_serves_a_mirrored_request_before_the_first_frame():
         await dispatcher.close()
 
 
-async def test_a_route_that_fails_its_mirrored_request_gets_no_frame():
+async def test_a_route_that_fails_a_mirrored_request_gets_no_frame_and_no_further_one():
     toys = two_toys()
-    toys["workstation"].answer = fails
-    async with running(toys) as orchestra:
+    async with running(toys, mirror_share=0.5) as orchestra:
+        first, other = await first_and_other(orchestra)
+        toys[other].answer = fails
         dispatcher = orchestra.dispatcher()
-        orchestra.router.set_operator_pair(Placement.FULL.node_pair)
-        await serve(dispatcher, 0)
-        orchestra.router.set_operator_pair(Placement.WORKSTATION.node_pair)
-        for number in range(1, 5):
-            route, _ = await serve(dispatcher, number)
-            assert route.backbone.node == "edge"
-        await until(lambda: toys["workstation"].frame_ids)
-        assert not own_ids(toys["workstation"])
+        for number in range(20):
+            orchestra.router.tick()
+            route, result = await serve(dispatcher, number)
+            assert route.backbone.node == first
+            orchestra.router.served(route, result.timing, backlogged=False)
+        assert own_ids(toys[other]) == []
+        # One along each of the two routes through that backbone; a third would open the breaker.
+        assert 1 <= len(toys[other].frame_ids) <= 2
+        assert available(orchestra, other)
         await dispatcher.close()
 
 
