@@ -10,6 +10,7 @@ from common.domain.placement import StageAddress
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer, channel_options
+from common.telemetry.metrics import Metrics
 from common.wire.connections import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
@@ -44,14 +45,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
     health_channels = _channels(settings, ("grpc.use_local_subchannel_pool", 1))
 
-    measurements = Measurements(settings.located_at, channels)
-    router = Router(
-        RouteTable(StageHealth.unknown(address) for address in channels),
-        measurements,
-        _routing_options(settings),
-        EventCounters(server.metrics),
-        settings.operator_pair,
-    )
+    router = _router(settings, server.metrics)
     sessions = Sessions(
         SessionResources(
             router=router,
@@ -67,16 +61,11 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
         on_change=sessions.stage_changed,
-        on_heartbeat=measurements.observe_heartbeat,
-        answered_at=measurements.answered_at,
+        on_heartbeat=router.measurements.observe_heartbeat,
+        answered_at=router.measurements.answered_at,
     )
 
-    detector = DetectorServicer(sessions, _guard(settings))
-    server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
-    operations = OperationsServicer(sessions)
-    server.add(
-        operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
-    )
+    _add_servicers(server, sessions, settings)
     looking_after = server.supervise(sessions.run(), "looking after routes")
 
     async def prepare() -> None:
@@ -91,6 +80,28 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
     return True
+
+
+def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
+    addresses = settings.stage_addresses
+    return Router(
+        RouteTable(StageHealth.unknown(address) for address in addresses),
+        Measurements(settings.located_at, addresses),
+        _routing_options(settings),
+        EventCounters(metrics),
+        settings.operator_pair,
+    )
+
+
+def _add_servicers(
+    server: ServiceServer, sessions: Sessions, settings: OrchestratorSettings
+) -> None:
+    detector = DetectorServicer(sessions, _guard(settings))
+    server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
+    operations = OperationsServicer(sessions)
+    server.add(
+        operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
+    )
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:

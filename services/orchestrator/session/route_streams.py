@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import grpc
 
@@ -41,7 +42,7 @@ class _Entry:
 
     @property
     def ended(self) -> bool:
-        """Whether the route has to be opened anew: it could not be, or its stream has ended since."""
+        """Whether the route has to be opened anew: it could not be, or its stream ended since."""
         if self.given_up is not None:
             return True
         if not self.opening.done():
@@ -110,9 +111,34 @@ class RouteStreams:
         Raises:
             TandemError: the route could not be opened, or failed while the frame was under way.
         """
+        entry = self._entry_to_use(route)
+        with self._under_way(entry, route, extra_seconds) as mark:
+            try:
+                # Shielded: that one frame is given up must not end the opening for the others.
+                stream = await asyncio.shield(entry.opening)
+                on_sent()
+                result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+            except TandemError as error:
+                raise entry.given_up or error from error
+            except asyncio.CancelledError:
+                # Giving a route up cancels its opening, or its call with the write that it is in.
+                if entry.given_up is not None:
+                    raise entry.given_up from None
+                raise
+            if mark is entry.frames[0]:
+                entry.progress = time.monotonic()
+            return result
+
+    def _entry_to_use(self, route: Route) -> _Entry:
+        """The route's stream; a new one is opened if there is none, or none that goes on."""
         entry = self._entries.get(route)
         if entry is None or entry.ended:
             entry = self._entries[route] = _Entry(asyncio.ensure_future(self._open(route)))
+        return entry
+
+    @contextmanager
+    def _under_way(self, entry: _Entry, route: Route, extra_seconds: float) -> Iterator[object]:
+        """Count a frame while it is under way; gives its mark."""
         if not entry.frames:
             entry.progress = time.monotonic()
         mark = object()
@@ -120,20 +146,7 @@ class RouteStreams:
         self._in_flight.update(route.servers)
         self._add_extra(entry, route, extra_seconds)
         try:
-            # Shielded: that one frame is given up must not end the opening for the others.
-            stream = await asyncio.shield(entry.opening)
-            on_sent()
-            result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
-            if mark is entry.frames[0]:
-                entry.progress = time.monotonic()
-            return result
-        except TandemError as error:
-            raise entry.given_up or error from error
-        except asyncio.CancelledError:
-            # Giving a route up cancels its opening, or its call with the write that it is in.
-            if entry.given_up is not None:
-                raise entry.given_up from None
-            raise
+            yield mark
         finally:
             entry.frames.remove(mark)
             self._in_flight.subtract(route.servers)
