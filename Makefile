@@ -17,7 +17,8 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
-  tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py tests/unit/orchestrator tests/unit/wire tests/unit/domain $(wildcard tests/unit/*.py)
+  tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py \
+  tests/unit/orchestrator tests/unit/wire tests/unit/domain $(wildcard tests/unit/*.py)
 
 .PHONY: demo test test-edge check experiments-quick stubs format help
 
