@@ -26,12 +26,12 @@ _REASONS = {
 
 
 def explain(decision: Decision, estimates: Estimates, policy: Policy) -> Tuple[str, ...]:
-    """What was chosen and why, a sentence or two a line; each node pair has a line.
+    """Say what was chosen and why; each string is a sentence or two, and each node pair has one.
 
     Args:
-        decision: of `Decider.decide`.
-        estimates: that it was made of.
-        policy: that it was made by.
+        decision: what `Decider.decide` returned.
+        estimates: what the decision was made from.
+        policy: what the decision was made by.
     """
     return (
         *_choice(decision, policy),

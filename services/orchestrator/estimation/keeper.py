@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from dataclasses import replace
 from typing import Deque, Dict, Mapping, Optional, Tuple
 
 from common.domain.detections import StageTiming
@@ -26,12 +27,12 @@ _ROUND_TRIP_SECONDS = 10.0
 _KEPT_ROUND_TRIPS = 64
 # A rate is of now when it is no older.
 _FRESH_SECONDS = 1.0
-# When a link slows down, the rate falls before the link's estimate does; the best of so long is not
-# taken in by that.
+# When a link slows down, the pair's rate falls before the link's estimate does. The best rate over
+# this time is not misled by that.
 _SHARE_SECONDS = 3.0
-# Above this share of what a link allows, the link is what held the pair back.
+# A pair that reaches more than this share of what a link allows is held back by that link.
 _LINK_BOUND_SHARE = 0.85
-# Of what execution times alone allow; outside it something was measured wrongly.
+# Shares of what execution times alone allow; outside these something was measured wrongly.
 _LEAST_COMPUTE_SHARE = 0.2
 _MOST_COMPUTE_SHARE = 4.0
 
@@ -51,8 +52,8 @@ class EstimateKeeper:
         """Begin with nothing known.
 
         Args:
-            located_at: place of the orchestrator: a node's name, or its own.
-            replicas: processes of each stage, one unless said.
+            located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            replicas: number of processes of each stage; one for a stage that is left out.
         """
         self._located_at = located_at
         self._stages = StageTimes(replicas)
@@ -77,11 +78,11 @@ class EstimateKeeper:
 
         Args:
             node_pair: the nodes that served the frame.
-            backbone: that stage's part.
-            transformer: that stage's part.
+            backbone: what the backbone tells of the frame.
+            transformer: what the transformer tells of the frame.
             now: when the answer came.
             backlogged: whether the frame's session had its window full on this pair, so that the
-                pair was kept busy; never for a frame that was sent to measure.
+                pair was kept busy; never for a mirrored request.
         """
         self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
         links = (
@@ -127,14 +128,7 @@ class EstimateKeeper:
             for node_pair, rate in self._pairs.items()
             if rate.frames_per_second is not None
         }
-        return Estimates(
-            stages=measured.stages,
-            links=measured.links,
-            pairs=pairs,
-            frame_bytes=measured.frame_bytes,
-            feature_bytes=measured.feature_bytes,
-            watts=measured.watts,
-        )
+        return replace(measured, pairs=pairs)
 
     def _shared_seconds(self) -> Dict[str, float]:
         """Between two frames of a node that serves both stages, where it was saturated."""

@@ -21,7 +21,7 @@ _MAX_SAMPLES = 512
 _LEAST_SPAN_SECONDS = 0.25
 # Payloads from half the largest one: small ones are mostly delay.
 _LARGE_SHARE = 0.5
-# Some frames find the link busy for a moment; the quicker ones show what it can do.
+# Some frames find the link busy for a moment; the quicker ones show what the link can do.
 _QUICK_QUANTILE = 0.75
 # The rest of a transfer at least, whatever the round trip: it is a minimum of other messages.
 _LEAST_SERIALISATION_SHARE = 0.2
@@ -137,13 +137,13 @@ class LinkRates:
     def observe(
         self, key: LinkUseKey, payload_bytes: int, transfer_seconds: float, now: float
     ) -> None:
-        """Take note of one payload that came over; costs the same however many came before.
+        """Take note of one payload that crossed a link; costs the same however many came before.
 
         Args:
             key: sender, receiver, and the stage that received.
-            payload_bytes: of the frame or the features.
-            transfer_seconds: round trip less the time that the receiver held it.
-            now: when it arrived.
+            payload_bytes: size of the frame or of the features.
+            transfer_seconds: round trip less the time that the receiver held the payload.
+            now: when the payload arrived.
         """
         sender, receiver, _ = key
         if sender == receiver or payload_bytes <= 0:
@@ -152,11 +152,12 @@ class LinkRates:
         use.add(_Sample(now, payload_bytes, transfer_seconds))
 
     def estimates(self, now: float, round_trip: RoundTrip) -> Dict[LinkKey, LinkEstimate]:
-        """Both directions of every link that carried anything.
+        """Estimate both directions of every link that has carried anything.
 
         Args:
             now: seconds, of the clock of `observe`.
-            round_trip: least seconds of a message and its answer between two places.
+            round_trip: gives the least seconds that a message and its answer took between two
+                places.
         """
         estimates: Dict[LinkKey, LinkEstimate] = {}
         for places in {frozenset(key[:2]) for key in self._uses}:

@@ -54,10 +54,10 @@ class PairRate:
         """Take note of an answer; costs the same however many came before.
 
         Args:
-            queue_seconds: that its frame waited for engines.
-            transfer_seconds: that it was on links.
+            queue_seconds: how long its frame waited for engines.
+            transfer_seconds: how long its payloads were on links.
             backlogged: whether its session had its window full.
-            now: when it came.
+            now: when the answer came.
         """
         if backlogged:
             if now - self._backlogged_at > _PAUSE_SECONDS:

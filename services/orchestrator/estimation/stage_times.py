@@ -106,8 +106,8 @@ class StageTimes:
         """Take note of one frame, by the stages that served it.
 
         Args:
-            backbone: that stage's part.
-            transformer: that stage's part.
+            backbone: what the backbone tells of the frame.
+            transformer: what the transformer tells of the frame.
             backlogged: whether more frames of the session were on the same nodes.
             now: when its answer came.
         """
