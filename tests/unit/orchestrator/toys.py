@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from common.domain.detections import StreamOptions
 from common.domain.placement import Stage, StageAddress
-from common.server.budget import ByteBudget, FrameCost
+from common.server.budget import ByteBudget, FrameCost, StreamBytes
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.interception import BoundedCalls
 from common.telemetry.metrics import Metrics
@@ -170,7 +170,7 @@ class Rig:
         self._budget = ByteBudget(64 * MEBIBYTE, MEBIBYTE, FrameCost(3), share_peers=False)
 
     def dispatcher(self, **options):
-        account = self._budget.stream("peer", lambda: None)
+        account = StreamBytes(self._budget, "peer", lambda: None)
         return Dispatcher("session", StreamOptions(**options), self.resources, account)
 
     def set_health(self, node, healthy, **told):
