@@ -11,18 +11,22 @@ from common.wire.detections import checked_threshold
 from common.wire.frames import codec_from_wire, codec_to_wire
 from protos.tandem.v1 import detector_pb2, operations_pb2
 
-_TO_WIRE = {
+_PLACEMENT_TO_WIRE = {
     Placement.FULL: detector_pb2.PLACEMENT_FULL,
     Placement.BACKBONE: detector_pb2.PLACEMENT_BACKBONE,
     Placement.TRANSFORMER: detector_pb2.PLACEMENT_TRANSFORMER,
     Placement.WORKSTATION: detector_pb2.PLACEMENT_WORKSTATION,
 }
-_FROM_WIRE: Dict[int, Placement] = {value: placement for placement, value in _TO_WIRE.items()}
+_PLACEMENT_FROM_WIRE: Dict[int, Placement] = {
+    value: placement for placement, value in _PLACEMENT_TO_WIRE.items()
+}
 
 
 def placement_to_wire(placement: Optional[Placement]) -> detector_pb2.Placement:
     """None is PLACEMENT_UNSPECIFIED."""
-    return detector_pb2.PLACEMENT_UNSPECIFIED if placement is None else _TO_WIRE[placement]
+    return (
+        detector_pb2.PLACEMENT_UNSPECIFIED if placement is None else _PLACEMENT_TO_WIRE[placement]
+    )
 
 
 def placement_from_wire(value: int) -> Optional[Placement]:
@@ -33,9 +37,9 @@ def placement_from_wire(value: int) -> Optional[Placement]:
     """
     if value == detector_pb2.PLACEMENT_UNSPECIFIED:
         return None
-    if value not in _FROM_WIRE:
+    if value not in _PLACEMENT_FROM_WIRE:
         raise InvalidInputError(f"unknown placement {value}")
-    return _FROM_WIRE[value]
+    return _PLACEMENT_FROM_WIRE[value]
 
 
 def requested_pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[NodePair]:
