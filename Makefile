@@ -19,7 +19,8 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_codecs.py tests/integration/test_batches.py tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
-  tests/unit/pipeline $(wildcard tests/unit/*.py)
+  tests/unit/pipeline tests/unit/orchestrator tests/unit/wire tests/unit/domain \
+  $(wildcard tests/unit/*.py)
 
 .PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick stubs format hooks help
 

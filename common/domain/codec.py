@@ -26,7 +26,7 @@ CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2:
 
 @dataclass(frozen=True)
 class EncodedTensor:
-    """A float32 tensor on its way.
+    """A float32 tensor as it travels between the stages.
 
     Attributes:
         shape: sizes, outermost first.

@@ -32,7 +32,7 @@ class ServiceError(TandemError):
 
 
 class UnavailableError(ServiceError):
-    """Nothing can serve the request now: a peer is down or draining. Retryable."""
+    """Nothing can serve the request now: a peer is unavailable or drains. Retryable."""
 
 
 class ResourceExhaustedError(ServiceError):

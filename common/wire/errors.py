@@ -143,7 +143,7 @@ def error_from_wire(status: status_pb2.Status) -> TandemError:
 
 
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:
-    """The error that ended a call; what the table does not name counts as the peer being lost."""
+    """The error that ended a call; what the table lacks means an unavailable peer."""
     fault = connection_fault(code, details)
     if fault is ConnectionFault.LOST and details:
         # gRPC's words for it are many, and some are those of other statuses.

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
-from common.domain.detections import OverloadPolicy, StreamOptions
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair, Placement
-from common.wire.frames import codec_to_wire
+from common.wire.detections import checked_threshold
+from common.wire.frames import codec_from_wire, codec_to_wire
 from protos.tandem.v1 import detector_pb2, operations_pb2
 
-_TO_WIRE = {
+_PLACEMENT_TO_WIRE = {
     Placement.FULL: detector_pb2.PLACEMENT_FULL,
     Placement.BACKBONE: detector_pb2.PLACEMENT_BACKBONE,
     Placement.TRANSFORMER: detector_pb2.PLACEMENT_TRANSFORMER,
     Placement.WORKSTATION: detector_pb2.PLACEMENT_WORKSTATION,
 }
-_FROM_WIRE: Dict[int, Placement] = {value: placement for placement, value in _TO_WIRE.items()}
+_PLACEMENT_FROM_WIRE: Dict[int, Placement] = {
+    value: placement for placement, value in _PLACEMENT_TO_WIRE.items()
+}
 
 
 def placement_to_wire(placement: Optional[Placement]) -> detector_pb2.Placement:
     """None is PLACEMENT_UNSPECIFIED."""
-    return detector_pb2.PLACEMENT_UNSPECIFIED if placement is None else _TO_WIRE[placement]
+    return (
+        detector_pb2.PLACEMENT_UNSPECIFIED if placement is None else _PLACEMENT_TO_WIRE[placement]
+    )
 
 
 def placement_from_wire(value: int) -> Optional[Placement]:
@@ -32,9 +37,9 @@ def placement_from_wire(value: int) -> Optional[Placement]:
     """
     if value == detector_pb2.PLACEMENT_UNSPECIFIED:
         return None
-    if value not in _FROM_WIRE:
+    if value not in _PLACEMENT_FROM_WIRE:
         raise InvalidInputError(f"unknown placement {value}")
-    return _FROM_WIRE[value]
+    return _PLACEMENT_FROM_WIRE[value]
 
 
 def requested_pair_from_wire(placement: int, backbone: str, transformer: str) -> Optional[NodePair]:
@@ -83,6 +88,33 @@ _OVERLOAD_TO_WIRE = {
     OverloadPolicy.BLOCK: detector_pb2.OVERLOAD_BLOCK,
     OverloadPolicy.DROP_OLDEST: detector_pb2.OVERLOAD_DROP_OLDEST,
 }
+_OVERLOAD_FROM_WIRE: Dict[int, OverloadPolicy] = {
+    detector_pb2.OVERLOAD_UNSPECIFIED: OverloadPolicy.BLOCK,
+    **{value: policy for policy, value in _OVERLOAD_TO_WIRE.items()},
+}
+
+
+def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
+    """What a client asks of its stream.
+
+    Raises:
+        InvalidInputError: a value is out of range or unknown; the message says which.
+    """
+    codec = codec_from_wire(wire.codec)
+    threshold = DEFAULT_SCORE_THRESHOLD
+    if wire.HasField("score_threshold"):
+        threshold = checked_threshold(wire.score_threshold)
+    if wire.overload not in _OVERLOAD_FROM_WIRE:
+        raise InvalidInputError(f"unknown overload policy {wire.overload}")
+    return StreamOptions(
+        requested_pair=requested_pair_from_wire(
+            wire.placement, wire.backbone_node, wire.transformer_node
+        ),
+        score_threshold=threshold,
+        max_detections=wire.max_detections,
+        overload=_OVERLOAD_FROM_WIRE[wire.overload],
+        codec=codec,
+    )
 
 
 def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, Tuple
 
 import grpc
 
-from common.domain.placement import NodePair, Stage, StageAddress
+from common.domain.placement import StageAddress
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.options import channel_options
 from common.server.server import ServiceServer
+from common.telemetry.metrics import Metrics
 from common.wire.connections import open_channel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
-from services.orchestrator.decision import Objective, Policy
-from services.orchestrator.events import Events
-from services.orchestrator.monitor import StageMonitor
-from services.orchestrator.route_table import RouteTable
-from services.orchestrator.routing import Router, RoutingOptions
+from services.orchestrator.counters import EventCounters, FrameCounters
+from services.orchestrator.decision.policy import Objective, Policy
+from services.orchestrator.routing.measurements import Measurements
+from services.orchestrator.routing.monitor import StageMonitor
+from services.orchestrator.routing.route_table import RouteTable
+from services.orchestrator.routing.router import Router, RoutingOptions
+from services.orchestrator.routing.routes import StageHealth
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
-from services.orchestrator.settings import AUTOMATIC, OrchestratorSettings
-from services.orchestrator.system import System
+from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.sessions import Sessions
+from services.orchestrator.settings import OrchestratorSettings
 
 # Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
 _COPIES_HELD = 3
@@ -31,8 +35,8 @@ _LEAST_SHARE = 4
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     """Run the orchestrator until SIGTERM; returns whether all of its threads have ended.
 
-    It is healthy once it has looked at every stage: which of them are up is its answer to give,
-    not a condition of its own.
+    It is healthy once it has looked at every stage: which of them are available is its answer to
+    give, not a condition of its own.
 
     Raises:
         ConfigurationError: an address cannot be bound.
@@ -41,43 +45,64 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     channels = _channels(settings)
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
     health_channels = _channels(settings, ("grpc.use_local_subchannel_pool", 1))
+
+    router = _router(settings, server.metrics)
+    sessions = Sessions(
+        SessionResources(
+            router=router,
+            channels=channels,
+            frames=FrameCounters(server.metrics, router.table.pairs),
+            metrics=server.metrics,
+            draining=server.draining,
+            window=settings.window,
+        )
+    )
     monitor = StageMonitor(
-        health_channels, settings.health_interval_seconds, settings.health_timeout_seconds
+        health_channels,
+        settings.health_interval_seconds,
+        settings.health_timeout_seconds,
+        on_change=sessions.stage_changed,
+        on_heartbeat=router.measurements.observe_heartbeat,
+        answered_at=router.measurements.answered_at,
     )
-    router = Router(
-        RouteTable(monitor.states),
-        _routing_options(settings),
-        _setting(settings),
-        Events(server.metrics),
-    )
-    system = System(
-        channels=channels,
-        router=router,
-        metrics=server.metrics,
-        draining=server.draining,
-        window=settings.window,
-    )
-    detector = DetectorServicer(system, _guard(settings))
-    server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
-    operations = OperationsServicer(system, detector.sessions)
-    server.add(
-        operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
-    )
-    keeping = server.supervise(system.run(), "looking after routes")
+
+    _add_servicers(server, sessions, settings)
+    looking_after = server.supervise(sessions.run(), "looking after routes")
 
     async def prepare() -> None:
-        monitor.start(system.note, router.observe_round_trip, router.heard_at)
         server.supervise(monitor.run(), "watching the stages")
         await monitor.first_look()
 
     try:
         await server.run(prepare)
     finally:
-        keeping.cancel()
+        looking_after.cancel()
         await monitor.close()
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
     return True
+
+
+def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
+    addresses = settings.stage_addresses
+    return Router(
+        RouteTable(StageHealth.unknown(address) for address in addresses),
+        Measurements(settings.located_at, addresses),
+        _routing_options(settings),
+        EventCounters(metrics),
+        settings.operator_pair,
+    )
+
+
+def _add_servicers(
+    server: ServiceServer, sessions: Sessions, settings: OrchestratorSettings
+) -> None:
+    detector = DetectorServicer(sessions, _guard(settings))
+    server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
+    operations = OperationsServicer(sessions)
+    server.add(
+        operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
+    )
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:
@@ -100,24 +125,9 @@ def _guard(settings: OrchestratorSettings) -> StreamGuard:
 def _channels(
     settings: OrchestratorSettings, *extra: Tuple[str, int]
 ) -> Dict[StageAddress, grpc.aio.Channel]:
+    """A channel to each stage's server."""
     options = [*channel_options(settings.max_message_bytes), *extra]
-    addresses = [
-        StageAddress(name, stage, address, replica)
-        for name, node in settings.nodes.items()
-        for stage, told in ((Stage.BACKBONE, node.backbone), (Stage.TRANSFORMER, node.transformer))
-        for replica, address in enumerate(_as_list(told))
-    ]
-    return {each: open_channel(each.address, options) for each in addresses}
-
-
-def _as_list(addresses: Union[None, str, List[str]]) -> List[str]:
-    if addresses is None:
-        return []
-    return [addresses] if isinstance(addresses, str) else addresses
-
-
-def _setting(settings: OrchestratorSettings) -> Optional[NodePair]:
-    return None if settings.placement == AUTOMATIC else NodePair.parse(settings.placement)
+    return {each: open_channel(each.address, options) for each in settings.stage_addresses}
 
 
 def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:
@@ -130,7 +140,7 @@ def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:
             features_may_leave=settings.features_may_leave,
             located_at=settings.located_at,
         ),
-        patience_seconds=settings.unavailable_after,
+        unavailable_after_seconds=settings.unavailable_after,
         recovery_seconds=settings.recovery_seconds,
-        probe_share=settings.probe_share,
+        mirror_share=settings.probe_share,
     )

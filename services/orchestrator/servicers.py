@@ -1,21 +1,20 @@
-"""`Detector` and `Operations`."""
+"""`Detector` and `Operations`, the orchestrator's services."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from typing import Any, Dict
+from typing import Any
 
 import structlog
 
-from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.server.guard import GuardedStream, StreamGuard
+from common.domain.errors import InvalidInputError, TandemError
+from common.server.guard import StreamGuard
 from common.wire.errors import grpc_status, public_message
+from common.wire.operations import system_status_to_wire
 from common.wire.placements import requested_pair_from_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
-from services.orchestrator.session import Session
-from services.orchestrator.status import system_status
-from services.orchestrator.system import System
+from services.orchestrator.session.sessions import Sessions
+from services.orchestrator.status_report import system_status
 
 log = structlog.get_logger()
 
@@ -28,48 +27,31 @@ _MAX_DURATION_SECONDS = 315_576_000_000
 
 
 class DetectorServicer(detector_pb2_grpc.DetectorServicer):
-    """Clients' streams.
+    """Clients' streams."""
 
-    Attributes:
-        sessions: those that are open, by id.
-    """
-
-    def __init__(self, system: System, guard: StreamGuard) -> None:
-        """Serve with `system`; `guard` admits streams."""
-        self._system = system
+    def __init__(self, sessions: Sessions, guard: StreamGuard) -> None:
+        """Serve each stream that `guard` admits by a session."""
+        self._sessions = sessions
         self._guard = guard
-        self.sessions: Dict[str, Session] = {}
 
     async def Detect(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See detector.proto."""
-        await self._guard.run(request_iterator, context, self._serve)
-
-    async def _serve(self, stream: GuardedStream) -> None:
-        session = Session(uuid.uuid4().hex[:12], self._system)
-        self.sessions[session.session_id] = session
-        log.info("session opened", session=session.session_id, client=stream.peer)
-        try:
-            await session.run(stream)
-            if self._system.draining.is_set():
-                raise UnavailableError("the server is draining")
-        finally:
-            del self.sessions[session.session_id]
-            log.info("session closed", session=session.session_id, frames=session.frames_answered)
+        await self._guard.run(request_iterator, context, self._sessions.serve)
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """Status, and the placement of streams that leave it to the server."""
+    """Status, and where the frames go of clients that asked for no node pair."""
 
-    def __init__(self, system: System, sessions: Dict[str, Session]) -> None:
-        """Report on `system` and on the open `sessions`."""
-        self._system = system
+    def __init__(self, sessions: Sessions) -> None:
+        """Report on `sessions` and on what they are served with."""
         self._sessions = sessions
+        self._draining = sessions.resources.draining
 
     async def GetStatus(  # noqa: N802
         self, request: operations_pb2.GetStatusRequest, context: Context
     ) -> operations_pb2.SystemStatus:
         """See operations.proto."""
-        return system_status(self._system, self._sessions.values())
+        return self._status()
 
     async def WatchStatus(  # noqa: N802
         self, request: operations_pb2.WatchStatusRequest, context: Context
@@ -79,10 +61,10 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
             interval_seconds = _interval_seconds(request)
         except InvalidInputError as error:
             await context.abort(grpc_status(error), public_message(error))
-        while not self._system.draining.is_set():
-            await context.write(system_status(self._system, self._sessions.values()))
+        while not self._draining.is_set():
+            await context.write(self._status())
             try:
-                await asyncio.wait_for(self._system.draining.wait(), interval_seconds)
+                await asyncio.wait_for(self._draining.wait(), interval_seconds)
             except asyncio.TimeoutError:
                 continue
 
@@ -91,15 +73,18 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.SystemStatus:
         """See operations.proto."""
         try:
-            pair = requested_pair_from_wire(
+            operator_pair = requested_pair_from_wire(
                 request.placement, request.backbone_node, request.transformer_node
             )
-            self._system.router.set(pair)
+            self._sessions.resources.router.set_operator_pair(operator_pair)
         except TandemError as error:
             await context.abort(grpc_status(error), public_message(error))
-        log.info("placement set", placement=pair.name if pair else "auto")
-        self._system.show_choice()
-        return system_status(self._system, self._sessions.values())
+        log.info("placement set", placement=operator_pair.name if operator_pair else "auto")
+        self._sessions.show_choice()
+        return self._status()
+
+    def _status(self) -> operations_pb2.SystemStatus:
+        return system_status_to_wire(system_status(self._sessions))
 
 
 def _interval_seconds(request: operations_pb2.WatchStatusRequest) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Literal
 
 from common.domain.address import DEFAULT_PORT
 from common.domain.errors import InvalidInputError
-from common.domain.placement import NodePair
+from common.domain.placement import ORCHESTRATOR, NodePair, Stage, StageAddress
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.server.settings import ServerSettings
-from services.orchestrator.measured import ORCHESTRATOR_PLACE
+from services.orchestrator.decision.policy import Policy
 
 AUTOMATIC = "auto"
 
@@ -22,10 +22,10 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: Optional[Union[str, List[str]]] = Field(
+    backbone: Optional[Replicas] = Field(
         None, description="host:port of its backbone service, or a list of them"
     )
-    transformer: Optional[Union[str, List[str]]] = Field(
+    transformer: Optional[Replicas] = Field(
         None, description="host:port of its transformer service, or a list of them"
     )
 
@@ -54,17 +54,21 @@ class OrchestratorSettings(ServerSettings):
         "transformer, workstation, or backbone=NODE,transformer=NODE",
     )
     located_at: str = Field(
-        ORCHESTRATOR_PLACE,
+        ORCHESTRATOR,
         description="node that the orchestrator runs on, if any: frames to it cross no link",
     )
     objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
-        "throughput", description="what the automatic placement aims at"
+        Policy.objective.value, description="what the automatic placement aims at"
     )
     switch_improvement: float = Field(
-        0.05, ge=0, description="by how much another placement has to be better, as a share"
+        Policy.improvement,
+        ge=0,
+        description="by how much another placement has to be better, as a share",
     )
     switch_hold_seconds: float = Field(
-        1.0, ge=0, description="for how long it has to be better before it is switched to"
+        Policy.hold_seconds,
+        ge=0,
+        description="for how long it has to be better before it is switched to",
     )
     frames_may_leave: bool = Field(
         True, description="whether the automatic placement may send pictures across a link"
@@ -76,22 +80,28 @@ class OrchestratorSettings(ServerSettings):
         0.04,
         ge=0,
         le=0.5,
-        description="copies of frames sent to measure what is not in use, at most; 0: none",
+        description="share of the frames that may be mirrored, to measure what is not in use"
+        "; 0: none",
     )
     unavailable_after: float = Field(
         5.0, ge=0, description="seconds that a frame waits for a route that can serve it"
     )
     recovery_seconds: float = Field(
-        2.0, ge=0, description="how long a lost stage has to be healthy before it is chosen again"
+        2.0,
+        ge=0,
+        description="how long a stage that became unavailable has to be healthy before it is "
+        "chosen again",
     )
     window: int = Field(
         0, ge=0, description="frames of one session in flight; 0: as many as keep it busy"
     )
     health_interval_seconds: float = Field(
-        0.5, gt=0, description="between heartbeats, and between tries at a stage that is down"
+        0.5,
+        gt=0,
+        description="between heartbeats, and between tries at a stage that is unavailable",
     )
     health_timeout_seconds: float = Field(
-        1.5, gt=0, description="a stage that does not answer a heartbeat for so long is lost"
+        1.5, gt=0, description="a stage that does not answer a heartbeat for so long is unavailable"
     )
 
     @field_validator("placement")
@@ -103,3 +113,27 @@ class OrchestratorSettings(ServerSettings):
             except InvalidInputError as error:
                 raise ValueError(str(error)) from error
         return value
+
+    @property
+    def operator_pair(self) -> Optional[NodePair]:
+        """The node pair that `placement` sets; None is the automatic choice."""
+        return None if self.placement == AUTOMATIC else NodePair.parse(self.placement)
+
+    @property
+    def stage_addresses(self) -> Tuple[StageAddress, ...]:
+        """Every server of every stage, in the order of the configuration."""
+        return tuple(
+            StageAddress(name, stage, address, replica)
+            for name, node in self.nodes.items()
+            for stage, told in (
+                (Stage.BACKBONE, node.backbone),
+                (Stage.TRANSFORMER, node.transformer),
+            )
+            for replica, address in enumerate(_as_list(told))
+        )
+
+
+def _as_list(addresses: Optional[Replicas]) -> List[str]:
+    if addresses is None:
+        return []
+    return [addresses] if isinstance(addresses, str) else addresses

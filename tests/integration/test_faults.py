@@ -80,7 +80,7 @@ async def test_a_killed_stage_is_named_and_used_again_once_it_is_back(own_cluste
         (after,) = await stream.rest()
     assert first.WhichOneof("result") == after.WhichOneof("result") == "detections"
     assert during.error.code == code_pb2.UNAVAILABLE
-    assert "backbone on edge is down" in during.error.message
+    assert "backbone on edge is unavailable" in during.error.message
 
 
 async def test_streams_that_leave_it_to_the_server_move_off_a_dead_node(own_cluster):
@@ -101,7 +101,7 @@ async def test_a_placement_that_cannot_serve_is_not_set(own_cluster):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.SetPlacement(operations_pb2.SetPlacementRequest(placement=BACKBONE))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "transformer on workstation is down" in caught.value.details()
+        assert "transformer on workstation is unavailable" in caught.value.details()
         state = await stub.GetStatus(operations_pb2.GetStatusRequest())
     assert state.placement_setting == detector_pb2.PLACEMENT_UNSPECIFIED
 

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from common.domain.errors import MAX_ECHOED_BYTES
 from common.domain.placement import Stage, StageAddress
-from services.orchestrator.monitor import StageMonitor
+from services.orchestrator.routing.monitor import StageMonitor
 
 ADDRESS = StageAddress("attic", Stage.BACKBONE, "not dialled")
 SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
@@ -36,10 +36,15 @@ async def monitored(answer):
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    monitor = StageMonitor({ADDRESS: channel}, interval_seconds=0.05, timeout_seconds=1.0)
     noted = asyncio.Queue()
-    monitor.start(noted.put_nowait, lambda *_: None, lambda _: 0.0)
-    await noted.get()
+    monitor = StageMonitor(
+        {ADDRESS: channel},
+        interval_seconds=0.05,
+        timeout_seconds=1.0,
+        on_change=noted.put_nowait,
+        on_heartbeat=lambda *_: None,
+        answered_at=lambda _: 0.0,
+    )
     watching = asyncio.ensure_future(monitor.run())
     try:
         yield noted
@@ -60,7 +65,7 @@ async def garbage(context):
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(garbage, "no health"), (refuse_at_length, "xxx")])
-async def test_a_stage_whose_health_is_wrong_is_down_until_it_is_right(wrong, words):
+async def test_a_stage_whose_health_is_wrong_is_unhealthy_until_it_is_right(wrong, words):
     is_wrong = True
 
     async def answer(context):

@@ -12,7 +12,7 @@ from google.rpc import code_pb2
 
 from common.domain.placement import NodePair
 from protos.tandem.v1 import detector_pb2
-from services.orchestrator.attempts import MOST_REJECTIONS
+from services.orchestrator.session.attempts import MOST_REJECTIONS
 from tests.cameras import Camera, streaming
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.misbehaving import answering, good_answer

@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
+from common.domain.detections import StreamOptions
 from common.domain.errors import UnavailableError
 from common.domain.placement import Stage, StageAddress
 from protos.tandem.v1 import detector_pb2
-from services.orchestrator.placement import Route
-from services.orchestrator.routes import RouteStreams
+from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.route_streams import RouteStreams
 from tests.integration.test_stage_client import OPENED, never_opens, result, serving
 from tests.integration.test_stage_faults import until
 
@@ -30,7 +31,7 @@ async def opens_and_hangs(requests, context):
 async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
     in_flight = Counter()
     async with serving(behaviour) as channel:
-        options = detector_pb2.StreamOptions()
+        options = StreamOptions()
         streams = RouteStreams("session", options, {BACKBONE: channel}, in_flight)
         image = bytes(FRAME_BYTES)
         asked = [
@@ -62,16 +63,14 @@ async def passes_over_the_first(requests, context):
 
 async def test_answers_to_later_frames_are_no_progress():
     async with serving(passes_over_the_first) as channel:
-        streams = RouteStreams(
-            "session", detector_pb2.StreamOptions(), {BACKBONE: channel}, Counter()
-        )
+        streams = RouteStreams("session", StreamOptions(), {BACKBONE: channel}, Counter())
         first = asyncio.ensure_future(streams.ask(ROUTE, detector_pb2.Frame(frame_id=0)))
         await until(lambda: streams.is_open(ROUTE))
         asked = time.monotonic()
         for number in range(1, 4):
             await streams.ask(ROUTE, detector_pb2.Frame(frame_id=number))
         now = time.monotonic()
-        assert list(streams.stalled(now, {ROUTE: now - asked})) == [ROUTE]
+        assert list(streams.without_progress(now, {ROUTE: now - asked})) == [ROUTE]
         streams.give_up(ROUTE, "no answer")
         with pytest.raises(UnavailableError):
             await first

@@ -53,8 +53,8 @@ class DetectorServicer(object):
         INVALID_ARGUMENT     undecodable image, wrong raw size, zero or too large dimensions
         FAILED_PRECONDITION  the two halves belong to different bundles, or a node is unknown
         UNAVAILABLE          no route could serve the placement for longer than the server waits;
-        the message names what is down; the same frame may be sent again
-        (under a new id)
+        the message names what is unavailable; the same frame may be sent
+        again (under a new id)
         INTERNAL             an engine failed; the cause is in the server's log
         The stream ends, after the frames accepted so far are answered, with
         INVALID_ARGUMENT     a frame id that does not increase, options that are not first or

@@ -1,0 +1,108 @@
+"""What is counted, for the status and for Prometheus: events, and the frames of each node pair."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import Deque, Dict, Iterable, Optional
+
+from common.domain.placement import NodePair
+from common.domain.status import EventCounts
+from common.telemetry.metrics import Metrics
+
+RATE_WINDOW_SECONDS = 10.0
+
+
+class EventCounters:
+    """Counts switches, faults, retries and mirrored requests since the orchestrator started."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Begin at zero."""
+        self._metrics = metrics
+        self._switches: Counter[str] = Counter()
+        self._failovers: Counter[str] = Counter()
+        self._retried_frames = 0
+        self._mirrored_frames = 0
+
+    @property
+    def counts(self) -> EventCounts:
+        """The counts as they are now."""
+        return EventCounts(
+            dict(self._switches),
+            dict(self._failovers),
+            self._retried_frames,
+            self._mirrored_frames,
+        )
+
+    def switched(self, reason: str) -> None:
+        """The active node pair was replaced by another."""
+        self._switches[reason] += 1
+        self._metrics.switches.labels(reason).inc()
+
+    def became_unavailable(self, fault: str) -> None:
+        """A stage or a route became unavailable by this kind of fault."""
+        self._failovers[fault] += 1
+        self._metrics.failovers.labels(fault).inc()
+
+    def retried(self) -> None:
+        """A frame is sent again."""
+        self._retried_frames += 1
+        self._metrics.replayed_frames.inc()
+
+    def mirrored(self) -> None:
+        """A mirrored request was sent."""
+        self._mirrored_frames += 1
+        self._metrics.probe_frames.inc()
+
+
+class FrameCounters:
+    """Counts answered frames, and how many each node pair serves."""
+
+    def __init__(self, metrics: Metrics, pairs: Iterable[NodePair]) -> None:
+        """Begin at zero for each of the configured `pairs`."""
+        self._metrics = metrics
+        self._started_at = time.monotonic()
+        self._served: Dict[NodePair, int] = dict.fromkeys(pairs, 0)
+        self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in self._served}
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Time since the orchestrator started."""
+        return time.monotonic() - self._started_at
+
+    def answered(self, node_pair: Optional[NodePair], outcome: str, seconds: float) -> None:
+        """Count one answer.
+
+        Args:
+            node_pair: nodes that served the frame; None when none did.
+            outcome: `detections`, `error` or `dropped`.
+            seconds: from reading the frame to its answer.
+        """
+        name = node_pair.name if node_pair else "none"
+        if outcome == "dropped":
+            # It was not served, so that its latency would say nothing.
+            self._metrics.count_frame(name, outcome)
+            return
+        self._metrics.observe_frame(name, outcome, seconds)
+        if node_pair is not None and outcome == "detections":
+            self._served[node_pair] += 1
+            self._recent[node_pair].append(time.monotonic())
+            self._forget_old(node_pair)
+
+    def frames_served(self, node_pair: NodePair) -> int:
+        """Frames answered with detections since the start."""
+        return self._served.get(node_pair, 0)
+
+    def frames_per_second(self, node_pair: NodePair) -> float:
+        """Frames answered with detections a second, over the last `RATE_WINDOW_SECONDS`."""
+        if node_pair not in self._recent:
+            return 0.0
+        self._forget_old(node_pair)
+        elapsed_seconds = min(RATE_WINDOW_SECONDS, self.uptime_seconds)
+        return len(self._recent[node_pair]) / max(elapsed_seconds, 1e-3)
+
+    def _forget_old(self, node_pair: NodePair) -> None:
+        recent = self._recent[node_pair]
+        oldest = time.monotonic() - RATE_WINDOW_SECONDS
+        while recent and recent[0] < oldest:
+            recent.popleft()

@@ -1,0 +1,94 @@
+"""Which node pair to measure next by mirrored requests, and how many of them are sent; pure.
+
+A mirrored request is a copy of a frame that was served already. It is sent to a node pair that is
+not in use, so that the pair's stages and links are measured; its answer goes to nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Optional, Tuple
+
+from common.domain.placement import NodePair
+from services.orchestrator.estimation.estimates import Estimates
+from services.orchestrator.estimation.limits import links_of, stage_keys
+
+# Links change from one moment to the next, devices hardly do.
+_LINK_TOLERANCE_SECONDS = 1.0
+_STAGE_TOLERANCE_SECONDS = 10.0
+_NEVER = float("inf")
+
+
+class MirrorBudget:
+    """Lets a small share of the frames be mirrored, evenly over time.
+
+    Attributes:
+        spent: mirrored requests so far.
+    """
+
+    def __init__(self, share: float) -> None:
+        """Allow `share` of all frames, 0 to 1; 0 allows none."""
+        self._share = share
+        self._allowance = 1.0 if share else 0.0
+        self.spent = 0
+
+    def earn(self) -> None:
+        """Take note that a frame was answered."""
+        # Not saved up: a pause would be followed by a burst.
+        self._allowance = min(1.0, self._allowance + self._share)
+
+    @property
+    def enough(self) -> bool:
+        """Whether a frame may be mirrored now."""
+        return self._allowance >= 1.0
+
+    def spend(self) -> None:
+        """Take note that a frame is being mirrored."""
+        self._allowance -= 1.0
+        self.spent += 1
+
+
+def pair_to_mirror(
+    candidates: Iterable[NodePair],
+    active_pair: NodePair,
+    estimates: Estimates,
+    located_at: str,
+) -> Optional[NodePair]:
+    """The candidate of which most is unknown or outdated; None when all are known well enough.
+
+    Of two that are equally unknown, the one that shares fewer stages with the active pair goes
+    first, since its mirrored requests slow the client's stream down less.
+
+    Args:
+        candidates: node pairs that could be used.
+        active_pair: the one in use, which measures itself.
+        estimates: what is known.
+        located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+    """
+    best: Optional[Tuple[Tuple[float, int, float], NodePair]] = None
+    for candidate in candidates:
+        if candidate == active_pair:
+            continue
+        overdue = [age / tolerance for age, tolerance in _ages(candidate, estimates, located_at)]
+        if max(overdue) <= 1.0:
+            continue
+        unknown = sum(1.0 for each in overdue if each == _NEVER)
+        rank = (unknown, -_stages_shared(candidate, active_pair), max(overdue))
+        if best is None or rank > best[0]:
+            best = (rank, candidate)
+    return best[1] if best is not None else None
+
+
+def _stages_shared(one: NodePair, other: NodePair) -> int:
+    return (one.backbone == other.backbone) + (one.transformer == other.transformer)
+
+
+def _ages(
+    node_pair: NodePair, estimates: Estimates, located_at: str
+) -> Iterable[Tuple[float, float]]:
+    """Age and tolerated age of everything that the pair's prediction needs, in seconds."""
+    for key in stage_keys(node_pair):
+        stage = estimates.stages.get(key)
+        yield (_NEVER if stage is None else stage.age_seconds), _STAGE_TOLERANCE_SECONDS
+    for link in links_of(node_pair, located_at):
+        estimate = link.estimate(estimates)
+        yield (_NEVER if estimate is None else estimate.age_seconds), _LINK_TOLERANCE_SECONDS

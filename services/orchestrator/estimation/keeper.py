@@ -1,0 +1,191 @@
+"""Running estimates, from the timing that comes back with every answer."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from dataclasses import replace
+from typing import Deque, Dict, Mapping, Optional, Tuple
+
+from common.domain.detections import StageTiming
+from common.domain.placement import ORCHESTRATOR, NodePair, Stage
+from services.orchestrator.estimation.estimates import (
+    Estimates,
+    PairEstimate,
+)
+from services.orchestrator.estimation.limits import (
+    is_measured,
+    link_limits,
+    modelled_compute_limit,
+)
+from services.orchestrator.estimation.link_rates import LinkRates
+from services.orchestrator.estimation.pair_rates import PairRate
+from services.orchestrator.estimation.stage_times import StageKey, StageTimes
+
+_KEPT_PAYLOADS = 64
+_ROUND_TRIP_SECONDS = 10.0
+_KEPT_ROUND_TRIPS = 64
+# A rate is of now when it is no older.
+_FRESH_SECONDS = 1.0
+# When a link slows down, the pair's rate falls before the link's estimate does. The best rate over
+# this time is not misled by that.
+_SHARE_SECONDS = 3.0
+# A pair that reaches more than this share of what a link allows is held back by that link.
+_LINK_BOUND_SHARE = 0.85
+# Shares of what execution times alone allow; outside these something was measured wrongly.
+_LEAST_COMPUTE_SHARE = 0.2
+_MOST_COMPUTE_SHARE = 4.0
+
+
+class EstimateKeeper:
+    """Keeps estimates of every stage, link and node pair that frames have used.
+
+    Noting an answer costs the same however many came before; the work is done by `snapshot`.
+    All times are seconds of one steady clock.
+    """
+
+    def __init__(
+        self,
+        located_at: str = ORCHESTRATOR,
+        replicas: Optional[Mapping[StageKey, int]] = None,
+    ) -> None:
+        """Begin with nothing known.
+
+        Args:
+            located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            replicas: number of processes of each stage; one for a stage that is left out.
+        """
+        self._located_at = located_at
+        self._stages = StageTimes(replicas)
+        self._links = LinkRates()
+        self._pairs: Dict[NodePair, PairRate] = {}
+        self._compute_shares: Dict[NodePair, Deque[Tuple[float, float]]] = {}
+        self._frame_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
+        self._feature_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
+        self._round_trips: Dict[str, Deque[Tuple[float, float]]] = {}
+        self._watts: Dict[str, float] = {}
+
+    def observe(
+        self,
+        node_pair: NodePair,
+        backbone: StageTiming,
+        transformer: StageTiming,
+        *,
+        now: float,
+        backlogged: bool,
+    ) -> None:
+        """Take note of an answer.
+
+        Args:
+            node_pair: the nodes that served the frame.
+            backbone: what the backbone tells of the frame.
+            transformer: what the transformer tells of the frame.
+            now: when the answer came.
+            backlogged: whether the frame's session had its window full on this pair, so that the
+                pair was kept busy; never for a mirrored request.
+        """
+        self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
+        links = (
+            (self._located_at, node_pair.backbone, Stage.BACKBONE, backbone),
+            (node_pair.backbone, node_pair.transformer, Stage.TRANSFORMER, transformer),
+        )
+        for sender, receiver, stage, timing in links:
+            key = (sender, receiver, stage)
+            # It crossed before it was held; behind a slow link that can be seconds ago.
+            crossed_at = now - timing.held_seconds
+            self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
+        self._frame_bytes.append(backbone.request_bytes)
+        self._feature_bytes.append(transformer.request_bytes)
+        self._pairs.setdefault(node_pair, PairRate()).observe(
+            backbone.queue_seconds + transformer.queue_seconds,
+            backbone.transfer_seconds + transformer.transfer_seconds,
+            backlogged=backlogged,
+            now=now,
+        )
+
+    def observe_round_trip(self, node: str, seconds: float, now: float) -> None:
+        """Take note of how long the orchestrator waited for a node's answer to a small message."""
+        known = self._round_trips.setdefault(node, deque(maxlen=_KEPT_ROUND_TRIPS))
+        known.append((now, seconds))
+
+    def observe_power(self, node: str, watts: float) -> None:
+        """Take note of a node's power at work."""
+        self._watts[node] = watts
+
+    def snapshot(self, now: float) -> Estimates:
+        """What is known now."""
+        for rate in self._pairs.values():
+            rate.measure()
+        measured = Estimates(
+            stages=self._stages.estimates(now, self._shared_seconds()),
+            links=self._links.estimates(now, lambda *places: self._round_trip(places, now)),
+            frame_bytes=_mean(self._frame_bytes),
+            feature_bytes=_mean(self._feature_bytes),
+            watts=dict(self._watts),
+        )
+        pairs = {
+            node_pair: self._pair_estimate(node_pair, rate, rate.frames_per_second, measured, now)
+            for node_pair, rate in self._pairs.items()
+            if rate.frames_per_second is not None
+        }
+        return replace(measured, pairs=pairs)
+
+    def _shared_seconds(self) -> Dict[str, float]:
+        """Between two frames of a node that serves both stages, where it was saturated."""
+        return {
+            node_pair.backbone: 1 / rate.frames_per_second
+            for node_pair, rate in self._pairs.items()
+            if node_pair.backbone == node_pair.transformer and rate.frames_per_second
+        }
+
+    def _round_trip(self, places: Tuple[str, ...], now: float) -> float:
+        """The least lately between two places; 0 when the orchestrator is at neither."""
+        nodes = [place for place in places if place != self._located_at]
+        known = self._round_trips.get(nodes[0]) if len(nodes) == 1 else None
+        if not known:
+            return 0.0
+        recent = [seconds for at, seconds in known if at >= now - _ROUND_TRIP_SECONDS]
+        return min(recent, default=known[-1][1])
+
+    def _pair_estimate(
+        self,
+        node_pair: NodePair,
+        rate: PairRate,
+        frames_per_second: float,
+        measured: Estimates,
+        now: float,
+    ) -> PairEstimate:
+        age_seconds = max(0.0, now - rate.measured_at)
+        if age_seconds <= _FRESH_SECONDS and is_measured(node_pair, measured):
+            self._note_compute_share(node_pair, rate, frames_per_second, measured, now)
+        return PairEstimate(frames_per_second, age_seconds, self._compute_share(node_pair))
+
+    def _note_compute_share(
+        self,
+        node_pair: NodePair,
+        rate: PairRate,
+        frames_per_second: float,
+        measured: Estimates,
+        now: float,
+    ) -> None:
+        """Compare the rate with the model; one that a link holds back is only a lower bound."""
+        interval_seconds = modelled_compute_limit(node_pair, measured).seconds_per_frame
+        share = frames_per_second * interval_seconds
+        links = link_limits(node_pair, measured, self._located_at)
+        link_seconds = max((limit.seconds_per_frame for limit in links), default=0.0)
+        link_bound = frames_per_second * link_seconds >= _LINK_BOUND_SHARE
+        is_lower_bound = link_bound or not rate.engines_are_limit or not rate.steady
+        if is_lower_bound and share <= (self._compute_share(node_pair) or 1.0):
+            return
+        shares = self._compute_shares.setdefault(node_pair, deque())
+        shares.append((now, min(max(share, _LEAST_COMPUTE_SHARE), _MOST_COMPUTE_SHARE)))
+        while shares[0][0] < now - _SHARE_SECONDS:
+            shares.popleft()
+
+    def _compute_share(self, node_pair: NodePair) -> Optional[float]:
+        shares = self._compute_shares.get(node_pair)
+        return max(share for _, share in shares) if shares else None
+
+
+def _mean(values: Deque[int]) -> Optional[float]:
+    return statistics.fmean(values) if values else None

@@ -1,0 +1,1 @@
+"""Which servers a frame goes through, of those that are available now."""

@@ -1,0 +1,75 @@
+"""Learns the speed of stages and links from answered frames and from heartbeats."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Dict, Iterable, Optional
+
+from common.domain.placement import StageAddress
+from common.wire.detections import stage_timing_from_wire
+from protos.tandem.v1 import detection_pb2
+from services.orchestrator.estimation.estimates import Estimates
+from services.orchestrator.estimation.keeper import EstimateKeeper
+from services.orchestrator.routing.routes import Route
+
+
+class Measurements:
+    """What was measured so far.
+
+    Attributes:
+        estimates: what is known, as of the latest `refresh`.
+    """
+
+    def __init__(self, located_at: str, servers: Iterable[StageAddress]) -> None:
+        """Begin with nothing known.
+
+        Args:
+            located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            servers: every stage's server that is configured.
+        """
+        replicas = Counter((server.node, server.stage) for server in servers)
+        self._located_at = located_at
+        self._keeper = EstimateKeeper(located_at, replicas)
+        self._answered_at: Dict[StageAddress, float] = {}
+        self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
+
+    def observe_answer(
+        self, route: Route, timing: detection_pb2.Timing, *, backlogged: bool
+    ) -> None:
+        """Learn from a frame that was served.
+
+        Args:
+            route: that the frame took.
+            timing: what both stages tell of it.
+            backlogged: whether further frames were waiting, so that the route was kept busy.
+        """
+        now = time.monotonic()
+        self._answered_at.update(dict.fromkeys(route.servers, now))
+        stages = [
+            # By the names of the configuration, whatever the stages call themselves.
+            replace(stage_timing_from_wire(each), node=server.node)
+            for each, server in zip((timing.backbone, timing.transformer), route.servers)
+        ]
+        self._keeper.observe(route.node_pair, *stages, now=now, backlogged=backlogged)
+        for stage in stages:
+            if stage.power_watts is not None:
+                self._keeper.observe_power(stage.node, stage.power_watts)
+
+    def observe_heartbeat(self, server: StageAddress, seconds: float) -> None:
+        """Learn from the round trip of a heartbeat."""
+        self._keeper.observe_round_trip(server.node, seconds, now=time.monotonic())
+
+    def answered_at(self, server: StageAddress) -> float:
+        """When a frame that a server has served was answered last, by `time.monotonic`."""
+        return self._answered_at.get(server, float("-inf"))
+
+    def refresh(self, now: float) -> None:
+        """Bring `estimates` up to date."""
+        self.estimates = self._keeper.snapshot(now)
+
+    def link_bytes_per_second(self, route: Route) -> Optional[float]:
+        """Rate of the link from the orchestrator to a route's backbone; None while not known."""
+        link = self.estimates.link(self._located_at, route.backbone.node)
+        return link.bytes_per_second if link else None

@@ -1,0 +1,191 @@
+"""Watches every stage's health."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any, AsyncIterator, Callable, List, Mapping
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.domain.errors import UnavailableError, shortened
+from common.domain.placement import Stage, StageAddress
+from common.server.health import REASON_KEY
+from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
+
+log = structlog.get_logger()
+
+_SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tandem.v1.Transformer"}
+# A stage whose machine does not even refuse a connection must not hold back the others.
+_FIRST_LOOK_SECONDS = 2.0
+
+
+class StageMonitor:
+    """Watches the health service of every stage.
+
+    `Watch` tells within a round trip that a stage drains or that its process is gone. A process
+    that hangs, and a link that swallows packets, tell nothing: they are found out by calls of
+    `Check`, the heartbeats, which have to be answered in time, and whose round trips measure the
+    link's latency.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[StageAddress, grpc.aio.Channel],
+        interval_seconds: float,
+        timeout_seconds: float,
+        *,
+        on_change: Callable[[StageHealth], None],
+        on_heartbeat: Callable[[StageAddress, float], None],
+        answered_at: Callable[[StageAddress], float],
+    ) -> None:
+        """Prepare; `run` watches.
+
+        Args:
+            channels: one to each stage's server.
+            interval_seconds: between heartbeats, and between tries at a server that is unavailable.
+            timeout_seconds: a server that does not answer a heartbeat for so long is unavailable.
+            on_change: called with each change of a server's health; at first it is
+                `StageHealth.unknown`.
+            on_heartbeat: called with the seconds that each heartbeat took.
+            answered_at: when a server last answered a frame, by `time.monotonic`.
+        """
+        self._channels = channels
+        self._interval_seconds = interval_seconds
+        self._timeout_seconds = timeout_seconds
+        self._on_change = on_change
+        self._on_heartbeat = on_heartbeat
+        self._answered_at = answered_at
+        self._watches: List[asyncio.Task[None]] = []
+        self._closing = False
+        self._first_looks = {address: asyncio.Event() for address in channels}
+        self._health = {address: StageHealth.unknown(address) for address in channels}
+
+    async def run(self) -> None:
+        """Watch every stage until closed.
+
+        Raises:
+            Exception: watching one of them failed, which is a fault in here.
+        """
+        self._watches = [
+            asyncio.ensure_future(self._watch(address, channel))
+            for address, channel in self._channels.items()
+        ]
+        if self._watches:
+            await asyncio.gather(*self._watches)
+        else:
+            # There may be none yet.
+            await asyncio.Event().wait()
+
+    async def first_look(self) -> None:
+        """Wait until each stage was reached or found to be unavailable, for a bounded time."""
+        looks = [asyncio.ensure_future(look.wait()) for look in self._first_looks.values()]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=_FIRST_LOOK_SECONDS)
+            for look in late:
+                look.cancel()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        self._closing = True
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+
+    async def _watch(self, address: StageAddress, channel: grpc.aio.Channel) -> None:
+        # Its published types leave out Watch.
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
+        while True:
+            call = stub.Watch(request)
+            heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
+            # They end when the stage is silent; or by a fault in here, which is raised below.
+            heartbeats.add_done_callback(partial(_cancel, call))
+            try:
+                await self._follow(address, stub, request, call)
+                self._note(address, "ended its health stream", DIED)
+            except grpc.aio.AioRpcError as error:
+                self._note(address, shortened(error.details() or error.code().name), DIED)
+            except UnavailableError as error:
+                self._note(address, str(error), DIED)
+            except asyncio.CancelledError:
+                # A heartbeat that found the stage silent cancels the watch, and no more.
+                if self._closing or not heartbeats.done():
+                    raise
+                heartbeats.result()
+            finally:
+                heartbeats.cancel()
+                call.cancel()
+            await asyncio.sleep(self._interval_seconds)
+
+    async def _follow(
+        self, address: StageAddress, stub: Any, request: Any, answers: AsyncIterator[Any]
+    ) -> None:
+        async for answer in answers:
+            if answer is None:
+                # What gRPC gives in the place of a message that cannot be parsed.
+                raise UnavailableError("answers what is no health")
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                self._note(address, "", NOT_SERVING)
+                continue
+            known = health_pb2.HealthCheckResponse.ServingStatus.DESCRIPTOR.values_by_number
+            name = known[answer.status].name if answer.status in known else str(answer.status)
+            # Noted before anything is asked: frames must go elsewhere at once.
+            self._note(address, f"its health is {name}", NOT_SERVING)
+            reason = await self._reason(stub, request)
+            if reason and self._health[address].fault == NOT_SERVING:
+                self._note(address, reason, NOT_SERVING)
+
+    async def _reason(self, stub: Any, request: Any) -> str:
+        """What a stage says of why it is not serving; empty if it says nothing."""
+        check = stub.Check(request, timeout=self._timeout_seconds)
+        try:
+            await check
+            metadata = await check.trailing_metadata()
+        except grpc.aio.AioRpcError:
+            return ""
+        return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
+
+    async def _beat(self, address: StageAddress, stub: Any, request: Any) -> None:
+        """Call until the stage does not answer in time; its watch is then given up as well."""
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            asked = time.perf_counter()
+            try:
+                await stub.Check(request, timeout=self._timeout_seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    # The watch has its own way to know why.
+                    continue
+                if time.monotonic() - self._answered_at(address) < self._timeout_seconds:
+                    # On a link full of frames a heartbeat may be lost, again and again.
+                    continue
+                self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
+                return
+            self._on_heartbeat(address, time.perf_counter() - asked)
+
+    def _note(self, address: StageAddress, reason: str, fault: str) -> None:
+        self._first_looks[address].set()
+        known = self._health[address]
+        healthy = reason == ""
+        if not healthy and known.fault == SILENT:
+            # How the call to a silent stage ends says less than that it is silent.
+            return
+        if (healthy, reason) == (known.healthy, known.reason):
+            return
+        health = replace(known, healthy=healthy, reason=reason, fault="" if healthy else fault)
+        if healthy != known.healthy:
+            interrupted = known.interrupted or known.healthy
+            health = replace(health, changed_at=time.monotonic(), interrupted=interrupted)
+            write = log.info if healthy else log.warning
+            write("stage", name=address.name, healthy=healthy, reason=reason)
+        self._health[address] = health
+        self._on_change(health)
+
+
+def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:
+    call.cancel()

@@ -1,0 +1,296 @@
+"""Chooses the route that the next frame takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Container, List, Mapping, Optional
+
+import structlog
+
+from common.domain.errors import PreconditionError, ResourceExhaustedError, TandemError
+from common.domain.placement import NodePair, StageAddress
+from protos.tandem.v1 import detection_pb2
+from services.orchestrator.counters import EventCounters
+from services.orchestrator.decision.decider import START, Decider, Decision
+from services.orchestrator.decision.mirroring import MirrorBudget, pair_to_mirror
+from services.orchestrator.decision.policy import Policy
+from services.orchestrator.routing.circuit_breaker import (
+    FAILURES_IN_A_ROW,
+    NO_PROGRESS_SECONDS,
+    CircuitBreaker,
+    ProgressRecord,
+)
+from services.orchestrator.routing.measurements import Measurements
+from services.orchestrator.routing.route_table import Penalty, RouteTable, no_penalty
+from services.orchestrator.routing.routes import NO_PROGRESS, Route, StageHealth
+
+log = structlog.get_logger()
+
+# For a route without progress where no other one can serve: to keep frames away from it for longer
+# would be an outage longer than what held it up.
+_ONLY_ROUTE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RoutingOptions:
+    """How frames are routed.
+
+    Attributes:
+        policy: what the automatic choice aims at, and what it must not do.
+        unavailable_after_seconds: how long a frame waits for a route before it is answered
+            UNAVAILABLE.
+        recovery_seconds: how long a stage that was unavailable has to be healthy before it is
+            chosen again.
+        mirror_share: how many mirrored requests there are at most, as a share of the frames.
+    """
+
+    policy: Policy
+    unavailable_after_seconds: float
+    recovery_seconds: float
+    mirror_share: float
+
+
+class Router:
+    """The automatic choice among the routes, and the requests that overrule it.
+
+    Attributes:
+        table: the routes, and which of them are available.
+        measurements: what is known of the speed of stages and links.
+        options: how frames are routed.
+        events: counts what happens to routes and frames.
+        operator_pair: where frames go whose client asked for no node pair; None: where the
+            automatic choice sends them.
+        decision: the automatic choice.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        measurements: Measurements,
+        options: RoutingOptions,
+        events: EventCounters,
+        operator_pair: Optional[NodePair] = None,
+    ) -> None:
+        """Decide for the first time, by what is known already."""
+        self.table = table
+        self.measurements = measurements
+        self.options = options
+        self.events = events
+        self.operator_pair = operator_pair
+        self._decider = Decider(options.policy)
+        self._breaker = CircuitBreaker()
+        self._progress = ProgressRecord()
+        self._mirror_budget = MirrorBudget(options.mirror_share)
+        self._pair_to_mirror: Optional[NodePair] = None
+        self._change: Optional[asyncio.Future[None]] = None
+        self.decision: Decision = self._decide()
+
+    def choose(
+        self,
+        requested_pair: Optional[NodePair],
+        unavailable: Mapping[Route, TandemError],
+        penalty: Penalty = no_penalty,
+    ) -> Route:
+        """Where a frame goes now.
+
+        Args:
+            requested_pair: nodes that its client asked for; None leaves the choice to the server.
+            unavailable: routes that do not serve this client's stream now, with their reasons.
+            penalty: how little a route is wanted for this frame; the pair that is chosen otherwise
+                is taken only among those with the least.
+
+        Raises:
+            PreconditionError: the nodes are not configured, or no route takes this client's stream.
+            UnavailableError: no route can serve now; the message names what is unavailable.
+            ResourceExhaustedError: no route has room for this client's stream now.
+        """
+        fixed_pair = requested_pair or self.operator_pair
+        if fixed_pair is not None:
+            return self.table.least_busy(fixed_pair, unavailable, penalty)
+        chosen = self.decision.node_pair
+        if chosen is None or self.table.unavailable_reason(chosen):
+            self.decide()
+        best: Optional[Route] = None
+        errors: List[TandemError] = []
+        for node_pair in self.decision.by_preference(self.table.pairs):
+            try:
+                route = self.table.least_busy(node_pair, unavailable, penalty)
+            except TandemError as error:
+                errors.append(error)
+                continue
+            if best is None or penalty(route) < penalty(best):
+                best = route
+            if not penalty(best):
+                return best
+        if best is None:
+            raise self._error_of(errors, unavailable)
+        return best
+
+    def active_pair(self) -> Optional[NodePair]:
+        """Where frames go whose client asked for no node pair; None when nothing can serve."""
+        try:
+            return self.choose(None, {}).node_pair
+        except TandemError:
+            return None
+
+    def set_operator_pair(self, node_pair: Optional[NodePair]) -> None:
+        """Say where frames go whose client asked for no node pair; None is the automatic choice.
+
+        Raises:
+            PreconditionError: a node is not configured.
+            UnavailableError: the pair cannot serve now; what was set before remains.
+        """
+        if node_pair is not None:
+            self.table.routes_of(node_pair)
+        self.operator_pair = node_pair
+        self.events.switched("set")
+        self._notify()
+
+    def stage_changed(self, health: StageHealth) -> None:
+        """Take over a server's new health."""
+        was_healthy = self.table.health[health.address].healthy
+        if was_healthy and not health.healthy:
+            self.events.became_unavailable(health.fault)
+        self.table.update(health)
+        self.decide()
+        self._notify()
+
+    def no_progress(self, route: Route, session_id: str, deadline_seconds: float) -> None:
+        """No frame of a session came back from a route in time.
+
+        That session goes elsewhere. The others go on there, until another one's frames do not come
+        back either: then it is the route that is at fault, and not a frame.
+        """
+        log.warning(
+            "route without progress",
+            route=route.node_pair.name,
+            session=session_id,
+            seconds=deadline_seconds,
+        )
+        self.events.became_unavailable(NO_PROGRESS)
+        if not self._progress.no_progress(route, session_id, time.monotonic()):
+            return
+        others = (each for each in self.table.routes if each != route)
+        has_other = any(self.table.is_available(each) for each in others)
+        seconds = NO_PROGRESS_SECONDS if has_other else _ONLY_ROUTE_SECONDS
+        reason = f"{route.node_pair.name} answered nothing for {deadline_seconds:.1f} s"
+        self._mark_unavailable([route], reason, seconds)
+
+    def server_failed(self, server: StageAddress) -> None:
+        """A server failed on a frame that another one has served since."""
+        seconds = self._breaker.failed(server)
+        if not seconds:
+            return
+        reason = f"{server.name} failed on {FAILURES_IN_A_ROW} frames that others then served"
+        log.error("circuit breaker", server=server.name, open_seconds=seconds)
+        routes = [route for route in self.table.routes if route.uses(server)]
+        self._mark_unavailable(routes, reason, seconds)
+
+    def served(self, route: Route, timing: detection_pb2.Timing, *, backlogged: bool) -> None:
+        """Learn from a frame that was served; see `Measurements.observe_answer`."""
+        self._mirror_budget.earn()
+        for server in route.servers:
+            self._breaker.succeeded(server)
+        self.measurements.observe_answer(route, timing, backlogged=backlogged)
+
+    def take_mirror_route(self, unusable: Container[Route]) -> Optional[Route]:
+        """The route that a mirrored request should take now, to measure it; usually None.
+
+        Args:
+            unusable: routes that cannot be taken.
+        """
+        if self._pair_to_mirror is None or not self._mirror_budget.enough:
+            return None
+        node_pair, self._pair_to_mirror = self._pair_to_mirror, None
+        if self.table.unavailable_reason(node_pair):
+            return None
+        for route in self.table.routes_of(node_pair):
+            if route not in unusable:
+                self._mirror_budget.spend()
+                return route
+        return None
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done once something may have become possible that was not."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+    def tick(self) -> None:
+        """Look anew at everything that changes with time."""
+        now = time.monotonic()
+        available_again = self.table.expire(now)
+        self.measurements.refresh(now)
+        self.decide()
+        self._pair_to_mirror = self._next_pair_to_mirror()
+        if available_again:
+            self._notify()
+
+    def decide(self) -> None:
+        """Bring the automatic choice up to date."""
+        before = self.decision.node_pair
+        self.decision = self._decide()
+        after, reason = self.decision.node_pair, self.decision.reason
+        if after == before:
+            return
+        log.info(
+            "placement chosen",
+            placement=after.name if after else "none",
+            before=before.name if before else "none",
+            reason=reason,
+        )
+        if before is not None and after is not None and reason != START:
+            self.events.switched(reason)
+        self._notify()
+
+    def _decide(self) -> Decision:
+        now, table = time.monotonic(), self.table
+        reasons = {each: table.unavailable_reason(each) for each in table.pairs}
+        available = [each for each, reason in reasons.items() if not reason]
+        recovery_seconds = self.options.recovery_seconds
+        recovered = [each for each in available if table.has_recovered(each, now, recovery_seconds)]
+        usable = recovered or available
+        unavailable = {
+            each: reason or f"{each.name} was unavailable a moment ago and is not chosen again yet"
+            for each, reason in reasons.items()
+            if each not in usable
+        }
+        return self._decider.decide(now, usable, self.measurements.estimates, unavailable)
+
+    def _error_of(
+        self, errors: List[TandemError], unavailable: Mapping[Route, TandemError]
+    ) -> TandemError:
+        """The error of a frame that no node pair can serve, by those of each pair."""
+        passing = [each for each in errors if not isinstance(each, PreconditionError)]
+        if errors and not passing:
+            return errors[0]
+        for error in passing:
+            if isinstance(error, ResourceExhaustedError):
+                return error
+        return self.table.nothing_available(e for e in passing if e in unavailable.values())
+
+    def _next_pair_to_mirror(self) -> Optional[NodePair]:
+        active_pair = self.decision.node_pair
+        if active_pair is None:
+            return None
+        candidates = [
+            each
+            for each in self.table.pairs
+            if each not in self.decision.excluded and not self.table.unavailable_reason(each)
+        ]
+        located_at = self.options.policy.located_at
+        return pair_to_mirror(candidates, active_pair, self.measurements.estimates, located_at)
+
+    def _mark_unavailable(self, routes: List[Route], reason: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        # A list: each of them is to be marked, whether or not another one is new.
+        if any([self.table.mark_unavailable(route, reason, until) for route in routes]):
+            self.decide()
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+        self._change = None

@@ -1,0 +1,86 @@
+"""The servers that a frame can go through, and what is known of their health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable, Tuple
+
+from common.domain.placement import NodePair, Placement, Stage, StageAddress
+
+# Kinds of faults, as the metric `tandem_failovers_total` names them.
+DIED = "died"
+SILENT = "silent"
+NOT_SERVING = "not serving"
+NO_PROGRESS = "stalled"
+
+
+@dataclass(frozen=True)
+class StageHealth:
+    """What is known of one stage's server.
+
+    Attributes:
+        address: where it listens.
+        healthy: whether it answers, and its health service says SERVING.
+        reason: why it is not healthy; empty when it is.
+        fault: the kind of `reason`; empty when the server is healthy.
+        changed_at: when it became healthy or unhealthy; seconds, by `time.monotonic`.
+        interrupted: whether it was healthy before and became unhealthy since, so that it has to
+            prove itself.
+    """
+
+    address: StageAddress
+    healthy: bool
+    reason: str = ""
+    fault: str = ""
+    changed_at: float = 0.0
+    interrupted: bool = False
+
+    @classmethod
+    def unknown(cls, address: StageAddress) -> StageHealth:
+        """The health of a server that nobody has looked at yet."""
+        return cls(address, False, "not reached yet", DIED)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it does not answer at all, so that nothing more will come from it."""
+        return self.fault == SILENT
+
+    def has_recovered(self, now: float, recovery_seconds: float) -> bool:
+        """Whether it is healthy, and has been for so long if it was interrupted before."""
+        return self.healthy and (not self.interrupted or now - self.changed_at >= recovery_seconds)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A node pair resolved to the servers that a frame goes through."""
+
+    backbone: StageAddress
+    transformer: StageAddress
+
+    @property
+    def node_pair(self) -> NodePair:
+        """The nodes of its servers."""
+        return NodePair(self.backbone.node, self.transformer.node)
+
+    @property
+    def servers(self) -> Tuple[StageAddress, StageAddress]:
+        """Both servers, in the order in which a frame reaches them."""
+        return self.backbone, self.transformer
+
+    def uses(self, server: StageAddress) -> bool:
+        """Whether frames on this route go through a server."""
+        return server in self.servers
+
+
+def configured_pairs(servers: Iterable[StageAddress]) -> Tuple[NodePair, ...]:
+    """Every node pair that has both stages: the four named placements first, then by name."""
+    servers = tuple(servers)
+    nodes = {stage: {each.node for each in servers if each.stage is stage} for stage in Stage}
+    pairs = {
+        NodePair(backbone, transformer)
+        for backbone in nodes[Stage.BACKBONE]
+        for transformer in nodes[Stage.TRANSFORMER]
+    }
+    named = [each.node_pair for each in Placement if each.node_pair in pairs]
+    others = sorted(pairs.difference(named), key=lambda node_pair: node_pair.name)
+    return (*named, *others)

@@ -1,0 +1,178 @@
+"""Takes one session's frames to their results, over whatever routes that needs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import AsyncIterator, Tuple
+
+from common.domain.detections import StreamOptions
+from common.domain.placement import StageAddress
+from common.server.account import StreamBytes
+from protos.tandem.v1 import detector_pb2, stage_pb2
+from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.attempts import FrameAttempts
+from services.orchestrator.session.deadlines import FrameWeight, Pace, progress_deadline_seconds
+from services.orchestrator.session.mirrored_requests import MirroredRequests
+from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.route_choice import RouteChoice
+from services.orchestrator.session.route_streams import RouteStreams
+from services.orchestrator.session.sender import FrameSender
+
+_IDLE_SECONDS = 2.0
+# Whatever else failed at the same moment is known by then: a frame must not be taken for the one
+# that brings stages down since two of them died at once.
+_SETTLING_SECONDS = 0.2
+
+
+class Dispatcher:
+    """Sends frames along the best route, and again along another when a route fails them.
+
+    A frame passes `serve` from top to bottom: a route is chosen, the frame is sent along it, and
+    either has its result or goes round once more.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        options: StreamOptions,
+        resources: SessionResources,
+        account: StreamBytes,
+    ) -> None:
+        """Open no stream yet.
+
+        Args:
+            session_id: for logs.
+            options: those of the client's stream.
+            resources: what all sessions share.
+            account: of the bytes that the session holds.
+        """
+        self._session_id = session_id
+        self._router = router = resources.router
+        self._suspect_turn = resources.suspect_turn
+        self._account = account
+        self._pace = Pace()
+        self._streams = RouteStreams(
+            session_id,
+            options,
+            resources.channels,
+            router.table.in_flight,
+            router.table.extra_seconds,
+        )
+        self._choice = RouteChoice(
+            router, options.requested_pair, self._streams.is_open, resources.draining
+        )
+        self._sender = FrameSender(session_id, router, self._choice, self._streams, self._pace)
+        self._mirrored = MirroredRequests(
+            router, self._choice, self._sender, account, measures=options.requested_pair is None
+        )
+
+    async def serve(
+        self, frame: detector_pb2.Frame, weight: FrameWeight
+    ) -> Tuple[Route, stage_pb2.FrameResult]:
+        """Have a frame of this weight served; its result may be an error of the frame's own.
+
+        Raises:
+            UnavailableError: no route could serve it for as long as the server waits.
+            ResourceExhaustedError: none had room for it for as long.
+            PreconditionError: the nodes asked for are not configured, or do not fit together.
+            InternalError: two routes failed while it was under way, or two servers failed on it.
+        """
+        attempts = FrameAttempts()
+        while True:
+            if attempts.is_suspect:
+                await asyncio.sleep(_SETTLING_SECONDS)
+            route = await self._choice.next_route(attempts)
+            async with self._turn(attempts):
+                if not self._choice.is_usable(route):
+                    # It became unavailable while the frame waited for its turn.
+                    continue
+                sent_at = time.monotonic()
+                result = await self._sender.send(route, frame, weight, attempts)
+            if result is not None:
+                self._learn(route, weight, time.monotonic() - sent_at)
+                if result.WhichOneof("result") == "detections":
+                    self._use_served(frame, weight, attempts)
+                if self._account.sends_large:
+                    # While it idled, a stage would keep room for another such frame.
+                    await self._streams.leave_idle(time.monotonic())
+                return route, result
+            self._retry_or_fail(attempts)
+
+    def check_progress(self, now: float) -> None:
+        """Give up the routes that make no progress; `now` by `time.monotonic`."""
+        deadlines = {route: self._deadline_seconds(route) for route in self._streams.routes}
+        for route in self._streams.without_progress(now, deadlines):
+            self._router.no_progress(route, self._session_id, deadlines[route])
+            reason = f"{route.node_pair.name} made no progress for {deadlines[route]:.1f} s"
+            self._choice.no_progress(route, reason, now)
+            self._streams.give_up(route, reason)
+
+    async def leave_idle_routes(self, now: float) -> None:
+        """Close the streams that no frame has taken for a while; `now` by `time.monotonic`.
+
+        Not at once: the next frames are about to take a route that has just been prepared, and
+        a replica is without a frame now and then.
+        """
+        kept = () if self._choice.current is None else (self._choice.current,)
+        await self._streams.leave_idle(now - _IDLE_SECONDS, *kept)
+        self._choice.keep_open(self._streams.routes)
+
+    def stage_silent(self, server: StageAddress, reason: str) -> None:
+        """Give up the routes through a server that does not answer any more."""
+        for route in self._streams.routes:
+            if route.uses(server):
+                self._choice.given_up(route)
+                self._streams.give_up(route, f"{server.name} {reason}")
+
+    def stage_changed(self, server: StageAddress) -> None:
+        """A server has changed: it may serve what it did not before."""
+        self._choice.stage_changed(server)
+
+    async def close(self) -> None:
+        """Close every stream."""
+        await self._mirrored.close()
+        await self._streams.close()
+
+    @asynccontextmanager
+    async def _turn(self, attempts: FrameAttempts) -> AsyncIterator[None]:
+        """Frames that a route failed with are sent again one at a time, of all sessions.
+
+        If one of them is what brings stages down, the others do not fail for its sake again.
+        """
+        if not attempts.is_suspect:
+            yield
+            return
+        async with self._suspect_turn:
+            yield
+
+    def _learn(self, route: Route, weight: FrameWeight, latency_seconds: float) -> None:
+        """A frame has come back along a route, with detections or an error of its own."""
+        self._choice.served(route)
+        self._pace.served(latency_seconds, self._sender.cost_seconds(route, weight))
+
+    def _use_served(
+        self, frame: detector_pb2.Frame, weight: FrameWeight, attempts: FrameAttempts
+    ) -> None:
+        """A frame has its detections: what failed on it before is at fault, not the frame.
+
+        One that was refused instead is at fault itself, and would be refused elsewhere as well.
+        """
+        for server in attempts.failed_servers:
+            self._router.server_failed(server)
+        self._mirrored.mirror(frame, weight)
+
+    def _retry_or_fail(self, attempts: FrameAttempts) -> None:
+        error = attempts.verdict()
+        if error is None:
+            self._router.events.retried()
+            return
+        self._choice.forgive(attempts.failed_routes)
+        raise error
+
+    def _deadline_seconds(self, route: Route) -> float:
+        predicted_seconds = self._router.decision.predicted_latency_seconds(route.node_pair)
+        return progress_deadline_seconds(
+            max(self._pace.latency_seconds, predicted_seconds), self._streams.extra_seconds(route)
+        )

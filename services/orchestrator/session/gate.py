@@ -1,0 +1,83 @@
+"""What lets frames in: slots of a window, or for a live camera a gate where the newest wins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+
+class WindowSlots:
+    """Slots for the frames in flight, whose number may change while they are taken.
+
+    Attributes:
+        size: slots in all.
+        taken: slots taken.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Begin with `size` free slots."""
+        self.size = size
+        self.taken = 0
+        self._freed = asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait for a free slot and take it; one caller at a time."""
+        while self.taken >= self.size:
+            self._freed.clear()
+            await self._freed.wait()
+        self.taken += 1
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.taken -= 1
+        self._freed.set()
+
+    def resize(self, size: int) -> None:
+        """Change the number of slots; those taken stay so until they are given back."""
+        self.size = size
+        self._freed.set()
+
+
+class NewestWinsGate:
+    """Lets a few frames be served at a time, and one wait: the newest.
+
+    With it, latency stays near the service time however fast frames come.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """Serve up to `slots` frames at a time."""
+        self._free = slots
+        self._waiting: Optional[asyncio.Future[bool]] = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a frame is waiting, so that those being served are not all there are."""
+        return self._waiting is not None
+
+    async def enter(self) -> bool:
+        """Wait for a slot.
+
+        Returns:
+            True with a slot taken, to be given back by `leave`; False when a newer frame took
+            this one's place.
+        """
+        if self._free > 0:
+            self._free -= 1
+            return True
+        if self._waiting is not None:
+            self._waiting.set_result(False)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting = turn
+        try:
+            return await turn
+        finally:
+            if self._waiting is turn:
+                self._waiting = None
+
+    def leave(self) -> None:
+        """Give a slot back: to the frame that waits, if one does."""
+        if self._waiting is None:
+            self._free += 1
+        else:
+            turn, self._waiting = self._waiting, None
+            turn.set_result(True)

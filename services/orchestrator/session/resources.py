@@ -1,0 +1,39 @@
+"""What all sessions share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Mapping
+
+import grpc
+
+from common.domain.placement import StageAddress
+from common.telemetry.metrics import Metrics
+from services.orchestrator.counters import FrameCounters
+from services.orchestrator.routing.router import Router
+
+
+@dataclass(frozen=True)
+class SessionResources:
+    """What each session is served with.
+
+    Attributes:
+        router: chooses where frames go.
+        channels: one to each stage's server.
+        frames: counts the answers.
+        metrics: those of this service.
+        draining: set once the service is to end, so that frames wait for nothing any more.
+        window: frames of one session in flight; 0: each session finds its own window.
+        suspect_turn: held by the one frame, of all sessions, that is sent again after its route
+            failed with it. If such a frame is what brings stages down, no other one is under way
+            with it.
+    """
+
+    router: Router
+    channels: Mapping[StageAddress, grpc.aio.Channel]
+    frames: FrameCounters
+    metrics: Metrics
+    draining: asyncio.Event
+    window: int = 0
+    suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

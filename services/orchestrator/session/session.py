@@ -1,0 +1,228 @@
+"""One client's stream, from its first frame to its last answer.
+
+A frame is received and checked (`ClientRequests.frames`), waits for its slot (`WindowSlots`, taken
+by `OrderedStream`; of a live stream also `NewestWinsGate`), is sent along a route and again along
+another one where that is needed (`Dispatcher.serve`), and is answered in the order of the frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import AsyncIterator, Optional
+
+import structlog
+
+from common.domain.detections import OverloadPolicy, StreamOptions
+from common.domain.errors import TandemError
+from common.domain.placement import NodePair, Stage
+from common.domain.status import SessionStatus
+from common.server.guard import GuardedStream
+from common.server.ordered_stream import OrderedStream
+from common.wire.errors import error_to_wire
+from common.wire.placements import placement_to_wire
+from protos.tandem.v1 import detection_pb2, detector_pb2
+from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.deadlines import FrameWeight
+from services.orchestrator.session.dispatcher import Dispatcher
+from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
+from services.orchestrator.session.requests import ClientRequests
+from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.window import Transfer, WindowEstimator
+
+log = structlog.get_logger()
+
+Frame = detector_pb2.Frame
+Response = detector_pb2.DetectResponse
+
+# One frame in each stage: more would only wait, and a live frame that waits grows old.
+_LIVE_SLOTS = 2
+# Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
+# for an older frame so that answers keep their order.
+_LIVE_LIMIT = 256
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """When a frame was read: by `time.perf_counter`, to measure from; by the clock, to tell."""
+
+    ticks: float
+    unix_seconds: float
+
+    @classmethod
+    def now(cls) -> _Arrival:
+        return cls(time.perf_counter(), time.time())
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.perf_counter() - self.ticks
+
+
+class Session:
+    """Serves one client's stream; answers every frame once, in order.
+
+    Attributes:
+        session_id: for logs and status.
+        dispatcher: has the session's frames served.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        options: StreamOptions,
+        stream: GuardedStream,
+        resources: SessionResources,
+    ) -> None:
+        """Serve the frames of `stream`.
+
+        Args:
+            session_id: for logs and status.
+            options: those of the stream.
+            stream: to be answered by, and whose bytes are accounted for.
+            resources: what all sessions share.
+        """
+        self.session_id = session_id
+        self.dispatcher = Dispatcher(session_id, options, resources, stream.account)
+        self._stream = stream
+        self._resources = resources
+        is_live = options.overload is OverloadPolicy.DROP_OLDEST
+        self._gate = NewestWinsGate(_LIVE_SLOTS) if is_live else None
+        self._estimator = WindowEstimator()
+        self._adapts_window = not is_live and not resources.window
+        self._slots = WindowSlots(resources.window or self._estimator.window)
+        self._node_pair: Optional[NodePair] = None
+        self._frames_answered = 0
+        self._frames_in_flight = 0
+
+    @property
+    def status(self) -> SessionStatus:
+        """What is told of the session."""
+        return SessionStatus(
+            self.session_id, self._node_pair, self._frames_answered, self._frames_in_flight
+        )
+
+    async def run(self, requests: ClientRequests) -> None:
+        """Serve until the client has sent its last frame, or the server drains.
+
+        Raises:
+            InvalidInputError: a frame id does not increase, or options come late.
+        """
+        slots = self._slots if self._gate is None else asyncio.Semaphore(_LIVE_LIMIT)
+        stream = OrderedStream(self._admit_and_answer, self._write, slots, self._stream.take)
+        self._resources.metrics.window.inc(self._slots.size)
+        try:
+            await stream.run(self._received(requests), self._resources.draining.wait())
+        finally:
+            self._resize_window(0)
+            await self.dispatcher.close()
+
+    async def _received(self, requests: ClientRequests) -> AsyncIterator[Frame]:
+        async for frame in requests.frames():
+            self._frames_in_flight += 1
+            yield frame
+            # It may be large, and the next may be long in coming.
+            del frame
+
+    async def _admit_and_answer(self, frame: Frame) -> Response:
+        """Answer a frame that has its slot, unless a newer live frame takes its place."""
+        arrival = _Arrival.now()
+        if self._gate is None:
+            return await self._answer(frame, arrival)
+        if not await self._gate.enter():
+            self._resources.frames.answered(None, "dropped", 0.0)
+            return Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
+        try:
+            return await self._answer(frame, arrival)
+        finally:
+            self._gate.leave()
+
+    async def _answer(self, frame: Frame, arrival: _Arrival) -> Response:
+        """The answer to a frame: its detections, or why it has none."""
+        response = Response(frame_id=frame.frame_id)
+        route: Optional[Route] = None
+        try:
+            route = await self._serve(frame, response)
+        # Whatever it is, it is this frame's alone: the stream's other frames go on.
+        except Exception as error:
+            response.error.CopyFrom(error_to_wire(error))
+            if not isinstance(error, TandemError):
+                log.exception("frame failed in here", session=self.session_id)
+        response.timing.total_seconds = arrival.elapsed_seconds
+        response.timing.received_at_seconds = arrival.unix_seconds
+        self._note_answer(response, route)
+        return response
+
+    async def _serve(self, frame: Frame, response: Response) -> Route:
+        """Have a frame served and write its result into the response.
+
+        Raises:
+            TandemError: it could not be served.
+        """
+        metrics = self._resources.metrics
+        weight = FrameWeight.of(frame)
+        with metrics.in_flight.track_inprogress():
+            route, result = await self.dispatcher.serve(frame, weight)
+        metrics.count_bytes(route.backbone.node, "sent", weight.data_bytes)
+        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
+            result.timing.backbone.transfer_seconds
+        )
+        response.placement = placement_to_wire(route.node_pair.placement)
+        response.timing.CopyFrom(result.timing)
+        if result.WhichOneof("result") == "error":
+            response.error.CopyFrom(result.error)
+        else:
+            response.detections.CopyFrom(result.detections)
+        return route
+
+    def _note_answer(self, response: Response, route: Optional[Route]) -> None:
+        """Log and count an answer, and learn from one with detections."""
+        outcome = response.WhichOneof("result") or "error"
+        if outcome == "error":
+            log.warning(
+                "frame failed",
+                session=self.session_id,
+                frame=response.frame_id,
+                error=response.error.message,
+            )
+        elif route is not None:
+            self._learn(route, response.timing)
+        node_pair = route.node_pair if route else None
+        self._resources.frames.answered(node_pair, outcome, response.timing.total_seconds)
+
+    async def _write(self, response: Response) -> None:
+        self._frames_in_flight -= 1
+        await self._stream.write(response)
+        self._frames_answered += 1
+
+    def _learn(self, route: Route, timing: detection_pb2.Timing) -> None:
+        """Learn from an answer how fast the route is, and how many frames should be in flight."""
+        if route.node_pair != self._node_pair:
+            self._node_pair = route.node_pair
+            self._estimator.reset()
+        window_is_full = self._frames_in_flight >= self._slots.size
+        backlogged = window_is_full if self._gate is None else self._gate.crowded
+        self._resources.router.served(route, timing, backlogged=backlogged)
+        if self._adapts_window:
+            self._adapt_window(timing, backlogged)
+
+    def _adapt_window(self, timing: detection_pb2.Timing, backlogged: bool) -> None:
+        if not backlogged:
+            self._estimator.pause()
+            return
+        backbone, transformer = timing.backbone, timing.transformer
+        self._estimator.observe(
+            time.perf_counter(),
+            timing.total_seconds,
+            backbone.queue_seconds + transformer.queue_seconds,
+            (_transfer(backbone), _transfer(transformer)),
+        )
+        self._resize_window(self._estimator.window)
+
+    def _resize_window(self, size: int) -> None:
+        self._resources.metrics.window.inc(size - self._slots.size)
+        self._slots.resize(size)
+
+
+def _transfer(timing: detection_pb2.StageTiming) -> Transfer:
+    return Transfer(timing.request_bytes, timing.transfer_seconds)

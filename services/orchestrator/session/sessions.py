@@ -1,0 +1,112 @@
+"""All open sessions, and what has to be done for them from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Dict
+
+import structlog
+
+from common.domain.errors import UnavailableError
+from common.domain.placement import StageAddress
+from common.server.guard import GuardedStream
+from services.orchestrator.routing.routes import StageHealth
+from services.orchestrator.session.requests import ClientRequests
+from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.session import Session
+
+log = structlog.get_logger()
+
+# Often enough to find a route that makes no progress well before people do.
+_TICK_SECONDS = 0.25
+
+
+class Sessions:
+    """The open sessions.
+
+    Attributes:
+        resources: what they share.
+        open: each of them, by its id.
+    """
+
+    def __init__(self, resources: SessionResources) -> None:
+        """Begin without any, and show the health that is known of every stage."""
+        self.resources = resources
+        self.open: Dict[str, Session] = {}
+        for server in resources.router.table.health:
+            self._show_health(server)
+
+    async def serve(self, stream: GuardedStream) -> None:
+        """Serve a client's stream to its end.
+
+        Raises:
+            InvalidInputError: its options or the order of its messages are wrong.
+            UnavailableError: the server drains.
+        """
+        requests = ClientRequests(stream)
+        options = await requests.options()
+        if options is not None:
+            session = Session(uuid.uuid4().hex[:12], options, stream, self.resources)
+            await self._run(session, requests, stream.peer)
+        if self.resources.draining.is_set():
+            raise UnavailableError("the server is draining")
+
+    def stage_changed(self, health: StageHealth) -> None:
+        """Take over a server's new health."""
+        self.resources.router.stage_changed(health)
+        for session in self.open.values():
+            # One that drains still answers what it has read.
+            if health.silent:
+                session.dispatcher.stage_silent(health.address, health.reason)
+            session.dispatcher.stage_changed(health.address)
+        self._show_health(health.address)
+
+    async def run(self) -> None:
+        """Look after the sessions' routes, the automatic choice and the metrics until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            now = time.monotonic()
+            for session in tuple(self.open.values()):
+                session.dispatcher.check_progress(now)
+                await session.dispatcher.leave_idle_routes(now)
+            self.resources.router.tick()
+            self.show_choice()
+
+    def show_choice(self) -> None:
+        """Bring the metrics of placement and estimates up to date."""
+        router, metrics = self.resources.router, self.resources.metrics
+        active_pair = router.active_pair()
+        for node_pair in router.table.pairs:
+            metrics.placement.labels(node_pair.name).set(node_pair == active_pair)
+            prediction = router.decision.predictions.get(node_pair)
+            if prediction is not None and prediction.frames_per_second is not None:
+                metrics.predicted_frames_per_second.labels(node_pair.name).set(
+                    prediction.frames_per_second
+                )
+        estimates = router.measurements.estimates
+        for (node, stage), estimate in estimates.stages.items():
+            metrics.stage_estimate.labels(node, stage.value).set(estimate.execute_seconds)
+        for (sender, receiver), link in estimates.links.items():
+            metrics.link_estimate.labels(sender, receiver).set(link.bytes_per_second)
+
+    async def _run(self, session: Session, requests: ClientRequests, client: str) -> None:
+        self.open[session.session_id] = session
+        log.info("session opened", session=session.session_id, client=client)
+        try:
+            await session.run(requests)
+        finally:
+            del self.open[session.session_id]
+            frames = session.status.frames_answered
+            log.info("session closed", session=session.session_id, frames=frames)
+
+    def _show_health(self, server: StageAddress) -> None:
+        """A stage of a node is up while one of its replicas is."""
+        up = any(
+            health.healthy
+            for other, health in self.resources.router.table.health.items()
+            if (other.node, other.stage) == (server.node, server.stage)
+        )
+        self.resources.metrics.node_up.labels(server.node, server.stage.value).set(up)
+        self.show_choice()

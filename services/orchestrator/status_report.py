@@ -1,0 +1,112 @@
+"""The system's status as `Operations` tells it, gathered from all parts of the orchestrator."""
+
+from __future__ import annotations
+
+import time
+from typing import Optional, Tuple
+
+from common.domain.placement import NodePair, Placement
+from common.domain.status import (
+    LinkStatus,
+    PlacementStatus,
+    PredictedService,
+    ServiceEstimate,
+    StageStatus,
+    SystemStatus,
+)
+from services.orchestrator.counters import FrameCounters
+from services.orchestrator.decision.explanation import explain
+from services.orchestrator.decision.prediction import Prediction
+from services.orchestrator.routing.router import Router
+from services.orchestrator.routing.routes import StageHealth
+from services.orchestrator.session.sessions import Sessions
+
+
+def system_status(sessions: Sessions) -> SystemStatus:
+    """Everything there is to tell."""
+    resources = sessions.resources
+    router, frames = resources.router, resources.frames
+    policy, estimates = router.options.policy, router.measurements.estimates
+    return SystemStatus(
+        operator_pair=router.operator_pair,
+        active_pair=router.active_pair(),
+        stages=tuple(_stage_status(router, each) for each in router.table.health.values()),
+        placements=tuple(_placement_status(router, frames, each) for each in _pairs_told(router)),
+        links=_link_statuses(router),
+        sessions=tuple(session.status for session in sessions.open.values()),
+        objective=policy.objective.value,
+        explanation=explain(router.decision, estimates, policy),
+        events=router.events.counts,
+        uptime_seconds=frames.uptime_seconds,
+        draining=resources.draining.is_set(),
+    )
+
+
+def _pairs_told(router: Router) -> Tuple[NodePair, ...]:
+    """The four named placements, configured or not, then every other pair that is configured."""
+    named = tuple(placement.node_pair for placement in Placement)
+    return (*named, *(each for each in router.table.pairs if each not in named))
+
+
+def _stage_status(router: Router, health: StageHealth) -> StageStatus:
+    server = health.address
+    reason = health.reason
+    recovery_seconds = router.options.recovery_seconds
+    if health.healthy and not health.has_recovered(time.monotonic(), recovery_seconds):
+        reason = f"back; chosen again once it has been healthy for {recovery_seconds:g} s"
+    estimate = router.measurements.estimates.stages.get((server.node, server.stage))
+    service = None
+    if estimate is not None:
+        service = ServiceEstimate(
+            estimate.execute_seconds, estimate.compute_seconds, estimate.age_seconds
+        )
+    return StageStatus(
+        node=server.node,
+        stage=server.stage,
+        address=server.address,
+        healthy=health.healthy,
+        reason=reason,
+        replica=server.replica,
+        frames_in_flight=router.table.in_flight[server],
+        estimate=service,
+    )
+
+
+def _placement_status(
+    router: Router, frames: FrameCounters, node_pair: NodePair
+) -> PlacementStatus:
+    unavailable_reason = router.table.unavailable_reason(node_pair)
+    return PlacementStatus(
+        node_pair=node_pair,
+        available=unavailable_reason == "",
+        reason=unavailable_reason or router.decision.excluded.get(node_pair, ""),
+        frames=frames.frames_served(node_pair),
+        frames_per_second=frames.frames_per_second(node_pair),
+        prediction=_predicted_service(router.decision.predictions.get(node_pair)),
+    )
+
+
+def _predicted_service(prediction: Optional[Prediction]) -> Optional[PredictedService]:
+    """The prediction as it is told; None until all of it is known."""
+    if prediction is None or prediction.frames_per_second is None:
+        return None
+    return PredictedService(
+        frames_per_second=prediction.frames_per_second,
+        latency_seconds=prediction.latency_seconds or 0.0,
+        bytes_per_frame=prediction.bytes_per_frame or 0.0,
+        energy_joules=prediction.energy_joules,
+        bottleneck=prediction.bottleneck,
+    )
+
+
+def _link_statuses(router: Router) -> Tuple[LinkStatus, ...]:
+    return tuple(
+        LinkStatus(
+            source=sender,
+            destination=receiver,
+            bytes_per_second=link.bytes_per_second,
+            latency_seconds=link.latency_seconds,
+            age_seconds=link.age_seconds,
+        )
+        for (sender, receiver), link in sorted(router.measurements.estimates.links.items())
+    )
