@@ -17,8 +17,8 @@ Job = Callable[[], None]
 class Turns(Generic[T]):
     """A queue for items of many streams, which take turns; any thread may use it.
 
-    Items of one stream keep their order. The next item of a stream waits for at most one item of each
-    other stream, however many these have.
+    Items of one stream keep their order. The next item of a stream waits for at most one item of
+    each other stream, however many these have.
     """
 
     def __init__(self) -> None:

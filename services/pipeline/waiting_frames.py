@@ -74,7 +74,7 @@ class BatchLimits:
 
     Attributes:
         frames: the largest number of frames in one execution; 1: every frame is executed alone.
-        wait_seconds: the longest wait; 0: only frames that are ready at the same moment go together.
+        wait_seconds: the longest wait; 0: only frames that are ready at one moment go together.
     """
 
     frames: int = 1
