@@ -20,8 +20,8 @@ LEAST_GAIN = 1.1
 _MEASURED_EXECUTIONS = 3
 
 
-class TestedEngine(Protocol):
-    """An engine that can be tried out."""
+class MeasuredEngine(Protocol):
+    """An engine that tells how long an execution took."""
 
     async def measure(self, inputs: Tensors, frames: int) -> float:
         """Execute so many frames once; returns how long that took, seconds."""
@@ -59,7 +59,7 @@ def taken_apart(outputs: Tensors, frames: int) -> List[Dict[str, np.ndarray]]:
     ]
 
 
-async def frames_worth_batching(engine: TestedEngine, inputs: Tensors, most_frames: int) -> int:
+async def frames_worth_batching(engine: MeasuredEngine, inputs: Tensors, most_frames: int) -> int:
     """Measure how many frames to execute together, and say so in the log.
 
     Args:
@@ -101,6 +101,6 @@ async def frames_worth_batching(engine: TestedEngine, inputs: Tensors, most_fram
     return most_frames
 
 
-async def _quickest_seconds(engine: TestedEngine, inputs: Tensors, frames: int) -> float:
+async def _quickest_seconds(engine: MeasuredEngine, inputs: Tensors, frames: int) -> float:
     seconds = [await engine.measure(inputs, frames) for _ in range(_MEASURED_EXECUTIONS)]
     return min(seconds)
