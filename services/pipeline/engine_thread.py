@@ -162,8 +162,9 @@ class EngineThread:
         frames = self._frames.take(self.limits)
         if not frames:
             return
-        # The next frames of their streams may have been ready before them.
-        self.execute_ready()
+        if self._frames:
+            # The next frames of their streams may have been ready before them.
+            self.execute_ready()
         wanted = [frame for frame in frames if frame.is_wanted]
         if len(wanted) > 1 and not self.out_of_service:
             self._execute_together(wanted)

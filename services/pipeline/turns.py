@@ -39,17 +39,22 @@ class Turns(Generic[T]):
             if not items:
                 del self._waiting[stream]
 
-    def take(
-        self, limit: int = 1, fits: Callable[[T, List[T]], bool] = lambda item, taken: True
-    ) -> List[T]:
-        """Remove and return the items whose turn it is; see `fill` for the arguments.
+    def __bool__(self) -> bool:
+        """Whether there are any items."""
+        return bool(self._waiting)
 
-        Returns:
-            The items in the order of their turns; empty if no item fits.
+    def pop(self) -> T:
+        """Remove and return the item whose turn it is.
+
+        Raises:
+            KeyError: there is none.
         """
-        taken: List[T] = []
-        self.fill(taken, limit, fits)
-        return taken
+        with self._lock:
+            stream, items = self._waiting.popitem(last=False)
+            item = items.popleft()
+            if items:
+                self._waiting[stream] = items
+        return item
 
     def fill(self, taken: List[T], limit: int, fits: Callable[[T, List[T]], bool]) -> None:
         """Move the items whose turn it is to the end of `taken`, at most one of each stream.
@@ -138,7 +143,7 @@ class TurnThreads:
     def _work(self, index: int) -> None:
         while True:
             self._tokens.get()
-            (job,) = self._jobs.take()
+            job = self._jobs.pop()
             if job is None:
                 return
             self._busy_since[index] = time.perf_counter()

@@ -117,7 +117,8 @@ class WaitingFrames:
             The frames in the order of their turns; empty if none is ready.
         """
         self._is_gathering = limits.wait_seconds > 0
-        frames = self._turns.take(limits.frames, self._fits)
+        frames: List[EngineFrame] = []
+        self._turns.fill(frames, limits.frames, self._fits)
         deadline = time.perf_counter() + limits.wait_seconds
         while self._is_gathering and 0 < len(frames) < limits.frames:
             if not self._arrives_before(deadline):
@@ -125,6 +126,10 @@ class WaitingFrames:
             self._turns.fill(frames, limits.frames, self._fits)
         self._is_gathering = False
         return frames
+
+    def __bool__(self) -> bool:
+        """Whether there are any frames, ready or not."""
+        return bool(self._turns)
 
     def note_outcome(self, stream: Hashable, *, failed: bool) -> None:
         """Take note whether a frame of a stream failed when it was executed alone."""
