@@ -1,4 +1,4 @@
-"""Frames of several streams as one execution: put together, taken apart, and whether that pays."""
+"""Batches: frames are put together for one execution and taken apart, if measuring shows a gain."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ log = structlog.get_logger()
 
 Tensors = Mapping[str, np.ndarray]
 
-# Frames a second of batches over those of single frames, from which batches pay: they make the
-# first frames of a batch wait for the others.
+# Batches have to give so many times the frames a second of single frames, because in them the first
+# frames wait for the others.
 LEAST_GAIN = 1.1
-# Of each size, at warm-up; the first may plan memory and tune kernels.
+# How often each size is measured; the first execution may plan memory and tune kernels.
 _MEASURED_EXECUTIONS = 3
 
 
-class TestedEngine(Protocol):
-    """An engine that can be tried out."""
+class MeasuredEngine(Protocol):
+    """An engine that tells how long an execution took."""
 
     async def measure(self, inputs: Tensors, frames: int) -> float:
-        """Execute once, and check that the outputs are of so many frames; seconds in the engine."""
+        """Execute so many frames once; returns how long that took, seconds."""
         ...
 
 
@@ -36,16 +36,16 @@ def are_alike(one: Tensors, other: Tensors) -> bool:
 
 
 def put_together(frames: Sequence[Tensors]) -> Dict[str, np.ndarray]:
-    """The inputs of frames that are alike, one after another along the first dimension."""
+    """Join the inputs of frames that are alike along the first dimension, in their order."""
     return {name: np.concatenate([each[name] for each in frames]) for name in frames[0]}
 
 
 def taken_apart(outputs: Tensors, frames: int) -> List[Dict[str, np.ndarray]]:
-    """Each frame's own outputs, in the order in which the frames were put together.
+    """Split the outputs into those of each frame, in the order in which they were put together.
 
     Args:
         outputs: of one execution, by name.
-        frames: that were executed.
+        frames: how many frames were executed.
 
     Raises:
         EngineError: an output does not consist of so many frames.
@@ -59,17 +59,18 @@ def taken_apart(outputs: Tensors, frames: int) -> List[Dict[str, np.ndarray]]:
     ]
 
 
-async def frames_worth_batching(engine: TestedEngine, inputs: Tensors, most_frames: int) -> int:
-    """How many frames to execute together at most, as measured; told in the log.
+async def frames_worth_batching(engine: MeasuredEngine, inputs: Tensors, most_frames: int) -> int:
+    """Measure how many frames to execute together, and say so in the log.
 
     Args:
-        engine: to be measured, and otherwise idle.
+        engine: the engine, which nobody else uses meanwhile.
         inputs: of one frame of the usual size.
-        most_frames: that may be executed together.
+        most_frames: how many frames may be executed together; at least 2.
 
     Returns:
-        `most_frames` if so many at a time give more frames a second than single ones; else 1, also
-        if the engine can execute only one at a time, as with a fixed dimension in its graph.
+        `most_frames` if batches of that size give enough more frames a second than single frames.
+        Otherwise 1, also if the engine can only execute one frame at a time, such as one whose
+        graph has a fixed batch dimension.
 
     Raises:
         EngineError: the engine fails on a single frame.
@@ -78,10 +79,13 @@ async def frames_worth_batching(engine: TestedEngine, inputs: Tensors, most_fram
     try:
         batch = put_together([inputs] * most_frames)
         together_seconds = await _quickest_seconds(engine, batch, most_frames)
-    except EngineError as error:
-        # The frames of clients are none of this: they are executed one at a time, as ever.
+    # An engine may raise anything, such as for want of memory.
+    except Exception as error:
+        # Single frames have to work all the same.
         await _quickest_seconds(engine, inputs, 1)
-        log.warning("batches are off", reason="the engine takes one frame", error=str(error))
+        log.warning(
+            "batches are off", reason="the engine takes one frame at a time", error=str(error)
+        )
         return 1
     gain = most_frames * alone_seconds / together_seconds
     facts = {
@@ -97,6 +101,6 @@ async def frames_worth_batching(engine: TestedEngine, inputs: Tensors, most_fram
     return most_frames
 
 
-async def _quickest_seconds(engine: TestedEngine, inputs: Tensors, frames: int) -> float:
+async def _quickest_seconds(engine: MeasuredEngine, inputs: Tensors, frames: int) -> float:
     seconds = [await engine.measure(inputs, frames) for _ in range(_MEASURED_EXECUTIONS)]
     return min(seconds)

@@ -38,13 +38,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Slow(Generic[Inputs]):
-    """What a worker found too slow to prepare itself: other frames would wait for it."""
+    """Says that preparing a frame is slow, and does it; other frames must not wait for that."""
 
     prepare: Callable[[], Inputs]
 
 
 class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
-    """What a stage does to a frame before and after the engine; no threads and no transport."""
+    """What a stage does to a frame before and after the engine, without threads or transport."""
 
     @abstractmethod
     def prepare(self, frame: Frame) -> Union[Inputs, Slow[Inputs]]:
@@ -80,7 +80,7 @@ class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
 
     @abstractmethod
     def stuck_after_seconds(self) -> Tuple[float, float]:
-        """After how long at one frame a worker, and the one for what is slow, must hang."""
+        """The time after which a worker, and the slow worker, must be hanging at a frame."""
 
     def start(self) -> None:
         """Start what frames are prepared with; may take a while."""

@@ -21,35 +21,36 @@ from services.pipeline.waiting_frames import BatchLimits, EngineFrame, ExecutedF
 
 log = structlog.get_logger()
 
-# An execution that takes longer than both is taken for stuck.
+# An execution counts as stuck when it takes longer than so many seconds, and longer than so many
+# times the median of those before it.
 STUCK_SECONDS = 10.0
 STUCK_MEDIANS = 50
 _RECENT_EXECUTIONS = 51
-# The first execution of so many frames at a time may tune kernels, for so much longer.
+# The first execution of a batch of some size may take so much longer, because it may tune kernels.
 _TUNING_SECONDS = 60.0
-# For the execution under way to end, at shutdown.
+# How long the shutdown waits for the execution that is running.
 CLOSE_SECONDS = 1.0
 
 
 class EngineThread:
-    """Executes frames in turn, one or a batch at a time; each stream keeps the order of its own.
+    """Executes frames in turn, one or a batch at a time; each stream keeps its own order.
 
-    pycuda's context belongs to the thread that made it, and one execution at a time is what a
-    GPU, or a CPU engine with threads of its own, does best.
+    pycuda's context belongs to the thread that made it. A GPU, or a CPU engine with threads of its
+    own, works best with one execution at a time.
 
     Attributes:
-        limits: of the frames that are executed together.
-        failures_in_a_row: executions of frames that failed since the latest that did not.
-        out_of_service: why no frame is executed; empty while frames are.
-        on_failure: called, on the engine's thread, after each execution that failed.
-        on_executed: called, on the engine's thread, with the number of frames executed together.
+        limits: how many frames are executed together.
+        failures_in_a_row: how many frames have failed since the last one that did not.
+        out_of_service: why no frame is executed; empty while frames are executed.
+        on_failure: is called on the engine's thread after each frame that failed.
+        on_executed: is called on the engine's thread with the number of frames of each execution.
     """
 
     def __init__(self, stuck_after_seconds: float = STUCK_SECONDS) -> None:
-        """Start the thread; the engine comes with `load`.
+        """Start the thread; `load` gives it an engine.
 
         Args:
-            stuck_after_seconds: the least that an execution takes which is said to be stuck.
+            stuck_after_seconds: no execution counts as stuck before this time.
         """
         self._stuck_after_seconds = stuck_after_seconds
         self._thread = TurnThreads(1, "engine")
@@ -60,31 +61,31 @@ class EngineThread:
         self.out_of_service = ""
         self.on_failure: Callable[[], None] = lambda: None
         self.on_executed: Callable[[int], None] = lambda frames: None
-        # When the present execution began, and of how many frames it is.
+        # When the current execution began, and its number of frames.
         self._running: Optional[Tuple[float, int]] = None
         self._recent_seconds: DefaultDict[int, Deque[float]] = defaultdict(_recent)
 
     async def load(self, load: Callable[[], Engine]) -> Engine:
-        """Load the engine on its thread, in the place of the one loaded before if there is one.
+        """Load the engine on its thread; an engine that was loaded before is closed first.
 
         Raises:
             EngineError: the file cannot be loaded.
             ConfigurationError: the engine is unknown or not installed.
         """
 
-        def replace() -> Engine:
+        def load_anew() -> Engine:
             self._release()
             self._engine = load()
             return self._engine
 
-        return await self._thread.call(replace)
+        return await self._thread.call(load_anew)
 
     def expect(self, frame: EngineFrame) -> None:
-        """Keep a place for a frame behind those of its stream, whichever is ready first."""
+        """Give a frame its place behind the earlier ones of its stream, before it is ready."""
         self._frames.put(frame)
 
     def execute_ready(self) -> None:
-        """Execute the expected frames that have become ready, when their turns have come."""
+        """Have the thread execute the expected frames that are ready, each in its turn."""
         self._frames.note_ready()
         self._thread.submit("frames", self._execute_next)
 
@@ -94,7 +95,7 @@ class EngineThread:
         self.execute_ready()
 
     async def test(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Execute one frame, be the engine in service or not.
+        """Execute one frame, whether or not the engine is in service.
 
         Raises:
             EngineError: the execution failed, or no engine is loaded.
@@ -102,11 +103,11 @@ class EngineThread:
         await self.measure(inputs, 1)
 
     async def measure(self, inputs: Mapping[str, np.ndarray], frames: int) -> float:
-        """Execute once, be the engine in service or not; returns the seconds in the engine.
+        """Execute once, whether or not the engine is in service; returns how long that took.
 
         Args:
             inputs: of one frame, or of several that were put together.
-            frames: how many.
+            frames: how many frames these are.
 
         Raises:
             EngineError: the execution failed, its outputs are not of so many frames, or no engine
@@ -120,9 +121,9 @@ class EngineThread:
         return sum(frame.execute_seconds for frame in outcome)
 
     def stuck_seconds(self) -> float:
-        """How long the present execution has been running if that is far too long, else 0.
+        """How long the current execution has been running if that is far too long, else 0.
 
-        The very first one has no limit: it plans memory and may tune kernels.
+        The very first execution has no limit, because it plans memory and may tune kernels.
         """
         running = self._running
         if running is None:
@@ -157,12 +158,13 @@ class EngineThread:
         return self._thread.close(timeout_seconds if done else 0.0) and bool(done)
 
     def _execute_next(self) -> None:
-        """Execute the frames whose turn it is; on the engine's thread, as all that follows."""
+        """Execute the frames whose turn it is; this and what follows is on the engine's thread."""
         frames = self._frames.take(self.limits)
         if not frames:
             return
-        # Those behind them may have become ready before them.
-        self.execute_ready()
+        if self._frames:
+            # The next frames of their streams may have been ready before them.
+            self.execute_ready()
         wanted = [frame for frame in frames if frame.is_wanted]
         if len(wanted) > 1 and not self.out_of_service:
             self._execute_together(wanted)
@@ -171,13 +173,13 @@ class EngineThread:
                 self._execute(frame)
 
     def _execute_together(self, frames: Sequence[EngineFrame]) -> None:
-        """Execute a batch; if that fails, its frames alone, so that only the bad ones fail."""
+        """Execute a batch; if it fails, execute each frame alone, so that only bad ones fail."""
         inputs = put_together([frame.tensors for frame in frames])
         outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
         if isinstance(outcome, BaseException):
             log.warning("batch failed", frames=len(frames), error=str(outcome))
             if all([self._execute(frame) for frame in frames]):
-                # The frames are good: so many are too much for the engine, such as of memory.
+                # The frames are good, so the batch is too large, such as for the engine's memory.
                 self.limits = replace(self.limits, frames=len(frames) // 2)
                 log.warning("batches are made smaller", frames=self.limits.frames)
             return
@@ -187,7 +189,7 @@ class EngineThread:
         self.on_executed(len(frames))
 
     def _execute(self, frame: EngineFrame) -> bool:
-        """Execute one frame; returns whether the engine did not fail."""
+        """Execute one frame; returns whether that went well."""
         if self.out_of_service:
             frame.executed(UnavailableError(self.out_of_service))
             return False
@@ -205,7 +207,7 @@ class EngineThread:
     def _outcome(
         self, ready_at: Sequence[float], inputs: Mapping[str, np.ndarray]
     ) -> Union[List[ExecutedFrame], BaseException]:
-        """What the engine makes of frames that were ready at these times, or what it raises."""
+        """Execute frames that became ready at these times; returns what the engine raises."""
         if self._engine is None:
             return EngineError("no engine is loaded")
         count, began = len(ready_at), time.perf_counter()
@@ -234,7 +236,7 @@ class EngineThread:
         try:
             engine.close()
         except Exception:
-            # After a sticky error of its device nothing works, and its end is no more to be mended.
+            # After a sticky error of its device no call works, and nothing can be done about it.
             log.warning("the engine failed to close", exc_info=True)
 
 

@@ -1,4 +1,4 @@
-"""One frame's passage through a stage: prepared by a worker, executed, finished by a worker."""
+"""One frame's passage through a stage: a worker prepares it, the engine runs, a worker finishes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 
 # Preparing the next frame overlaps with finishing the previous one.
 WORKER_THREADS = 2
-# For the steps under way to end, at shutdown.
+# How long the shutdown waits for the workers' current steps.
 _CLOSE_SECONDS = 0.5
 
 
 class Pipeline(Generic[Frame, Inputs, Options, Result]):
-    """Takes the frames of many streams through one stage, each overlapping with the others.
+    """Takes the frames of many streams through one stage; steps of different frames overlap.
 
-    Streams take turns at the workers and at the engine. What is slow to prepare has a worker of its
-    own.
+    Streams take turns at the workers and at the engine. A worker of its own prepares the frames for
+    which that is slow.
 
     Attributes:
         stage: what is done to a frame before and after the engine.
-        engine: executes.
+        engine: the thread that executes frames.
         node: name of the device, for the frames' timing.
-        workers: prepare and finish frames.
-        slow_worker: prepares those that are slow.
+        workers: the threads that prepare and finish frames.
+        slow_worker: the thread that prepares the slow ones.
     """
 
     def __init__(
         self, stage: StageCore[Frame, Inputs, Options, Result], engine: EngineThread, node: str
     ) -> None:
-        """Start the workers; `engine` stays the caller's to load and to close."""
+        """Start the workers; the caller loads and closes `engine`."""
         self.stage = stage
         self.engine = engine
         self.node = node
@@ -49,10 +49,10 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         self.slow_worker = TurnThreads(1, "slow-worker")
 
     async def run(self, stream: Hashable, frame: Frame, options: Options) -> Result:
-        """Take one frame through; if the caller is cancelled, steps not yet begun are left out.
+        """Take one frame through the stage; if cancelled, it skips the steps that have not begun.
 
         Args:
-            stream: that the frame is of.
+            stream: the stream that the frame is of.
             frame: what the stage prepares.
             options: what the stream asked for.
 
@@ -61,16 +61,16 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
             Exception: whatever else a step raised.
         """
         passage = FramePassage(self, stream, frame, options)
-        # It may be large, and is not needed once it is prepared.
+        # The frame may be large, and is not needed once it is prepared.
         del frame
-        # Its place in the stream's order, whichever frame is prepared first.
+        # It gets its place in the stream's order now, because workers may swap frames.
         self.engine.expect(passage)
         self.workers.submit((stream, "prepare"), passage.prepare)
         try:
             return await passage.answer
         finally:
             passage.is_wanted = False
-            # An error is part of what it failed in; a cycle would keep the frame for long.
+            # An error refers to where it was raised; that would be a cycle which keeps the frame.
             del passage
 
     async def warm_up(self) -> None:
@@ -83,7 +83,7 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         await self.engine.test(self.stage.typical_tensors())
 
     async def allow_batches(self, limits: BatchLimits) -> None:
-        """Execute frames together within `limits`, if that is measured to pay; told in the log.
+        """Execute frames together within `limits`, if measuring shows a gain; the log says so.
 
         Raises:
             EngineError: the engine fails on a single frame.
@@ -118,10 +118,10 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
     frame a wait for the GIL.
 
     Attributes:
-        stream: that the frame is of.
+        stream: the stream that the frame is of.
         is_wanted: becomes False when nobody waits for the answer any more.
-        ready_at: when the engine's inputs were ready, by `time.perf_counter`.
-        answer: the result, or the error.
+        ready_at: when the engine's inputs became ready, by `time.perf_counter`; None before.
+        answer: gets the result, or the error.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Streams take turns: what waits is given out one of each stream, round and round."""
+"""Queues and threads at which streams take turns: one item of each stream, round and round."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Job = Callable[[], None]
 
 
 class Turns(Generic[T]):
-    """What waits of many streams; any thread may use it, and none waits for another.
+    """A queue for items of many streams, which take turns; any thread may use it.
 
-    Items of one stream keep their order. An item waits for at most one of each other stream after
-    those of its own, however many they have.
+    Items of one stream keep their order. The next item of a stream waits for at most one item of
+    each other stream, however many these have.
     """
 
     def __init__(self) -> None:
@@ -39,26 +39,31 @@ class Turns(Generic[T]):
             if not items:
                 del self._waiting[stream]
 
-    def take(
-        self, limit: int = 1, fits: Callable[[T, List[T]], bool] = lambda item, taken: True
-    ) -> List[T]:
-        """Remove the items whose turn it is; for the arguments see `fill`.
+    def __bool__(self) -> bool:
+        """Whether there are any items."""
+        return bool(self._waiting)
 
-        Returns:
-            The items in the order of their turns; none if nothing waits that fits.
+    def pop(self) -> T:
+        """Remove and return the item whose turn it is.
+
+        Raises:
+            KeyError: there is none.
         """
-        taken: List[T] = []
-        self.fill(taken, limit, fits)
-        return taken
+        with self._lock:
+            stream, items = self._waiting.popitem(last=False)
+            item = items.popleft()
+            if items:
+                self._waiting[stream] = items
+        return item
 
     def fill(self, taken: List[T], limit: int, fits: Callable[[T, List[T]], bool]) -> None:
-        """Move the items whose turn it is to the end of `taken`: at most one of each stream.
+        """Move the items whose turn it is to the end of `taken`, at most one of each stream.
 
         Args:
-            taken: may hold items that were taken before.
-            limit: how many it may hold at most.
-            fits: whether the next item of a stream may be taken beside those in `taken`. A stream
-                whose item may not keeps its place in the order.
+            taken: the list to extend; it may hold items already.
+            limit: how many items the list may hold.
+            fits: says whether a stream's next item may be added to those in `taken`. If it may not,
+                the stream keeps its place in the order.
         """
         with self._lock:
             for stream in tuple(self._waiting):
@@ -84,7 +89,7 @@ class TurnThreads:
         self._jobs: Turns[Optional[Job]] = Turns()
         # One for each job. Unlike a condition's, its waking does not give the GIL away.
         self._tokens: SimpleQueue[None] = SimpleQueue()
-        # When the present job of each thread began, by `time.perf_counter`.
+        # When the current job of each thread began, by `time.perf_counter`.
         self._busy_since: List[Optional[float]] = [None] * count
         self._threads = [
             # A thread that hangs in a driver must not keep the process from ending.
@@ -115,15 +120,15 @@ class TurnThreads:
         return await asyncio.wrap_future(answer)
 
     def busy_seconds(self) -> float:
-        """How long the oldest of the present jobs has been running; 0 if there is none."""
+        """How long the oldest of the current jobs has been running; 0 if there is none."""
         now = time.perf_counter()
         return max(now - since if since is not None else 0.0 for since in self._busy_since)
 
     def close(self, timeout_seconds: float) -> bool:
-        """End the threads after their present jobs; queued ones, of ended streams, are left.
+        """End the threads after their current jobs; queued jobs may be left undone.
 
         Args:
-            timeout_seconds: how long to wait for the present jobs, all together.
+            timeout_seconds: how long to wait for all of the current jobs together.
 
         Returns:
             Whether all have ended; a thread that hangs is left behind and ends with the process.
@@ -138,11 +143,11 @@ class TurnThreads:
     def _work(self, index: int) -> None:
         while True:
             self._tokens.get()
-            (job,) = self._jobs.take()
+            job = self._jobs.pop()
             if job is None:
                 return
             self._busy_since[index] = time.perf_counter()
             job()
             self._busy_since[index] = None
-            # What it worked on is not kept until the next job comes.
+            # Or the thread would keep what the job worked on until the next one comes.
             del job

@@ -1,4 +1,4 @@
-"""The frames that wait for an engine: given out in turn, one or a batch at a time."""
+"""The frames that wait for an engine; it takes them in turn, one or a batch at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MOST_FAILING_STREAMS = 64
 
 @dataclass(frozen=True)
 class ExecutedFrame:
-    """What the engine made of one frame, and when.
+    """The outputs of one frame, and when they were computed.
 
     Attributes:
         outputs: arrays by output name.
         started: when the execution of this frame began, by `time.perf_counter`.
-        queue_seconds: from being ready to the start of the execution, and while the engine was at
-            the other frames of the same batch.
-        execute_seconds: in the engine; of a batch, the frame's equal share.
+        queue_seconds: how long the frame waited from being ready to that moment. The shares of the
+            other frames of its batch count as waiting.
+        execute_seconds: how long the engine took; for a batch, each frame gets an equal share.
     """
 
     outputs: Dict[str, np.ndarray]
@@ -37,11 +37,11 @@ Outcome = Union[ExecutedFrame, BaseException]
 
 
 class EngineFrame(Protocol):
-    """A frame on its way to the engine and from there."""
+    """A frame as the engine's thread sees it."""
 
     @property
     def stream(self) -> Hashable:
-        """Whose turn it takes."""
+        """The stream that the frame is of; streams take turns."""
         ...
 
     @property
@@ -51,19 +51,19 @@ class EngineFrame(Protocol):
 
     @property
     def ready_at(self) -> Optional[float]:
-        """Since when the tensors are there, by `time.perf_counter`; None: they are not yet."""
+        """When the tensors became ready, by `time.perf_counter`; None while they are not."""
         ...
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody still waits for it; if not, it is left out when its turn comes."""
+        """Whether anybody still waits for the frame; if not, it is skipped in its turn."""
         ...
 
     def executed(self, outcome: Outcome) -> None:
-        """Take what the engine made of it, or what that raised; on the engine's thread.
+        """Take the outputs, or the error of the execution; called on the engine's thread.
 
-        The next execution waits for this, so it must neither take time nor make a system call,
-        which would give the GIL away.
+        The next execution waits for this call, so it must be short. It must not make a system call
+        either, because that would give the GIL away.
         """
         ...
 
@@ -73,8 +73,8 @@ class BatchLimits:
     """How many frames may be executed together, and how long the first may wait for the others.
 
     Attributes:
-        frames: at most; 1: every frame is executed alone.
-        wait_seconds: at most; 0: only frames that are ready at the same moment are put together.
+        frames: the largest number of frames in one execution; 1: every frame is executed alone.
+        wait_seconds: the longest wait; 0: only frames that are ready at one moment go together.
     """
 
     frames: int = 1
@@ -82,42 +82,43 @@ class BatchLimits:
 
 
 class WaitingFrames:
-    """Frames of many streams on their way to one engine; each stream keeps its order.
+    """Frames of many streams that wait for one engine; each stream keeps its order.
 
-    A batch has one frame at most of each stream, so that turns stay turns and a lone stream never
-    waits for a second frame of its own. Any thread may add frames; one takes them.
+    A batch has at most one frame of each stream. So streams still take turns, and a lone stream
+    never waits for a second frame of its own. Any thread may add frames; one thread takes them.
     """
 
     def __init__(self) -> None:
-        """Nothing waits yet."""
+        """Begin without frames."""
         self._turns: Turns[EngineFrame] = Turns()
-        # While frames are waited for: one for each that has become ready meanwhile.
+        # While the taker waits for more frames, it gets a token for each that becomes ready.
         self._is_gathering = False
         self._arrivals: SimpleQueue[None] = SimpleQueue()
-        # Streams whose latest frame failed: what comes of them must not spoil another batch.
+        # Streams whose latest frame failed; their next frames are kept out of batches.
         self._failing_streams: Set[Hashable] = set()
 
     def put(self, frame: EngineFrame) -> None:
-        """Keep a place for a frame behind those of its stream, whichever is ready first."""
+        """Give a frame its place behind the earlier ones of its stream, before it is ready."""
         self._turns.put(frame.stream, frame)
 
     def remove(self, frame: EngineFrame) -> None:
-        """A frame will never be ready."""
+        """Remove a frame that will never be ready."""
         self._turns.remove(frame.stream, frame)
 
     def note_ready(self) -> None:
-        """A frame has become ready."""
+        """Take note that a frame has become ready."""
         if self._is_gathering:
             self._arrivals.put(None)
 
     def take(self, limits: BatchLimits) -> List[EngineFrame]:
-        """Remove the ready frames whose turn it is: as many as may be executed together.
+        """Remove and return the ready frames whose turn it is, as many as may go together.
 
         Returns:
-            The frames, in the order of their turns; none if none is ready.
+            The frames in the order of their turns; empty if none is ready.
         """
         self._is_gathering = limits.wait_seconds > 0
-        frames = self._turns.take(limits.frames, self._fits)
+        frames: List[EngineFrame] = []
+        self._turns.fill(frames, limits.frames, self._fits)
         deadline = time.perf_counter() + limits.wait_seconds
         while self._is_gathering and 0 < len(frames) < limits.frames:
             if not self._arrives_before(deadline):
@@ -126,13 +127,17 @@ class WaitingFrames:
         self._is_gathering = False
         return frames
 
+    def __bool__(self) -> bool:
+        """Whether there are any frames, ready or not."""
+        return bool(self._turns)
+
     def note_outcome(self, stream: Hashable, *, failed: bool) -> None:
-        """Whether the latest frame of a stream has failed, executed alone."""
+        """Take note whether a frame of a stream failed when it was executed alone."""
         if not failed:
             self._failing_streams.discard(stream)
             return
         if len(self._failing_streams) >= _MOST_FAILING_STREAMS:
-            # Most of them have ended.
+            # Most of these streams have ended by now.
             self._failing_streams.clear()
         self._failing_streams.add(stream)
 

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from services.pipeline.turns import Turns, TurnThreads
 
 
@@ -12,40 +14,57 @@ def turns_of(*items):
     return turns
 
 
+def fill(turns, limit=8, fits=lambda item, taken: True):
+    taken = []
+    turns.fill(taken, limit, fits)
+    return taken
+
+
 def test_streams_take_turns_and_keep_their_order():
     turns = turns_of(("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("c", 1))
-    taken = [*turns.take(), *turns.take(), *turns.take()]
+    taken = [turns.pop() for _ in range(3)]
     # One that comes now waits for one of each other stream.
     turns.put("d", ("d", 1))
-    taken += [item for _ in range(4) for item in turns.take()]
+    taken += [turns.pop() for _ in range(4)]
     assert taken == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2), ("d", 1), ("a", 3)]
-    assert turns.take() == []
+    assert not turns
+    with pytest.raises(KeyError):
+        turns.pop()
 
 
 def test_several_are_taken_of_as_many_streams():
     turns = turns_of(("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2), ("c", 1))
-    assert turns.take(limit=2) == [("a", 1), ("b", 1)]
-    assert turns.take(limit=8) == [("c", 1), ("a", 2), ("b", 2)]
-    assert turns.take(limit=8) == [("a", 3)]
+    assert fill(turns, 2) == [("a", 1), ("b", 1)]
+    assert fill(turns) == [("c", 1), ("a", 2), ("b", 2)]
+    assert fill(turns) == [("a", 3)]
 
 
 def test_what_does_not_fit_keeps_its_place():
     turns = turns_of(("a", 1), ("b", 2), ("b", 1), ("c", 1), ("c", 2))
-    odd = turns.take(limit=8, fits=lambda item, taken: item[1] % 2 == 1)
+    odd = fill(turns, fits=lambda item, taken: item[1] % 2 == 1)
     assert odd == [("a", 1), ("c", 1)]
-    assert turns.take(limit=8) == [("b", 2), ("c", 2)]
+    assert fill(turns) == [("b", 2), ("c", 2)]
     turns.put("d", ("d", 1))
     turns.put("e", ("e", 1))
-    alike = turns.take(limit=8, fits=lambda item, taken: not taken or item[0] == "e")
+    alike = fill(turns, fits=lambda item, taken: not taken or item[0] == "e")
     assert alike == [("b", 1), ("e", 1)]
+
+
+def test_what_was_taken_before_counts():
+    turns = turns_of(("a", 1), ("b", 1), ("c", 1))
+    taken = fill(turns, 1)
+    turns.fill(taken, 2, lambda item, taken: item[0] != "b")
+    turns.fill(taken, 2, lambda item, taken: True)
+    assert taken == [("a", 1), ("c", 1)]
+    assert fill(turns) == [("b", 1)]
 
 
 def test_what_is_removed_frees_the_next_of_its_stream():
     turns = turns_of(("a", 1), ("a", 2), ("b", 1))
     turns.remove("a", ("a", 1))
     turns.remove("b", ("b", 1))
-    assert turns.take(limit=8) == [("a", 2)]
-    assert turns.take() == []
+    assert fill(turns) == [("a", 2)]
+    assert not turns
 
 
 def test_every_job_is_done_once_by_many_threads_and_from_many_threads():
