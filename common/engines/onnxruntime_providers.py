@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import onnxruntime
+import structlog
 
 from common.domain.errors import ConfigurationError, EngineError
 from common.engines.base import CompileOptions, Device, LoadOptions, Precision
@@ -23,6 +24,8 @@ PROVIDERS: Mapping[Device, str] = {
 }
 
 Provider = Tuple[str, Dict[str, Any]]
+
+_log = structlog.get_logger()
 
 # What AUTO tries, in this order. Not TensorRT, whose first start takes minutes.
 _AUTOMATIC = (Device.CUDA, Device.OPENVINO, Device.CPU)
@@ -38,10 +41,10 @@ class Choice:
     """One way to run a half.
 
     Attributes:
-        name: of the device, for people.
-        device: that computes.
-        providers: for the session, the most wanted first. ONNX Runtime adds the CPU's, for what
-            operators the others lack.
+        name: the name of the device, for people.
+        device: the device that computes.
+        providers: what the session is to use, the most wanted first. ONNX Runtime adds the CPU's
+            provider, for operators that the others lack.
     """
 
     name: str
@@ -55,11 +58,11 @@ class Choice:
 
 
 def choices(onnx_path: Path, options: LoadOptions) -> List[Choice]:
-    """How to run a half on the device asked for, the best way first.
+    """List the ways to run a half on the device asked for, the best one first.
 
     Raises:
-        ConfigurationError: the onnxruntime installed here lacks the device's provider; the sentence
-            says what to install. Or the device compiles ahead, and the shapes were not told.
+        ConfigurationError: the onnxruntime installed here lacks the device's provider, and the
+            sentence says what to install; or the device compiles, and the shapes were not told.
         EngineError: the file cannot be read.
     """
     if options.device is Device.AUTO:
@@ -71,9 +74,9 @@ def choices(onnx_path: Path, options: LoadOptions) -> List[Choice]:
 
 
 def load_libraries(choice: Choice) -> None:
-    """Load the libraries that a provider links against from pip's packages, where they are.
+    """Load the libraries that a provider needs from pip's packages, if they are installed there.
 
-    The system's loader does not look there. What is missing shows when the session is made.
+    The system's loader does not look there. What is still missing shows when the session is made.
     """
     # Since 1.21; it prints what it does not find.
     if choice.is_on_nvidia_gpu and hasattr(onnxruntime, "preload_dlls"):
@@ -85,10 +88,10 @@ def load_libraries(choice: Choice) -> None:
 
 
 def tensorrt_cache(onnx_path: Path, compilation: CompileOptions) -> Path:
-    """The folder of what the TensorRT provider compiled of one half for these options.
+    """The folder for what the TensorRT provider compiles of one half with these options.
 
-    The provider's own names tell neither weights nor shapes nor precision apart, so that halves of
-    two bundles would find each other's.
+    The names that the provider gives its files do not depend on the weights, so that halves of two
+    bundles would find each other's. The name of the folder depends on everything.
 
     Raises:
         EngineError: the file cannot be read.
@@ -148,12 +151,12 @@ def _cuda_options(options: LoadOptions) -> Dict[str, Any]:
     )
     return {
         "device_id": 0,
-        # Grown by what is asked for: two stages share the card, and doubling takes what they need.
+        # The arena grows by what is asked for. Doubling would take memory that another stage needs.
         "arena_extend_strategy": "kSameAsRequested",
         # Trying every algorithm takes seconds, and again for each new shape.
         "cudnn_conv_algo_search": "EXHAUSTIVE" if is_fixed else "HEURISTIC",
         "cudnn_conv_use_max_workspace": "1",
-        # Copies on the stream that computes, so that neither has to wait for the other.
+        # Copies are queued on the stream that computes, so that no events are needed.
         "do_copy_in_default_stream": "1",
         # fp32 means fp32, as in the TensorRT engine.
         "use_tf32": "0",
@@ -161,20 +164,33 @@ def _cuda_options(options: LoadOptions) -> Dict[str, Any]:
 
 
 def _tensorrt_options(onnx_path: Path, compilation: CompileOptions) -> Dict[str, Any]:
-    folder = tensorrt_cache(onnx_path, compilation)
     shapes = compilation.shapes
     return {
         "device_id": 0,
         "trt_fp16_enable": compilation.precision is Precision.FP16,
         # Means and variances overflow in fp16.
         "trt_layer_norm_fp32_fallback": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": True,
-        "trt_timing_cache_path": str(folder.parent),
+        **_cache_options(tensorrt_cache(onnx_path, compilation)),
         "trt_profile_min_shapes": _profile({name: shape.min for name, shape in shapes.items()}),
         "trt_profile_opt_shapes": _profile({name: shape.opt for name, shape in shapes.items()}),
         "trt_profile_max_shapes": _profile({name: shape.max for name, shape in shapes.items()}),
+    }
+
+
+def _cache_options(folder: Path) -> Dict[str, Any]:
+    try:
+        # The provider would not make the folders above it.
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # It works all the same; only the next start has to compile again.
+        _log.warning("plans not kept", folder=str(folder), reason=error.strerror)
+        return {"trt_engine_cache_enable": False, "trt_timing_cache_enable": False}
+    return {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": True,
+        # What is measured of kernels serves every half.
+        "trt_timing_cache_path": str(folder.parent),
     }
 
 

@@ -208,8 +208,17 @@ def test_tensorrt_is_told_shapes_precision_and_a_cache_of_its_own(tmp_path: Path
     assert given["trt_fp16_enable"] is True
     assert given["trt_profile_opt_shapes"] == "features:1x128x10x10,pos:1x128x10x10,mask:1x10x10"
     assert Path(given["trt_engine_cache_path"]).parent == tmp_path / "onnxruntime"
+    assert Path(given["trt_engine_cache_path"]).is_dir()
     with pytest.raises(ConfigurationError, match="has to be told the shapes"):
         choices(path, LoadOptions(0, Device.TENSORRT))
+
+
+@pytest.mark.usefixtures("all_installed")
+def test_tensorrt_works_without_a_cache_where_none_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = options(Device.TENSORRT, Precision.FP32, cache=tmp_path / "file")
+    [choice] = choices(onnx(Stage.TRANSFORMER), given)
+    assert choice.providers[0][1]["trt_engine_cache_enable"] is False
 
 
 def test_whatever_changes_a_compiled_half_changes_its_cache(tmp_path: Path) -> None:
