@@ -16,8 +16,15 @@ def main() -> None:
 
 def _run() -> int | None:
     # Importing takes long enough for Ctrl-C to hit it, and has to end as quietly as the rest.
-    from tandem.cli.app import run_command
+    try:
+        from tandem.cli.app import run_command
+    except ModuleNotFoundError as error:
+        from common.domain.errors import ConfigurationError
 
+        raise ConfigurationError(
+            f"the command needs {error.name}, which is not installed: run "
+            "pip install 'tandem-detr[client]'"
+        ) from error
     return run_command(sys.argv[1:])
 
 

@@ -9,13 +9,7 @@ import typer
 import typer.main
 
 from tandem import __version__
-from tandem.cli.bench import bench
 from tandem.cli.commands import LazyCommand, lazy_commands
-from tandem.cli.console import show_line
-from tandem.cli.detect import detect
-from tandem.cli.model import build, calibrate, info
-from tandem.cli.operations import placement, status
-from tandem.cli.up import up
 from tandem.credentials import masked
 
 PROGRAM = "tandem"
@@ -51,13 +45,8 @@ def build_command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_tandem)
-    for function in (up, detect, status, placement, bench):
-        app.command()(function)
     model = typer.Typer()
     model.callback()(_model)
-    model.command()(info)
-    model.command()(calibrate)
-    model.command()(build)
     app.add_typer(model, name="model")
     command: Any = typer.main.get_group(app)
     for added in lazy_commands():
@@ -66,6 +55,8 @@ def build_command() -> Any:
         for group in groups:
             parent = parent.commands[group]
         parent.add_command(LazyCommand(added))
+    # Listed last, behind the commands that people use every day.
+    command.commands["model"] = command.commands.pop("model")
     return command
 
 
@@ -88,5 +79,5 @@ def _model() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        show_line(f"{PROGRAM} {__version__}")
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         raise typer.Exit

@@ -1,8 +1,8 @@
-"""Commands that need more than `tandem` itself does, such as torch.
+"""The commands of `tandem`, by name: what they need is imported when they are run.
 
-Their modules are imported when they are run, not when `tandem --help` lists them. Other packages
-add theirs as entry points of the group `tandem.commands`: objects with the attributes of `Command`,
-in modules that are quick to import.
+So `tandem --help` is quick, and a command that needs torch does no harm where torch is not. Other
+packages add theirs as entry points of the group `tandem.commands`: objects with the attributes of
+`Command`, in modules that are quick to import.
 """
 
 from __future__ import annotations
@@ -66,11 +66,77 @@ class LazyCommand(TyperCommand):
 
 def lazy_commands() -> Iterator[Command]:
     """Ours, and those that the installed packages add, by the names of their entry points."""
+    for path, summary, load in (
+        ("up", "Run an edge node, a workstation node and the orchestrator here.", _up),
+        ("detect", "Detect objects in pictures, videos, cameras and network streams.", _detect),
+        ("status", "Show nodes and their health, placements and open streams.", _status),
+        ("placement", "Show or set where streams go that leave it to the server.", _placement),
+        ("bench", "Measure throughput and latency of each placement.", _bench),
+        ("model info", "Show what a bundle holds.", _model_info),
+        ("model calibrate", "Measure a bundle's features, for the codecs q6 to q2.", _calibrate),
+        ("model build", "Compile both halves for this machine's NVIDIA GPU.", _model_build),
+    ):
+        yield Command(path, summary, load, "client")
     yield Command(
         "evaluate", "Measure COCO AP through running services.", _evaluation_app, "evaluate"
     )
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         yield point.load()
+
+
+def _app_of(function: Callable[..., None]) -> typer.Typer:
+    # Paragraphs are wrapped to the terminal, not where the source breaks them.
+    app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    app.command()(function)
+    return app
+
+
+def _up() -> typer.Typer:
+    from tandem.cli.up import up
+
+    return _app_of(up)
+
+
+def _detect() -> typer.Typer:
+    from tandem.cli.detect import detect
+
+    return _app_of(detect)
+
+
+def _status() -> typer.Typer:
+    from tandem.cli.operations import status
+
+    return _app_of(status)
+
+
+def _placement() -> typer.Typer:
+    from tandem.cli.operations import placement
+
+    return _app_of(placement)
+
+
+def _bench() -> typer.Typer:
+    from tandem.cli.bench import bench
+
+    return _app_of(bench)
+
+
+def _model_info() -> typer.Typer:
+    from tandem.cli.model import info
+
+    return _app_of(info)
+
+
+def _calibrate() -> typer.Typer:
+    from tandem.cli.model import calibrate
+
+    return _app_of(calibrate)
+
+
+def _model_build() -> typer.Typer:
+    from tandem.cli.model import build
+
+    return _app_of(build)
 
 
 def _evaluation_app() -> typer.Typer:

@@ -74,16 +74,31 @@ def test_an_error_inside_of_the_module_is_not_taken_for_a_missing_package(module
 
 def test_every_command_that_is_named_can_be_loaded():
     paths = [command.path for command in lazy_commands()]
-    assert paths == ["evaluate", "distill", "model import", "train"]
+    assert paths == [
+        *("up", "detect", "status", "placement", "bench"),
+        *("model info", "model calibrate", "model build"),
+        *("evaluate", "distill", "model import", "train"),
+    ]
     for command in lazy_commands():
         assert command.path.split()[-1] in typer.main.get_group(command.load()).commands
 
 
-def test_the_command_line_needs_no_torch():
+def test_what_the_library_alone_lacks_is_told_with_the_remedy():
+    code = "import sys; sys.modules['typer'] = None; import tandem.__main__ as m; m.main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "tandem: the command needs typer, which is not installed: run "
+        "pip install 'tandem-detr[client]'\n",
+    )
+
+
+def test_the_list_of_commands_needs_neither_torch_nor_grpc():
     code = (
         "import sys; sys.modules['torch'] = None;"
         "from tandem.cli.app import run_command; run_command(['--help']);"
-        "assert not [name for name in sys.modules if name.startswith(('detr.cli', 'scenes'))]"
+        "heavy = ('detr.cli', 'scenes', 'grpc', 'cv2', 'av', 'numpy', 'onnxruntime');"
+        "assert not [name for name in sys.modules if name.startswith(heavy)]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
