@@ -17,7 +17,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/test_codecs.py tests/unit/codec tests/unit/vision tests/unit/telemetry \
-  tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py $(wildcard tests/unit/*.py)
+  tests/unit/engines/test_tensorrt.py tests/unit/engines/test_shapes.py tests/unit/services $(wildcard tests/unit/*.py)
 
 PARALLEL_TESTS := tests/unit tests/contract
 SERIAL_TESTS := tests/integration tests/system
@@ -37,11 +37,11 @@ help:
 demo: $(RUNTIME)
 	$(BIN)/python -m tandem.demo $(if $(MODEL),--bundle models/$(MODEL))
 
-# A file's tests stay together: they share what is costly to start. Those of the whole system measure
-# time, and run alone.
+# A file's tests stay together: they share what is costly to start. Each process computes on one thread,
+# or they would wait for one another. Tests of the whole system measure time, and run alone.
 test: $(DEV)
 	@status=0; \
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
 	$(BIN)/python -m pytest $(SERIAL_TESTS) || status=$$?; \
 	exit $$status
 
