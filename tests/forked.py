@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -30,7 +31,7 @@ SERVICES = (
     "services.transformer.service",
     "services.orchestrator.service",
 )
-COMMAND = ("cv2", "tandem.cli.app", "tandem.evaluation.cli")
+COMMAND = ("cv2", "tandem.cli.*")
 _EXIT_CODE = struct.Struct("i")
 _MAX_REQUEST_BYTES = 1 << 20
 
@@ -42,7 +43,7 @@ class ForkServer:
         """Start it; the first fork waits for its imports.
 
         Args:
-            modules: that it imports.
+            modules: that it imports; `PACKAGE.*` stands for all of a package's.
             environment: that it imports them in.
 
         None of the modules may start a thread, as onnxruntime does: a fork has only one, and
@@ -140,7 +141,9 @@ class ForkedProcess:
 def main() -> None:
     """Serve requests to fork; returns in each fork alone, as the program that was asked for."""
     for name in sys.argv[2:]:
-        importlib.import_module(name)
+        _import(name)
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError(f"one of {sys.argv[2:]} starts a thread when it is imported")
     gc.collect()
     gc.freeze()
     request = _next_request(socket.socket(fileno=int(sys.argv[1])))
@@ -149,6 +152,14 @@ def main() -> None:
     sys.argv = [sys.argv[0], *request["arguments"]]
     # The last thing done, so that its end is the end of the interpreter.
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+def _import(name: str) -> None:
+    package, is_all, _ = name.partition(".*")
+    module = importlib.import_module(package)
+    if is_all:
+        for each in pkgutil.iter_modules(module.__path__, package + "."):
+            importlib.import_module(each.name)
 
 
 def _next_request(control: socket.socket) -> dict:
