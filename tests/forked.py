@@ -168,8 +168,10 @@ def _next_request(control: socket.socket) -> dict:
     wake_up, wake_up_end = socket.socketpair()
     wake_up.setblocking(False)
     wake_up_end.setblocking(False)
-    ended = signal.signal(signal.SIGCHLD, lambda *_: None)
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handlers = {
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
     signal.set_wakeup_fd(wake_up_end.fileno(), warn_on_full_buffer=False)
     exit_code_ends: Dict[int, int] = {}
     while True:
@@ -184,28 +186,32 @@ def _next_request(control: socket.socket) -> dict:
             os._exit(0)
         output, log, exit_code_end = reduction.recvfds(control, 3)
         pid = os.fork()
-        if pid:
-            exit_code_ends[pid] = exit_code_end
-            os.close(output)
-            os.close(log)
-            control.sendall(_EXIT_CODE.pack(pid))
-            continue
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, ended)
-        signal.signal(signal.SIGINT, interrupted)
-        for number in (exit_code_end, *exit_code_ends.values()):
-            os.close(number)
-        for one in (control, wake_up, wake_up_end):
-            one.close()
-        for source, target in ((output, 1), (log, 2)):
-            os.dup2(source, target)
-            os.close(source)
-        # Ours believe that they write where the process that we are forked from does.
-        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
-            2, "w", buffering=1, errors="backslashreplace", closefd=False
-        )
-        return json.loads(message)
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for number in (exit_code_end, *exit_code_ends.values()):
+                os.close(number)
+            for one in (control, wake_up, wake_up_end):
+                one.close()
+            _write_to(output, log)
+            return json.loads(message)
+        exit_code_ends[pid] = exit_code_end
+        os.close(output)
+        os.close(log)
+        control.sendall(_EXIT_CODE.pack(pid))
+
+
+def _write_to(output: int, log: int) -> None:
+    """Make these file descriptors standard output and standard error."""
+    for source, target in ((output, 1), (log, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    # Ours believe that they write where the process that we are forked from does.
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
 
 
 def _tell_ends(exit_code_ends: Dict[int, int]) -> None:
