@@ -19,7 +19,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_codecs.py tests/integration/test_batches.py tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
-  tests/unit/pipeline tests/unit/orchestrator tests/unit/wire tests/unit/domain \
+  tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain \
   $(wildcard tests/unit/*.py)
 
 .PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick stubs format hooks help
@@ -47,11 +47,11 @@ setup: $(RUNTIME)
 demo: $(RUNTIME)
 	$(BIN)/python -m tandem.cli.demo $(if $(MODEL),--bundle models/$(MODEL))
 
-# A file's tests stay together: they share what is costly to start. Those of the whole system measure
-# time, and run alone.
+# A file's tests stay together: they share what is costly to start. Each process computes on one thread,
+# or they would wait for one another. Tests of the whole system measure time, and run alone.
 test: $(DEV)
 	@status=0; \
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
 	$(BIN)/python -m pytest $(SERIAL_TESTS) || status=$$?; \
 	exit $$status
 

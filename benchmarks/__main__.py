@@ -1,6 +1,8 @@
 """`python -m benchmarks`: the small suite, recorded for this commit and compared with before.
 
-Takes about four minutes. `--check` exits 1 when a ratio has fallen by more than the noise.
+Takes about four minutes. `--check` exits 1 when a ratio has fallen by more than the noise. On a
+machine that is busy with other work nothing is recorded, and nothing fails: it would say more of
+that work than of Tandem.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from rich.table import Table
 
 from benchmarks.hosts import run_to_end
@@ -26,6 +29,10 @@ from benchmarks.record import (
 from benchmarks.report import commit, machine_facts, show_table
 from benchmarks.suite import REPETITIONS, Ratios, measure
 from common.domain.errors import ConfigurationError
+
+_LOOK_SECONDS = 2.0
+# Of the whole machine.
+_MOST_BUSY = 0.2
 
 
 def main() -> None:
@@ -44,16 +51,24 @@ def main() -> None:
         earlier = read_record(options.record)
     except ConfigurationError as error:
         parser.error(str(error))
+    busy_before = _busy_share()
     with tempfile.TemporaryDirectory(prefix="tandem-benchmarks-") as folder:
         ratios = run_to_end(measure(Path(folder), options.repetitions, _tell))
+    busy = max(busy_before, _busy_share())
     run = _run_of(ratios)
     comparisons = compare(run, earlier)
     show(comparisons)
-    if not options.no_record:
-        append_run(options.record, run)
     slower = [each.name for each in comparisons if each.is_slower]
     for name in slower:
         sys.stderr.write(f"slower than before, beyond the noise: {name}\n")
+    if busy > _MOST_BUSY:
+        sys.stderr.write(
+            f"other work took {busy:.0%} of this machine, so that this run is neither recorded nor "
+            "judged; repeat it with nothing else running\n"
+        )
+        return
+    if not options.no_record:
+        append_run(options.record, run)
     sys.exit(bool(slower) and options.check)
 
 
@@ -81,6 +96,11 @@ def _run_of(ratios: Ratios) -> SuiteRun:
         machine=f"{facts['processor']}, {facts['cores']} cores",
         ratios=ratios,
     )
+
+
+def _busy_share() -> float:
+    """The share of the machine's time that other work takes, while this process does nothing."""
+    return psutil.cpu_percent(_LOOK_SECONDS) / 100
 
 
 def _tell(name: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -87,7 +88,8 @@ class Cluster(LocalCluster):
         for (host, stage), port in zip(self._plan.stages, self._ports, strict=False):
             arguments = self._stage_arguments(host, stage, f"{host.address}:{port}")
             await self._launch_at(host, f"{host.node} {stage.value}", stage.value, arguments)
-        told = (await self._announcements())[delays:]
+        stages = self._processes[delays:]
+        told = await asyncio.gather(*(each.announcement() for each in stages))
         self.stages = tuple(
             RunningStage(host.node, stage, announcement)
             for (host, stage), announcement in zip(self._plan.stages, told, strict=True)

@@ -16,9 +16,9 @@ _CHUNK_BYTES = 1 << 16
 _CHUNKS_UNDER_WAY = 256
 
 
-async def serve(delay_seconds: float, ways: dict[int, tuple[str, int]]) -> None:
+async def serve(delay_seconds: float, links: dict[int, tuple[str, int]]) -> None:
     """Listen on each port and connect it to its target, until cancelled."""
-    for port, (host, target) in ways.items():
+    for port, (host, target) in links.items():
         await asyncio.start_server(
             partial(_connect, delay_seconds, host, target), "127.0.0.1", port
         )
@@ -84,10 +84,10 @@ async def _send_when_due(
 
 def main() -> None:
     """Run until killed."""
-    milliseconds, *ways = sys.argv[1:]
+    milliseconds, *links = sys.argv[1:]
     targets = {}
-    for way in ways:
-        port, _, target = way.partition("=")
+    for link in links:
+        port, _, target = link.partition("=")
         host, _, far_port = target.rpartition(":")
         targets[int(port)] = (host, int(far_port))
     asyncio.run(serve(float(milliseconds) / 1000, targets))

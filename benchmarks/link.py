@@ -100,14 +100,14 @@ class Case:
     codec: str
 
 
-def crossing_bytes(placement: Placement, cameras: str, answer: Answer) -> tuple[int, int]:
+def link_bytes(placement: Placement, cameras: str, answer: Answer) -> tuple[int, int]:
     """Payload of one frame to the workstation and to the edge."""
-    crossing = {True: 0, False: 0}
+    to_edge = {True: 0, False: 0}
     if placement.backbone_node != cameras:
-        crossing[placement.backbone_node == EDGE] += answer.frame_bytes
+        to_edge[placement.backbone_node == EDGE] += answer.frame_bytes
     if placement.transformer_node != placement.backbone_node:
-        crossing[placement.transformer_node == EDGE] += answer.feature_bytes
-    return crossing[False], crossing[True]
+        to_edge[placement.transformer_node == EDGE] += answer.feature_bytes
+    return to_edge[False], to_edge[True]
 
 
 async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
@@ -126,7 +126,7 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
         )
     )
     ideal = _ideal_fps(case, answers)
-    ways = _crossings(case, answers)
+    directions = _bytes_each_direction(case, answers)
     fps = frames_per_second(answers)
     served = [answer.served for answer in answers]
     return LinkRow(
@@ -135,8 +135,8 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
         case.cameras,
         case.placement.value,
         case.codec if case.placement in _SPLIT else "",
-        round(statistics.fmean(up for up, _ in ways)),
-        round(statistics.fmean(down for _, down in ways)),
+        round(statistics.fmean(up for up, _ in directions)),
+        round(statistics.fmean(down for _, down in directions)),
         ideal,
         fps,
         fps / ideal,
@@ -145,14 +145,14 @@ async def measure_case(cluster: Cluster, case: Case, frames: Path) -> LinkRow:
     )
 
 
-def _crossings(case: Case, answers: Sequence[Answer]) -> list[tuple[int, int]]:
-    return [crossing_bytes(case.placement, case.cameras, answer) for answer in answers]
+def _bytes_each_direction(case: Case, answers: Sequence[Answer]) -> list[tuple[int, int]]:
+    return [link_bytes(case.placement, case.cameras, answer) for answer in answers]
 
 
 def _ideal_fps(case: Case, answers: Sequence[Answer]) -> float:
     seconds = [
-        max(PACE_MS / 1000, 8 * max(way) / (case.megabits * 1e6))
-        for way in _crossings(case, answers)
+        max(PACE_MS / 1000, 8 * max(direction) / (case.megabits * 1e6))
+        for direction in _bytes_each_direction(case, answers)
     ]
     return 1 / statistics.fmean(seconds)
 

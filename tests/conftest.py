@@ -1,5 +1,6 @@
 """Fixtures: real services over a toy bundle."""
 
+import gc
 import os
 
 import pytest
@@ -17,6 +18,12 @@ for _name in ("no_proxy", "NO_PROXY"):
 def pytest_addoption(parser):
     parser.addoption("--chaos-seconds", type=float, default=30.0, help="of faults; see test_chaos")
     parser.addoption("--chaos-seed", type=int, default=1, help="of the course of faults")
+
+
+def pytest_collection_finish():
+    """What all tests have imported, torch among it, is no garbage: look for none in it any more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -30,7 +31,7 @@ SERVICES = (
     "services.transformer.service",
     "services.orchestrator.service",
 )
-COMMAND = ("cv2", "tandem.cli.app", "tandem.evaluation.cli")
+COMMAND = ("cv2", "tandem.cli.*")
 _EXIT_CODE = struct.Struct("i")
 _MAX_REQUEST_BYTES = 1 << 20
 
@@ -42,7 +43,7 @@ class ForkServer:
         """Start it; the first fork waits for its imports.
 
         Args:
-            modules: that it imports.
+            modules: that it imports; `PACKAGE.*` stands for all of a package's.
             environment: that it imports them in.
 
         None of the modules may start a thread, as onnxruntime does: a fork has only one, and
@@ -140,7 +141,9 @@ class ForkedProcess:
 def main() -> None:
     """Serve requests to fork; returns in each fork alone, as the program that was asked for."""
     for name in sys.argv[2:]:
-        importlib.import_module(name)
+        _import(name)
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError(f"one of {sys.argv[2:]} starts a thread when it is imported")
     gc.collect()
     gc.freeze()
     request = _next_request(socket.socket(fileno=int(sys.argv[1])))
@@ -151,14 +154,24 @@ def main() -> None:
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
+def _import(name: str) -> None:
+    package, is_all, _ = name.partition(".*")
+    module = importlib.import_module(package)
+    if is_all:
+        for each in pkgutil.iter_modules(module.__path__, package + "."):
+            importlib.import_module(each.name)
+
+
 def _next_request(control: socket.socket) -> dict:
     """Fork for each request; in the fork, what was asked for."""
     # Written to when a child ends, which wakes the loop up.
     wake_up, wake_up_end = socket.socketpair()
     wake_up.setblocking(False)
     wake_up_end.setblocking(False)
-    ended = signal.signal(signal.SIGCHLD, lambda *_: None)
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handlers = {
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
     signal.set_wakeup_fd(wake_up_end.fileno(), warn_on_full_buffer=False)
     exit_code_ends: Dict[int, int] = {}
     while True:
@@ -173,28 +186,32 @@ def _next_request(control: socket.socket) -> dict:
             os._exit(0)
         output, log, exit_code_end = reduction.recvfds(control, 3)
         pid = os.fork()
-        if pid:
-            exit_code_ends[pid] = exit_code_end
-            os.close(output)
-            os.close(log)
-            control.sendall(_EXIT_CODE.pack(pid))
-            continue
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, ended)
-        signal.signal(signal.SIGINT, interrupted)
-        for number in (exit_code_end, *exit_code_ends.values()):
-            os.close(number)
-        for one in (control, wake_up, wake_up_end):
-            one.close()
-        for source, target in ((output, 1), (log, 2)):
-            os.dup2(source, target)
-            os.close(source)
-        # Ours believe that they write where the process that we are forked from does.
-        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
-            2, "w", buffering=1, errors="backslashreplace", closefd=False
-        )
-        return json.loads(message)
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for number in (exit_code_end, *exit_code_ends.values()):
+                os.close(number)
+            for one in (control, wake_up, wake_up_end):
+                one.close()
+            _write_to(output, log)
+            return json.loads(message)
+        exit_code_ends[pid] = exit_code_end
+        os.close(output)
+        os.close(log)
+        control.sendall(_EXIT_CODE.pack(pid))
+
+
+def _write_to(output: int, log: int) -> None:
+    """Make these file descriptors standard output and standard error."""
+    for source, target in ((output, 1), (log, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    # Ours believe that they write where the process that we are forked from does.
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
 
 
 def _tell_ends(exit_code_ends: Dict[int, int]) -> None:

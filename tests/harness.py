@@ -55,7 +55,9 @@ class ServiceProcess:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         arguments = ("--log-format", "json", *arguments)
         environment = {**clean_environment(), **(environment or {})}
-        if place.command or python != sys.executable:
+        # Coverage is measured of services as users start them.
+        is_measured = "COVERAGE_PROCESS_CONFIG" in os.environ
+        if place.command or python != sys.executable or is_measured:
             self.process = subprocess.Popen(
                 [*place.command, python, "-m", module, *arguments],
                 cwd=str(ROOT),

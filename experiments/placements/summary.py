@@ -38,10 +38,10 @@ class Components:
 
     Attributes:
         edge: work of the edge's stages: decoding, preprocessing, engine, codec, boxes.
-        link: on the way between the nodes, both ways, the waits in its buffers included.
+        link: transfer between the nodes in both directions, waits in the buffers included.
         workstation: work of the workstation's stages.
         queue: ready, but the engine was busy with other frames.
-        other: the rest: hops within a node, changes of thread, waiting for room.
+        other: the rest: transfer within a node, changes of thread, waiting for room.
         edge_execute: in the edge's engines; a part of `edge`.
         workstation_execute: in the workstation's engines; a part of `workstation`.
         link_bytes: payload that crossed the link, without the boxes' kilobyte.
