@@ -52,9 +52,9 @@ FOLDERS = [
     "tandem",
     "tests",
 ]
-# Paths that a reader makes, or that another project has.
+# Paths that a reader or a command makes, or that another project has.
 ELSEWHERE = re.compile(
-    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^docs/images/experiments/NAME|^tandem/?$|[*<>{}$]|NAME|\.\.\."
+    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^benchmarks/record\.jsonl$|^docs/images/experiments/NAME|^tandem/?$|[*<>{}$]|NAME|\.\.\."
 )
 
 
