@@ -217,6 +217,25 @@ def test_python_is_valid_and_imports_what_exists(page):
                 assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
 
 
+def test_the_passage_of_a_frame_names_classes_and_methods_that_exist():
+    methods = {
+        (node.name, inner.name)
+        for folder in ("common", "services", "tandem")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for inner in node.body
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    text = PAGES["docs/architecture.md"]
+    passage = text[text.index("## The passage of one frame") : text.index("### Threads")]
+    named = set(re.findall(r"`([A-Z]\w+[a-z]\w*)\.(\w+)`", passage))
+    assert len(named) > 15
+    assert not named - methods
+    classes = {name for name, _ in methods}
+    assert not set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)`", passage)) - classes
+
+
 def test_the_list_of_decisions_is_whole():
     decisions = ROOT / "docs/decisions"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (decisions / "README.md").read_text())
