@@ -71,7 +71,7 @@ check: $(DEV) $(STUBS)
 # (`fail_under` in pyproject.toml).
 coverage: $(DEV)
 	rm -rf output/coverage
-	$(BIN)/coverage run -m pytest tests/unit tests/contract
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile tests/unit tests/contract
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report

@@ -52,9 +52,9 @@ FOLDERS = [
     "tandem",
     "tests",
 ]
-# Paths that a reader makes, or that another project has.
+# Paths that a reader or a command makes, or that another project has.
 ELSEWHERE = re.compile(
-    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^docs/images/experiments/NAME|^tandem/?$|[*<>{}$]|NAME|\.\.\."
+    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^benchmarks/record\.jsonl$|^docs/images/experiments/NAME|^tandem/?$|[*<>{}$]|NAME|\.\.\."
 )
 
 
@@ -215,6 +215,25 @@ def test_python_is_valid_and_imports_what_exists(page):
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
+
+
+def test_the_passage_of_a_frame_names_classes_and_methods_that_exist():
+    methods = {
+        (node.name, inner.name)
+        for folder in ("common", "services", "tandem")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for inner in node.body
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    text = PAGES["docs/architecture.md"]
+    passage = text[text.index("## The passage of one frame") : text.index("### Threads")]
+    named = set(re.findall(r"`([A-Z]\w+[a-z]\w*)\.(\w+)`", passage))
+    assert len(named) > 15
+    assert not named - methods
+    classes = {name for name, _ in methods}
+    assert not set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)`", passage)) - classes
 
 
 def test_the_list_of_decisions_is_whole():
