@@ -40,7 +40,7 @@ def import_model(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
     name: Annotated[
-        str | None, typer.Option(help="Of the bundle; by default its folder's.")
+        str | None, typer.Option(help="Name of the bundle; by default that of its folder.")
     ] = None,
     split: Annotated[
         SplitName, typer.Option(help="Cut after the 1x1 input_proj, or before it.")
@@ -73,7 +73,7 @@ def import_model(
         ),
     ] = None,
     license_name: Annotated[
-        str, typer.Option("--license", help="Of the weights, as the bundle will state it.")
+        str, typer.Option("--license", help="Licence of the weights, which the bundle will state.")
     ] = "not stated",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -40,7 +40,7 @@ S = TypeVar("S", bound="ServerSettings")
 
 
 class ServerSettings(BaseSettings):
-    """What every service can be told."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -60,30 +60,30 @@ class ServerSettings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
-    max_sessions: int = Field(256, gt=0, description="streams served at a time")
+    max_sessions: int = Field(256, gt=0, description="streams that are served at a time")
     max_message_mebibytes: int = Field(
-        64, gt=0, le=1024, description="largest gRPC message taken, MiB"
+        64, gt=0, le=1024, description="largest gRPC message that is accepted, MiB"
     )
     max_buffered_mebibytes: int = Field(
         0,
         ge=0,
-        description="messages held in memory at a time with all that is made of them, MiB; "
-        f"0: {MESSAGES_BUFFERED} of the largest, and not less than {LEAST_MESSAGES_BUFFERED}",
+        description="memory for messages and for all that is made of them, MiB; 0 means "
+        f"{MESSAGES_BUFFERED} of the largest messages; {LEAST_MESSAGES_BUFFERED} of them at least",
     )
     max_silence_seconds: float = Field(
         300.0,
         ge=0,
-        description="a stream on which nothing comes for so long, or whose answers are not taken, "
-        "is ended; 0: never",
+        description="end a stream when nothing comes on it, or its answers are not taken, for so "
+        "long; 0 means never",
     )
     grace_seconds: float = Field(
         20.0, gt=0, description="how long frames in flight may take after SIGTERM"
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="auto: console on a terminal, else json"
+        "auto", description="auto is console on a terminal, and json otherwise"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest level logged"
+        "info", description="lowest level that is logged"
     )
 
     @property

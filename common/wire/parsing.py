@@ -138,7 +138,7 @@ def _walk(data: bytes, position: int, end: int, fields: Dict[int, _Field], seen:
         elif kind in _FIXED_BYTES:
             position += _FIXED_BYTES[kind]
         else:
-            raise DecodeError("groups are not used")
+            raise DecodeError("the message uses protobuf groups, which Tandem does not")
     if position > end:
         raise DecodeError("a message ends within a field")
     return seen

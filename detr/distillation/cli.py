@@ -64,9 +64,12 @@ def distill_command(
         Path | None, typer.Option(help="Folder of the run; runs/RECIPE-METHOD by default.")
     ] = None,
     resume: ResumeOption = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, in place of the recipe's.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Instead of the recipe's; all schedules follow.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of steps, in place of the recipe's; schedules are stretched to it."
+        ),
     ] = None,
     cache: CacheOption = DEFAULT_CACHE,
     workers: WorkersOption = None,

@@ -13,7 +13,7 @@ from services.pipeline.settings import StageSettings
 
 
 class BackboneSettings(StageSettings):
-    """What the backbone service can be told."""
+    """Settings of the backbone service."""
 
     port: int = Field(BACKBONE_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
@@ -26,33 +26,33 @@ class BackboneSettings(StageSettings):
     max_image_megapixels: float = Field(
         DEFAULT_MAX_PIXELS / 1e6,
         gt=0,
-        description="larger images are refused before they are decoded",
+        description="refuse larger images before they are decoded",
     )
     max_image_aspect_ratio: float = Field(
         DEFAULT_LIMITS.aspect_ratio,
         ge=1,
         allow_inf_nan=False,
-        description="images with a side longer than this times the other are refused",
+        description="refuse images whose long side is more than this times the short side",
     )
     max_image_scans: int = Field(
-        DEFAULT_LIMITS.scans, gt=0, description="scans of a progressive JPEG; more are refused"
+        DEFAULT_LIMITS.scans, gt=0, description="refuse a progressive JPEG with more scans"
     )
     max_image_scan_megapixels: float = Field(
         DEFAULT_LIMITS.scan_pixels / 1e6,
         gt=0,
         allow_inf_nan=False,
-        description="of all scans of a progressive JPEG together; more are refused",
+        description="refuse a progressive JPEG whose pixels times its scans are more",
     )
     max_image_header_mebibytes: float = Field(
         DEFAULT_LIMITS.header_bytes / (1 << 20),
         gt=0,
         allow_inf_nan=False,
-        description="of an image file's profiles, comments and thumbnails, MiB",
+        description="refuse a file with more profiles, comments and thumbnails than this, MiB",
     )
     max_image_segments: int = Field(
         DEFAULT_LIMITS.segments,
         gt=0,
-        description="a JPEG's markers, or a PNG's chunks less those of the picture",
+        description="refuse a JPEG with more markers, or a PNG with more chunks beside its picture",
     )
 
     @property

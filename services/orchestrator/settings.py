@@ -41,16 +41,18 @@ class NodeSettings(BaseModel):
 
 
 class OrchestratorSettings(ServerSettings):
-    """What the orchestrator can be told; usually by a YAML file, since it names the nodes."""
+    """Settings of the orchestrator, usually in a YAML file, which names the nodes."""
 
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9150, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
-    nodes: Dict[str, NodeSettings] = Field(description="each device's stages, by its name")
+    nodes: Dict[str, NodeSettings] = Field(
+        description="the stages of each device, by the device's name"
+    )
     placement: str = Field(
         AUTOMATIC,
-        description="where streams that leave it to the server go: auto, full, backbone, "
+        description="placement of streams that request none: auto, full, backbone, "
         "transformer, workstation, or backbone=NODE,transformer=NODE",
     )
     located_at: str = Field(
@@ -58,23 +60,21 @@ class OrchestratorSettings(ServerSettings):
         description="node that the orchestrator runs on, if any: frames to it cross no link",
     )
     objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
-        Policy.objective.value, description="what the automatic placement aims at"
+        Policy.objective.value, description="what auto optimises"
     )
     switch_improvement: float = Field(
         Policy.improvement,
         ge=0,
-        description="by how much another placement has to be better, as a share",
+        description="how much better another placement has to be, as a share",
     )
     switch_hold_seconds: float = Field(
         Policy.hold_seconds,
         ge=0,
-        description="for how long it has to be better before it is switched to",
+        description="how long it has to be better before streams switch to it",
     )
-    frames_may_leave: bool = Field(
-        True, description="whether the automatic placement may send pictures across a link"
-    )
+    frames_may_leave: bool = Field(True, description="whether auto may send pictures across a link")
     features_may_leave: bool = Field(
-        True, description="whether the automatic placement may send features across a link"
+        True, description="whether auto may send features across a link"
     )
     probe_share: float = Field(
         0.04,
@@ -93,7 +93,7 @@ class OrchestratorSettings(ServerSettings):
         "chosen again",
     )
     window: int = Field(
-        0, ge=0, description="frames of one session in flight; 0: as many as keep it busy"
+        0, ge=0, description="frames of one session in flight; 0 lets each session find its own"
     )
     health_interval_seconds: float = Field(
         0.5,

@@ -14,7 +14,7 @@ from services.pipeline.waiting_frames import BatchLimits
 
 
 class StageSettings(ServerSettings):
-    """What a stage service can be told."""
+    """Settings of both stage services."""
 
     @property
     def max_message_bytes(self) -> int:
@@ -23,7 +23,10 @@ class StageSettings(ServerSettings):
 
     bundle: Path = Field(description="folder of the model, with bundle.json")
     node: str = Field(min_length=1, description="name of the device that this stage runs on")
-    engine: str = Field("onnxruntime", description="what executes the half: see common.engines")
+    engine: str = Field(
+        "onnxruntime",
+        description="what executes the half: onnxruntime, openvino, tensorrt or torch",
+    )
     device: Optional[Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]] = Field(
         None,
         description="where the engine computes: ONNX Runtime on any of these; auto takes the first "
@@ -38,24 +41,25 @@ class StageSettings(ServerSettings):
         "others take fp32 only",
     )
     engine_cache: Optional[Path] = Field(
-        None, description="folder for what TensorRT compiled; ~/.cache/tandem/engines if left out"
+        None,
+        description="folder for what TensorRT has compiled; ~/.cache/tandem/engines by default",
     )
     max_batch: int = Field(
         1,
         ge=1,
         le=64,
-        description="frames of different streams executed together at most, if that is measured to "
-        "give more frames a second; 1: each is executed alone",
+        description="most frames of different streams to execute together, if warming up shows "
+        "that it gives more frames a second; 1 executes each frame alone",
     )
     batch_wait_milliseconds: float = Field(
         0.0,
         ge=0,
         le=1000,
-        description="how long a frame may wait for those of other streams to be executed with; 0: "
-        "only frames that are ready at the same moment are",
+        description="how long a frame may wait for frames of other streams to be executed with; 0 "
+        "executes only frames together that are ready at the same moment",
     )
     paced_milliseconds: float = Field(
-        0.0, ge=0, description="simulate a device that takes this long an execution; 0: off"
+        0.0, ge=0, description="simulate a device that takes so long for an execution; 0 means off"
     )
     paced_batch: Dict[int, float] = Field(
         {},
@@ -66,7 +70,7 @@ class StageSettings(ServerSettings):
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description="name of the simulated device; stages of one machine that name the same one "
-        "take turns on it. One of its own if left out",
+        "take turns on it. By default each stage has its own",
     )
     max_sessions: int = Field(
         512,
@@ -77,11 +81,13 @@ class StageSettings(ServerSettings):
     max_silence_seconds: float = Field(
         600.0,
         ge=0,
-        description="a stream on which nothing comes for so long, or whose answers are not taken, "
-        "is ended; 0: never. Longer than the orchestrator's, which then ends its streams first",
+        description="end a stream when nothing comes on it, or its answers are not taken, for so "
+        "long; 0 means never. Keep it longer than the orchestrator's, which then ends first",
     )
     max_frames_in_flight: int = Field(
-        32, gt=0, description="frames of one stream held at a time; more wait in the transport"
+        32,
+        gt=0,
+        description="frames of one stream that are held at a time; others wait in the transport",
     )
 
     @property
@@ -93,14 +99,14 @@ class StageSettings(ServerSettings):
     def _check_pace(self) -> StageSettings:
         if self.paced_device is not None and self.paced_milliseconds == 0:
             raise ValueError(
-                "paced_device needs paced_milliseconds: only a simulated one is shared"
+                "paced_device needs paced_milliseconds: only simulated devices are shared"
             )
         return self
 
     @model_validator(mode="after")
     def _check_paced_batch(self) -> StageSettings:
         if self.paced_batch and self.paced_milliseconds == 0:
-            raise ValueError("paced_batch needs paced_milliseconds: that of one frame")
+            raise ValueError("paced_batch needs paced_milliseconds, the time of one frame")
         if any(
             frames < 2 or milliseconds <= 0 for frames, milliseconds in self.paced_batch.items()
         ):

@@ -1,4 +1,4 @@
-"""What the transformer service can be told, and from that to a running service."""
+"""Settings of the transformer service, and the running service that they make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SENDERS_LEARNED = 16
 
 
 class TransformerSettings(StageSettings):
-    """What the transformer service can be told."""
+    """Settings of the transformer service."""
 
     port: int = Field(TRANSFORMER_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(

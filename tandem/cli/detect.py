@@ -65,7 +65,10 @@ def detect(
         float, typer.Option(min=0.0, max=1.0, help="Leave out boxes with a lower score.")
     ] = DEFAULT_SCORE_THRESHOLD,
     max_detections: Annotated[
-        int, typer.Option(min=0, help="At most this many boxes a frame, the best; 0 for all.")
+        int,
+        typer.Option(
+            min=0, help="Most boxes in a frame, those with the highest scores; 0 for all."
+        ),
     ] = 0,
     output: Annotated[
         Path | None,
@@ -103,7 +106,7 @@ def detect(
 
     Without --server the model runs in this process; --placement, --codec, --live and cameras start
     local nodes for the time of the run. Without --output the boxes are printed. Frames that cannot
-    be served are told and make the exit code 1.
+    be served are named, and the exit code is then 1.
     """
     refuse_with_server(server, bundle=bundle)
     where = server or (bundle or shipped_bundle())

@@ -50,7 +50,7 @@ def calibrate(
         ),
     ],
     frames: Annotated[
-        int, typer.Option(min=1, help="How many, evenly spread over the source.")
+        int, typer.Option(min=1, help="How many frames to use, spread evenly over the source.")
     ] = 300,
     codec: Annotated[
         Codec | None,

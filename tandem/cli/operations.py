@@ -28,7 +28,7 @@ from tandem.client import DetectorClient
 def status(
     server: ServerOption = DEFAULT_SERVER,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Tell again every second, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Show the status again every second, until Ctrl-C.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -49,13 +49,17 @@ def placement(
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Tell what is expected of each placement, and why.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell in words what each placement would reach, and why one was chosen.",
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show or set where streams go that leave it to the server; auto lets it choose.
+    """Show or set the placement of streams that request none; auto lets the server choose.
 
-    Streams that are open follow: frames in flight finish where they are.
+    Open streams follow; frames in flight finish where they are.
     """
     run(_show_placement(server, name, explain, json))
 

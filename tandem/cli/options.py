@@ -140,7 +140,8 @@ def refuse_with_server(server: str | None, **local: object) -> None:
     given = [f"--{name}" for name, value in local.items() if value]
     if server is not None and given:
         raise typer.BadParameter(
-            f"{given[0]} is for local nodes, which --server leaves out", param_hint=given[0]
+            f"{given[0]} sets up local nodes, so it cannot be used with --server",
+            param_hint=given[0],
         )
 
 

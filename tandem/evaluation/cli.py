@@ -33,7 +33,7 @@ from tandem.shipped import shipped_bundle
 ANSWERS_NAME = "unfinished.jsonl"
 DEFAULT_OUTPUT = Path("output/evaluate")
 
-app = typer.Typer(help="Accuracy.", add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help="Measure accuracy.", add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("evaluate")

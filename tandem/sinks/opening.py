@@ -35,7 +35,7 @@ def open_sink(path: Path, info: SourceInfo) -> Sink:
     """
     if len(path.parts) > 1 and path.parts[0].endswith(":") and not Path(path.parts[0]).exists():
         # Without the URL itself, which may hold a password.
-        raise InvalidInputError("what to write is a URL: name a file or a folder")
+        raise InvalidInputError("the output is a URL: name a file or a folder")
     suffix = path.suffix.lower()
     is_folder = path.is_dir() or not suffix
     for written in [path / each.name for each in info.paths] if is_folder else [path]:

@@ -128,7 +128,7 @@ class StageMonitor:
         async for answer in answers:
             if answer is None:
                 # What gRPC gives in the place of a message that cannot be parsed.
-                raise UnavailableError("answers what is no health")
+                raise UnavailableError("answers a health check with something that is no health")
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 self._note(address, "", NOT_SERVING)
                 continue
