@@ -100,6 +100,6 @@ def test_the_command_fails_in_a_sentence() -> None:
     failed = run("--engine", "onnxruntime", "--engine-precision", "fp16")
     assert failed.returncode == 2
     assert failed.stderr.strip().splitlines() == [
-        "python -m services.check: engine 'onnxruntime' has no choice of precision; fp16 is for "
-        "tensorrt"
+        "python -m services.check: engine 'onnxruntime' computes in fp32 only on cpu; fp16 is for "
+        "engine 'tensorrt', and for engine 'onnxruntime' on device tensorrt"
     ]

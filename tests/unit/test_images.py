@@ -67,6 +67,6 @@ def test_what_is_copied_is_in_the_build_context(path):
 def test_it_runs_as_nobody_and_tells_its_version(path):
     users = [text for keyword, text in instructions(path) if keyword == "USER"]
     assert users[-1] == "tandem"
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "tandem/__init__.py").read_text())[1]
     told = [text for keyword, text in instructions(path) if text.startswith("VERSION=")]
     assert told == [f"VERSION={version}"]

@@ -204,7 +204,7 @@ def test_a_bundle_is_of_no_use_beside_a_server(clip_set):
     both = ("--server", "127.0.0.1:1", "--bundle", TOY_BUNDLE)
     finished = tandem("evaluate", *clip_set.options, *both)
     assert finished.returncode == 2
-    assert "--bundle is for local nodes" in finished.stderr
+    assert "--bundle sets up local nodes" in finished.stderr
 
 
 def rewritten(own_set, change):

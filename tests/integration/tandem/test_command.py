@@ -243,7 +243,7 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("detect",), 2, "Missing argument 'SOURCE' (see tandem detect --help)"),
         (("detect", "x", "--threshold", "2"), 2, "'--threshold'"),
         (("detect", "x", "--placement", "moon"), 2, "'--placement'"),
-        (("detect", "x", "--server", "h:1", "--bundle", "b"), 2, "--bundle is for local nodes"),
+        (("detect", "x", "--server", "h:1", "--bundle", "b"), 2, "--bundle sets up local nodes"),
         (("detect", "missing.mp4"), 1, "there is no file, folder or camera named missing.mp4"),
         (("detect", "pyproject.toml"), 1, "is neither a picture nor a video"),
         (("detect", "A.PNG", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at"),

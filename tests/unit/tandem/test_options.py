@@ -39,7 +39,7 @@ def test_malformed_paces_are_refused(text):
 def test_options_of_local_nodes_are_refused_beside_a_server():
     refuse_with_server(None, bundle="x")
     refuse_with_server("localhost:1", bundle=None)
-    with pytest.raises(typer.BadParameter, match="--bundle is for local nodes"):
+    with pytest.raises(typer.BadParameter, match="--bundle sets up local nodes"):
         refuse_with_server("localhost:1", bundle="x")
 
 
