@@ -3,8 +3,8 @@
 `python -m benchmarks.batching` runs two systems side by side, one with batches and one without.
 Their engines are paced: a batch of 8 takes 2.5 times as long as one frame, as on a GPU that a
 single frame does not fill. Every session has a window of 4 frames unless `--window` says otherwise:
-the window that a session finds for itself is 2 here, too few to fill every batch. Rounds with the one and the other alternate, so that what else the
-machine does meets both.
+the window that a session finds for itself is 2 here, too few to fill every batch. Rounds with the
+one and the other alternate, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
