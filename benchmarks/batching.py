@@ -2,8 +2,9 @@
 
 `python -m benchmarks.batching` runs two systems side by side, one with batches and one without.
 Their engines are paced: a batch of 8 takes 2.5 times as long as one frame, as on a GPU that a
-single frame does not fill. Rounds with the one and the other alternate, so that what else the
-machine does meets both.
+single frame does not fill. Every session has a window of 4 frames unless `--window` says otherwise:
+the window that a session finds for itself is 2 here, too few to fill every batch. Rounds with the
+one and the other alternate, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -38,8 +39,14 @@ _REQUIRED_SHARE = 0.99
 _MOST_MORE_MS = 0.2
 
 
-def plan_of(bundle: Path, max_batch: int) -> ClusterPlan:
-    """A backbone on one node and a transformer on the other, which execute batches of this size."""
+def plan_of(bundle: Path, max_batch: int, window: int) -> ClusterPlan:
+    """A backbone on one node and a transformer on the other, which execute batches of this size.
+
+    Args:
+        bundle: of both.
+        max_batch: frames executed together at most.
+        window: frames of a session in flight; 0: each session finds its own.
+    """
     curve = [f"{frames}={milliseconds:g}" for frames, milliseconds in BATCH_MS.items()]
     batches = ("--paced-batch", ",".join(curve), "--max-batch", str(max_batch))
     return ClusterPlan(
@@ -48,15 +55,16 @@ def plan_of(bundle: Path, max_batch: int) -> ClusterPlan:
         paced_milliseconds=dict.fromkeys(Stage, PACE_MS),
         used=_USED,
         extra=dict.fromkeys(_USED, batches),
+        orchestrator=("--window", str(window)) if window else (),
     )
 
 
-async def measure(folder: Path, rounds: int) -> list[Row]:
+async def measure(folder: Path, rounds: int, window: int) -> list[Row]:
     """Both systems, in rounds."""
     bundle, frames = R18.bundle(folder), str(R18.frames(folder))
     async with AsyncExitStack() as stack:
-        alone = await stack.enter_async_context(Cluster(plan_of(bundle, 1)))
-        together = await stack.enter_async_context(Cluster(plan_of(bundle, _MAX_BATCH)))
+        alone = await stack.enter_async_context(Cluster(plan_of(bundle, 1, window)))
+        together = await stack.enter_async_context(Cluster(plan_of(bundle, _MAX_BATCH, window)))
 
         async def answers(cluster: Cluster, what: dict[str, int]) -> list[Answer]:
             plan = CameraPlan(frames, Placement.BACKBONE.value, _CODEC, **what)
@@ -123,9 +131,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="of models and frames")
     parser.add_argument("--rounds", type=int, default=3, help="of every measurement")
+    parser.add_argument("--window", type=int, default=4, help="of each session; 0: its own choice")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     arguments = parser.parse_args()
-    rows = run_to_end(measure(arguments.folder, arguments.rounds))
+    rows = run_to_end(measure(arguments.folder, arguments.rounds, arguments.window))
     show("Batches of several streams' frames", rows)
     if arguments.csv:
         write_csv(arguments.csv, rows)
