@@ -20,13 +20,14 @@ from rich.table import Table
 from benchmarks.camera import Answer
 from benchmarks.hosts import ROOT
 from common.files import replacing
+from common.telemetry.power_mode import power_mode
 from tandem.bench import percentile
 
 PACKAGES = ("grpcio", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, cores, memory (bytes), system, Python and the packages that matter."""
+    """Processor, cores, memory (bytes), system, Python, some packages, power mode and clocks."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -34,6 +35,7 @@ def machine_facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "power_mode": asdict(power_mode()),
     }
 
 
