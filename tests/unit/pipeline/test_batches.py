@@ -253,7 +253,7 @@ class OneFrame:
     [
         (lambda: PacedEngine(toy(), 0.02, batch_seconds={4: 0.04}), 4),
         # As if one after the other.
-        (lambda: PacedEngine(toy(), 0.02), 1),
+        (lambda: PacedEngine(toy(), 0.1), 1),
         (lambda: PacedEngine(toy(), 0.1, batch_seconds={4: 0.39}), 1),
         (OneFrame, 1),
     ],
