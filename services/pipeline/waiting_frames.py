@@ -84,8 +84,9 @@ class BatchLimits:
 class WaitingFrames:
     """Frames of many streams that wait for one engine; each stream keeps its order.
 
-    A batch has at most one frame of each stream. So streams still take turns, and a lone stream
-    never waits for a second frame of its own. Any thread may add frames; one thread takes them.
+    Streams take turns: a batch has one frame of each stream that has one ready, and further frames
+    of these streams only where room is left. A lone stream's frames are executed one by one, so
+    that none waits for the next. Any thread may add frames; one thread takes them.
     """
 
     def __init__(self) -> None:
@@ -118,12 +119,12 @@ class WaitingFrames:
         """
         self._is_gathering = limits.wait_seconds > 0
         frames: List[EngineFrame] = []
-        self._turns.fill(frames, limits.frames, self._fits)
+        self._fill(frames, limits.frames)
         deadline = time.perf_counter() + limits.wait_seconds
         while self._is_gathering and 0 < len(frames) < limits.frames:
             if not self._arrives_before(deadline):
                 break
-            self._turns.fill(frames, limits.frames, self._fits)
+            self._fill(frames, limits.frames)
         self._is_gathering = False
         return frames
 
@@ -148,6 +149,13 @@ class WaitingFrames:
             return False
         return True
 
+    def _fill(self, frames: List[EngineFrame], limit: int) -> None:
+        """Take a frame of each stream, then more of the same ones as long as there is room."""
+        before = -1
+        while before < len(frames) < limit:
+            before = len(frames)
+            self._turns.fill(frames, limit, self._fits)
+
     def _fits(self, frame: EngineFrame, taken: Sequence[EngineFrame]) -> bool:
         if frame.ready_at is None:
             return False
@@ -155,5 +163,5 @@ class WaitingFrames:
             return True
         if not self._failing_streams.isdisjoint((frame.stream, taken[0].stream)):
             return False
-        is_of_another = all(frame.stream != each.stream for each in taken)
-        return is_of_another and are_alike(frame.tensors, taken[0].tensors)
+        is_lone = all(frame.stream == each.stream for each in taken)
+        return not is_lone and are_alike(frame.tensors, taken[0].tensors)

@@ -92,7 +92,7 @@ async def test_frames_that_wait_at_the_same_moment_are_executed_together(busy):
     assert doubler.ran == [(0,), (1, 2, 3, 4), (5, 6)]
 
 
-async def test_a_stream_has_one_frame_in_a_batch_and_keeps_its_order(busy):
+async def test_every_stream_is_in_a_batch_before_one_is_in_it_twice(busy):
     engine, doubler = busy
     frames = [
         Frame(engine, stream, numbered(number))
@@ -100,7 +100,7 @@ async def test_a_stream_has_one_frame_in_a_batch_and_keeps_its_order(busy):
     ]
     doubler.may_run.set()
     await outcomes(frames)
-    assert doubler.ran == [(0,), (1, 4, 6), (2, 5), (3,)]
+    assert doubler.ran == [(0,), (1, 4, 6, 2), (5, 3)]
 
 
 async def test_a_lone_stream_is_executed_as_ever(busy):
