@@ -15,6 +15,7 @@ from typing import Self
 from common.bundle import load_bundle
 from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Stage
+from common.engines.base import Device
 from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
@@ -37,6 +38,7 @@ class ClusterOptions:
         bundle: folder of the model that both nodes run.
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
+        device: where the stages' engines compute; None: on the CPU.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
         log_level: lowest level that the services log.
@@ -46,6 +48,7 @@ class ClusterOptions:
     bundle: Path
     host: str = _LOOPBACK
     port: int = 0
+    device: Device | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
     log_level: str = "warning"
@@ -148,6 +151,8 @@ class LocalCluster:
         options = self._options
         arguments = ["--engine-threads", str(threads_per_engine()), "--log-level"]
         arguments.append(options.log_level)
+        if options.device is not None:
+            arguments += ["--device", options.device.value]
         pace = options.paced_milliseconds.get(stage)
         return arguments if pace is None else [*arguments, "--paced-milliseconds", str(pace)]
 

@@ -22,7 +22,7 @@ from common.bundle import Bundle, load_bundle
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
-from common.engines.base import Engine, Precision
+from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
 from common.vision.limits import DEFAULT_MAX_PIXELS
 from services.pipeline.shapes import compile_options
@@ -32,6 +32,7 @@ from tandem.results import FrameResult
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
 
 T = TypeVar("T")
+Load = Callable[[Path, CompileOptions], Engine]
 
 # One in each thread, and one that waits for its turn.
 _MOST_IN_FLIGHT = 4
@@ -56,6 +57,7 @@ class LocalDetector:
         bundle: Bundle | Path | str,
         *,
         engine: str = "onnxruntime",
+        device: Device | str | None = None,
         precision: Precision | str = Precision.FP32,
         engine_threads: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -65,22 +67,29 @@ class LocalDetector:
         Args:
             bundle: folder of the model.
             engine: what executes the halves; see `--engine` of the services.
+            device: where the engine computes, such as `cuda`; None for the engine's usual one,
+                which is the CPU for all but TensorRT.
             precision: what an engine with a choice computes in.
             engine_threads: CPU threads of each engine; None: half of the cores that this process
                 may use, since both engines run at the same time; 0 lets the engine choose.
             max_pixels: a frame with more, width times height, is refused before it is decoded.
 
         Raises:
-            ConfigurationError: there is no valid bundle, or the engine is unknown or not installed.
+            ConfigurationError: there is no valid bundle, or the engine, or what the device needs,
+                is unknown or not installed.
             EngineError: the engine cannot load a half.
         """
         self._bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self._max_pixels = max_pixels
         threads = threads_per_engine() if engine_threads is None else engine_threads
+        where = None if device is None else Device(device)
+
+        def load(path: Path, options: CompileOptions) -> Engine:
+            return load_engine(engine, path, threads, options, where)
+
         self._preparing = WorkerThread("prepare")
         self._backbone, self._transformer = (
-            _EngineThread(self._bundle, stage, engine, Precision(precision), threads)
-            for stage in Stage
+            _EngineThread(self._bundle, stage, Precision(precision), load) for stage in Stage
         )
         self._end = weakref.finalize(self, _end, self._preparing, self._backbone, self._transformer)
         try:
@@ -182,16 +191,11 @@ class LocalDetector:
 class _EngineThread:
     """The one thread that loads, runs and closes an engine, as some engines ask for."""
 
-    def __init__(
-        self, bundle: Bundle, stage: Stage, name: str, precision: Precision, threads: int
-    ) -> None:
+    def __init__(self, bundle: Bundle, stage: Stage, precision: Precision, load: Load) -> None:
         self._thread = WorkerThread(stage.value)
 
-        def load() -> Engine:
-            options = compile_options(bundle.manifest, stage, precision, None)
-            return load_engine(name, bundle.onnx_path(stage), threads, options)
-
-        self._engine = self._thread.call(load)
+        options = compile_options(bundle.manifest, stage, precision, None)
+        self._engine = self._thread.call(lambda: load(bundle.onnx_path(stage), options))
 
     def wait_until_loaded(self) -> None:
         self._engine.result()

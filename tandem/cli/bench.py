@@ -21,6 +21,7 @@ from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
     CodecOption,
+    DeviceOption,
     JsonOption,
     OptionalServerOption,
     PacedOption,
@@ -42,6 +43,7 @@ def bench(
     *,
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
+    device: DeviceOption = None,
     placement: Annotated[
         Placement | None,
         typer.Option(
@@ -83,7 +85,7 @@ def bench(
 
     Without --server local nodes are started for the time of the run.
     """
-    refuse_with_server(server, bundle=bundle, paced=paced)
+    refuse_with_server(server, bundle=bundle, device=device, paced=paced)
     pace = parse_paced(paced)
     images = load_images(source or str(shipped_clip()), writing=trace)
     plans = [
@@ -91,7 +93,10 @@ def bench(
         for one in ([placement] if placement else Placement)
     ]
     where: str | ClusterOptions = server or ClusterOptions(
-        bundle=bundle or shipped_bundle(), paced_milliseconds=pace, window=window
+        bundle=bundle or shipped_bundle(),
+        device=device,
+        paced_milliseconds=pace,
+        window=window,
     )
     reports = run(_bench(where, images, plans, codec, pace=pace, trace=trace))
     if json:

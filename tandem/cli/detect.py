@@ -24,6 +24,7 @@ from tandem.cli.detection import (
 from tandem.cli.options import (
     BundleOption,
     CodecOption,
+    DeviceOption,
     JsonOption,
     OptionalServerOption,
     PlacementOption,
@@ -59,6 +60,7 @@ def detect(
     *,
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
+    device: DeviceOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
     threshold: Annotated[
@@ -108,8 +110,8 @@ def detect(
     local nodes for the time of the run. Without --output the boxes are printed. Frames that cannot
     be served are named, and the exit code is then 1.
     """
-    refuse_with_server(server, bundle=bundle)
-    where = server or (bundle or shipped_bundle())
+    refuse_with_server(server, bundle=bundle, device=device)
+    where = server or ClusterOptions(bundle=bundle or shipped_bundle(), device=device)
 
     def opened() -> Source:
         return open_source(
@@ -137,7 +139,7 @@ def detect(
 
 async def _detect(
     opened: Callable[[], Source],
-    where: str | Path,
+    where: str | ClusterOptions,
     request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,
@@ -169,14 +171,12 @@ async def _detect(
 
 
 def _detection(
-    where: str | Path, request: DetectionRequest, reconnect_seconds: float
+    where: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AbstractAsyncContextManager[Detect]:
-    """By the server at this address, or with this bundle: here, unless that takes nodes."""
-    if isinstance(where, str):
-        return served_detection(where, request, reconnect_seconds)
-    if request.needs_services:
-        return served_detection(ClusterOptions(bundle=where), request, reconnect_seconds)
-    return local_detection(where, request)
+    """By a server, or by local nodes; in this process where neither is needed."""
+    if isinstance(where, ClusterOptions) and not request.needs_services:
+        return local_detection(where.bundle, where.device, request)
+    return served_detection(where, request, reconnect_seconds)
 
 
 def _summary(summary: RunSummary, damaged: int, output: Path | None) -> str:

@@ -15,6 +15,7 @@ from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
+from common.engines.base import Device
 from tandem.cli.console import activity
 from tandem.cli.options import detector as connected_detector
 from tandem.cluster import ClusterOptions
@@ -190,14 +191,16 @@ class _Feed:
 
 
 @asynccontextmanager
-async def local_detection(bundle: Path, request: DetectionRequest) -> AsyncIterator[Detect]:
+async def local_detection(
+    bundle: Path, device: Device | None, request: DetectionRequest
+) -> AsyncIterator[Detect]:
     """Detection in this process, without services; the model is loaded for as long.
 
     Raises:
         TandemError: it cannot be loaded.
     """
     with activity("loading the model"):
-        detector = await call_in_thread(lambda: LocalDetector(bundle))
+        detector = await call_in_thread(lambda: LocalDetector(bundle, device=device))
     with detector:
         yield lambda images: iterate_in_thread(
             detector.detect(

@@ -14,6 +14,7 @@ from common.domain.address import DEFAULT_PORT
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
+from common.engines.base import Device
 from tandem.cli.console import activity
 from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from tandem.cluster import ClusterOptions, LocalCluster
@@ -96,6 +97,16 @@ CodecOption = Annotated[
         help="How features travel between the stages: "
         + ", ".join(codec.value for codec in Codec)
         + "; the model's own if left out.",
+    ),
+]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where ONNX Runtime computes: "
+        + ", ".join(device.value for device in Device)
+        + "; the CPU if left out.",
     ),
 ]
 PacedOption = Annotated[

@@ -15,6 +15,7 @@ from common.domain.errors import UnavailableError
 from tandem.cli.console import show_json, show_line, show_table
 from tandem.cli.options import (
     BundleOption,
+    DeviceOption,
     JsonOption,
     PacedOption,
     local_cluster,
@@ -56,6 +57,7 @@ def up(
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
+    device: DeviceOption = None,
     paced: PacedOption = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
@@ -72,6 +74,7 @@ def up(
         bundle=bundle or shipped_bundle(),
         host=host,
         port=port,
+        device=device,
         paced_milliseconds=parse_paced(paced),
         window=window,
         log_level=log_level.value,

@@ -15,6 +15,7 @@ from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
     CodecOption,
+    DeviceOption,
     JsonOption,
     OptionalServerOption,
     PlacementChoice,
@@ -57,6 +58,7 @@ def evaluate(
     codec: CodecOption = None,
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
+    device: DeviceOption = None,
     jpeg_quality: Annotated[
         int | None,
         typer.Option(
@@ -82,8 +84,8 @@ def evaluate(
     time of the run. A stopped run goes on where it was when it is started again with the same
     options and output folder.
     """
-    refuse_with_server(server, bundle=bundle)
-    where = server or ClusterOptions(bundle=bundle or shipped_bundle())
+    refuse_with_server(server, bundle=bundle, device=device)
+    where = server or ClusterOptions(bundle=bundle or shipped_bundle(), device=device)
     model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
     pictures = open_picture_set(images, annotations, limit, model=model, say=show_notice)
     inputs = [annotations, *(picture.path for picture in pictures.pictures)]
