@@ -67,7 +67,13 @@ class _Former:
 
 
 def release(
-    checkpoint: Path, bundle: Path, record: Path, commit: str, scenes: SceneSource
+    checkpoint: Path,
+    bundle: Path,
+    record: Path,
+    commit: str,
+    scenes: SceneSource,
+    *,
+    machine: str | None = None,
 ) -> Released:
     """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
@@ -77,6 +83,7 @@ def release(
         record: folder of the record.
         commit: of the code that trained.
         scenes: to calibrate the codecs on; such as the model was trained on.
+        machine: that trained, in words.
 
     Raises:
         ConfigurationError: there is no checkpoint, the run was not on scenes, or the record that
@@ -105,6 +112,7 @@ def release(
         "recipe": json.loads(recipe.model_dump_json()),
         "seed": recipe.seed,
         "commit": commit,
+        **({} if machine is None else {"machine": machine}),
         "steps": content["step"],
         "images": content["step"] * recipe.batch_size,
         "training_minutes": round(content["seconds"] / 60, 1),

@@ -37,6 +37,7 @@ def test_the_record_says_where_the_bundle_comes_from(folders):
     _, record, released = folders
     content = read_record(record)
     assert content["commit"] == "0123abc"
+    assert "machine" not in content
     assert content["bundle_digest"] == released.bundle.digest
     assert Recipe.model_validate(content["recipe"]) == released.recipe
     assert (record / "curve.png").exists()
@@ -70,8 +71,9 @@ def test_a_release_trained_further_takes_its_record_along(folders, tmp_path):
     )
     scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
     for _ in range(2):  # into the record that the run started from, and once more
-        release(checkpoint, tmp_path / "bundle", first, "4567def", scenes)
+        release(checkpoint, tmp_path / "bundle", first, "4567def", scenes, machine="a GPU")
         told = read_record(first)
+        assert told["machine"] == "a GPU"
         assert (told["commit"], told["steps"], told["training_minutes"]) == ("4567def", 7, 2.0)
         assert told["started_from"]["commit"] == "0123abc"
         assert told["started_from"]["bundle_digest"] == former["bundle_digest"]
