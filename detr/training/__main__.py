@@ -29,9 +29,14 @@ _RELEASE_SPLITS: tuple[Split, ...] = ("val", "unseen")
 
 @app.command("release")
 def release_command(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a finished run.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="checkpoint.pt, average.pt or best.pt of a run.")
+    ],
     *,
     commit: Annotated[str, typer.Option(help="Of the code that trained.")],
+    machine: Annotated[
+        str | None, typer.Option(help="What it was trained on, in words, for the record.")
+    ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Folder of the bundle; models/NAME by default.")
     ] = None,
@@ -46,7 +51,8 @@ def release_command(
     """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
     recipe, scenes = training_scenes(checkpoint, cache)
     record = record or RECORDS / recipe.name
-    released = release(checkpoint, bundle or MODELS / recipe.name, record, commit, scenes)
+    bundle = bundle or MODELS / recipe.name
+    released = release(checkpoint, bundle, record, commit, scenes, machine=machine)
     typer.echo(f"{released.bundle.folder}: digest {released.bundle.digest}")
     for split in _RELEASE_SPLITS:
         folder = evaluation_folder(released.recipe, cache, split)

@@ -2,6 +2,9 @@
 
 Weights are rounded to fp16 first (running statistics and other vectors are not), so that the
 record's weights file is small and yet gives the bundle's exact bytes.
+
+A run that trains a released model further takes that model's record along: its own record tells
+both runs, and keeps the metrics of both.
 """
 
 from __future__ import annotations
@@ -27,11 +30,15 @@ from detr.training.data import scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
 from detr.training.feature_ranges import measured_codecs, with_codecs
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
-from detr.training.recipe import Recipe, ScenesData
+from detr.training.recipe import FromRecord, Recipe, ScenesData
 from detr.training.state import plain_model, recipe_of
 from scenes.compositor import SceneSettings
 from scenes.sources import ARTWORK_SETS
 from scenes.splits import SceneSource, open_split
+
+FORMER_METRICS_NAME = "metrics.former.csv"
+# What would be long, or names a file that the new record replaces.
+_NOT_KEPT = {"name", "curve", "codec"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,22 @@ class Released:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Former:
+    """The release that a run started from: its record, and the bytes of its metrics."""
+
+    record: dict[str, Any]
+    metrics: bytes
+
+
 def release(
-    checkpoint: Path, bundle: Path, record: Path, commit: str, scenes: SceneSource
+    checkpoint: Path,
+    bundle: Path,
+    record: Path,
+    commit: str,
+    scenes: SceneSource,
+    *,
+    machine: str | None = None,
 ) -> Released:
     """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
@@ -62,20 +83,25 @@ def release(
         record: folder of the record.
         commit: of the code that trained.
         scenes: to calibrate the codecs on; such as the model was trained on.
+        machine: that trained, in words.
 
     Raises:
-        ConfigurationError: there is no checkpoint, or the run was not on scenes.
+        ConfigurationError: there is no checkpoint, the run was not on scenes, or the record that
+            it started from is not there any more.
         ExportError: the halves do not compute what the model computes.
     """
     content = load_checkpoint(checkpoint)
     recipe = recipe_of(content, checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
+    metrics = (checkpoint.parent / METRICS_NAME).read_bytes()
+    former = _former_release(recipe, metrics)
     state = rounded(plain_model(recipe, content["average"]).state_dict())
     record.mkdir(parents=True, exist_ok=True)
     save_file(state, record / WEIGHTS_NAME)
-    metrics = (checkpoint.parent / METRICS_NAME).read_bytes()
     (record / METRICS_NAME).write_bytes(metrics)
+    if former is not None:
+        (record / FORMER_METRICS_NAME).write_bytes(former.metrics)
     draw_curve(record)
     model = _model(recipe, record / WEIGHTS_NAME)
     exported = export_bundle(model, bundle, _description(recipe), overwrite=True).bundle
@@ -86,6 +112,7 @@ def release(
         "recipe": json.loads(recipe.model_dump_json()),
         "seed": recipe.seed,
         "commit": commit,
+        **({} if machine is None else {"machine": machine}),
         "steps": content["step"],
         "images": content["step"] * recipe.batch_size,
         "training_minutes": round(content["seconds"] / 60, 1),
@@ -97,6 +124,8 @@ def release(
         "bundle_digest": exported.digest,
         "figures": {},
     }
+    if former is not None:
+        written["started_from"] = former.record
     _write_record(record, written)
     return Released(recipe, model, exported, written)
 
@@ -201,11 +230,34 @@ def _model(recipe: Recipe, weights: Path) -> DETR:
     return model.eval()
 
 
+def _former_release(recipe: Recipe, metrics: bytes) -> _Former | None:
+    """Return what a run started from, if that was a release.
+
+    Args:
+        recipe: of the run; its record may be the very folder that is released into.
+        metrics: of the run; they tell whether the folder holds this run's release already.
+    """
+    if not isinstance(recipe.start, FromRecord) or recipe.start.folder is None:
+        return None
+    folder = recipe.start.folder
+    content = read_record(folder)
+    its_metrics = (folder / METRICS_NAME).read_bytes()
+    if its_metrics == metrics:
+        return _Former(content["started_from"], (folder / FORMER_METRICS_NAME).read_bytes())
+    kept = {key: value for key, value in content.items() if key not in _NOT_KEPT}
+    # Two runs keep their metrics; of those before them the record tells the rest.
+    kept.get("started_from", {}).pop("metrics", None)
+    return _Former({**kept, "metrics": FORMER_METRICS_NAME}, its_metrics)
+
+
 def _description(recipe: Recipe) -> Description:
     artwork = ", ".join(
         f"{artwork.name} ({artwork.license})" for artwork in ARTWORK_SETS if artwork.trained_on
     )
     origin = f"trained from scratch by recipe {recipe.name} on scenes composed of {artwork} "
+    if isinstance(recipe.start, FromRecord):
+        start = recipe.name if recipe.start.folder is None else recipe.start.folder.name
+        origin = f"trained further from the released {start} on scenes composed of {artwork} "
     if recipe.distillation is not None:
         teacher = recipe.distillation.teacher
         origin = (

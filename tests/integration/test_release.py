@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from common.domain.errors import ConfigurationError
 from detr.coco_folder import open_coco
 from detr.training.checkpoints import WEIGHTS_NAME, read_record
-from detr.training.metrics import MetricsFile, MetricsRow
+from detr.training.metrics import METRICS_NAME, MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
-from detr.training.release import add_figures, rebuild, release
+from detr.training.release import FORMER_METRICS_NAME, add_figures, rebuild, release
 from detr.training.state import new_state, save_state
 from scenes.coco_format import export_coco
 from scenes.splits import SceneSource
@@ -35,6 +37,7 @@ def test_the_record_says_where_the_bundle_comes_from(folders):
     _, record, released = folders
     content = read_record(record)
     assert content["commit"] == "0123abc"
+    assert "machine" not in content
     assert content["bundle_digest"] == released.bundle.digest
     assert Recipe.model_validate(content["recipe"]) == released.recipe
     assert (record / "curve.png").exists()
@@ -53,6 +56,34 @@ def test_the_record_makes_the_same_bundle(folders, tmp_path):
     assert again.digest == released.bundle.digest
     for file in bundle.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_a_release_trained_further_takes_its_record_along(folders, tmp_path):
+    first = shutil.copytree(folders[1], tmp_path / "record")
+    former, its_metrics = read_record(first), (first / METRICS_NAME).read_bytes()
+    start = {"kind": "record", "folder": first}
+    recipe = Recipe.model_validate({**TINY, "norm": "batch", "seed": 6, "start": start})
+    state = new_state(recipe)
+    state.step, state.seconds = 7, 120.0
+    checkpoint = save_state(state, recipe, tmp_path / "run")
+    MetricsFile(tmp_path / "run", 0, ["loss"]).append(
+        MetricsRow(7, 28, 120.0, 1e-3, {"loss": 8.0}, 0.3, 0.4)
+    )
+    scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
+    for _ in range(2):  # into the record that the run started from, and once more
+        release(checkpoint, tmp_path / "bundle", first, "4567def", scenes, machine="a GPU")
+        told = read_record(first)
+        assert told["machine"] == "a GPU"
+        assert (told["commit"], told["steps"], told["training_minutes"]) == ("4567def", 7, 2.0)
+        assert told["started_from"]["commit"] == "0123abc"
+        assert told["started_from"]["bundle_digest"] == former["bundle_digest"]
+        assert told["started_from"]["recipe"] == former["recipe"]
+        assert told["started_from"]["metrics"] == FORMER_METRICS_NAME
+        assert (first / FORMER_METRICS_NAME).read_bytes() == its_metrics
+    again = rebuild(first, tmp_path / "again")
+    assert again is not None
+    assert again.digest == told["bundle_digest"] != former["bundle_digest"]
+    assert again.manifest.origin.startswith("trained further from the released record on scenes")
 
 
 def test_torch_and_onnx_figures_agree(folders, tmp_path):

@@ -111,7 +111,7 @@ def test_a_killed_run_resumes_to_the_same_figures(slow_cluster, clip_set, tmp_pa
     assert 5 <= answered < 24
     resumed = json_of(tandem(*halves))
     assert {name: resumed[name] for name in FIGURES} == {name: whole[name] for name in FIGURES}
-    assert whole["AP"] > 0.2
+    assert whole["AP"] > 0.7
     record = json.loads((tmp_path / "halves" / "record.json").read_text())
     assert record["frames_of_earlier_runs"] == answered
     results = [(tmp_path / run / "results.json").read_bytes() for run in ("whole", "halves")]
@@ -252,7 +252,7 @@ def test_how_entries_are_numbered_changes_no_figure(own_set, clip_set, tmp_path,
     assert said in finished.stderr
     assert bool(finished.stderr) == bool(said)
     assert {name: told[name] for name in FIGURES} == {name: right[name] for name in FIGURES}
-    assert right["AP"] > 0.2
+    assert right["AP"] > 0.7
     # The results are under the set's own ids, so that other tools can read them beside it.
     results = json.loads((tmp_path / "b" / "results.json").read_text())
     content = changed.content()
