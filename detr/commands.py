@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from common.domain.errors import ConfigurationError
+import typer
+
+from common.domain.errors import TandemError
 
 
 @dataclass(frozen=True)
@@ -38,29 +39,15 @@ def _import_app() -> Any:
 
 
 def _training_app() -> Any:
-    _reach_scenes()
     from detr.training.cli import app
 
     return app
 
 
 def _distillation_app() -> Any:
-    _reach_scenes()
     from detr.distillation.cli import app
 
     return app
-
-
-def _reach_scenes() -> None:
-    """Make `scenes` importable: an editable install maps only the packages of the wheel."""
-    folder = Path(__file__).resolve().parent.parent
-    if not (folder / "scenes").is_dir():
-        raise ConfigurationError(
-            "this command draws scenes, which the installed package leaves out: run it in Tandem's "
-            "own folder"
-        )
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
 
 
 IMPORT = Command(
@@ -68,3 +55,12 @@ IMPORT = Command(
 )
 TRAIN = Command("train", "Train the demo model.", _training_app)
 DISTILL = Command("distill", "Make a smaller model from a trained one.", _distillation_app)
+
+
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run a command line by itself; a failure is one sentence on stderr, and exit 1."""
+    try:
+        app()
+    except TandemError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(1)

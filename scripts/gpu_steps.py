@@ -399,9 +399,9 @@ def _steps_of(
     recipe: Any, batch: Any, device: Any, count: int, task: Any = None
 ) -> dict[str, float]:
     """Do steps on one batch; the median milliseconds of one, and the losses of first and last."""
-    from detr.training.device import peak_memory_bytes, prepare_device
     from detr.training.loop import training_step
-    from detr.training.schedule import phase_at
+    from detr.training.optimisation import phase_at
+    from detr.training.processes import peak_memory_bytes, prepare_device
     from detr.training.state import new_state
     from detr.training.task import Detection
 

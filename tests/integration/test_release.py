@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from common.domain.errors import ConfigurationError
-from detr.coco_folder import open_coco
+from detr.coco.folder import open_coco
 from detr.training.checkpoints import WEIGHTS_NAME, read_record
 from detr.training.metrics import MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
@@ -27,7 +29,8 @@ def folders(tmp_path_factory):
         MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0}, 0.1, 0.2)
     )
     scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
-    released = release(checkpoint, root / "bundle", root / "record", "0123abc", scenes)
+    pictures = (scenes.scene(index, 48, 64).pixels for index in itertools.count())
+    released = release(checkpoint, root / "bundle", root / "record", "0123abc", pictures)
     return root / "bundle", root / "record", released
 
 
