@@ -5,14 +5,9 @@ They are entry points of the group `tandem.commands` in pyproject.toml.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import typer
-
-from common.domain.errors import TandemError
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,3 @@ IMPORT = Command(
 )
 TRAIN = Command("train", "Train the demo model.", _training_app)
 DISTILL = Command("distill", "Make a smaller model from a trained one.", _distillation_app)
-
-
-def run_app(app: typer.Typer, program: str) -> None:
-    """Run a command line by itself; a failure is one sentence on stderr, and exit 1."""
-    try:
-        app()
-    except TandemError as error:
-        sys.stderr.write(f"{program}: {error}\n")
-        sys.exit(1)

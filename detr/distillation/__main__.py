@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.commands import run_app
 from detr.distillation.comparison import compare, draw_runs, table
+from detr.errors import run_app
 from detr.training.checkpoints import load_checkpoint
 from detr.training.command_options import CacheOption
 from detr.training.data import evaluation_folder

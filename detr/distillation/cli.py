@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.commands import run_app
 from detr.distillation.recipe import (
     DistillationRecipe,
     Method,
@@ -20,6 +19,7 @@ from detr.distillation.recipe import (
 )
 from detr.distillation.tasks import make_task
 from detr.distillation.teacher import Teacher, check_classes, load_teacher
+from detr.errors import run_app
 from detr.training.batches import Batch
 from detr.training.command_options import (
     CacheOption,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.commands import run_app
+from detr.errors import run_app
 from detr.training.command_options import CacheOption
 from detr.training.data import EvaluationSplit, evaluation_folder
 from detr.training.release import (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detr.commands import run_app
+from detr.errors import run_app
 from detr.training.command_options import (
     CacheOption,
     CompileOption,
