@@ -24,7 +24,7 @@ from common.codec.feature_statistics import FeatureStatistics
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image
-from detr.coco import CLASSES, COCO_CATEGORIES
+from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.export import Description, export_bundle
 from detr.model import DETR
 from tandem.shipped import shipped_clip

@@ -5,13 +5,9 @@ They are entry points of the group `tandem.commands` in pyproject.toml.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from common.domain.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -38,29 +34,15 @@ def _import_app() -> Any:
 
 
 def _training_app() -> Any:
-    _reach_scenes()
     from detr.training.cli import app
 
     return app
 
 
 def _distillation_app() -> Any:
-    _reach_scenes()
     from detr.distillation.cli import app
 
     return app
-
-
-def _reach_scenes() -> None:
-    """Make `scenes` importable: an editable install maps only the packages of the wheel."""
-    folder = Path(__file__).resolve().parent.parent
-    if not (folder / "scenes").is_dir():
-        raise ConfigurationError(
-            "this command draws scenes, which the installed package leaves out: run it in Tandem's "
-            "own folder"
-        )
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
 
 
 IMPORT = Command(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from common.bundle import Architecture, FixedInput
-from detr.coco import CLASSES, COCO_CATEGORIES
+from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.model import DETR
 

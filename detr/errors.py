@@ -1,8 +1,12 @@
-"""Errors of model import and export."""
+"""Errors of model import and export, and how a command line ends on any error."""
 
 from __future__ import annotations
 
-from common.domain.errors import CallerError, ServiceError
+import sys
+
+import typer
+
+from common.domain.errors import CallerError, ServiceError, TandemError
 
 
 class WeightsError(CallerError):
@@ -11,3 +15,12 @@ class WeightsError(CallerError):
 
 class ExportError(ServiceError):
     """The exported halves do not compute what the model computes."""
+
+
+def run_app(app: typer.Typer, program: str) -> None:
+    """Run a command line by itself; a failure is one sentence on stderr, and exit 1."""
+    try:
+        app()
+    except TandemError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from detr.command import run_app
+from common.domain.errors import TandemError
 from scenes.clip import write_clip
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
-from scenes.fetch import DEFAULT_CACHE, fetch_all
-from scenes.packing import pack
+from scenes.fetch import DEFAULT_CACHE, fetch_all, pack
 from scenes.sources import Split
 from scenes.splits import SPLIT_SEEDS, open_split
 
@@ -98,5 +98,14 @@ def _write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
 
+def main() -> None:
+    """Run the command line; a failure is one sentence on stderr, and exit 1."""
+    try:
+        app()
+    except TandemError as error:
+        sys.stderr.write(f"python -m scenes: {error}\n")
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    run_app(app, "python -m scenes")
+    main()

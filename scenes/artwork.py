@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.domain.errors import ConfigurationError
-from scenes.categories import CATEGORIES
+from scenes.categories import CATEGORIES, category_icons, distractor_icons, wanted_icons
 from scenes.fetch import artwork_file
-from scenes.icon_lists import category_icons, distractor_icons
 from scenes.sources import ARTWORK_SETS
 
 RASTER_SIDE = 256  # pixels; as large as an object gets in a 480 x 360 frame
@@ -86,11 +85,6 @@ def training_sets() -> tuple[str, ...]:
 def unseen_sets() -> tuple[str, ...]:
     """Return the names of the sets that no training scene uses."""
     return tuple(artwork.name for artwork in ARTWORK_SETS if not artwork.trained_on)
-
-
-def wanted_icons(artwork_set: str) -> set[str]:
-    """Return the names of the icons that scenes are made of; a set need not hold all of them."""
-    return set(distractor_icons(artwork_set)).union(*category_icons(artwork_set).values())
 
 
 def icon_from_rgba(artwork_set: str, name: str, rgba: NDArray[np.uint8]) -> Icon:

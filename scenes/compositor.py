@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.artwork import ALPHA_THRESHOLD, Artwork, Icon
-from scenes.augment import degrade
 from scenes.backgrounds import Photographs, draw_background
 
 Box = tuple[float, float, float, float]
@@ -237,3 +236,32 @@ def _opaque_extent(
     if rows.size == 0:
         return None, None
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+
+
+JPEG_QUALITIES = (30, 95)
+
+_EXPOSURE, _BLUR, _NOISE, _JPEG = 0.5, 0.15, 0.25, 0.5  # how often each happens
+
+
+def degrade(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return `pixels` (RGB uint8, H x W x 3) as a camera might have delivered them."""
+    if rng.random() < _EXPOSURE:
+        gain, offset = rng.uniform(0.75, 1.2), rng.uniform(-20, 20)
+        table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
+        pixels = np.asarray(cv2.LUT(pixels, table), np.uint8)
+    if rng.random() < _BLUR:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
+    if rng.random() < _NOISE:
+        noise = rng.standard_normal(pixels.shape, np.float32) * rng.uniform(2, 10)
+        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+    if rng.random() < _JPEG:
+        pixels = through_jpeg(pixels, int(rng.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1)))
+    return pixels
+
+
+def through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return RGB `pixels` after JPEG compression at `quality`, with its artefacts."""
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.command import run_app
 from detr.distillation.comparison import compare, draw_runs, table
+from detr.errors import run_app
 from detr.training.checkpoints import load_checkpoint
+from detr.training.command_options import CacheOption
 from detr.training.data import evaluation_folder
 from detr.training.state import recipe_of
-from scenes.fetch import DEFAULT_CACHE
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -32,9 +32,7 @@ def table_command(
     *,
     limit: Annotated[int | None, typer.Option(min=1, help="Of the first pictures.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime.")] = 1,
-    cache: Annotated[
-        Path, typer.Option(help="Folder of fetched artwork and photographs.")
-    ] = DEFAULT_CACHE,
+    cache: CacheOption = None,
 ) -> None:
     """Print parameters, backbone time and AP of models, the first being the teacher."""
     named = [_named(text, "CHECKPOINT") for text in models]

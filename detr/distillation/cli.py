@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.command import run_app
 from detr.distillation.recipe import (
     DistillationRecipe,
     Method,
@@ -20,11 +19,9 @@ from detr.distillation.recipe import (
 )
 from detr.distillation.tasks import make_task
 from detr.distillation.teacher import Teacher, check_classes, load_teacher
-from detr.training.data import training_batches
-from detr.training.loop import train
-from detr.training.recipe import Recipe, ScenesData, with_precision
-from detr.training.rehearsal import rehearse
-from detr.training.session import (
+from detr.errors import run_app
+from detr.training.batches import Batch
+from detr.training.command_options import (
     CacheOption,
     CompileOption,
     DeviceOption,
@@ -34,10 +31,12 @@ from detr.training.session import (
     ResumeOption,
     ThreadsOption,
     WorkersOption,
-    training_session,
+    prepared_surroundings,
 )
-from detr.training.targets import Batch
-from scenes.fetch import DEFAULT_CACHE
+from detr.training.data import training_batches
+from detr.training.loop import train
+from detr.training.recipe import Recipe, ScenesData, with_precision
+from detr.training.rehearsal import rehearse
 
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,7 +70,7 @@ def distill_command(
             min=1, help="Number of steps, in place of the recipe's; schedules are stretched to it."
         ),
     ] = None,
-    cache: CacheOption = DEFAULT_CACHE,
+    cache: CacheOption = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = 0,
     device: DeviceOption = "auto",
@@ -96,7 +95,7 @@ def distill_command(
     )
     run = with_precision(run, precision)
     folder = output or Path("runs") / f"{chosen.name}-{kind}"
-    with training_session(
+    with prepared_surroundings(
         run,
         folder,
         cache=cache,
@@ -118,7 +117,7 @@ def distill_command(
             train(run, surroundings, task)
 
 
-def _full_size_batches(run: Recipe, cache: Path) -> Iterator[Batch]:
+def _full_size_batches(run: Recipe, cache: Path | None) -> Iterator[Batch]:
     """Yield batches of the size that the model will have to do with."""
     first = run.data.early_steps if isinstance(run.data, ScenesData) else 0
     return training_batches(run, cache, first, workers=0)

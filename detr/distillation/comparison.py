@@ -17,7 +17,7 @@ from common.bundle import Bundle, FixedInput
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
-from detr.coco_folder import CocoFolder
+from detr.coco.folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import categories_of

@@ -20,10 +20,9 @@ from torch.nn import functional
 from common.domain.errors import ConfigurationError
 from detr.distillation.student import Student, kept_layers
 from detr.distillation.teacher import Teacher
-from detr.model.normalization import EPSILON
-from detr.model.resnet import BasicBlock, Bottleneck, ResNet
-from detr.training.distributed import mean_over_processes
-from detr.training.targets import Batch
+from detr.model.resnet import EPSILON, BasicBlock, Bottleneck, ResNet
+from detr.training.batches import Batch
+from detr.training.processes import mean_over_processes
 
 RIDGE = 3e-3
 """Added to the diagonal of the inputs' covariance, as a share of its mean."""

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detr.training.boxes import generalized_iou, to_corners
-from detr.training.distributed import mean_over_processes
-from detr.training.losses import LossParts, LossWeights
+from detr.training.losses import LossParts, LossWeights, generalized_iou, to_corners
+from detr.training.processes import mean_over_processes
 
 
 def feature_loss(student: Tensor, teacher: Tensor, padding: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from detr.training.recipe import (
     ScenesData,
     TeacherIdentity,
     TrainingParts,
+    load_recipe_file,
 )
-from detr.training.recipe_files import load_recipe_file
 
 Method = Literal["stages", "joint", "encoder"]
 

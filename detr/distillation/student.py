@@ -1,8 +1,11 @@
-"""The student: a smaller DETR with its teacher's transformer, and adapters that are thrown away."""
+"""The student: a smaller DETR with its teacher's transformer, and adapters that are thrown away.
+
+The teacher's features are measured once before a run, so that differences from them are of order 1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,9 +16,10 @@ from detr.distillation.teacher import Teacher
 from detr.importing import start_backbone
 from detr.model import DETR, FrozenBatchNorm2d
 from detr.model.backbone import resize_padding
-from detr.training.initialisation import start_residuals_at_zero
+from detr.training.batches import Batch
+from detr.training.model import TrainingModel, TrainingOutput, start_residuals_at_zero
+from detr.training.processes import mean_over_processes
 from detr.training.recipe import FromTeacher, Recipe
-from detr.training.training_model import TrainingModel, TrainingOutput
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 _STEM = ("backbone.0.body.conv1.", "backbone.0.body.bn1.")
@@ -190,3 +194,42 @@ def _renumbered(student: Student, teacher: Teacher) -> dict[str, Tensor]:
 def _stage_channels(detr: DETR) -> dict[str, int]:
     last = detr.backbone.body.num_channels
     return {name: last // 2 ** (3 - index) for index, name in enumerate(STAGES)}
+
+
+STD_FLOOR = 0.03
+"""Of the mean deviation of a level's channels: dead channels are not blown up."""
+
+
+@torch.no_grad()
+def measure_statistics(student: Student, teacher: Teacher, batches: Iterable[Batch]) -> None:
+    """Set the student's statistics to those of the teacher's features, over all processes."""
+    sums: dict[str, Tensor] = {}
+    for batch in batches:
+        levels = teacher_levels(trace(teacher.model, batch.images, batch.padding))
+        for name, features in levels.items():
+            sums[name] = sums.get(name, torch.zeros(())) + _sums(features, batch.padding)
+    for name, total in sums.items():
+        count, first, second = mean_over_processes(total)
+        mean = first / count
+        std = (second / count - mean.square()).clamp(min=0).sqrt()
+        statistics = cast(ChannelStatistics, student.statistics[name])
+        statistics.mean.copy_(mean)
+        statistics.std.copy_(std.clamp(min=STD_FLOOR * float(std.mean())))
+
+
+def teacher_levels(run: Trace) -> dict[str, Tensor]:
+    """Return by name all features of a trace that a student can be asked to mimic."""
+    levels = dict(zip(STAGES, run.stages, strict=False))
+    if run.projected is not None:
+        levels["projected"] = run.projected
+    if run.output is not None:
+        levels["memory"] = run.output.detr.memory
+    return levels
+
+
+def _sums(features: Tensor, padding: Tensor) -> Tensor:
+    """Count, sum and sum of squares [3,C] over the cells without padding."""
+    valid = (~resize_padding(padding, *features.shape[-2:]))[:, None].to(torch.float64)
+    values = features.to(torch.float64)
+    sums = [(values**power * valid).sum(dim=(0, 2, 3)) for power in (0, 1, 2)]
+    return torch.stack(sums)

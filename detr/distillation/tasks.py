@@ -11,19 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detr.distillation.calibration import measure_statistics, teacher_levels
 from detr.distillation.fitting import fit_backbone
 from detr.distillation.losses import feature_loss, output_loss
-from detr.distillation.student import STAGES, Student, Trace, build_student, trace
+from detr.distillation.student import (
+    STAGES,
+    Student,
+    Trace,
+    build_student,
+    measure_statistics,
+    teacher_levels,
+    trace,
+)
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
-from detr.training.device import full_precision
+from detr.training.batches import Batch
+from detr.training.model import TrainingModel
+from detr.training.optimisation import Phase, phase_at
+from detr.training.processes import full_precision
 from detr.training.recipe import Recipe
-from detr.training.schedule import Phase, phase_at
 from detr.training.state import memory_format
-from detr.training.targets import Batch
 from detr.training.task import WEIGHTS, mixed_precision, truth_losses
-from detr.training.training_model import TrainingModel
 
 STATISTICS_BATCHES = 8
 

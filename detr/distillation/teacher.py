@@ -18,10 +18,9 @@ from detr.importing.reading import read_weights
 from detr.model import DETR
 from detr.training.checkpoints import RECORD_NAME, WEIGHTS_NAME, load_checkpoint, read_record
 from detr.training.data import scene_categories
+from detr.training.model import TrainingModel
 from detr.training.recipe import CocoData, Recipe, ScenesData, TeacherIdentity, TrainingParts
 from detr.training.state import recipe_of
-from detr.training.training_model import TrainingModel
-from scenes.categories import CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,13 @@ def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
         ConfigurationError: their numbers differ; for COCO folders this shows up with the data.
     """
     classes = teacher.identity.architecture.classes
-    if isinstance(data, ScenesData) and classes != len(CATEGORIES):
+    if not isinstance(data, ScenesData):
+        return
+    wanted = len(scene_categories())
+    if classes != wanted:
         raise ConfigurationError(
             f"teacher {teacher.identity.name} knows {classes} classes, but the recipe's data has "
-            f"{len(CATEGORIES)}."
+            f"{wanted}."
         )
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from detr.model import DETR, FrozenBatchNorm2d
-from detr.model.attention import MultiheadAttention
 from detr.model.resnet import ResNet
+from detr.model.transformer import MultiheadAttention
 
 Split = Literal["projected", "c5"]
 

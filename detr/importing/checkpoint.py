@@ -12,18 +12,18 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from common.bundle import Architecture, Category
-from detr.coco import CLASSES, COCO_CATEGORIES
+from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
-from detr.importing.hub_config import NOT_USED, stated_by_config
-from detr.importing.hub_preprocessing import (
+from detr.importing.hub import (
+    NOT_USED,
     PREPROCESSOR_NAME,
     Preprocessing,
+    stated_by_config,
     stated_preprocessing,
 )
 from detr.importing.layouts import Layout, recognise
-from detr.importing.official_args import stated_by_args
 from detr.importing.reading import CONFIG_NAME, read_config, read_weights
-from detr.importing.stated import DEFAULT_HEADS, Stated
+from detr.importing.stated import DEFAULT_HEADS, Stated, stated_by_args
 from detr.model import DETR
 from detr.model.resnet import BLOCKS, Bottleneck
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.bundle import Architecture
-from detr.model.backbone import Backbone, Joiner
-from detr.model.normalization import FrozenBatchNorm2d, NormLayer
-from detr.model.position import PositionEmbeddingSine
+from detr.model.backbone import Backbone, Joiner, PositionEmbeddingSine
+from detr.model.resnet import FrozenBatchNorm2d, NormLayer
 from detr.model.transformer import Transformer
 
 PADDING_SCORE = -1e4

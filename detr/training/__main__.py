@@ -8,23 +8,22 @@ from typing import Annotated
 import typer
 
 from common.domain.errors import ConfigurationError
-from detr.command import run_app
-from detr.training.data import evaluation_folder
+from detr.errors import run_app
+from detr.training.command_options import CacheOption
+from detr.training.data import EvaluationSplit, evaluation_folder
 from detr.training.release import (
     add_figures,
+    calibration_pictures,
     rebuild,
     release,
     shipped_records,
-    training_scenes,
 )
-from scenes.fetch import DEFAULT_CACHE
-from scenes.sources import Split
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 MODELS = Path("models")
 RECORDS = MODELS / "records"
-_RELEASE_SPLITS: tuple[Split, ...] = ("val", "unseen")
+_RELEASE_SPLITS: tuple[EvaluationSplit, ...] = ("val", "unseen")
 
 
 @app.command("release")
@@ -44,15 +43,13 @@ def release_command(
         Path | None,
         typer.Option(help="Folder of weights, curve and record; models/records/NAME by default."),
     ] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Folder of fetched artwork and photographs.")
-    ] = DEFAULT_CACHE,
+    cache: CacheOption = None,
 ) -> None:
     """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
-    recipe, scenes = training_scenes(checkpoint, cache)
+    recipe, pictures = calibration_pictures(checkpoint, cache)
     record = record or RECORDS / recipe.name
     bundle = bundle or MODELS / recipe.name
-    released = release(checkpoint, bundle, record, commit, scenes, machine=machine)
+    released = release(checkpoint, bundle, record, commit, pictures, machine=machine)
     typer.echo(f"{released.bundle.folder}: digest {released.bundle.digest}")
     for split in _RELEASE_SPLITS:
         folder = evaluation_folder(released.recipe, cache, split)

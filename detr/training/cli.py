@@ -7,11 +7,8 @@ from typing import Annotated
 
 import typer
 
-from detr.command import run_app
-from detr.training.loop import train
-from detr.training.recipe import load_recipe, with_precision
-from detr.training.rehearsal import rehearse
-from detr.training.session import (
+from detr.errors import run_app
+from detr.training.command_options import (
     CacheOption,
     CompileOption,
     DeviceOption,
@@ -21,9 +18,11 @@ from detr.training.session import (
     ResumeOption,
     ThreadsOption,
     WorkersOption,
-    training_session,
+    prepared_surroundings,
 )
-from scenes.fetch import DEFAULT_CACHE
+from detr.training.loop import train
+from detr.training.recipe import load_recipe, with_precision
+from detr.training.rehearsal import rehearse
 
 app = typer.Typer(help="Training.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,7 +37,7 @@ def train_command(
         Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")
     ] = None,
     resume: ResumeOption = False,
-    cache: CacheOption = DEFAULT_CACHE,
+    cache: CacheOption = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = 0,
     device: DeviceOption = "auto",
@@ -50,7 +49,7 @@ def train_command(
     """Train a model by a recipe. Run under torchrun to use several processes."""
     chosen = with_precision(load_recipe(recipe), precision)
     folder = output or Path("runs") / chosen.name
-    with training_session(
+    with prepared_surroundings(
         chosen,
         folder,
         cache=cache,

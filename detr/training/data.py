@@ -2,31 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from common.bundle import Category
+from common.bundle import Category, Normalization, ShortestEdgeInput
 from common.domain.errors import ConfigurationError
-from detr.coco_categories import same_name
-from detr.coco_entries import Say
-from detr.coco_folder import CocoFolder, check_pictures, open_coco
-from detr.training.coco_data import CocoDataset
-from detr.training.distributed import rank, world_size
+from common.vision.preprocess import preprocess
+from detr.coco.categories import same_name
+from detr.coco.folder import CocoFolder, check_pictures, open_coco
+from detr.coco.instances import Say
+from detr.training.batches import (
+    PREFETCHED_BATCHES,
+    Batch,
+    Sample,
+    StepSampler,
+    collate,
+    collate_shared,
+    from_workers,
+)
+from detr.training.processes import rank, world_size
 from detr.training.recipe import CocoData, Recipe, ScenesData
-from detr.training.sampling import StepSampler
-from detr.training.scene_data import SceneDataset
-from detr.training.targets import Batch, Sample, collate
-from detr.training.workers import PREFETCHED_BATCHES, collate_shared, from_workers
-from scenes.categories import CATEGORIES
-from scenes.coco_format import export_coco
-from scenes.compositor import Scene, SceneSettings
-from scenes.sources import Split
-from scenes.splits import SceneSource, open_split
+
+EvaluationSplit = Literal["val", "unseen"]
+"""Scenes to evaluate on: those of unseen photographs, and those of unseen artwork as well."""
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class CocoDataset(Dataset[Sample]):
+    """Sample i is picture i, flipped and scaled at random (as a function of seed and position).
+
+    Attributes:
+        folder: the pictures.
+        normalization: the model's mean and standard deviation.
+        short_sides: pixels; one is drawn for each picture.
+        longest_side: pixels.
+        seed: of the augmentation.
+    """
+
+    folder: CocoFolder
+    normalization: Normalization
+    short_sides: Sequence[int]
+    longest_side: int
+    seed: int
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read, augment and preprocess picture `index` (modulo the number of pictures).
+
+        The index grows from epoch to epoch, so each epoch augments a picture differently.
+        """
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng([self.seed, index])
+        picture = self.folder.pictures[index % len(self.folder.pictures)]
+        pixels = self.folder.read(picture)
+        objects = self.folder.annotations[picture["id"]]
+        boxes, own_ids = normalised_boxes(objects, pixels.shape)
+        rows = self.folder.categories
+        classes = np.array([rows[own] for own in own_ids], np.int64)
+        if rng.random() < 0.5:
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
+            boxes[:, 0] = 1 - boxes[:, 0]
+        policy = ShortestEdgeInput(
+            shortest_edge=int(rng.choice(self.short_sides)), longest_edge=self.longest_side
+        )
+        image, geometry = preprocess(pixels, policy, self.normalization)
+        return Sample(
+            image=torch.from_numpy(image[0]),
+            valid_size=(geometry.valid_height, geometry.valid_width),
+            classes=torch.from_numpy(classes),
+            boxes=torch.from_numpy(boxes),
+        )
+
+
+def normalised_boxes(
+    annotations: Sequence[dict[str, Any]], shape: Sequence[int]
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Return boxes (centre x, centre y, width, height in 0..1) and category ids.
+
+    Boxes are clipped to the picture; those without extent are left out, as the official code does.
+
+    Args:
+        annotations: with `bbox` in COCO's x, y, width, height.
+        shape: height and width of the picture.
+    """
+    frame = np.array([shape[1], shape[0]], np.float32)
+    raw = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+    low = np.clip(raw[:, :2], 0, frame)
+    high = np.clip(raw[:, :2] + raw[:, 2:], 0, frame)
+    kept = (high > low).all(axis=1)
+    low, high = low[kept] / frame, high[kept] / frame
+    ids = [a["category_id"] for a, is_kept in zip(annotations, kept, strict=True) if is_kept]
+    return np.concatenate([(low + high) / 2, high - low], axis=1), ids
 
 
 def check_data(recipe: Recipe, say: Say) -> None:
@@ -62,7 +139,7 @@ def check_data(recipe: Recipe, say: Say) -> None:
 
 def training_batches(
     recipe: Recipe,
-    cache: Path,
+    cache: Path | None,
     first_step: int,
     workers: int,
     *,
@@ -73,7 +150,7 @@ def training_batches(
 
     Args:
         recipe: of the run.
-        cache: folder of fetched artwork and photographs.
+        cache: folder of fetched artwork and photographs; None: the default one.
         first_step: counted from 0.
         workers: processes that compose or read images; 0: this one does.
         steps: one past the last step; the recipe's by default.
@@ -115,15 +192,19 @@ def categories_of(recipe: Recipe, folder: CocoFolder) -> tuple[Category, ...]:
 
 
 def scene_categories() -> tuple[Category, ...]:
-    """Return the scenes' categories; the rows of the class head have no gaps."""
-    return tuple(
-        Category(class_index=index, id=category.id, name=category.name)
-        for index, category in enumerate(CATEGORIES)
-    )
+    """Return the scenes' categories; the rows of the class head have no gaps.
+
+    Raises:
+        ConfigurationError: `scenes` is not here.
+    """
+    require_scenes()
+    from detr.training.scene_data import categories
+
+    return categories()
 
 
 def evaluation_folder(
-    recipe: Recipe, cache: Path, split: Split = "val", workers: int = 0
+    recipe: Recipe, cache: Path | None, split: EvaluationSplit = "val", workers: int = 0
 ) -> CocoFolder:
     """Return the pictures to evaluate on; scenes are exported to the cache once, by workers.
 
@@ -132,53 +213,28 @@ def evaluation_folder(
     """
     if isinstance(recipe.data, CocoData):
         return _open(recipe, recipe.data.val_images, recipe.data.val_annotations)
-    folder = evaluation_path(recipe, recipe.data, cache, split)
-    if not (folder / "instances.json").exists():
-        _export_split(recipe, recipe.data, cache, split, folder=folder, workers=workers)
-    return open_coco(folder / "images", folder / "instances.json")
+    require_scenes()
+    from detr.training.scene_data import exported_split
+
+    return exported_split(recipe, recipe.data, cache, split, workers)
 
 
-def evaluation_path(recipe: Recipe, data: ScenesData, cache: Path, split: Split) -> Path:
-    """Return where the scenes of `split` are exported to."""
-    size = f"{data.val_width}x{data.val_height}"
-    return cache / "exported" / f"{split}-seed{recipe.seed}-{data.val_scenes}-{size}"
+def require_scenes() -> None:
+    """Make `scenes` importable: an editable install maps only the packages of the wheel.
+
+    Raises:
+        ConfigurationError: it is not here.
+    """
+    if (_PROJECT / "scenes" / "__init__.py").is_file() and str(_PROJECT) not in sys.path:
+        sys.path.append(str(_PROJECT))
+    if importlib.util.find_spec("scenes") is None:
+        raise ConfigurationError(
+            "this needs the package `scenes`, which composes the demo model's pictures and which "
+            "the installed package leaves out: run it in a checkout of Tandem, or use COCO data."
+        )
 
 
-def _export_split(
-    recipe: Recipe, data: ScenesData, cache: Path, split: Split, *, folder: Path, workers: int
-) -> None:
-    source = open_split(cache, split, recipe.seed, SceneSettings(max_objects=data.max_objects))
-    size = (data.val_height, data.val_width)
-    scenes = DataLoader(
-        _Composed(source, data.val_scenes, size),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_unchanged,
-    )
-    export_coco(scenes, folder, f"Tandem scenes, split {split}, seed {recipe.seed}")
-
-
-@dataclass(frozen=True)
-class _Composed(Dataset[Scene]):
-    """The first scenes of a split."""
-
-    source: SceneSource
-    count: int
-    size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Scene:
-        cv2.setNumThreads(0)
-        return self.source.scene(index, *self.size)
-
-
-def _unchanged(scene: Any) -> Any:
-    return scene
-
-
-def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int | None]:
+def _training_dataset(recipe: Recipe, cache: Path | None) -> tuple[Dataset[Sample], int | None]:
     data = recipe.data
     if isinstance(data, CocoData):
         folder = _open(recipe, data.train_images, data.train_annotations)
@@ -186,18 +242,10 @@ def _training_dataset(recipe: Recipe, cache: Path) -> tuple[Dataset[Sample], int
             folder, recipe.normalization, data.short_sides, data.longest_side, recipe.seed
         )
         return pictures, len(folder.pictures)
-    source = open_split(cache, "train", recipe.seed, SceneSettings(max_objects=data.max_objects))
-    dataset = SceneDataset(
-        source=source,
-        policy=recipe.input,
-        normalization=recipe.normalization,
-        other_aspect_share=data.other_aspect_share,
-        reduced_share=data.reduced_share,
-        early_samples=data.early_steps * recipe.batch_size,
-        early_scale=data.early_scale,
-        first_scene=data.first_scene,
-    )
-    return dataset, None
+    require_scenes()
+    from detr.training.scene_data import scene_dataset
+
+    return scene_dataset(recipe, data, cache), None
 
 
 def _open(recipe: Recipe, images: Path, annotations: Path, say: Say = lambda _: None) -> CocoFolder:

@@ -17,10 +17,10 @@ from common.engines.registry import load_engine
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
-from detr.average_precision import coco_figures
-from detr.coco_folder import CocoFolder
+from detr.coco.average_precision import coco_figures
+from detr.coco.folder import CocoFolder
 from detr.model import DETR
-from detr.training.device import CPU
+from detr.training.processes import CPU
 
 Predictor = Callable[
     [NDArray[np.float32], FrameGeometry], tuple[NDArray[np.float32], NDArray[np.float32]]

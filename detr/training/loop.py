@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.domain.errors import ConfigurationError
-from detr.coco_folder import CocoFolder
+from detr.coco.folder import CocoFolder
+from detr.training.batches import Batch, check_shared_memory
 from detr.training.checkpoints import AVERAGE_NAME, BEST_NAME, CHECKPOINT_NAME
 from detr.training.data import (
     categories_of,
@@ -22,12 +23,19 @@ from detr.training.data import (
     evaluation_folder,
     training_batches,
 )
-from detr.training.device import CPU, prepare_device
-from detr.training.distributed import barrier, mean_over_processes, rank, world_size
 from detr.training.evaluation import Detector, evaluate, torch_predictor
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
+from detr.training.model import TrainingModel
+from detr.training.optimisation import TimeBudget, phase_at, recipe_factor
+from detr.training.processes import (
+    CPU,
+    barrier,
+    mean_over_processes,
+    prepare_device,
+    rank,
+    world_size,
+)
 from detr.training.recipe import Recipe
-from detr.training.schedule import TimeBudget, phase_at, recipe_factor
 from detr.training.state import (
     TrainingState,
     new_state,
@@ -36,10 +44,7 @@ from detr.training.state import (
     save_best,
     save_state,
 )
-from detr.training.targets import Batch
 from detr.training.task import Detection, Task
-from detr.training.training_model import TrainingModel
-from detr.training.workers import check_shared_memory
 
 LOG_EVERY_STEPS = 20
 
@@ -50,7 +55,7 @@ class Surroundings:
 
     Attributes:
         output: folder of checkpoint, metrics and curve.
-        cache: folder of fetched artwork and photographs.
+        cache: folder of fetched artwork and photographs; None: the default one.
         resume: go on from the checkpoint in `output`.
         workers: processes that compose or read images, for each training process.
         report: is told of every logged line and of the run's last step.
@@ -62,7 +67,7 @@ class Surroundings:
     """
 
     output: Path
-    cache: Path
+    cache: Path | None
     resume: bool
     workers: int
     report: Callable[[MetricsRow, int], None]
@@ -301,7 +306,7 @@ def _open_run(
     return new_state(recipe, task.build, surroundings.device)
 
 
-def _evaluation_folder(recipe: Recipe, cache: Path, workers: int) -> CocoFolder:
+def _evaluation_folder(recipe: Recipe, cache: Path | None, workers: int) -> CocoFolder:
     """Let one process compose the scenes to evaluate on; the others find them."""
     if rank() == 0:
         evaluation_folder(recipe, cache, workers=workers)

@@ -1,17 +1,126 @@
-"""The set loss with auxiliary losses (DETR paper, section 3.1; official `detr.py`)."""
+"""The set loss with auxiliary losses: boxes, bipartite matching, and what is summed.
+
+Source: DETR paper, section 3.1; `matcher.py` and `detr.py` of the official code.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from detr.training.boxes import generalized_iou, to_corners
-from detr.training.distributed import mean_over_processes
-from detr.training.matcher import MatchCosts, match
-from detr.training.targets import Batch
+from detr.training.batches import Batch
+from detr.training.processes import mean_over_processes
+
+
+def to_corners(boxes: Tensor) -> Tensor:
+    """[...,4] centre x, centre y, width, height to x_min, y_min, x_max, y_max."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
+    """GIoU (Rezatofighi et al., 2019, arXiv 1902.09630) of boxes given by their corners.
+
+    Args:
+        a: [...,4]; broadcast against b.
+        b: [...,4].
+
+    Returns:
+        [...], in -1..1.
+    """
+    intersection = _area(
+        torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    )
+    union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - intersection
+    hull = _area(torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:]))
+    # Predicted boxes may have no extent in the first steps.
+    tiny = torch.finfo(a.dtype).tiny
+    return intersection / union.clamp(min=tiny) - (hull - union) / hull.clamp(min=tiny)
+
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    width, height = (high - low).clamp(min=0).unbind(dim=-1)
+    return width * height
+
+
+@dataclass(frozen=True)
+class MatchCosts:
+    """Weights of the matching costs; the paper's by default."""
+
+    class_probability: float = 1.0
+    l1: float = 5.0
+    giou: float = 2.0
+
+
+@dataclass(frozen=True)
+class Matches:
+    """M matched pairs over a batch of P predictions; int64 [M] each.
+
+    Attributes:
+        prediction: which of the P predictions (an image as seen by a layer and a group).
+        query: which of its queries.
+        target: which of its image's objects.
+    """
+
+    prediction: Tensor
+    query: Tensor
+    target: Tensor
+
+
+@torch.no_grad()
+def match(
+    logits: Tensor,
+    boxes: Tensor,
+    target_classes: Tensor,
+    target_boxes: Tensor,
+    *,
+    counts: Sequence[int],
+    costs: MatchCosts,
+) -> Matches:
+    """Assign each object its own query at the least total cost.
+
+    Args:
+        logits: [P,Q,K+1].
+        boxes: [P,Q,4], centre x, centre y, width, height.
+        target_classes: int64 [P,T].
+        target_boxes: [P,T,4].
+        counts: objects of each prediction's image; when more than Q, only Q are matched.
+        costs: weights.
+    """
+    matrices = cost_matrices(logits, boxes, target_classes, target_boxes, costs).cpu().numpy()
+    pairs = [
+        linear_sum_assignment(matrix[:, :count])
+        for matrix, count in zip(matrices, counts, strict=True)
+    ]
+    found = np.empty((3, sum(len(rows) for rows, _ in pairs)), np.int64)
+    found[0] = np.repeat(np.arange(len(pairs)), [len(rows) for rows, _ in pairs])
+    for row in (0, 1):
+        np.concatenate([pair[row] for pair in pairs], out=found[row + 1])
+    # One transfer there and one back, for all layers and groups at once.
+    return Matches(*torch.from_numpy(found).to(logits.device))
+
+
+def cost_matrices(
+    logits: Tensor,
+    boxes: Tensor,
+    target_classes: Tensor,
+    target_boxes: Tensor,
+    costs: MatchCosts,
+) -> Tensor:
+    """[P,Q,T]: -probability of the object's class, L1 and -GIoU, weighted; shapes as in `match`."""
+    probabilities = logits.float().softmax(dim=2)
+    wanted = target_classes[:, None, :].expand(-1, logits.shape[1], -1)
+    class_cost = -probabilities.gather(2, wanted)
+    query_boxes, object_boxes = boxes.float()[:, :, None], target_boxes.float()[:, None]
+    l1_cost = (query_boxes - object_boxes).abs().sum(dim=3)
+    giou_cost = -generalized_iou(to_corners(query_boxes), to_corners(object_boxes))
+    return costs.class_probability * class_cost + costs.l1 * l1_cost + costs.giou * giou_cost
 
 
 @dataclass(frozen=True)

@@ -9,32 +9,45 @@ both runs, and keeps the metrics of both.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.bundle import Bundle, CodecDefaults
+from common.bundle import Bundle, CodecDefaults, write_bundle
 from common.bundle.folder import sha256_of
+from common.codec.feature_statistics import FeatureStatistics
+from common.domain.codec import Codec
 from common.domain.errors import ConfigurationError
-from detr.coco_folder import CocoFolder
+from common.domain.placement import Stage
+from common.engines.registry import load_engine
+from common.vision.preprocess import preprocess
+from detr.coco.folder import CocoFolder
 from detr.export import Description, export_bundle
 from detr.model import DETR
 from detr.training.checkpoints import RECORD_NAME, WEIGHTS_NAME, load_checkpoint, read_record
-from detr.training.data import scene_categories
+from detr.training.data import require_scenes, scene_categories
 from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
-from detr.training.feature_ranges import measured_codecs, with_codecs
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
 from detr.training.recipe import FromRecord, Recipe, ScenesData
 from detr.training.state import plain_model, recipe_of
-from scenes.compositor import SceneSettings
-from scenes.sources import ARTWORK_SETS
-from scenes.splits import SceneSource, open_split
+
+Pictures = Iterable[NDArray[np.uint8]]
+"""RGB, [H,W,3] each."""
+
+# As `tandem model calibrate` takes by default.
+_CALIBRATION_PICTURES = 300
+# Costs nothing that AP could show (docs/accuracy.md), for half the bytes of fp16.
+_DEFAULT_CODEC = Codec.INT8
 
 FORMER_METRICS_NAME = "metrics.former.csv"
 # What would be long, or names a file that the new record replaces.
@@ -71,7 +84,7 @@ def release(
     bundle: Path,
     record: Path,
     commit: str,
-    scenes: SceneSource,
+    pictures: Pictures,
     *,
     machine: str | None = None,
 ) -> Released:
@@ -82,7 +95,7 @@ def release(
         bundle: folder of the bundle; one that is there is replaced.
         record: folder of the record.
         commit: of the code that trained.
-        scenes: to calibrate the codecs on; such as the model was trained on.
+        pictures: to calibrate the codecs on; such as the model was trained on.
         machine: that trained, in words.
 
     Raises:
@@ -105,7 +118,7 @@ def release(
     draw_curve(record)
     model = _model(recipe, record / WEIGHTS_NAME)
     exported = export_bundle(model, bundle, _description(recipe), overwrite=True).bundle
-    codecs = measured_codecs(exported, scenes, recipe.data.val_height, recipe.data.val_width)
+    codecs = measured_codecs(exported, pictures)
     exported = with_codecs(exported, codecs)
     written = {
         "name": recipe.name,
@@ -130,8 +143,8 @@ def release(
     return Released(recipe, model, exported, written)
 
 
-def training_scenes(checkpoint: Path, cache: Path) -> tuple[Recipe, SceneSource]:
-    """Return the recipe of a run, and the scenes that it saw.
+def calibration_pictures(checkpoint: Path, cache: Path | None) -> tuple[Recipe, Pictures]:
+    """Return the recipe of a run, and scenes that it saw, to calibrate the codecs on.
 
     Raises:
         ConfigurationError: there is no checkpoint, the run was not on scenes, or `cache` lacks
@@ -140,8 +153,10 @@ def training_scenes(checkpoint: Path, cache: Path) -> tuple[Recipe, SceneSource]
     recipe = recipe_of(load_checkpoint(checkpoint), checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
-    settings = SceneSettings(max_objects=recipe.data.max_objects)
-    return recipe, open_split(cache, "train", recipe.seed, settings)
+    require_scenes()
+    from detr.training.scene_data import training_pictures
+
+    return recipe, training_pictures(recipe, recipe.data, cache)
 
 
 def shipped_records(folder: Path) -> list[Path]:
@@ -251,9 +266,10 @@ def _former_release(recipe: Recipe, metrics: bytes) -> _Former | None:
 
 
 def _description(recipe: Recipe) -> Description:
-    artwork = ", ".join(
-        f"{artwork.name} ({artwork.license})" for artwork in ARTWORK_SETS if artwork.trained_on
-    )
+    require_scenes()
+    from detr.training.scene_data import artwork_credits
+
+    artwork = artwork_credits()
     origin = f"trained from scratch by recipe {recipe.name} on scenes composed of {artwork} "
     if isinstance(recipe.start, FromRecord):
         start = recipe.name if recipe.start.folder is None else recipe.start.folder.name
@@ -277,3 +293,33 @@ def _description(recipe: Recipe) -> Description:
 def _write_record(folder: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     (folder / RECORD_NAME).write_text(text, encoding="utf-8")
+
+
+def measured_codecs(bundle: Bundle, pictures: Pictures) -> CodecDefaults:
+    """Calibrate the codecs whose ranges have to be measured.
+
+    Args:
+        bundle: the exported model.
+        pictures: such as the model was trained on; the first 300 are taken.
+
+    Raises:
+        ConfigurationError: the backbone is missing or is not the one that was exported.
+    """
+    manifest = bundle.manifest
+    backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)
+    statistics = FeatureStatistics()
+    try:
+        for picture in itertools.islice(pictures, _CALIBRATION_PICTURES):
+            pixels, geometry = preprocess(picture, manifest.input, manifest.normalization)
+            features = backbone.run({"pixels": pixels})["features"][0]
+            rows = -(-geometry.valid_height // manifest.feature_stride)
+            columns = -(-geometry.valid_width // manifest.feature_stride)
+            statistics.add(features[:, :rows, :columns])
+    finally:
+        backbone.close()
+    return CodecDefaults(default=_DEFAULT_CODEC.value, calibration=statistics.calibration())
+
+
+def with_codecs(bundle: Bundle, codecs: CodecDefaults) -> Bundle:
+    """Write them into the bundle's manifest, whose digest changes."""
+    return write_bundle(bundle.folder, bundle.manifest.model_copy(update={"codec": codecs}))

@@ -1,20 +1,35 @@
-"""Scenes as training samples, composed as they are asked for."""
+"""Scenes as training samples, composed as they are asked for, and as pictures to evaluate on.
+
+The only module of `detr` that imports `scenes`, which an installed package leaves out. Import it
+where a recipe's data are scenes, after `detr.training.data.require_scenes`.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
-from common.bundle import FixedInput, InputPolicy, Normalization
+from common.bundle import Category, FixedInput, InputPolicy, Normalization
 from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
-from detr.training.targets import Sample
-from scenes.compositor import Scene
-from scenes.splits import SceneSource
+from detr.coco.folder import CocoFolder, open_coco
+from detr.training.batches import Sample
+from detr.training.recipe import Recipe, ScenesData
+from scenes.categories import CATEGORIES
+from scenes.coco_format import export_coco
+from scenes.compositor import Scene, SceneSettings
+from scenes.fetch import DEFAULT_CACHE, fetch_all
+from scenes.sources import ARTWORK_SETS, Split
+from scenes.splits import SceneSource, open_split
 
 
 @dataclass(frozen=True)
@@ -80,3 +95,104 @@ def scene_sample(scene: Scene, policy: InputPolicy, normalization: Normalization
         classes=torch.tensor([target.class_index for target in scene.objects], dtype=torch.int64),
         boxes=torch.from_numpy(boxes),
     )
+
+
+def fetch_scenes(cache: Path | None, report: Callable[[str], None]) -> None:
+    """Fetch artwork and photographs that are not in the cache yet; errors as `fetch_all`.
+
+    Args:
+        cache: their folder; None: the default one.
+        report: is told what is fetched.
+    """
+    fetch_all(cache or DEFAULT_CACHE, report)
+
+
+def categories() -> tuple[Category, ...]:
+    """Return the scenes' categories; the rows of the class head have no gaps."""
+    return tuple(
+        Category(class_index=index, id=category.id, name=category.name)
+        for index, category in enumerate(CATEGORIES)
+    )
+
+
+def artwork_credits() -> str:
+    """Return the artwork that training scenes are made of, with its licences."""
+    return ", ".join(f"{each.name} ({each.license})" for each in ARTWORK_SETS if each.trained_on)
+
+
+def scene_dataset(recipe: Recipe, data: ScenesData, cache: Path | None) -> SceneDataset:
+    """Return the scenes that a recipe trains on.
+
+    Raises:
+        ConfigurationError: `cache` lacks something.
+    """
+    return SceneDataset(
+        source=_opened(recipe, data, cache, "train"),
+        policy=recipe.input,
+        normalization=recipe.normalization,
+        other_aspect_share=data.other_aspect_share,
+        reduced_share=data.reduced_share,
+        early_samples=data.early_steps * recipe.batch_size,
+        early_scale=data.early_scale,
+        first_scene=data.first_scene,
+    )
+
+
+def training_pictures(
+    recipe: Recipe, data: ScenesData, cache: Path | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield training scenes without end, at the size of evaluation; errors as `scene_dataset`."""
+    source = _opened(recipe, data, cache, "train")
+    for index in itertools.count():
+        yield source.scene(index, data.val_height, data.val_width).pixels
+
+
+def exported_split(
+    recipe: Recipe, data: ScenesData, cache: Path | None, split: Split, workers: int
+) -> CocoFolder:
+    """Return the scenes of `split` as a COCO folder in the cache; workers write it if it is new.
+
+    Raises:
+        ConfigurationError: `cache` lacks something.
+    """
+    size = f"{data.val_width}x{data.val_height}"
+    name = f"{split}-seed{recipe.seed}-{data.val_scenes}-{size}"
+    folder = (cache or DEFAULT_CACHE) / "exported" / name
+    if not (folder / "instances.json").exists():
+        scenes = DataLoader(
+            _Composed(
+                _opened(recipe, data, cache, split),
+                data.val_scenes,
+                (data.val_height, data.val_width),
+            ),
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+        )
+        export_coco(scenes, folder, f"Tandem scenes, split {split}, seed {recipe.seed}")
+    return open_coco(folder / "images", folder / "instances.json")
+
+
+def _opened(recipe: Recipe, data: ScenesData, cache: Path | None, split: Split) -> SceneSource:
+    settings = SceneSettings(max_objects=data.max_objects)
+    return open_split(cache or DEFAULT_CACHE, split, recipe.seed, settings)
+
+
+@dataclass(frozen=True)
+class _Composed(Dataset[Scene]):
+    """The first scenes of a split."""
+
+    source: SceneSource
+    count: int
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Scene:
+        cv2.setNumThreads(0)
+        return self.source.scene(index, *self.size)
+
+
+def _unchanged(scene: Any) -> Any:
+    return scene

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from common.domain.errors import ConfigurationError
 from detr.importing import start_from
 from detr.model import DETR, FrozenBatchNorm2d
 from detr.model.resnet import BLOCKS
-from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import (
     WEIGHTS_NAME,
     load_checkpoint,
@@ -24,11 +23,10 @@ from detr.training.checkpoints import (
     save_average,
     save_checkpoint,
 )
-from detr.training.device import CPU
-from detr.training.initialisation import QUERY_NOISE, initialise_from_scratch
+from detr.training.model import QUERY_NOISE, TrainingModel, initialise_from_scratch
+from detr.training.optimisation import WeightAverage, new_optimiser, new_scaler, recipe_factor
+from detr.training.processes import CPU
 from detr.training.recipe import FromRecord, FromScratch, FromWeights, Recipe, ScenesData
-from detr.training.schedule import recipe_factor
-from detr.training.training_model import TrainingModel
 
 # Numbers in a register of AVX-512, the widest there is; with AVX2 8 would do.
 _LEAST_SHORTCUT_CHANNELS = 16
@@ -62,7 +60,7 @@ class TrainingState:
     model: TrainingModel
     average: WeightAverage
     optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler = field(default_factory=lambda: _scaler(None, CPU))
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: new_scaler(None, CPU))
     step: int = 0
     seconds: float = 0.0
     share: float | None = None
@@ -137,8 +135,8 @@ def new_state(
     return TrainingState(
         model,
         WeightAverage(model, recipe.ema_decay),
-        _optimiser(recipe, model),
-        _scaler(recipe, device),
+        new_optimiser(recipe, model),
+        new_scaler(recipe, device),
     )
 
 
@@ -284,38 +282,3 @@ def _same_past(saved: Recipe, recipe: Recipe, step: int) -> bool:
 def _past_sizes(recipe: Recipe, step: int) -> int:
     """Return how many of the steps before `step` had the early size."""
     return min(step, recipe.data.early_steps) if isinstance(recipe.data, ScenesData) else 0
-
-
-def _optimiser(recipe: Recipe, model: TrainingModel) -> torch.optim.Optimizer:
-    """AdamW in four groups: backbone or not, with or without weight decay."""
-    settings = recipe.optimiser
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in _trainable(model):
-        key = (name.startswith("detr.backbone."), _decays(name, parameter))
-        groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr_factor": settings.backbone_factor if backbone else 1.0,
-                "weight_decay": settings.weight_decay if decays else 0.0,
-            }
-            for (backbone, decays), parameters in groups.items()
-        ],
-        lr=settings.learning_rate,
-        fused=True,
-    )
-
-
-def _scaler(recipe: Recipe | None, device: torch.device) -> torch.amp.GradScaler:
-    enabled = recipe is not None and recipe.precision == "fp16"
-    return torch.amp.GradScaler(device.type, enabled=enabled)
-
-
-def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((n, p) for n, p in model.named_parameters() if p.requires_grad and p.numel() > 0)
-
-
-def _decays(name: str, parameter: nn.Parameter) -> bool:
-    """Norms, biases and queries do not decay."""
-    return parameter.dim() > 1 and "quer" not in name

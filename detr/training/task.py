@@ -8,14 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from detr.training.dense_head import dense_loss
-from detr.training.losses import LossParts, LossWeights, set_loss
-from detr.training.matcher import MatchCosts
+from detr.training.batches import Batch
+from detr.training.losses import LossParts, LossWeights, MatchCosts, set_loss
+from detr.training.model import TrainingModel, TrainingOutput, dense_loss
+from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
-from detr.training.schedule import Phase
 from detr.training.state import build_model, memory_format
-from detr.training.targets import Batch
-from detr.training.training_model import TrainingModel, TrainingOutput
 
 COSTS = MatchCosts()
 WEIGHTS = LossWeights()

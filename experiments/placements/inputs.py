@@ -13,8 +13,8 @@ import cv2
 from benchmarks.hosts import ROOT
 from common.bundle import Bundle, FixedInput, load_bundle
 from common.domain.errors import ConfigurationError
-from detr.coco_entries import read_pictures
-from detr.coco_folder import check_pictures
+from detr.coco.folder import check_pictures
+from detr.coco.instances import read_pictures
 from experiments.placements.config import ClipSource, CocoSource, Config, ModelPlan
 from tandem.pictures import decode_picture
 from tandem.shipped import shipped_clip

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from common.files import replace_text, replacing
-from detr.average_precision import FIGURES
+from detr.coco.average_precision import FIGURES
 from experiments.rate_accuracy.grid import (
     DESCRIPTIONS,
     Bound,

@@ -11,7 +11,7 @@ from typing import Any, Self, TextIO
 
 from common.domain.errors import ConfigurationError
 from common.files import replace_text
-from detr.average_precision import ResultRow
+from detr.coco.average_precision import ResultRow
 
 Settings = Mapping[str, Any]
 """What must not change between a run and its continuation; JSON."""

@@ -11,10 +11,10 @@ from typing import Any
 from common.bundle import Bundle
 from common.domain.detections import Detection
 from common.domain.errors import ConfigurationError
-from detr.average_precision import ResultRow, result_rows
-from detr.coco_categories import same_name
-from detr.coco_entries import Say
-from detr.coco_folder import check_pictures, open_coco
+from detr.coco.average_precision import ResultRow, result_rows
+from detr.coco.categories import same_name
+from detr.coco.folder import check_pictures, open_coco
+from detr.coco.instances import Say
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from common.files import replace_text, replacing
-from detr.average_precision import FIGURES, IOU_THRESHOLDS, RECALLS, CocoScores
+from detr.coco.average_precision import FIGURES, IOU_THRESHOLDS, RECALLS, CocoScores
 from tandem.evaluation.answers import Settings, results
 from tandem.evaluation.run import Evaluation
 

@@ -11,7 +11,7 @@ from common.domain.codec import Codec
 from common.domain.errors import ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
-from detr.average_precision import CocoScores, ResultRow, coco_scores
+from detr.coco.average_precision import CocoScores, ResultRow, coco_scores
 from tandem.bench import link_bytes
 from tandem.client import DetectorClient
 from tandem.evaluation.answers import Answer, AnswerFile

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import pytest
 
 from common.domain.errors import ConfigurationError
-from detr.coco_folder import open_coco
+from detr.coco.folder import open_coco
 from detr.training.checkpoints import WEIGHTS_NAME, read_record
 from detr.training.metrics import METRICS_NAME, MetricsFile, MetricsRow
 from detr.training.recipe import Recipe
@@ -29,7 +30,8 @@ def folders(tmp_path_factory):
         MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0}, 0.1, 0.2)
     )
     scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
-    released = release(checkpoint, root / "bundle", root / "record", "0123abc", scenes)
+    pictures = (scenes.scene(index, 48, 64).pixels for index in itertools.count())
+    released = release(checkpoint, root / "bundle", root / "record", "0123abc", pictures)
     return root / "bundle", root / "record", released
 
 
@@ -71,7 +73,8 @@ def test_a_release_trained_further_takes_its_record_along(folders, tmp_path):
     )
     scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
     for _ in range(2):  # into the record that the run started from, and once more
-        release(checkpoint, tmp_path / "bundle", first, "4567def", scenes, machine="a GPU")
+        pictures = (scenes.scene(index, 48, 64).pixels for index in itertools.count())
+        release(checkpoint, tmp_path / "bundle", first, "4567def", pictures, machine="a GPU")
         told = read_record(first)
         assert told["machine"] == "a GPU"
         assert (told["commit"], told["steps"], told["training_minutes"]) == ("4567def", 7, 2.0)

@@ -15,8 +15,8 @@ from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 from transformers.models.detr.image_processing_pil_detr import DetrImageProcessorPil
 
 from common.bundle import load_bundle
-from detr.average_precision import FIGURES
-from detr.coco_folder import open_coco
+from detr.coco.average_precision import FIGURES
+from detr.coco.folder import open_coco
 from detr.importing.layouts import LAYOUTS
 from detr.model import DETR
 from detr.training.evaluation import Detector, evaluate, torch_predictor

@@ -10,7 +10,7 @@ import zlib
 import cv2
 import pytest
 
-from detr.average_precision import FIGURES
+from detr.coco.average_precision import FIGURES
 from tandem.evaluation.cli import ANSWERS_NAME
 from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import ClipSet

@@ -18,8 +18,7 @@ from common.engines.registry import load_engine
 from common.vision.position import PADDING_SCORE as SERVED_PADDING_SCORE
 from detr.errors import ExportError
 from detr.export import Description, export_bundle
-from detr.export.bundle import frozen_copy
-from detr.export.check import CASES, TOLERANCE, check_halves
+from detr.export.bundle import CASES, TOLERANCE, check_halves, frozen_copy
 from detr.export.graph import TRACED_SIZE, write_backbone, write_transformer
 from detr.export.halves import BackboneHalf, Split, TransformerHalf
 from detr.model import DETR

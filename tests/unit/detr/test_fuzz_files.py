@@ -12,8 +12,8 @@ import torch
 
 from common.domain.detections import Box, Detection
 from common.domain.errors import TandemError
-from detr.average_precision import coco_figures
-from detr.coco_folder import check_pictures, open_coco
+from detr.coco.average_precision import coco_figures
+from detr.coco.folder import check_pictures, open_coco
 from detr.importing import import_weights, start_from
 from detr.model import DETR
 from tests.coco_sets import coco_set

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.bundle import Architecture
-from detr.coco import COCO_CATEGORIES
+from detr.coco.categories import COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing import import_weights
 from detr.model import DETR

@@ -10,9 +10,9 @@ from torch import nn
 
 from common.bundle import Architecture
 from detr.model import DETR, FrozenBatchNorm2d
-from detr.model.attention import MultiheadAttention
 from detr.model.backbone import resize_padding
 from detr.model.resnet import ResNet
+from detr.model.transformer import MultiheadAttention
 from tests.unit.detr.conftest import SMALL
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.bundle import Architecture, Normalization
-from detr.coco import COCO_CATEGORIES
+from detr.coco.categories import COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing import import_weights, start_backbone, start_from
 from detr.model import DETR

@@ -5,7 +5,7 @@ from torch import nn
 from common.domain.errors import ConfigurationError
 from detr.distillation.fitting import fit_backbone, select_channels, solve
 from detr.distillation.student import trace
-from detr.training.schedule import phase_at
+from detr.training.optimisation import phase_at
 from tests.unit.training.conftest import random_batch
 
 

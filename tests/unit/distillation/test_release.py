@@ -1,3 +1,5 @@
+import itertools
+
 import torch
 
 from detr.distillation.teacher import load_teacher
@@ -16,7 +18,8 @@ def test_a_distilled_run_is_released_with_the_name_of_its_teacher(prepared, tmp_
     file = MetricsFile(tmp_path / "run", 0, task.loss_names)
     file.append(MetricsRow(1, 4, 1.0, 1e-3, {"loss": 9.0, "stage3": 0.5}, 0.1, 0.2))
     scenes = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
-    released = release(checkpoint, tmp_path / "bundle", tmp_path / "record", "0123abc", scenes)
+    pictures = (scenes.scene(index, 48, 64).pixels for index in itertools.count())
+    released = release(checkpoint, tmp_path / "bundle", tmp_path / "record", "0123abc", pictures)
     assert released.bundle.manifest.name == "tiny-student"
     assert released.bundle.manifest.architecture.backbone == "resnet18"
     assert released.bundle.manifest.origin.startswith(

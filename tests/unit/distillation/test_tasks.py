@@ -7,7 +7,7 @@ from detr.distillation.student import kept_layers, trace
 from detr.distillation.tasks import loss_weights
 from detr.model import DETR
 from detr.training.loop import training_step
-from detr.training.schedule import phase_at
+from detr.training.optimisation import phase_at
 from detr.training.state import plain_model, restore_state, save_state
 from tests.unit.training.conftest import random_batch
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from common.domain.errors import ConfigurationError
-from detr.average_precision import ResultRow
+from detr.coco.average_precision import ResultRow
 from tandem.evaluation.answers import Answer, AnswerFile, results
 
 SETTINGS = {"set": "0123", "placement": "full", "codec": None}

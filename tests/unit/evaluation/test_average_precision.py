@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detr.average_precision import FIGURES, ResultRow, coco_scores
+from detr.coco.average_precision import FIGURES, ResultRow, coco_scores
 
 BOXES = {1: [(10, 10, 50, 50, 1), (100, 20, 40, 80, 2)], 2: [(30, 30, 20, 20, 1)]}
 

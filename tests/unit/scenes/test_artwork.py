@@ -4,8 +4,7 @@ import pytest
 from common.domain.errors import ConfigurationError
 from scenes.artwork import Artwork, icon_from_rgba, training_sets, unseen_sets
 from scenes.backgrounds import draw_background
-from scenes.categories import CATEGORIES
-from scenes.icon_lists import category_icons, distractor_icons
+from scenes.categories import CATEGORIES, category_icons, distractor_icons
 from scenes.sources import ARTWORK_SETS, PHOTOS
 from tests.unit.scenes.conftest import disc
 

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 
 from common.domain.errors import ConfigurationError
-from scenes.backgrounds import load_photographs
+from scenes.backgrounds import draw_textures, load_photographs
 from scenes.fetch import photo_file
 from scenes.sources import PHOTOS
-from scenes.textures import draw_textures
 
 
 @pytest.fixture

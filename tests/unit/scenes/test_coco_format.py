@@ -5,9 +5,9 @@ import pytest
 
 from common.domain.detections import Box, Detection
 from common.domain.errors import ConfigurationError, InvalidInputError
-from detr.average_precision import coco_figures
-from detr.coco_folder import open_coco
-from detr.training.coco_data import normalised_boxes
+from detr.coco.average_precision import coco_figures
+from detr.coco.folder import open_coco
+from detr.training.data import normalised_boxes
 from scenes.categories import CATEGORIES
 from scenes.coco_format import export_coco
 from scenes.splits import reduced

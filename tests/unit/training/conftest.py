@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detr.training.batches import Batch, Sample, collate
 from detr.training.recipe import Recipe
-from detr.training.targets import Batch, Sample, collate
 
 TINY = {
     "name": "tiny",

@@ -3,10 +3,9 @@ import pytest
 import torch
 
 from common.bundle import FixedInput, Normalization
+from detr.training.batches import StepSampler, collate
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
-from detr.training.sampling import StepSampler
 from detr.training.scene_data import SceneDataset, scene_sample
-from detr.training.targets import collate
 from scenes.compositor import Scene, SceneObject
 from scenes.splits import SceneSource
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs

@@ -1,8 +1,8 @@
 import torch
 
-from detr.training.dense_head import DenseHead, assign_tokens, dense_loss
+from detr.training.batches import Sample, collate
 from detr.training.losses import LossWeights
-from detr.training.targets import Sample, collate
+from detr.training.model import DenseHead, assign_tokens, dense_loss
 from tests.unit.training.conftest import random_batch
 
 

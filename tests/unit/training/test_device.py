@@ -9,10 +9,10 @@ import torch
 
 from common.domain.errors import ConfigurationError
 from detr.training.checkpoints import AVERAGE_NAME, load_checkpoint
-from detr.training.device import CPU, choose_device
 from detr.training.loop import training_step
+from detr.training.optimisation import TimeBudget, recipe_factor
+from detr.training.processes import CPU, choose_device
 from detr.training.recipe import with_precision
-from detr.training.schedule import TimeBudget, recipe_factor
 from detr.training.state import new_state, plain_model, restore_state, save_best, save_state
 from tests.unit.training.conftest import random_batch
 

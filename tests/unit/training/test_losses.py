@@ -3,9 +3,7 @@ import torch
 from transformers import DetrConfig
 from transformers.loss.loss_for_object_detection import ForObjectDetectionLoss
 
-from detr.training.boxes import generalized_iou, to_corners
-from detr.training.losses import LossWeights, set_loss
-from detr.training.matcher import MatchCosts
+from detr.training.losses import LossWeights, MatchCosts, generalized_iou, set_loss, to_corners
 from tests.unit.training.conftest import random_batch
 
 COSTS, WEIGHTS = MatchCosts(), LossWeights()

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from detr.training.matcher import MatchCosts, cost_matrices, match
+from detr.training.losses import MatchCosts, cost_matrices, match
 
 COSTS = MatchCosts()
 

@@ -3,6 +3,7 @@ import yaml
 from pydantic import ValidationError
 
 from common.domain.errors import ConfigurationError
+from detr.training.optimisation import learning_rate_factor
 from detr.training.recipe import (
     CosineSchedule,
     FlatSchedule,
@@ -10,9 +11,8 @@ from detr.training.recipe import (
     Recipe,
     StepSchedule,
     load_recipe,
+    shipped_recipe_names,
 )
-from detr.training.recipe_files import shipped_recipe_names
-from detr.training.schedule import learning_rate_factor
 from scenes.categories import CATEGORIES
 from tests.unit.training.conftest import TINY
 

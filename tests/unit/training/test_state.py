@@ -3,9 +3,9 @@ import torch
 
 from common.domain.errors import ConfigurationError
 from detr.model import DETR, FrozenBatchNorm2d
-from detr.training.averaging import WeightAverage
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 from detr.training.loop import training_step
+from detr.training.optimisation import WeightAverage
 from detr.training.release import rounded
 from detr.training.state import new_state, plain_model, restore_state, save_state
 from tests.unit.training.conftest import random_batch

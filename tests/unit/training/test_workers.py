@@ -4,8 +4,8 @@ from collections import namedtuple
 import pytest
 
 from common.domain.errors import ConfigurationError, ResourceExhaustedError
+from detr.training.batches import check_shared_memory, from_workers
 from detr.training.recipe import Recipe
-from detr.training.workers import check_shared_memory, from_workers
 from tests.unit.training.conftest import TINY
 
 Usage = namedtuple("Usage", "total used free")

@@ -28,8 +28,7 @@ def test_equals_the_model(
     input_size: tuple[int, int], valid: tuple[int, int], grid: tuple[int, int], hidden_dim: int
 ) -> None:
     torch = pytest.importorskip("torch")
-    from detr.model.backbone import resize_padding
-    from detr.model.position import PositionEmbeddingSine
+    from detr.model.backbone import PositionEmbeddingSine, resize_padding
 
     padding = torch.ones(1, *input_size, dtype=torch.bool)
     padding[:, : valid[0], : valid[1]] = False

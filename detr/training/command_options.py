@@ -1,4 +1,4 @@
-"""What the commands that train share: their options, and what surrounds a run."""
+"""What the commands that train share: their options, what surrounds a run, and what it shows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,75 @@ from typing import Annotated, Literal
 import torch
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
-from detr.training.device import DeviceChoice, choose_device
-from detr.training.display import Display
-from detr.training.distributed import barrier, process_group, rank, world_size
+from detr.training.data import require_scenes
 from detr.training.loop import Surroundings
-from detr.training.metrics import CURVE_NAME, METRICS_NAME
+from detr.training.metrics import CURVE_NAME, METRICS_NAME, MetricsRow
+from detr.training.processes import (
+    DeviceChoice,
+    barrier,
+    choose_device,
+    process_group,
+    rank,
+    world_size,
+)
 from detr.training.recipe import Recipe, ScenesData
-from scenes.fetch import fetch_all
+
+
+class Display:
+    """A progress bar with the time remaining; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, batch_size: int, steps: int) -> None:
+        self.console = console
+        self.batch_size = batch_size
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            # The speed of the last few minutes tells more than that of the last seconds.
+            speed_estimate_period=300,
+        )
+        self.task = self.progress.add_task("training", total=steps)
+        self.last = (0, 0.0)
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def start_at(self, step: int) -> None:
+        """Begin at a resumed run's step."""
+        self.progress.update(self.task, completed=step)
+
+    def show(self, row: MetricsRow, steps: int) -> None:
+        """Show one logged line."""
+        done, seconds = self.last
+        speed = (row.step - done) / max(row.seconds - seconds, 1e-9)
+        self.last = (row.step, row.seconds)
+        text = f"loss {row.loss:.3f}  {speed * self.batch_size:.0f} images/s"
+        self.progress.update(self.task, completed=row.step, description=text)
+        if row.ap is not None:
+            self.console.print(f"step {row.step}: AP {row.ap:.3f}, AP50 {row.ap50:.3f}, {text}")
+        elif not self.console.is_terminal and row.step % 100 == 0:
+            remaining = (steps - row.step) / speed / 60
+            self.console.print(f"step {row.step}/{steps}: {text}, {remaining:.0f} min remain")
+
 
 ResumeOption = Annotated[bool, typer.Option(help="Continue the run in the output folder.")]
-CacheOption = Annotated[Path, typer.Option(help="Folder of fetched artwork and photographs.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of fetched artwork and photographs. [default: cache/scenes]",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
@@ -67,11 +124,11 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 @contextmanager
-def training_session(
+def prepared_surroundings(
     recipe: Recipe,
     folder: Path,
     *,
-    cache: Path,
+    cache: Path | None,
     resume: bool,
     workers: int | None,
     threads: int,
@@ -84,7 +141,8 @@ def training_session(
     Args:
         recipe: of the run.
         folder: of the run.
-        cache: folder of fetched artwork and photographs; filled if the recipe needs it.
+        cache: folder of fetched artwork and photographs, filled if the recipe needs it; None: the
+            default one.
         resume: go on from the checkpoint in `folder`.
         workers: processes that prepare images, for each training process; None: one beside a
             CPU that trains, and all cores but one beside a GPU.
@@ -101,7 +159,10 @@ def training_session(
         torch.set_num_threads(threads or share)
         console = Console(stderr=True, quiet=rank() > 0)
         if isinstance(recipe.data, ScenesData) and rank() == 0:
-            fetch_all(cache, console.print)
+            require_scenes()
+            from detr.training.scene_data import fetch_scenes
+
+            fetch_scenes(cache, console.print)
         barrier()
         with Display(console, recipe.batch_size, recipe.steps) as display:
             done = folder / CHECKPOINT_NAME

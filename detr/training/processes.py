@@ -1,4 +1,4 @@
-"""What a run computes on: a CPU, or one GPU for each of its processes."""
+"""The processes of a run, and what each computes on: a CPU, or a GPU of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import Tensor, distributed
 
 from common.domain.errors import ConfigurationError
 
@@ -70,3 +71,46 @@ def peak_memory_bytes(device: torch.device) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes when torchrun started this one; otherwise do nothing.
+
+    Args:
+        device: that this process computes on; all processes have one of the same kind.
+    """
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Return this process's number, 0 when alone."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return `values` averaged over all processes, without gradient."""
+    values = values.detach()
+    if world_size() == 1:
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total / world_size()
+
+
+def barrier() -> None:
+    """Wait for the other processes."""
+    if world_size() > 1:
+        distributed.barrier()

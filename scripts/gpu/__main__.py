@@ -1,4 +1,4 @@
-"""Runs the steps of `scripts/gpu_steps.py`, each in a process of its own with a time limit.
+"""Runs the steps of this package, each in a process of its own with a time limit.
 
 It needs nothing but Python, so that a missing package fails the steps that use it and no other.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -18,24 +19,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Seconds that each step may take. All together they leave some of the five minutes for starting.
-LIMITS = {
-    "machine": 25,
-    "engines": 45,
-    "onnxruntime": 20,
-    "tensorrt": 25,
-    "sensors": 15,
-    "training": 70,
-    "services": 85,
-    "services_r50": 85,
+# The module of each step, and the seconds that it may take. All together they leave some of the
+# five minutes for starting.
+STEPS = {
+    "machine": ("scripts.gpu.machine", 25),
+    "engines": ("scripts.gpu.engines", 45),
+    "onnxruntime": ("scripts.gpu.engines", 20),
+    "tensorrt": ("scripts.gpu.engines", 25),
+    "sensors": ("scripts.gpu.machine", 15),
+    "training": ("scripts.gpu.training", 70),
+    "services": ("scripts.gpu.services", 85),
+    "services_r50": ("scripts.gpu.services", 85),
 }
 TOTAL_SECONDS = 290.0
 RESULT_PREFIX = "RESULT "
-_STEPS = Path(__file__).with_name("gpu_steps.py")
 
 
 def main() -> int:
     """Run all steps; 1 if one failed or ran out of time."""
+    if sys.argv[1:2] == ["--one-step"]:
+        _do(*sys.argv[2:])
+        return 0
     arguments = _arguments()
     ends = time.monotonic() + TOTAL_SECONDS
     failed = False
@@ -53,6 +57,14 @@ def main() -> int:
     return int(failed)
 
 
+def _do(step: str, options: str) -> None:
+    """Do one step, in the process that was started for it."""
+    from scripts.gpu.machine import Options
+
+    module = importlib.import_module(STEPS[step][0])
+    getattr(module, step)(Options(**json.loads(options)))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("scripts/gpu_check.sh", description=__doc__)
     parser.add_argument("--output", type=Path, help="append the lines of JSON to this file")
@@ -64,11 +76,11 @@ def _arguments() -> argparse.Namespace:
         help="cpu: run what a PC without a GPU can, which tries the script and measures nothing",
     )
     parser.add_argument("--quick", action="store_true", help="small models, a second each")
-    parser.add_argument("--steps", default=",".join(LIMITS), help="which, by name")
+    parser.add_argument("--steps", default=",".join(STEPS), help="which, by name")
     chosen = parser.parse_args()
-    unknown = set(chosen.steps.split(",")) - set(LIMITS)
+    unknown = set(chosen.steps.split(",")) - set(STEPS)
     if unknown:
-        parser.error(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(LIMITS)}")
+        parser.error(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
     return chosen
 
 
@@ -97,7 +109,7 @@ def _run(
     ends: float,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    limit = min(float(LIMITS[step]), ends - started)
+    limit = min(float(STEPS[step][1]), ends - started)
     if limit < 1:
         return {"step": step, "status": "timeout", "reason": "the five minutes are over"}
     options = {
@@ -110,7 +122,7 @@ def _run(
     }
     with (folder / f"{step}.log").open("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
-            [sys.executable, str(_STEPS), step, json.dumps(options)],
+            [sys.executable, "-m", "scripts.gpu", "--one-step", step, json.dumps(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -8,8 +8,8 @@ import pytest
 
 from common.domain.detections import Box, Detection
 from common.domain.errors import ConfigurationError, InvalidInputError
-from detr.average_precision import coco_figures
-from detr.coco_folder import check_pictures, open_coco
+from detr.coco.average_precision import coco_figures
+from detr.coco.folder import check_pictures, open_coco
 from tests.coco_sets import coco_set
 
 KNOWN = {1: "person", 3: "car"}

@@ -1,12 +1,15 @@
-"""Learning rate as a function of the step, or of the time that a run may take."""
+"""How the weights change: optimiser, learning rate, and the average over the steps."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from detr.training.recipe import FlatSchedule, PiecewiseSchedule, Recipe, Schedule, StepSchedule
 
@@ -82,3 +85,73 @@ def learning_rate_factor(schedule: Schedule, step: float, steps: int) -> float:
         progress = (step - schedule.warmup_steps) / max(1, steps - schedule.warmup_steps)
         height = (1 + math.cos(math.pi * min(1.0, progress))) / 2
     return schedule.final_share + (1 - schedule.final_share) * height
+
+
+class WeightAverage:
+    """The average of a model's floating-point state; it is what gets evaluated and exported."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Start at the model's present state; a `decay` of 0 follows the model exactly."""
+        self.decay = decay
+        self.updates = 0
+        self.state: dict[str, Tensor] = {}
+        self.restart(model)
+
+    def restart(self, model: nn.Module) -> None:
+        """Begin anew at the model's present state."""
+        self.updates = 0
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model; faster in the first steps, which soon count for nothing."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, values = [], []
+        counters, counts = [], []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averages.append(self.state[name])
+                values.append(value)
+            else:
+                counters.append(self.state[name])
+                counts.append(value)
+        if counters:
+            torch._foreach_copy_(counters, counts)
+        torch._foreach_lerp_(averages, values, 1 - decay if self.decay else 1.0)
+
+
+def new_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW in four groups: backbone or not, with or without weight decay."""
+    settings = recipe.optimiser
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in _trainable(model):
+        key = (name.startswith("detr.backbone."), _decays(name, parameter))
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr_factor": settings.backbone_factor if backbone else 1.0,
+                "weight_decay": settings.weight_decay if decays else 0.0,
+            }
+            for (backbone, decays), parameters in groups.items()
+        ],
+        lr=settings.learning_rate,
+        fused=True,
+    )
+
+
+def new_scaler(recipe: Recipe | None, device: torch.device) -> torch.amp.GradScaler:
+    """Return what scales the loss of fp16, and does nothing for other precisions."""
+    enabled = recipe is not None and recipe.precision == "fp16"
+    return torch.amp.GradScaler(device.type, enabled=enabled)
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((n, p) for n, p in model.named_parameters() if p.requires_grad and p.numel() > 0)
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    """Norms, biases and queries do not decay."""
+    return parameter.dim() > 1 and "quer" not in name

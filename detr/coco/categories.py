@@ -1,4 +1,4 @@
-"""A data set's categories against those of a model: by id, else by name, else not at all."""
+"""The categories of COCO 2017, and those of a data set against those of a model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,102 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from common.bundle import Category
 from common.domain.errors import ConfigurationError
-from detr.coco_entries import Say
+from detr.coco.instances import Say
+
+CLASSES = 91
+"""Rows of a class head trained on COCO: its largest id, 90, and one."""
+
+_NAMES = {
+    1: "person",
+    2: "bicycle",
+    3: "car",
+    4: "motorcycle",
+    5: "airplane",
+    6: "bus",
+    7: "train",
+    8: "truck",
+    9: "boat",
+    10: "traffic light",
+    11: "fire hydrant",
+    13: "stop sign",
+    14: "parking meter",
+    15: "bench",
+    16: "bird",
+    17: "cat",
+    18: "dog",
+    19: "horse",
+    20: "sheep",
+    21: "cow",
+    22: "elephant",
+    23: "bear",
+    24: "zebra",
+    25: "giraffe",
+    27: "backpack",
+    28: "umbrella",
+    31: "handbag",
+    32: "tie",
+    33: "suitcase",
+    34: "frisbee",
+    35: "skis",
+    36: "snowboard",
+    37: "sports ball",
+    38: "kite",
+    39: "baseball bat",
+    40: "baseball glove",
+    41: "skateboard",
+    42: "surfboard",
+    43: "tennis racket",
+    44: "bottle",
+    46: "wine glass",
+    47: "cup",
+    48: "fork",
+    49: "knife",
+    50: "spoon",
+    51: "bowl",
+    52: "banana",
+    53: "apple",
+    54: "sandwich",
+    55: "orange",
+    56: "broccoli",
+    57: "carrot",
+    58: "hot dog",
+    59: "pizza",
+    60: "donut",
+    61: "cake",
+    62: "chair",
+    63: "couch",
+    64: "potted plant",
+    65: "bed",
+    67: "dining table",
+    70: "toilet",
+    72: "tv",
+    73: "laptop",
+    74: "mouse",
+    75: "remote",
+    76: "keyboard",
+    77: "cell phone",
+    78: "microwave",
+    79: "oven",
+    80: "toaster",
+    81: "sink",
+    82: "refrigerator",
+    84: "book",
+    85: "clock",
+    86: "vase",
+    87: "scissors",
+    88: "teddy bear",
+    89: "hair drier",
+    90: "toothbrush",
+}
+
+COCO_CATEGORIES = tuple(
+    # The row of the class head is the id; the ids that COCO left out have rows that mean nothing.
+    Category(class_index=category_id, id=category_id, name=name)
+    for category_id, name in _NAMES.items()
+)
+
 
 _MOST_NAMED = 10
 
