@@ -133,7 +133,7 @@ def configurations():
     fixed = {"nodes": {"attic": both}, "placement": "backbone=attic,transformer=attic"}
     yield "one node, fixed", fixed, 1
     yield "one node, and a placement that it has not", {**fixed, "placement": "full"}, 1
-    for page in ("docs/placement.md", "README.md"):
+    for page in ("docs/placement.md", "docs/deployment.md"):
         for number, text in enumerate(examples(page)):
             yield f"{page} {number}", yaml.safe_load(text), 4
 
