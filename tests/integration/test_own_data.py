@@ -17,7 +17,7 @@ from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME
 from detr.training.data import CocoDataset
 from tests.coco_sets import coco_set
 from tests.training_runs import run_training
-from tests.unit.detr.test_coco_folder import turned_jpeg
+from tests.unit.detr.test_coco import turned_jpeg
 from tests.unit.training.conftest import TINY
 from tests.weights_files import save_torch, small_state
 
