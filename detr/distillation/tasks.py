@@ -108,7 +108,7 @@ class DistillationTask(ABC):
             )
 
 
-class Stages(DistillationTask):
+class StagewiseTask(DistillationTask):
     """Stage by stage (Gao et al., 2018, arXiv 1812.01819; the SSKD of the project's origin).
 
     In phase k of four, stage k of the student learns to give the teacher's stage k through its
@@ -160,7 +160,7 @@ class Stages(DistillationTask):
         return _row(self.loss_names, {"loss": value, **found})
 
 
-class Joint(DistillationTask):
+class JointTask(DistillationTask):
     """All at once, through the frozen transformer.
 
     A weighted sum of differences in features (stages through adapters, projected features,
@@ -204,7 +204,7 @@ class Joint(DistillationTask):
         return _row(self.loss_names, {"loss": total, **parts, **found})
 
 
-class Encoder(Joint):
+class ShorterEncoderTask(JointTask):
     """A shorter encoder before the same decoder; the backbone is the teacher's and stays so."""
 
     def trained(self, student: Student, phase: int) -> Sequence[nn.Module]:
@@ -221,7 +221,7 @@ def make_task(recipe: Recipe, teacher: Teacher, first_batches: Batches) -> Disti
     if recipe.distillation is None:
         raise ValueError("the recipe has no teacher")
     kinds: dict[str, Callable[[Recipe, Teacher, Batches], DistillationTask]]
-    kinds = {"stages": Stages, "joint": Joint, "encoder": Encoder}
+    kinds = {"stages": StagewiseTask, "joint": JointTask, "encoder": ShorterEncoderTask}
     return kinds[recipe.distillation.method](recipe, teacher, first_batches)
 
 

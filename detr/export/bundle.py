@@ -1,4 +1,4 @@
-"""A DETR to a bundle's folder, whose halves are checked against the model."""
+"""Write a DETR as a bundle, and check both of its halves against the model."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _positions(
 
 
 Progress = Callable[[str], None]
-"""Is told what begins, in a few words."""
+"""Called with what begins, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,9 @@ def export_bundle(
         model: the model.
         out: the bundle's folder.
         description: what else the manifest says.
-        split: where to cut.
+        split: where the model is cut.
         overwrite: replace a bundle that is there already (but never another folder).
-        progress: is told each step.
+        progress: called with each step, in a few words.
 
     Raises:
         ConfigurationError: `out` exists.

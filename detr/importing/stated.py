@@ -24,10 +24,10 @@ class Stated:
     Attributes:
         source: its name, for messages; empty where there is none.
         heads: attention heads, or None.
-        dilation: of the last stage, or None.
+        dilation: whether the last stage is dilated, or None.
         sizes: a field of `Architecture` to what the source calls it and says of it; weights tell
             these by themselves and must agree.
-        names: of the class head's rows; None where nothing names them.
+        names: names of the class head's rows; None where nothing names them.
     """
 
     source: str = ""
@@ -37,7 +37,7 @@ class Stated:
     names: Mapping[int, str] | None = None
 
     def check(self, path: Path, architecture: Architecture) -> None:
-        """Hold it against what the weights are.
+        """Compare it with what the weights show.
 
         Raises:
             WeightsError: they contradict each other.

@@ -78,7 +78,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes when torchrun started this one; otherwise do nothing.
 
     Args:
-        device: that this process computes on; all processes have one of the same kind.
+        device: the device of this process; those of the others are of the same kind.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield

@@ -137,10 +137,10 @@ def _steps_of(
     from detr.training.optimisation import phase_at
     from detr.training.processes import peak_memory_bytes, prepare_device
     from detr.training.state import new_state
-    from detr.training.task import Detection
+    from detr.training.task import DetectionTask
 
     prepare_device(device)
-    task = task or Detection()
+    task = task or DetectionTask()
     state = new_state(recipe, task.build, device)
     task.begin_phase(recipe, state.model, phase_at(recipe, 0), anew=True)
     seconds, losses = [], []
