@@ -51,7 +51,7 @@ LOG_EVERY_STEPS = 20
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where and how a run happens. On the CPU, only `minutes` changes the run's result.
+    """Where and how a run happens. On a CPU, only `minutes` and `compiled` change its result.
 
     Attributes:
         output: folder for checkpoint, metrics and curve.

@@ -122,7 +122,9 @@ def _distillation_steps(
     identity, parts = teacher.identity, teacher.parts
     student = run_recipe(distillation, "joint", identity, parts, names=teacher.names)
     changes: dict[str, Any] = {"batch_size": batch_size}
-    if quick:  # start from scratch: to solve for first weights takes a while on a CPU
+    if (
+        quick and student.distillation is not None
+    ):  # start from scratch: to solve for first weights takes a while on a CPU
         changes["distillation"] = student.distillation.model_copy(update={"fit_batches": 0})
     student = student.model_copy(update=changes)
     task = make_task(student, teacher, lambda _: [batch])
