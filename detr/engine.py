@@ -65,7 +65,7 @@ class TorchEngine:
 
     @property
     def half(self) -> nn.Module:
-        """What it runs."""
+        """The module that it runs."""
         return self._half
 
     @property

@@ -136,7 +136,7 @@ class ExportedBundle:
 
 @dataclass(frozen=True)
 class Description:
-    """What a bundle says of its model beside the weights; see `common.bundle.Manifest`."""
+    """What a bundle says about its model, beside the weights; see `common.bundle.Manifest`."""
 
     name: str
     input: InputPolicy
@@ -199,7 +199,7 @@ def export_bundle(
 
 
 def frozen_copy(model: DETR) -> DETR:
-    """The model for inference: frozen norms, evaluation mode, weights of its own."""
+    """Return a copy for inference: frozen norms, evaluation mode, its own weights."""
     copy = DETR(model.architecture)
     copy.load_state_dict(model.state_dict())
     return copy.eval()

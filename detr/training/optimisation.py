@@ -19,9 +19,9 @@ class Phase:
     """A part of a run in which the same weights are trained.
 
     Attributes:
-        index: counted from 0.
-        first_step: counted from 0.
-        steps: how many.
+        index: number of the phase, from 0.
+        first_step: number of its first step, from 0.
+        steps: how many steps it has.
     """
 
     index: int

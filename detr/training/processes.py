@@ -55,7 +55,7 @@ def prepare_device(device: torch.device) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute products of fp32 in fp32, as sums of squares need it, also on a GPU."""
+    """Compute fp32 products in full fp32 on a GPU too, as sums of squares need it."""
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

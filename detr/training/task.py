@@ -39,7 +39,7 @@ class Task(Protocol):
         """Run the network and return the losses, the one to minimise first; NaN where not used.
 
         Args:
-            recipe: of the run.
+            recipe: the run's recipe.
             network: the model, or what runs it over several processes.
             batch: this process's share of the batch.
             step: counted from 0.
