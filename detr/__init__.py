@@ -1,1 +1,1 @@
-"""All that needs torch: the model, weight import, export, training."""
+"""DETR in torch: the model, weight import, export, training and distillation."""

@@ -1,4 +1,4 @@
-"""`tandem model import`: published weights to a bundle. The client's command mounts `app`."""
+"""`tandem model import`: published weights to a bundle. `detr.commands` loads `app` from here."""
 
 from __future__ import annotations
 

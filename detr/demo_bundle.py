@@ -1,4 +1,4 @@
-"""Makes `tests/data/demo-r18`: `python -m detr.demo_bundle [FOLDER]`.
+"""`python -m detr.demo_bundle [FOLDER]` makes `tests/data/demo-r18`.
 
 A random DETR that stands in wherever a model's boxes need not mean anything. The same torch gives
 the same bytes.
@@ -45,12 +45,12 @@ DESCRIPTION = Description(
 
 
 def make_demo_bundle(folder: Path) -> ExportedBundle:
-    """Write the bundle, in place of one that is there."""
+    """Write the bundle, replacing one that is there."""
     return export_bundle(demo_model(), folder, DESCRIPTION, overwrite=True)
 
 
 def demo_model() -> DETR:
-    """The seeded model.
+    """Return the seeded model.
 
     Freshly initialised, all queries of a DETR say nearly the same, whatever the frame. Sharper
     attention and larger heads make boxes differ by query and by frame, and a few scores pass the

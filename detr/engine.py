@@ -43,10 +43,10 @@ class TorchEngine:
         """Put a half that holds its weights on its device.
 
         Args:
-            half: of the model.
-            stage: that it is of.
-            device: to compute on; `auto` is a GPU if there is one.
-            precision: to compute in; inputs and outputs are float32 in any case.
+            half: a half of the model.
+            stage: the stage that the half computes.
+            device: the device to compute on; `auto` is a GPU if there is one.
+            precision: the precision to compute in; inputs and outputs are float32 in any case.
 
         Raises:
             EngineError: there is no such device, or it does not take this precision.
@@ -65,7 +65,7 @@ class TorchEngine:
 
     @property
     def half(self) -> nn.Module:
-        """What it runs."""
+        """The module that it runs."""
         return self._half
 
     @property
@@ -153,8 +153,8 @@ def load_half(
     Args:
         onnx_path: the half to run.
         threads: CPU threads; 0 lets torch choose.
-        device: to compute on; `auto` is a GPU if there is one.
-        precision: to compute in.
+        device: the device to compute on; `auto` is a GPU if there is one.
+        precision: the precision to compute in.
 
     Raises:
         EngineError: the file cannot be loaded, or the device or precision cannot be had.

@@ -16,7 +16,7 @@ from scenes.clip import write_clip
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
 from scenes.fetch import DEFAULT_CACHE, fetch_all, pack
-from scenes.sources import Split
+from scenes.sources import SceneSplit
 from scenes.splits import SPLIT_SEEDS, open_split
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -87,7 +87,7 @@ def clip(
         typer.echo(str(path))
 
 
-def _split(name: str) -> Split:
+def _split(name: str) -> SceneSplit:
     for split in SPLIT_SEEDS:
         if split == name:
             return split

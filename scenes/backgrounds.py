@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.domain.errors import ConfigurationError
 from scenes.fetch import photo_file
-from scenes.sources import PHOTOS, Split
+from scenes.sources import PHOTOS, SceneSplit
 
 HEIGHT, WIDTH = 600, 800  # pixels
 
@@ -100,7 +100,7 @@ class Photographs:
     pictures: tuple[tuple[NDArray[np.uint8], ...], ...]
 
 
-def load_photographs(cache: Path, split: Split) -> Photographs:
+def load_photographs(cache: Path, split: SceneSplit) -> Photographs:
     """Load the photographs of `split`; the unseen-artwork scenes stand on those of `val`.
 
     Those of `train` are few, so drawn textures are among them.

@@ -1,6 +1,6 @@
 """The ten categories of the demo model, with COCO's ids and names, and the icons that show each.
 
-Every icon's name was looked at. Left out on purpose: people on bicycles, horses or boats (two
+A person looked at every icon. Left out on purpose are people on bicycles, horses or boats (two
 categories at once), lions and tigers, unicorns and zebras, and pictures that are wrong or unclear
 (fxemoji's running, ship and sailboat; its smiling cats are foxes).
 """

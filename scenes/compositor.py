@@ -42,7 +42,7 @@ class SceneSettings:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """An object in a scene: its row in `CATEGORIES` and its box, tight to its alpha."""
+    """An object in a scene: its row in `CATEGORIES`, and the box around its opaque pixels."""
 
     class_index: int
     box: Box
@@ -160,7 +160,7 @@ def overlap(a: Box, b: Box) -> float:
 def _choose_icons(
     rng: np.random.Generator, artwork: Artwork, settings: SceneSettings
 ) -> list[tuple[Sequence[Icon], int | None]]:
-    """Draw categories first, so that those with few icons are as frequent, and shuffle."""
+    """Draw categories first, so that those with few icons are as frequent; then shuffle."""
     count = int(rng.integers(1, settings.max_objects + 1))
     classes = rng.integers(len(artwork.icons), size=count)
     chosen: list[tuple[Sequence[Icon], int | None]] = [

@@ -1,7 +1,7 @@
 """Fetch the artwork and photograph packages with npm and pip into a cache folder.
 
 A small copy of that folder can be carried to a machine without a network. The artwork packages hold
-thousands of icons, of which scenes use some hundred; scenes from the copy are the same to the bit.
+thousands of icons, of which scenes use some hundred. Scenes from the copy are the same to the bit.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 # Which scenes may use a set or a photograph.
-Split = Literal["train", "val", "unseen"]
+SceneSplit = Literal["train", "val", "unseen"]
 
 
 class ArtworkSet(NamedTuple):
@@ -57,7 +57,7 @@ class Photo(NamedTuple):
     file: str
     distribution: str
     license: str
-    split: Split
+    split: SceneSplit
 
 
 ARTWORK_SETS: tuple[ArtworkSet, ...] = (

@@ -14,9 +14,9 @@ from scenes.artwork import Artwork, load_artwork, training_sets, unseen_sets
 from scenes.backgrounds import Photographs, load_photographs
 from scenes.compositor import Scene, SceneObject, SceneSettings, draw_scene
 from scenes.fetch import require_cache
-from scenes.sources import Split
+from scenes.sources import SceneSplit
 
-SPLIT_SEEDS: dict[Split, int] = {"train": 1, "val": 2, "unseen": 3}
+SPLIT_SEEDS: dict[SceneSplit, int] = {"train": 1, "val": 2, "unseen": 3}
 
 REDUCTION = 2.5
 """A 480 x 360 camera frame is this much larger than a 192 x 144 input."""
@@ -28,7 +28,7 @@ _ASPECTS = (0.6, 1.9)  # width over height of scenes of another shape
 class SceneSource:
     """The endless, indexed scenes of one split: scene i depends on seed, split and i alone."""
 
-    split: Split
+    split: SceneSplit
     seed: int
     artwork: Artwork
     photographs: Photographs
@@ -75,7 +75,7 @@ class SceneSource:
 
 
 def open_split(
-    cache: Path, split: Split, seed: int, settings: SceneSettings | None = None
+    cache: Path, split: SceneSplit, seed: int, settings: SceneSettings | None = None
 ) -> SceneSource:
     """Load what the scenes of `split` are made of.
 

@@ -100,7 +100,7 @@ def coco_figures(
 
 
 def result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[ResultRow]:
-    """A picture's detections as pycocotools takes them."""
+    """Yield a picture's detections in the form that pycocotools takes."""
     for item in items:
         box = item.box
         width, height = box.x_max - box.x_min, box.y_max - box.y_min
@@ -110,10 +110,10 @@ def result_rows(image_id: int, items: Sequence[Detection]) -> Iterator[ResultRow
 def _numbered(
     instances: dict[str, Any], rows: Sequence[ResultRow], image_ids: Sequence[int]
 ) -> tuple[dict[str, Any], list[ResultRow], list[int]]:
-    """The same with small numbers as ids, in the order of the ids.
+    """Return the arguments with ids replaced by 1, 2, 3 and so on, in the order of the ids.
 
     pycocotools reads results as float64, which cannot hold every id, takes an annotation of id 0
-    for none, and one of an id that occurred before for that one.
+    for none, and an id that occurred before for the same annotation.
     """
     images = _by_order(entry["id"] for entry in instances["images"])
     categories = _by_order(entry["id"] for entry in instances["categories"])
@@ -148,7 +148,7 @@ def _by_order(ids: Iterable[int]) -> dict[int, int]:
 
 
 def _mean_precision(precision: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[thresholds,recalls,categories,sizes,limits] to [thresholds,recalls]; -1 marks no object."""
+    """Average [thresholds,recalls,categories,sizes,limits] over categories; -1 marks no object."""
     of_all_sizes = precision[:, :, :, 0, -1]
     known = of_all_sizes > -1
     total = np.where(known, of_all_sizes, 0).sum(axis=2)

@@ -119,8 +119,8 @@ def match_categories(
         say: is told if names decide, and of categories that the model does not know at all.
 
     Raises:
-        ConfigurationError: ids and names of a used category contradict the model's and names alone
-            do not settle it, or the model knows none of them.
+        ConfigurationError: a used category contradicts the model's by id or name and names alone do
+            not settle it, or the model knows none of them.
     """
     by_name = {_folded(name): one for one, name in model.items() if name}
     wrong = [one for one in sorted(used) if not _same(listed[one], model.get(one))]
@@ -170,7 +170,7 @@ def _contradiction(
 
 
 def same_name(name: str, other: str) -> bool:
-    """Tell whether two names are one, but for case and spaces, or the other says nothing."""
+    """Tell whether two names agree but for case and spaces, or the second is empty or made up."""
     return (
         not other
         or re.fullmatch(r"class \d+", other) is not None

@@ -65,8 +65,8 @@ class CocoFolder:
         images: the folder of the pictures.
         instances: the content of the instances file, see `read_instances`.
         pictures: the `images` entries, by ascending id.
-        annotations: of each picture (by id), those that mark single objects.
-        categories: each category id of the file to the model's that stands for it; the same ids
+        annotations: for each picture's id, its annotations that mark single objects, no crowds.
+        categories: maps each category id of the file to the model's id for it. They are equal
             unless the model's were given and only the names agree.
     """
 
@@ -127,15 +127,15 @@ def open_coco(
 
 
 def check_pictures(images: Path, pictures: Sequence[dict[str, Any]]) -> None:
-    """Look at every picture's file: that it is there, whole, and of the size that is stated.
+    """Check that every picture's file is there, is whole, and has the size that is stated.
 
     Args:
         images: their folder.
         pictures: `images` entries.
 
     Raises:
-        InvalidInputError: some are not; the first is named with what is wrong, and the others are
-            counted.
+        InvalidInputError: some pictures fail; the message names the first with what is wrong, and
+            counts the others.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         faults = [fault for fault in pool.map(lambda one: _fault(images, one), pictures) if fault]

@@ -1,4 +1,4 @@
-"""The entries of a COCO instances file, each field checked; what is beyond doubt is put right.
+"""The entries of a COCO instances file: every field checked, obvious slips corrected.
 
 Official COCO passes unchanged, with its few boxes without extent. See
 docs/decisions/0017-coco-files.md for what is refused and what is not.
@@ -16,7 +16,7 @@ from typing import Any
 from common.domain.errors import ConfigurationError
 
 Say = Callable[[str], None]
-"""Is told each thing that was put right, in a sentence."""
+"""Called with one sentence for each thing that was corrected."""
 
 Entry = dict[str, Any]
 
@@ -197,7 +197,7 @@ def _refuse_repeated_names(path: Path, categories: list[Entry]) -> None:
 
 
 def _with_extent(path: Path, annotations: list[Entry], say: Say) -> list[Entry]:
-    """Nobody can find the others; COCO's own training set has two."""
+    """Leave out boxes without extent, which nobody can find; COCO's own training set has two."""
     kept = [one for one in annotations if one["bbox"][2] > 0 and one["bbox"][3] > 0]
     if not kept:
         raise ConfigurationError(f"{path}: no box has any extent.")
@@ -254,7 +254,7 @@ def _fill_areas(path: Path, annotations: list[Entry], say: Say) -> None:
 
 
 def _renumber(path: Path, annotations: list[Entry], say: Say) -> None:
-    """Nothing refers to an annotation's id, so a new one is as good."""
+    """Number annotations anew if their ids repeat or are missing; nothing refers to these ids."""
     ids = [entry.get("id") for entry in annotations]
     absent = ids.count(None)
     repeated = len(ids) - absent - len(set(ids) - {None})
@@ -273,14 +273,14 @@ def _fields(where: str, entry: Any) -> Entry:
 
 
 def _named(entry: Any, position: int) -> str:
-    """By its id where it has one, else by its place."""
+    """Name an entry by its id if it has one, else by its position."""
     if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float, str)):
         return _shown(entry["id"])
     return f"at position {position}"
 
 
 def _whole(where: str, fields: Entry, key: str) -> int:
-    """A whole number of any size; one that is written as 7.0 counts as such."""
+    """Return a whole number of any size; 7.0 counts as 7."""
     value = fields.get(key)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)

@@ -1,4 +1,4 @@
-"""`tandem distill`."""
+"""The command `tandem distill`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _open_teacher(recipe: DistillationRecipe, given: Path | None) -> Teacher:
 
 
 def _say(text: str) -> None:
-    """Once, though several processes run."""
+    """Print a sentence to stderr, once even if several processes run."""
     if os.environ.get("RANK", "0") == "0":
         typer.echo(text, err=True)
 

@@ -1,6 +1,6 @@
-"""Models beside their teacher: parameters, backbone time and precision (thesis, table 3.1).
+"""Students compared with their teacher: parameters, backbone time and AP (thesis, table 3.1).
 
-And how each came by its precision: AP over images and time.
+The curves show how the AP of each run grew with images and with time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Row:
 
     Attributes:
         name: as given to the table.
-        parameters: of both halves, fixed norms left out as the paper does.
+        parameters: number of both halves' parameters, without fixed norms, as the paper counts.
         backbone_milliseconds: median of one frame in ONNX Runtime.
-        ap: over all pictures.
-        ap50: likewise.
+        ap: COCO's AP over all pictures.
+        ap50: the same at an overlap of 0.5.
     """
 
     name: str
@@ -50,12 +50,13 @@ class Row:
 def compare(
     models: Sequence[tuple[str, Path]], folder: CocoFolder, threads: int, limit: int | None = None
 ) -> list[Row]:
-    """Measure models, exported where they are checkpoints.
+    """Export and measure models.
 
     Args:
-        models: name, and a run's checkpoint; times are taken in turn on an idle machine.
+        models: name and checkpoint of each. They are timed one after the other, so the machine
+            should be idle.
         folder: pictures to evaluate on.
-        threads: of ONNX Runtime.
+        threads: number that ONNX Runtime uses.
         limit: how many of the pictures.
 
     Raises:

@@ -33,7 +33,7 @@ CLAMP = -0.5
 
 @dataclass(frozen=True)
 class Fit:
-    """A least-squares solution, and what it gives on the inputs it was found on.
+    """A least-squares solution, and the mean and covariance of its inputs.
 
     Attributes:
         weight: [O,F].
@@ -150,7 +150,7 @@ def solve(problems: Iterable[tuple[Tensor, Tensor]]) -> Fit:
 
 
 def select_channels(covariance: Tensor, count: int, readout: Tensor | None = None) -> Tensor:
-    """Choose channels from which all can best be told linearly, one after the other.
+    """Choose channels one by one, each time the one that best explains all channels linearly.
 
     Args:
         covariance: [C,C].
@@ -166,7 +166,7 @@ def select_channels(covariance: Tensor, count: int, readout: Tensor | None = Non
         variance = residual.diagonal().clone()
         explained = residual if readout is None else readout.double() @ residual
         score = explained.square().sum(dim=0) / variance.clamp(min=1e-12)
-        score[variance < 1e-9] = -1  # what is told already, or never varies
+        score[variance < 1e-9] = -1  # explained already, or constant
         score[chosen] = -torch.inf
         best = int(score.argmax())
         chosen.append(best)
@@ -215,12 +215,12 @@ def _stem(body: ResNet, images: Tensor) -> Tensor:
 
 
 def _inner(block: Bottleneck, x: Tensor) -> Tensor:
-    """What the 3x3 convolution gives, before its ReLU."""
+    """Return what the 3x3 convolution gives, before its ReLU."""
     return block.bn2(block.conv2(functional.relu(block.bn1(block.conv1(x)))))  # type: ignore[no-any-return]
 
 
 def _sum(block: Bottleneck, x: Tensor) -> Tensor:
-    """The block's output before its last ReLU."""
+    """Return the block's output before its last ReLU."""
     shortcut = x if block.downsample is None else block.downsample(x)
     hidden = functional.relu(_inner(block, x))
     return block.bn3(block.conv3(hidden)) + shortcut  # type: ignore[no-any-return]

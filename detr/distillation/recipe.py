@@ -105,14 +105,14 @@ def run_recipe(
     """Return the recipe of one run, whose architecture is the student's.
 
     Args:
-        recipe: the file.
-        method: one of it.
-        teacher: its transformer is the student's.
+        recipe: the distillation recipe.
+        method: one of the recipe's methods.
+        teacher: the model whose transformer the student gets.
         parts: the teacher's training parts, which help the student too.
-        names: of the rows of the teacher's class head; COCO files have to have these categories.
-        encoder_layers: of the student, for the method `encoder`.
-        seed: instead of the recipe's.
-        steps: instead of the method's; schedule, weights and phases are shares of it.
+        names: names of the rows of the teacher's class head. COCO files must have them.
+        encoder_layers: how many the student has, for the method `encoder`.
+        seed: replaces the recipe's.
+        steps: replaces the method's; schedule, weights and phases are stretched to it.
 
     Raises:
         ConfigurationError: teacher and data have different classes, or the encoder would not

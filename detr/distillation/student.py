@@ -27,7 +27,7 @@ _STEM = ("backbone.0.body.conv1.", "backbone.0.body.bn1.")
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model computes on the way from images to detections, as far as it was asked to.
+    """What a model computes between images and detections, up to where it was asked to stop.
 
     Attributes:
         stages: outputs of the first stages, C2 and on: [N,C,h,w] each.
@@ -57,7 +57,7 @@ def trace(
         model: teacher or student.
         images: [N,3,H,W].
         padding: [N,H,W] bool, true on padding.
-        stages: how many of the backbone's; all four are needed for more.
+        stages: how many stages of the backbone to run; all four are needed to project.
         project: compute the projected features.
         interpret: compute the detections; needs `project`.
     """
@@ -161,7 +161,7 @@ def build_student(recipe: Recipe, teacher: Teacher, adapted: Sequence[str]) -> S
 
 
 def kept_layers(of: int, count: int) -> tuple[int, ...]:
-    """Return which of a teacher's layers a student's stand for: evenly spaced, with the last."""
+    """Return which of the teacher's `of` layers the student's `count` imitate: evenly spaced."""
     return tuple((index + 1) * of // count - 1 for index in range(count))
 
 
@@ -177,7 +177,7 @@ def _copy_what_fits(student: Student, teacher: Teacher) -> None:
 
 
 def _renumbered(student: Student, teacher: Teacher) -> dict[str, Tensor]:
-    """The teacher's state, with those encoder layers that the student has."""
+    """Return the teacher's state with only the encoder layers that the student imitates."""
     state = teacher.model.state_dict()
     prefix = "detr.transformer.encoder.layers."
     kept = kept_layers(
@@ -228,7 +228,7 @@ def teacher_levels(run: Trace) -> dict[str, Tensor]:
 
 
 def _sums(features: Tensor, padding: Tensor) -> Tensor:
-    """Count, sum and sum of squares [3,C] over the cells without padding."""
+    """Return count, sum and sum of squares [3,C] over the cells without padding."""
     valid = (~resize_padding(padding, *features.shape[-2:]))[:, None].to(torch.float64)
     values = features.to(torch.float64)
     sums = [(values**power * valid).sum(dim=(0, 2, 3)) for power in (0, 1, 2)]

@@ -35,7 +35,7 @@ from detr.training.task import WEIGHTS, mixed_precision, truth_losses
 STATISTICS_BATCHES = 8
 
 Batches = Callable[[int], Iterable[Batch]]
-"""Yields as many batches, to look at before the first step."""
+"""Yields that many batches, which are looked at before the first step."""
 
 
 class DistillationTask(ABC):
@@ -86,7 +86,7 @@ class DistillationTask(ABC):
         """Return the modules that are trained in a phase."""
 
     def _build(self, recipe: Recipe, adapted: Sequence[str], phases: int) -> Student:
-        """Make a student in which all that some phase trains is not frozen."""
+        """Make a student; only what some phase trains is not frozen."""
         student = build_student(recipe, self.teacher, adapted)
         student.requires_grad_(False)
         for phase in range(phases):
@@ -108,7 +108,7 @@ class DistillationTask(ABC):
             )
 
 
-class Stages(DistillationTask):
+class StagewiseTask(DistillationTask):
     """Stage by stage (Gao et al., 2018, arXiv 1812.01819; the SSKD of the project's origin).
 
     In phase k of four, stage k of the student learns to give the teacher's stage k through its
@@ -160,7 +160,7 @@ class Stages(DistillationTask):
         return _row(self.loss_names, {"loss": value, **found})
 
 
-class Joint(DistillationTask):
+class JointTask(DistillationTask):
     """All at once, through the frozen transformer.
 
     A weighted sum of differences in features (stages through adapters, projected features,
@@ -204,7 +204,7 @@ class Joint(DistillationTask):
         return _row(self.loss_names, {"loss": total, **parts, **found})
 
 
-class Encoder(Joint):
+class ShorterEncoderTask(JointTask):
     """A shorter encoder before the same decoder; the backbone is the teacher's and stays so."""
 
     def trained(self, student: Student, phase: int) -> Sequence[nn.Module]:
@@ -221,7 +221,7 @@ def make_task(recipe: Recipe, teacher: Teacher, first_batches: Batches) -> Disti
     if recipe.distillation is None:
         raise ValueError("the recipe has no teacher")
     kinds: dict[str, Callable[[Recipe, Teacher, Batches], DistillationTask]]
-    kinds = {"stages": Stages, "joint": Joint, "encoder": Encoder}
+    kinds = {"stages": StagewiseTask, "joint": JointTask, "encoder": ShorterEncoderTask}
     return kinds[recipe.distillation.method](recipe, teacher, first_batches)
 
 
@@ -237,7 +237,7 @@ def loss_weights(recipe: Recipe, step: int) -> dict[str, float]:
 
 
 def _hints(recipe: Recipe) -> tuple[str, ...]:
-    """The stages that have a loss."""
+    """Return the stages that have a loss."""
     weights = recipe.distillation.weights if recipe.distillation else {}
     return tuple(name for name in STAGES if name in weights)
 
@@ -250,7 +250,7 @@ def _images(recipe: Recipe, batch: Batch) -> Tensor:
 def _feature_losses(
     network: nn.Module, run: Trace, taught: Trace, batch: Batch, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The mean squared differences of the levels `names`, standardised by the teacher's."""
+    """Return the mean squared differences at the levels `names`, standardised."""
     student = network.module if isinstance(network, DistributedDataParallel) else network
     statistics = cast(Student, student).statistics
     own = {

@@ -1,4 +1,4 @@
-"""The teacher: a trained DETR, from whatever holds its weights."""
+"""The teacher: a trained DETR, read from a checkpoint, a record, a bundle or a weights file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Teacher:
     """A trained model that stays as it is.
 
     Attributes:
-        identity: what a run remembers of it.
-        parts: what it still has of its own training: query groups and dense head.
+        identity: its name, digest and architecture, which a run's recipe records.
+        parts: the query groups and dense head that it still has from its own training.
         model: in evaluation mode, with fixed norms, without gradients.
-        names: of its class head's rows, as far as they are known.
+        names: names of its class head's rows, as far as they are known.
     """
 
     identity: TeacherIdentity
@@ -48,7 +48,7 @@ def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Tea
             groups and dense head help the student too; a record's folder or weights file; a
             bundle whose record lies beside it, in `records`; or any file that `tandem model
             import` reads.
-        say: is told what an import had to assume.
+        say: called with what an import had to assume.
 
     Raises:
         ConfigurationError: there is nothing there, or it holds no weights.
@@ -74,10 +74,10 @@ def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Tea
 
 
 def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
-    """Refuse a teacher that names other classes than the data.
+    """Refuse a teacher that has another number of classes than the data.
 
     Raises:
-        ConfigurationError: their numbers differ; for COCO folders this shows up with the data.
+        ConfigurationError: the numbers differ. For COCO folders, reading the data finds it.
     """
     classes = teacher.identity.architecture.classes
     if not isinstance(data, ScenesData):
@@ -150,14 +150,14 @@ def _teacher(
 
 
 def _prefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A plain model's weights as those of a `TrainingModel` with one group of queries."""
+    """Return a plain model's weights as those of a `TrainingModel` with one group of queries."""
     prefixed = {f"detr.{name}": value for name, value in state.items()}
     hidden_dim = state["query_embed.weight"].shape[1]
     return {**prefixed, "extra_queries": torch.empty(0, hidden_dim)}
 
 
 def _sha256(model: TrainingModel) -> str:
-    """Of all weights by ascending name, so it does not depend on the kind of file."""
+    """Digest all weights in the order of their names, whatever kind of file held them."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""A DETR to a bundle's folder, whose halves are checked against the model."""
+"""Write a DETR as a bundle, and check both of its halves against the model."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _positions(
 
 
 Progress = Callable[[str], None]
-"""Is told what begins, in a few words."""
+"""Called with what begins, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class ExportedBundle:
 
 @dataclass(frozen=True)
 class Description:
-    """What a bundle says of its model beside the weights; see `common.bundle.Manifest`."""
+    """What a bundle says about its model, beside the weights; see `common.bundle.Manifest`."""
 
     name: str
     input: InputPolicy
@@ -165,9 +165,9 @@ def export_bundle(
         model: the model.
         out: the bundle's folder.
         description: what else the manifest says.
-        split: where to cut.
+        split: where the model is cut.
         overwrite: replace a bundle that is there already (but never another folder).
-        progress: is told each step.
+        progress: called with each step, in a few words.
 
     Raises:
         ConfigurationError: `out` exists.
@@ -199,7 +199,7 @@ def export_bundle(
 
 
 def frozen_copy(model: DETR) -> DETR:
-    """The model for inference: frozen norms, evaluation mode, weights of its own."""
+    """Return a copy for inference: frozen norms, evaluation mode, its own weights."""
     copy = DETR(model.architecture)
     copy.load_state_dict(model.state_dict())
     return copy.eval()

@@ -1,4 +1,4 @@
-"""Named tensors to a DETR: architecture read off the shapes, every key and shape accounted for."""
+"""Named tensors to a DETR: the shapes tell the architecture; every key and shape is checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from detr.model import DETR
 from detr.model.resnet import BLOCKS, Bottleneck
 
 Value = TypeVar("Value", int, bool)
-# So that a message stays a sentence when a whole part of the model is missing.
+# A message stays readable even if a whole part of the model is missing.
 _MOST_KEYS_NAMED = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -108,7 +108,7 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Stated, list[str]]:
 def _chosen(
     path: Path, stated: Stated, name: str, asked: Value | None, remarks: list[str]
 ) -> Value | None:
-    """What is asked for, unless the checkpoint's own `args` say something else."""
+    """Return what is asked for; refuse it if the checkpoint's own `args` contradict it."""
     said: Value | None = getattr(stated, name)
     if asked is None or said is None or asked == said:
         return said if asked is None else asked
@@ -127,7 +127,7 @@ class Checkpoint:
     layout: Layout
 
     def architecture(self, heads: int, dilation: bool) -> Architecture:
-        """Depths and widths, as the keys and shapes tell."""
+        """Return the depths and widths that keys and shapes show."""
         query_embed = self.shape("query_embed.weight", axes=2)
         try:
             return Architecture(
@@ -148,7 +148,7 @@ class Checkpoint:
             raise WeightsError(f"{self.path}: {where}{first['msg']}") from error
 
     def official_tensors(self, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every tensor under its official key, fp32, once keys and shapes are found right."""
+        """Check keys and shapes, and return every tensor in fp32 under its official key."""
         keys = {official: self.layout.keys(official) for official in expected}
         wanted = [key for parts in keys.values() for key in parts]
         surplus = set(self.tensors) - set(wanted)
@@ -184,14 +184,14 @@ class Checkpoint:
         return all(key in self.tensors for key in self.layout.keys(official))
 
     def _count(self, template: str) -> int:
-        """How many numbers from 0 on, without a gap, make the template a key."""
+        """Count the numbers, from 0 without a gap, that turn the template into a key."""
         count = 0
         while self._has(template.format(count)):
             count += 1
         return count
 
     def shape(self, official: str, axes: int) -> torch.Size:
-        """Of a tensor that every DETR has, by its official key."""
+        """Return the shape of a tensor that every DETR has, by its official key."""
         (key,) = self.layout.keys(official)
         if key not in self.tensors:
             self._report("is missing", "are missing", [key])
@@ -221,7 +221,7 @@ class Checkpoint:
 
 
 def check_values(path: Path, key: str, tensor: Tensor) -> None:
-    """See that a tensor holds weights.
+    """Check that a tensor holds weights.
 
     Raises:
         WeightsError: it holds no floats, none at all, or some that are not finite.

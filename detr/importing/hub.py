@@ -36,7 +36,7 @@ NOT_USED = "N/A"
 
 
 def stated_by_config(config: Mapping[str, Any]) -> Stated:
-    """Take what determines the computation.
+    """Read what determines the computation.
 
     Raises:
         WeightsError: a field means another model than Tandem's, contradicts another one, or is of
@@ -76,7 +76,7 @@ def stated_by_config(config: Mapping[str, Any]) -> Stated:
 
 
 def _same(reader: Reader, encoder: str, decoder: str, config: Mapping[str, Any]) -> int | None:
-    """Of encoder and decoder, which have one value in Tandem's DETR."""
+    """Return a value that encoder and decoder share in Tandem's DETR."""
     one, other = reader.whole(encoder), reader.whole(decoder)
     if one is not None and other is not None and one != other and config.get("encoder_layers") != 0:
         raise WeightsError(
@@ -128,7 +128,7 @@ def _object(reader: Reader, name: str) -> Mapping[str, Any] | None:
 
 
 def _output_stride(reader: Reader, name: str) -> int | None:
-    """Of the keywords that timm gets."""
+    """Return the output stride among the keywords that timm gets."""
     keywords = _object(reader, name)
     if not keywords:
         return None
@@ -150,7 +150,7 @@ def _stride(reader: Reader) -> int | None:
 
 
 def _last_stage(reader: Reader) -> None:
-    """The transformer has to get the last stage's features."""
+    """Refuse a backbone that gives the transformer other features than the last stage's."""
     reader.only("out_indices", *_LAST_STAGES)
     features = reader.content.get("out_features")
     if features is not None and (
@@ -175,7 +175,7 @@ def _timm_name(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
 
 
 def _own_resnet(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
-    """Transformers' own ResNet; its depths and widths are the weights'."""
+    """Check transformers' own ResNet; the weights show its depths and widths."""
     reader.only("hidden_act", "relu")
     reader.only("downsample_in_first_stage", False)
     reader.only("downsample_in_bottleneck", False)
@@ -186,7 +186,7 @@ def _own_resnet(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
 
 
 def _names(config: Mapping[str, Any]) -> Mapping[int, str] | None:
-    """Names by row of the class head; None where nobody gave any."""
+    """Return names by row of the class head; None where nobody gave any."""
     labels = config.get("id2label")
     if labels is None:
         return None
@@ -214,7 +214,7 @@ PREPROCESSOR_NAME = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model was trained for.
+    """The preprocessing that a model was trained with.
 
     Attributes:
         normalization: mean and standard deviation; ImageNet's unless stated.
@@ -226,7 +226,7 @@ class Preprocessing:
 
 
 def stated_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    """Take what changes the pixels that a model sees.
+    """Read what changes the pixels that a model sees.
 
     Raises:
         WeightsError: a field means what Tandem does not do, or is of a wrong type.

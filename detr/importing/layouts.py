@@ -1,4 +1,4 @@
-"""How other implementations name DETR's parameters: one table a layout.
+"""How other implementations name DETR's parameters: one table for each layout.
 
 Each table turns an official key into the key that the layout has in its place, by substitutions
 that apply in turn. Query, key and value projections, one matrix in the official code, are three in
@@ -75,7 +75,7 @@ class Layout:
     splits_projections: bool
 
     def keys(self, official: str) -> tuple[str, ...]:
-        """The keys that make up an official one; more than one are stacked along the rows."""
+        """Return the keys that make up an official one; several are stacked along the rows."""
         key = official
         for pattern, replacement in self.rules:
             key = re.sub(pattern, replacement, key)
@@ -117,7 +117,7 @@ _TELLING_KEYS = (
 
 
 def recognise(keys: Collection[str]) -> Layout | None:
-    """The layout that fits best, though keys may be missing; none if no telling key is there."""
+    """Return the layout that fits best, even if keys are missing; None if none fits at all."""
 
     def fit(layout: Layout) -> int:
         return sum(key in keys for telling in _TELLING_KEYS for key in layout.keys(telling))

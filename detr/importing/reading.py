@@ -1,6 +1,6 @@
 """Weights files of all kinds to named tensors, without ever running code from them.
 
-What a file is, its first bytes tell, not its name: people rename, and downloads go wrong.
+The first bytes of a file tell what it is, not its name: people rename files, and downloads fail.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_weights(path: Path) -> Unwrapped:
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return what a file of torch's holds, of which nothing is run.
+    """Return what a file of torch's holds, without running any of it.
 
     Raises:
         WeightsError: as `read_weights`.
@@ -99,7 +99,9 @@ def read_torch_file(path: Path) -> Any:
 
 
 def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
-    """A file of Hugging Face's in or beside `path`, `config.json`; empty where there is none.
+    """Read `config.json`, or another file of Hugging Face's, in or beside `path`.
+
+    Returns an empty dictionary where there is none.
 
     Raises:
         WeightsError: it is there, but is not a JSON object.
@@ -159,12 +161,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Eight bytes of length, then a header in JSON."""
+    """Tell whether a file begins like safetensors: eight bytes of length, then JSON."""
     return len(head) > 8 and head[8:9] == b"{"
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file that may hold weights.
+    """Return the first bytes of a file that may hold weights.
 
     Raises:
         WeightsError: it is not there, or is something that is often found in place of weights.

@@ -1,4 +1,4 @@
-"""Weights into a model that a recipe describes, to train on from there."""
+"""Load weights into a model that a recipe describes, as the start of training."""
 
 from __future__ import annotations
 

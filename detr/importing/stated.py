@@ -1,4 +1,4 @@
-"""What stands beside weights about the model: in `args` of a checkpoint, or in `config.json`.
+"""What is said about a model beside its weights: in `args` of a checkpoint, or in `config.json`.
 
 The `args` are those that the official training script saves with a model (`main.py` of its code).
 """
@@ -19,15 +19,15 @@ DEFAULT_HEADS = 8
 
 @dataclass(frozen=True)
 class Stated:
-    """What a source says.
+    """What a source says about a model.
 
     Attributes:
         source: its name, for messages; empty where there is none.
         heads: attention heads, or None.
-        dilation: of the last stage, or None.
-        sizes: a field of `Architecture` to what the source calls it and says of it; weights tell
-            these by themselves and must agree.
-        names: of the class head's rows; None where nothing names them.
+        dilation: whether the last stage is dilated, or None.
+        sizes: for a field of `Architecture`, its name in the source and its value there. The
+            weights show these values too, and must agree.
+        names: names of the class head's rows; None where nothing names them.
     """
 
     source: str = ""
@@ -37,7 +37,7 @@ class Stated:
     names: Mapping[int, str] | None = None
 
     def check(self, path: Path, architecture: Architecture) -> None:
-        """Hold it against what the weights are.
+        """Compare it with what the weights show.
 
         Raises:
             WeightsError: they contradict each other.
@@ -52,26 +52,26 @@ class Stated:
 
 
 class Reader:
-    """Typed look-ups in a source, which name what is wrong; null counts as absent."""
+    """Looks up values by type; an error names what is wrong, and null counts as absent."""
 
     def __init__(self, source: str, content: Mapping[str, Any]) -> None:
         self.source = source
         self.content = content
 
     def whole(self, *names: str) -> int | None:
-        """The first of these that is there; a whole number above 0."""
+        """Return the first of these that is there; it is a whole number above 0."""
         value: int | None = self._first(
             names, lambda x: type(x) is int and x > 0, "a whole number above 0"
         )
         return value
 
     def flag(self, *names: str) -> bool | None:
-        """The first of these that is there; true or false."""
+        """Return the first of these that is there; it is true or false."""
         value: bool | None = self._first(names, lambda x: type(x) is bool, "true or false")
         return value
 
     def text(self, *names: str) -> str | None:
-        """The first of these that is there; text."""
+        """Return the first of these that is there; it is text."""
         value: str | None = self._first(names, lambda x: type(x) is str, "text")
         return value
 
@@ -101,7 +101,7 @@ class Reader:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, cut if it is long."""
+    """Return a value as a message shows it, cut if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -117,7 +117,7 @@ _SIZES = {
 
 
 def stated_by_args(args: Mapping[str, Any]) -> Stated:
-    """Take what determines the computation; the rest is of training only.
+    """Read what determines the computation; the rest concerns training only.
 
     Raises:
         WeightsError: a value means another model than Tandem's, or is of a wrong type.

@@ -1,4 +1,4 @@
-"""What training codes wrap weights in: dictionaries, prefixes, and averages beside the model."""
+"""Find weights in what training codes save: dictionaries, prefixes, averages beside a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Unwrapped:
     """Tensors under the model's own keys.
 
     Attributes:
-        tensors: by key.
+        tensors: the tensors, by key.
         args: what the training code saved of its settings; empty where it saved none.
         remarks: what was chosen, in sentences.
     """
@@ -84,7 +84,7 @@ def named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _wrapper(content: dict[Any, Any]) -> str | None:
-    """The key that the weights are under, if they are not here."""
+    """Return the key that the weights are under, or None if they are at this level."""
     for key in (*_AVERAGES, *_MODELS):
         if isinstance(content.get(key), dict) and content[key]:
             return key
@@ -92,7 +92,7 @@ def _wrapper(content: dict[Any, Any]) -> str | None:
 
 
 def _args(content: dict[Any, Any], path: Path) -> Mapping[str, Any]:
-    """Settings under the names of the official training script."""
+    """Return settings under the names of the official training script."""
     if isinstance(content.get("recipe"), str):
         return _args_of_recipe(content["recipe"], path)
     for key in ("args", "hyper_parameters", "hparams"):
@@ -106,7 +106,7 @@ def _args(content: dict[Any, Any], path: Path) -> Mapping[str, Any]:
 
 
 def _args_of_recipe(text: str, path: Path) -> Mapping[str, Any]:
-    """Of a checkpoint of our own training."""
+    """Return the settings in a checkpoint of Tandem's own training."""
     try:
         architecture = json.loads(text)["architecture"]
         return {"nheads": architecture["heads"], "dilation": architecture["dilation"]}
@@ -115,7 +115,7 @@ def _args_of_recipe(text: str, path: Path) -> Mapping[str, Any]:
 
 
 def _prefix(tensors: dict[str, Tensor], path: Path) -> str:
-    """What stands before the model's own keys; a DETR's queries are there only once."""
+    """Return the prefix of the model's own keys, found by a key that a DETR has only once."""
     for telling in _TELLING:
         found = sorted(
             key.removesuffix(telling)
@@ -133,7 +133,7 @@ def _prefix(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The model's keys as it names them itself; what cannot be placed stays, to be refused."""
+    """Strip the prefix; keys that fit nowhere stay, and are refused later."""
     beside: tuple[str, ...] = _LOSS_PREFIXES
     if prefix == "detr.":
         # What only our own training has: further queries, a head on the encoder, adapters.

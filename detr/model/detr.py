@@ -80,7 +80,7 @@ class DETR(nn.Module):
             architecture: depths and widths.
             norm: makes the backbone's normalisation layers; `nn.BatchNorm2d` to train from
                 scratch, the result of which loads into a model with the default.
-            dropout: of the transformer; acts in training mode only.
+            dropout: the transformer's dropout, which acts in training mode only.
         """
         super().__init__()
         self.architecture = a = architecture

@@ -86,7 +86,7 @@ class BasicBlock(nn.Module):
             in_channels: channels of the input.
             width: channels within the block; it puts out `width * expansion`.
             norm: makes the normalisation layers.
-            stride: of the first 3x3 convolution and the shortcut.
+            stride: stride of the first 3x3 convolution and of the shortcut.
             entry_dilation: spacing of the grid that the block's input lies on, in cells.
             dilation: spacing of the grid once the stage's stride has been taken.
         """

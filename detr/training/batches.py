@@ -104,14 +104,14 @@ class StepSampler(Sampler[list[int]]):
     """Yields, step after step, the sample indices of this process.
 
     Attributes:
-        first_step: where to begin, counted from 0.
+        first_step: number of the first step, from 0.
         last_step: one past the last step.
         batch_size: images a step over all processes.
         process: this process's number.
         processes: how many there are; they divide the batch size.
         length: number of samples, each seen once an epoch in a shuffled order; indices go on
             growing from epoch to epoch. None for an endless source, seen in its own order.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
     """
 
     first_step: int
@@ -147,7 +147,7 @@ def _shuffled(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 PREFETCHED_BATCHES = 4
-"""Of each worker, that wait for their step."""
+"""How many batches of each worker wait for their step."""
 
 SHARED_MEMORY = Path("/dev/shm")
 _REMEDY = "raise it (docker run --shm-size 1g; shm_size: 1g in a compose file), or give --workers 0"

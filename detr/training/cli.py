@@ -1,4 +1,4 @@
-"""`tandem train`."""
+"""The command `tandem train`."""
 
 from __future__ import annotations
 

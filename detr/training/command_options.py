@@ -1,4 +1,4 @@
-"""What the commands that train share: their options, what surrounds a run, and what it shows."""
+"""The options that commands which train share, the surroundings of a run, and its display."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ ThreadsOption = Annotated[
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
-    """Sentences hold paths and names, which are no markup."""
+    """Return what prints a sentence as it is: paths and names in it are no markup."""
     return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -136,19 +136,19 @@ def prepared_surroundings(
     minutes: float | None = None,
     compiled: bool = False,
 ) -> Iterator[Surroundings]:
-    """Set up processes, threads, scenes and display for one run; tells at its end what it left.
+    """Set up processes, threads, scenes and display for one run; at its end, print what it left.
 
     Args:
-        recipe: of the run.
-        folder: of the run.
+        recipe: the run's recipe.
+        folder: the run's folder.
         cache: folder of fetched artwork and photographs, filled if the recipe needs it; None: the
             default one.
         resume: go on from the checkpoint in `folder`.
         workers: processes that prepare images, for each training process; None: one beside a
             CPU that trains, and all cores but one beside a GPU.
-        threads: of each training process; 0: share the cores.
-        device: what to compute on.
-        minutes: to train for, instead of the recipe's steps.
+        threads: how many each training process has; 0: share the cores.
+        device: the device to compute on.
+        minutes: how long to train, instead of the recipe's steps.
         compiled: compile the model first.
     """
     chosen = choose_device(device)

@@ -48,7 +48,7 @@ class CocoDataset(Dataset[Sample]):
         normalization: the model's mean and standard deviation.
         short_sides: pixels; one is drawn for each picture.
         longest_side: pixels.
-        seed: of the augmentation.
+        seed: seed of the augmentation.
     """
 
     folder: CocoFolder
@@ -110,8 +110,8 @@ def check_data(recipe: Recipe, say: Say) -> None:
     """Look at a recipe's COCO files and every picture before anything runs; scenes are our own.
 
     Args:
-        recipe: of the run.
-        say: is told what was put right.
+        recipe: the run's recipe.
+        say: called with each thing that was corrected.
 
     Raises:
         CallerError: something is missing or wrong, which is named.
@@ -149,7 +149,7 @@ def training_batches(
     """Yield this process's batch of each step from `first_step` on.
 
     Args:
-        recipe: of the run.
+        recipe: the run's recipe.
         cache: folder of fetched artwork and photographs; None: the default one.
         first_step: counted from 0.
         workers: processes that compose or read images; 0: this one does.

@@ -44,23 +44,23 @@ from detr.training.state import (
     save_best,
     save_state,
 )
-from detr.training.task import Detection, Task
+from detr.training.task import DetectionTask, Task
 
 LOG_EVERY_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where and how a run happens; on the CPU nothing of this but `minutes` changes its result.
+    """Where and how a run happens. On a CPU, only `minutes` and `compiled` change its result.
 
     Attributes:
-        output: folder of checkpoint, metrics and curve.
+        output: folder for checkpoint, metrics and curve.
         cache: folder of fetched artwork and photographs; None: the default one.
         resume: go on from the checkpoint in `output`.
         workers: processes that compose or read images, for each training process.
-        report: is told of every logged line and of the run's last step.
-        say: is told what was put right before the first step.
-        device: that this process computes on.
+        report: called with every logged line and the number of the run's last step.
+        say: called with each thing that was corrected before the first step.
+        device: the device that this process computes on.
         minutes: how long to train, whatever the recipe's number of steps; its schedule is
             stretched over that time. None: as many steps as the recipe says.
         compiled: compile the model before the first step, which takes a minute or two.
@@ -82,7 +82,7 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
 
     Args:
         recipe: what to do.
-        surroundings: where.
+        surroundings: where and how the run happens.
         task: what to minimise; detection without a teacher by default.
 
     Returns:
@@ -97,7 +97,7 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
     """
     began = time.monotonic()
     _check_processes(recipe, surroundings)
-    task = task or Detection(surroundings.say)
+    task = task or DetectionTask(surroundings.say)
     prepare_device(surroundings.device)
     checkpoint = surroundings.output / CHECKPOINT_NAME
     check_shared_memory(recipe, surroundings.workers)
@@ -132,9 +132,9 @@ def _steps(
     """Do step after step; yields the losses, and whether the step was the last.
 
     Args:
-        recipe: of the run.
-        surroundings: of the run.
-        state: changes in place.
+        recipe: the run's recipe.
+        surroundings: where and how the run happens.
+        state: the run's state, which changes in place.
         task: what to minimise.
         began: when the run did, by `time.monotonic`; its minutes count from there.
     """
@@ -191,7 +191,7 @@ def training_step(
     """Do one step in place.
 
     Args:
-        recipe: of the run.
+        recipe: the run's recipe.
         state: `state.step` is the number of the step to do.
         network: the state's model, or what runs it over several processes.
         batch: this process's share of the batch.
@@ -200,7 +200,7 @@ def training_step(
     Returns:
         The task's losses over all processes.
     """
-    task = task or Detection()
+    task = task or DetectionTask()
     at = state.schedule_step(recipe)
     task.train_mode(state.model, phase_at(recipe, at))
     # Dropout depends on the step alone, so a resumed run repeats it.

@@ -128,10 +128,10 @@ class LossWeights:
     """Weights of the losses; the paper's by default.
 
     Attributes:
-        classes: cross-entropy.
-        l1: of the boxes.
-        giou: of the boxes.
-        no_object: of the 'no object' class within the cross-entropy.
+        classes: weight of the cross-entropy.
+        l1: weight of the boxes' L1 distance.
+        giou: weight of the boxes' GIoU loss.
+        no_object: weight of the class 'no object' within the cross-entropy.
     """
 
     classes: float = 1.0
@@ -162,7 +162,7 @@ def set_loss(
     costs: MatchCosts,
     weights: LossWeights,
 ) -> list[LossParts]:
-    """Match and compare every layer's predictions, each group of queries apart.
+    """Match and compare every layer's predictions, one group of queries at a time.
 
     Normalised over all processes, so that the gradient does not depend on how a batch is split.
 
@@ -171,7 +171,7 @@ def set_loss(
         layer_boxes: [L,N,groups*Q,4].
         batch: the objects.
         groups: how many sets of queries were asked at once (Group DETR, arXiv 2207.13085).
-        costs: of the matcher.
+        costs: weights of the matching costs.
         weights: `no_object` is used here; the others weigh the parts later.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a run reports: a CSV of every logged step, and a picture of its curve."""
+"""The reports of a run: a CSV of every logged step, and a picture of its curve."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MetricsRow:
     Attributes:
         step: steps done.
         images: images seen.
-        seconds: of training so far, pauses between resumed runs left out.
-        learning_rate: of the transformer.
+        seconds: how long training took so far, without pauses between resumed runs.
+        learning_rate: the transformer's.
         losses: by name: `loss`, which is minimised; of training against the truth, the last
             layer's `classes` (cross-entropy), `l1` and `giou`, and the total of the `dense` head;
             of distillation, see `detr.distillation`.

@@ -176,7 +176,7 @@ def initialise_from_scratch(model: TrainingModel, grid: tuple[int, int]) -> None
 
 
 def start_residuals_at_zero(detr: DETR) -> None:
-    """Every block starts as its shortcut (Goyal et al., 2017, arXiv 1706.02677, section 5.1)."""
+    """Let every block start as its shortcut (Goyal et al., 2017, arXiv 1706.02677, section 5.1)."""
     for module in detr.backbone.modules():
         last = None
         if isinstance(module, Bottleneck):

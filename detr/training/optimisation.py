@@ -19,9 +19,9 @@ class Phase:
     """A part of a run in which the same weights are trained.
 
     Attributes:
-        index: counted from 0.
-        first_step: counted from 0.
-        steps: how many.
+        index: number of the phase, from 0.
+        first_step: number of its first step, from 0.
+        steps: how many steps it has.
     """
 
     index: int
@@ -38,9 +38,9 @@ class TimeBudget:
     rate that falls as it should.
 
     Attributes:
-        seconds: from now to the end of the schedule.
-        started: of `time.monotonic`.
-        first_share: of the schedule, done before a resumed run went on.
+        seconds: how long the rest of the schedule takes.
+        started: when the time began, by `time.monotonic`.
+        first_share: share of the schedule that was done before a resumed run went on.
     """
 
     seconds: float

@@ -55,7 +55,7 @@ def prepare_device(device: torch.device) -> None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute products of fp32 in fp32, as sums of squares need it, also on a GPU."""
+    """Compute fp32 products in full fp32 on a GPU too, as sums of squares need it."""
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -78,7 +78,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes when torchrun started this one; otherwise do nothing.
 
     Args:
-        device: that this process computes on; all processes have one of the same kind.
+        device: the device of this process; those of the others are of the same kind.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield

@@ -68,17 +68,19 @@ class ScenesData(Frozen):
     kind: Literal["scenes"] = "scenes"
     max_objects: int = Field(5, ge=1)
     other_aspect_share: float = Field(
-        0.0, ge=0, le=1, description="of scenes with another shape than the input's, padded"
+        0.0, ge=0, le=1, description="share of scenes with another shape than the input, padded"
     )
     reduced_share: float = Field(
-        0.0, ge=0, le=1, description="of scenes drawn at 2.5 times the size and scaled down"
+        0.0, ge=0, le=1, description="share of scenes drawn at 2.5 times the size and scaled down"
     )
     early_steps: int = Field(
         0, ge=0, description="steps before the input has its full size; they cost far less"
     )
-    early_scale: float = Field(1.0, gt=0, le=1, description="of the input in the early steps")
+    early_scale: float = Field(
+        1.0, gt=0, le=1, description="size of the input in the early steps, as a share"
+    )
     first_scene: int = Field(
-        0, ge=0, description="of the endless row of scenes; another run may have seen those before"
+        0, ge=0, description="number of the first scene; another run may have seen those before it"
     )
     val_scenes: int = Field(500, gt=0)
     val_height: int = Field(360, gt=0, description="pixels")
@@ -130,7 +132,7 @@ class FromRecord(Frozen):
     """Train a released model further: its weights, with new parts for training."""
 
     kind: Literal["record"] = "record"
-    folder: Path | None = Field(default=None, description="of the release's record")
+    folder: Path | None = Field(default=None, description="folder of the release's record")
 
 
 class FromTeacher(Frozen):
@@ -147,7 +149,9 @@ class Optimiser(Frozen):
     """AdamW; no weight decay on norms, biases and queries."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    backbone_factor: Annotated[float, Field(gt=0, description="of the learning rate")] = 1.0
+    backbone_factor: Annotated[
+        float, Field(gt=0, description="factor of the backbone's learning rate")
+    ] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
 
@@ -208,7 +212,7 @@ class TeacherIdentity(Frozen):
     """What a student is distilled from."""
 
     name: str
-    sha256: str = Field(description="of its weights, see `detr.distillation.teacher`")
+    sha256: str = Field(description="digest of its weights, see `detr.distillation.teacher`")
     architecture: Architecture
 
 
@@ -218,14 +222,18 @@ class Distillation(Frozen):
     method: Literal["stages", "joint", "encoder"]
     teacher: TeacherIdentity
     phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0,), min_length=1, description="of the steps; each phase has the whole schedule"
+        (1.0,),
+        min_length=1,
+        description="shares of the steps; each phase runs through the whole schedule",
     )
     fit_batches: int = Field(
-        default=0, ge=0, description="to solve for the first weights on; 0: start from scratch"
+        default=0,
+        ge=0,
+        description="batches to solve for the first weights on; 0: start from scratch",
     )
     weights: dict[str, tuple[tuple[float, float], ...]] = Field(
         default_factory=dict,
-        description="of each loss: points of share of the steps done and weight, lines between",
+        description="for each loss, points (share of the steps done, weight), joined by lines",
     )
 
 
@@ -240,7 +248,7 @@ class Recipe(Frozen):
     norm: Literal["batch", "frozen"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="of what the model computes in training; weights are fp32 always"
+        "fp32", description="precision of the model's computation; weights are always fp32"
     )
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     parts: TrainingParts = TrainingParts()

@@ -15,27 +15,27 @@ from detr.training.optimisation import phase_at
 from detr.training.processes import peak_memory_bytes, prepare_device
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import new_state
-from detr.training.task import Detection, Task
+from detr.training.task import DetectionTask, Task
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
-# Of each worker, after those that it had prepared before the clock started.
+# For each worker, beyond those that it had prepared before the clock started.
 _TIMED_BATCHES_A_WORKER = 2
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a dry run found.
+    """The findings of a dry run.
 
     Attributes:
-        name: of the recipe.
-        device: that it computed on.
-        parameters: that the first phase trains.
-        steps: of the recipe.
-        batch_size: of the recipe.
-        step_seconds: of one step, its batch being there.
-        loader_images_per_second: that the workers prepare by themselves.
-        peak_memory_bytes: of the GPU, or of this process on a CPU.
-        minutes: that the run is to take, if a time says when it ends.
+        name: the recipe's name.
+        device: the device that it computed on, in words.
+        parameters: how many weights the first phase trains.
+        steps: how many steps the recipe has.
+        batch_size: the recipe's.
+        step_seconds: how long a step takes once its batch is there.
+        loader_images_per_second: how fast the workers prepare images, while nothing trains.
+        peak_memory_bytes: the most memory held: the GPU's, or this process's on a CPU.
+        minutes: how long the run is to take; None if it ends by steps.
     """
 
     name: str
@@ -83,7 +83,7 @@ def rehearse(recipe: Recipe, surroundings: Surroundings, task: Task | None = Non
         TandemError: what a run would raise.
     """
     device, workers = surroundings.device, surroundings.workers
-    task = task or Detection(surroundings.say)
+    task = task or DetectionTask(surroundings.say)
     prepare_device(device)
     check_shared_memory(recipe, workers)
     check_data(recipe, surroundings.say)

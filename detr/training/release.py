@@ -59,7 +59,7 @@ class Released:
     """A run turned into a bundle.
 
     Attributes:
-        recipe: of the run, by itself or from a teacher.
+        recipe: the run's recipe, of training or of distillation.
         model: the plain model, its weights rounded.
         bundle: its export.
         record: the content of `record.json`.
@@ -91,12 +91,12 @@ def release(
     """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
     Args:
-        checkpoint: of the run; its metrics lie beside it.
+        checkpoint: the run's checkpoint; its metrics lie beside it.
         bundle: folder of the bundle; one that is there is replaced.
         record: folder of the record.
-        commit: of the code that trained.
-        pictures: to calibrate the codecs on; such as the model was trained on.
-        machine: that trained, in words.
+        commit: the commit of the code that trained.
+        pictures: pictures like those of training, to calibrate the codecs on.
+        machine: the machine that trained, in words.
 
     Raises:
         ConfigurationError: there is no checkpoint, the run was not on scenes, or the record that
@@ -176,7 +176,7 @@ def rebuild(record: Path, bundle: Path | None = None) -> Bundle | None:
 
     Args:
         record: folder of the record.
-        bundle: where to put the bundle; by default it is made in passing, to be compared only.
+        bundle: where to put the bundle; None: compare it and throw it away.
 
     Returns:
         The bundle, when it was to be kept.

@@ -28,7 +28,7 @@ from scenes.categories import CATEGORIES
 from scenes.coco_format import export_coco
 from scenes.compositor import Scene, SceneSettings
 from scenes.fetch import DEFAULT_CACHE, fetch_all
-from scenes.sources import ARTWORK_SETS, Split
+from scenes.sources import ARTWORK_SETS, SceneSplit
 from scenes.splits import SceneSource, open_split
 
 
@@ -148,7 +148,7 @@ def training_pictures(
 
 
 def exported_split(
-    recipe: Recipe, data: ScenesData, cache: Path | None, split: Split, workers: int
+    recipe: Recipe, data: ScenesData, cache: Path | None, split: SceneSplit, workers: int
 ) -> CocoFolder:
     """Return the scenes of `split` as a COCO folder in the cache; workers write it if it is new.
 
@@ -173,7 +173,7 @@ def exported_split(
     return open_coco(folder / "images", folder / "instances.json")
 
 
-def _opened(recipe: Recipe, data: ScenesData, cache: Path | None, split: Split) -> SceneSource:
+def _opened(recipe: Recipe, data: ScenesData, cache: Path | None, split: SceneSplit) -> SceneSource:
     settings = SceneSettings(max_objects=data.max_objects)
     return open_split(cache or DEFAULT_CACHE, split, recipe.seed, settings)
 

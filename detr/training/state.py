@@ -34,7 +34,7 @@ _LEAST_SHORTCUT_CHANNELS = 16
 # A resumed run may change how often it reports and how long it goes on, never what it has done.
 _FREE_KEYS: dict[str, Any] = {
     "evaluation": True,
-    "no_object_shift": True,  # of what ships, not of what is trained
+    "no_object_shift": True,  # changes what is released, not what is trained
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
@@ -44,17 +44,17 @@ _FREE_KEYS: dict[str, Any] = {
 
 @dataclass
 class TrainingState:
-    """A run after `step` steps that took `seconds`.
+    """A training run between two steps.
 
     Attributes:
-        model: on the device that the run computes on, as the average and the optimiser are.
-        average: of the weights.
-        optimiser: of the weights.
-        scaler: of the loss, so that fp16's gradients do not vanish; does nothing otherwise.
-        step: steps done.
-        seconds: of training so far, pauses between resumed runs left out.
-        share: of the time that is done, where the time and not the recipe says how many steps
-            there will be; see `detr.training.schedule.TimeBudget`.
+        model: the model; average and optimiser are on its device.
+        average: the average of its weights.
+        optimiser: what changes its weights.
+        scaler: scales the loss, so that fp16's gradients do not vanish; else does nothing.
+        step: how many steps are done.
+        seconds: how long training took so far, without pauses between resumed runs.
+        share: the share of the schedule that is done, for a run that ends by time; None for one
+            that ends by steps. See `detr.training.schedule.TimeBudget`.
     """
 
     model: TrainingModel
@@ -67,7 +67,7 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
-        """Where the run computes."""
+        """The device that the run computes on."""
         return self.model.query_mask.device
 
     def schedule_step(self, recipe: Recipe) -> float:
@@ -84,7 +84,7 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> 
 
     Args:
         recipe: of the run.
-        say: is told what of the recipe's weights file was not taken.
+        say: called with what of the recipe's weights file was not used.
 
     Raises:
         WeightsError: the recipe's weights file cannot be read, or does not fit.
@@ -105,7 +105,7 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> 
 
 @torch.no_grad()
 def _start_from_record(model: TrainingModel, folder: Path) -> None:
-    """Take what a run released, as it was before its 'no object' was shifted to ship.
+    """Load a released run's weights, undoing the shift of 'no object' that releases get.
 
     The further groups of queries did not ship: they start near the model's own.
     """
@@ -170,7 +170,7 @@ def save_state(state: TrainingState, recipe: Recipe, folder: Path) -> Path:
 
 
 def save_best(state: TrainingState, recipe: Recipe, path: Path) -> None:
-    """Write the averaged weights alone: what a release is made from, a quarter of a checkpoint."""
+    """Write only the averaged weights, which a release needs: a quarter of a checkpoint's size."""
     save_average(path, _released_content(state, recipe))
 
 
@@ -217,7 +217,7 @@ def restore_state(
 
 
 def _without_start_files(recipe: Recipe) -> Recipe:
-    """A run that goes on has its weights; what it started from need not be there any more."""
+    """Drop the files that a run started from: a resumed run does not need them."""
     if isinstance(recipe.start, FromScratch):
         return recipe
     return recipe.model_copy(update={"start": type(recipe.start)()})
@@ -227,7 +227,7 @@ def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
     """Return the recipe that a checkpoint was made by.
 
     Raises:
-        ConfigurationError: it holds none of this version.
+        ConfigurationError: it holds no recipe, or one that this version cannot read.
     """
     try:
         return Recipe.model_validate_json(content["recipe"])
@@ -236,7 +236,7 @@ def recipe_of(content: dict[str, Any], path: Path) -> Recipe:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the lists that torch adds below."""
+    """Return an error's first line, without the lists that torch adds."""
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     return (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(":.")

@@ -1,4 +1,4 @@
-"""What a run minimises, and what of the model it trains: by itself here, or from a teacher."""
+"""What a run minimises and which weights it trains: the protocol, and detection from labels."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Task(Protocol):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Of what `losses` returns; the first is `loss`."""
+        """The names of what `losses` returns; the first is `loss`."""
 
     def build(self, recipe: Recipe) -> TrainingModel:
-        """Make the model to start with, all that no phase trains being frozen."""
+        """Make the model to start with; what no phase trains is frozen."""
 
     def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
-        """Choose which weights are trained from now on; `anew` unless a run is resumed within."""
+        """Choose the weights to train; `anew` is false if a run resumes within the phase."""
 
     def train_mode(self, model: TrainingModel, phase: Phase) -> None:
         """Put what is trained into training mode, and the rest into evaluation mode."""
@@ -39,20 +39,20 @@ class Task(Protocol):
         """Run the network and return the losses, the one to minimise first; NaN where not used.
 
         Args:
-            recipe: of the run.
+            recipe: the run's recipe.
             network: the model, or what runs it over several processes.
             batch: this process's share of the batch.
             step: counted from 0.
         """
 
 
-class Detection:
+class DetectionTask:
     """Set prediction from labelled pictures, without a teacher."""
 
     loss_names = ("loss", "classes", "l1", "giou", "dense")
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Tell `say` what of the recipe's weights file is not taken."""
+        """`say` is called with what of the recipe's weights file is not used."""
         self._say = say
 
     def build(self, recipe: Recipe) -> TrainingModel:

@@ -128,13 +128,14 @@ def random_halves(architecture: Any) -> dict[Any, Any]:
     from common.domain.placement import Stage
     from detr.export.halves import BackboneHalf, TransformerHalf
     from detr.model import DETR
+    from detr.model.resnet import Bottleneck
 
     torch.manual_seed(0)
     model = DETR(architecture)
     # Blocks that start as shortcuts, or activations would double from block to block.
     for module in model.backbone.modules():
-        if hasattr(module, "bn3"):
-            module.bn3.weight.fill_(0.1)
+        if isinstance(module, Bottleneck):
+            module.bn3.weight.fill_(0.1)  # type: ignore[operator]
     return {
         Stage.BACKBONE: BackboneHalf(copy.deepcopy(model), "projected").eval(),
         Stage.TRANSFORMER: TransformerHalf(copy.deepcopy(model), "projected").eval(),
@@ -182,7 +183,7 @@ def _inputs(architecture: Any, size: tuple[int, int], batch: int) -> dict[str, A
 
 
 def _timed_run(
-    halves: dict[Any, Any], inputs: Any, device: str, precision: str, *, runs: int
+    halves: dict[Any, Any], inputs: Any, device: Any, precision: Any, *, runs: int
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Outputs of both halves, and the median milliseconds of one execution with its copies."""
     from detr.engine import TorchEngine

@@ -13,12 +13,14 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "models" / "demo-r50"
+CLIP = ROOT / "models" / "demo-clip"
 _PACKAGES = (
     *("torch", "onnx", "onnxruntime", "cv2", "scipy", "pydantic", "pydantic_settings", "grpc"),
     *("grpc_health", "structlog", "zstandard", "pycocotools", "safetensors", "pynvml", "rich"),
@@ -119,3 +121,33 @@ def _smi(field: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip().splitlines()[0]
+
+
+def clip_frames(folder: Path, size: tuple[int, int]) -> Path:
+    """Thirty JPEG frames of the demo clip, at this height and width."""
+    import cv2
+
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(_clip()):
+        if number == 30:
+            break
+        resized = cv2.resize(frame, (size[1], size[0]))
+        cv2.imwrite(str(folder / f"{number:03d}.jpg"), resized, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return folder
+
+
+def _clip() -> Iterator[Any]:
+    import cv2
+    import numpy as np
+
+    video = cv2.VideoCapture(str(CLIP / "clip.mp4"))
+    read, frame = video.read()
+    if not read:  # this OpenCV reads no H.264
+        rng = np.random.default_rng(0)
+        for _ in range(30):
+            coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            yield cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_CUBIC)
+        return
+    while read:
+        yield frame
+        read, frame = video.read()

@@ -7,21 +7,18 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scripts.gpu.engines import full_size, random_halves
-from scripts.gpu.machine import DEMO, ROOT, Options, skip, tell, without_gpu
-
-CLIP = ROOT / "models" / "demo-clip" / "clip.mp4"
+from scripts.gpu.machine import DEMO, Options, clip_frames, skip, tell, without_gpu
 
 
 def services(options: Options) -> None:
     """Serve the demo model on the GPU by all placements: frames a second of 1 and of 16 clients."""
     if without_gpu(options):
         return
-    frames = _frames(Path(options.folder) / "frames-demo", (360, 480))
+    frames = clip_frames(Path(options.folder) / "frames-demo", (360, 480))
     _serve(options, "demo-r50", DEMO, frames)
 
 
@@ -33,7 +30,7 @@ def services_r50(options: Options) -> None:
         return None
     folder = Path(options.folder)
     bundle = _weights_only_bundle(folder / "r50")
-    return _serve(options, "r50", bundle, _frames(folder / "frames-r50", (800, 1066)))
+    return _serve(options, "r50", bundle, clip_frames(folder / "frames-r50", (800, 1066)))
 
 
 def _serve(options: Options, name: str, bundle: Path, frames: Path) -> None:
@@ -108,36 +105,6 @@ def _figures(answers: list[Any]) -> dict[str, float]:
         "latency_p95_milliseconds": round(trips[int(0.95 * (len(trips) - 1))] * 1e3, 2),
         "execute_milliseconds": round(statistics.median(execute) * 1e3, 2),
     }
-
-
-def _frames(folder: Path, size: tuple[int, int]) -> Path:
-    """Thirty JPEG frames of the demo clip, at this height and width."""
-    import cv2
-
-    folder.mkdir(parents=True)
-    for number, frame in enumerate(_clip()):
-        if number == 30:
-            break
-        resized = cv2.resize(frame, (size[1], size[0]))
-        cv2.imwrite(str(folder / f"{number:03d}.jpg"), resized, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return folder
-
-
-def _clip() -> Iterator[Any]:
-    import cv2
-    import numpy as np
-
-    video = cv2.VideoCapture(str(CLIP))
-    read, frame = video.read()
-    if not read:  # this OpenCV reads no H.264
-        rng = np.random.default_rng(0)
-        for _ in range(30):
-            coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-            yield cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_CUBIC)
-        return
-    while read:
-        yield frame
-        read, frame = video.read()
 
 
 def _weights_only_bundle(folder: Path) -> Path:

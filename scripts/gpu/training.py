@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -10,14 +11,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.gpu.machine import ROOT, Options, skip, tell, without_gpu
+from scripts.gpu.machine import CLIP, ROOT, Options, clip_frames, skip, tell, without_gpu
 
 
 def training(options: Options) -> None:
     """Train and distil the demo model: images a second here and on the CPU, and a checkpoint."""
     if without_gpu(options):
         return
-    if options.artwork is None:
+    if options.artwork is None and not options.quick:
         skip("no --artwork is given; `python -m scenes pack FOLDER` makes it")
         return
     import torch
@@ -28,7 +29,8 @@ def training(options: Options) -> None:
     from detr.training.rehearsal import rehearse
     from detr.training.state import restore_state
 
-    cache, folder = Path(options.artwork), Path(options.folder) / "training"
+    folder = Path(options.folder) / "training"
+    cache = None if options.artwork is None else Path(options.artwork)
     cpu = torch.device("cpu")
     device = torch.device("cuda", 0) if options.device == "cuda" else cpu
     workers = 1 if options.quick else max(1, (os.cpu_count() or 1) - 1)
@@ -42,7 +44,9 @@ def training(options: Options) -> None:
     for precision in ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32",):
         changed = with_precision(recipe, precision)
         tell(**{f"step_{precision}": _steps_of(changed, batch, device, few)})
-    tell(distillation_step=_distillation_steps(recipe.batch_size, batch, device, few))
+    tell(
+        distillation_step=_distillation_steps(recipe.batch_size, batch, device, few, options.quick)
+    )
     if device.type == "cuda":
         tell(step_on_the_cpu=_steps_of(recipe, batch, cpu, 2))
     if not options.quick:
@@ -50,18 +54,44 @@ def training(options: Options) -> None:
 
 
 def _recipe(options: Options) -> Any:
-    """The demo model's, with the fewest evaluations; small batches where it has to be quick."""
+    """The demo model's, evaluated once at its end; small batches where it has to be quick."""
     from detr.training.recipe import Evaluation, load_recipe
 
     recipe = load_recipe("demo-r50-gpu")
-    count = 2 if options.quick else 8
+    data = recipe.data.model_copy(update={"val_scenes": 8})
+    if options.artwork is None:
+        data = _frames_of_the_clip(Path(options.folder) / "clip")
     changes = {
-        "evaluation": Evaluation(every_steps=10**9, images=count),
+        "evaluation": Evaluation(every_steps=10**9, images=2 if options.quick else 8),
         "checkpoint_every_steps": 10**9,
-        "data": recipe.data.model_copy(update={"val_scenes": count}),
+        "data": data,
         "batch_size": 2 if options.quick else recipe.batch_size,
     }
     return recipe.model_copy(update=changes)
+
+
+def _frames_of_the_clip(folder: Path) -> Any:
+    """A few frames of the demo clip with their boxes: data that is quickly made."""
+    from detr.training.recipe import CocoData
+
+    images = clip_frames(folder / "images", (360, 480))
+    content = json.loads((CLIP / "annotations.json").read_text(encoding="utf-8"))
+    for image in content["images"]:
+        image["file_name"] = f"{image['id']:03d}.jpg"
+    known = {int(path.stem) for path in images.iterdir()}
+    content["images"] = [one for one in content["images"] if one["id"] in known]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in known]
+    annotations = folder / "instances.json"
+    annotations.write_text(json.dumps(content), encoding="utf-8")
+    return CocoData(
+        train_images=images,
+        train_annotations=annotations,
+        val_images=images,
+        val_annotations=annotations,
+        short_sides=(144,),
+        longest_side=192,
+        categories={row: one["name"] for row, one in enumerate(content["categories"])},
+    )
 
 
 def _trained(recipe: Any, surroundings: Any) -> dict[str, Any]:
@@ -80,7 +110,9 @@ def _trained(recipe: Any, surroundings: Any) -> dict[str, Any]:
     }
 
 
-def _distillation_steps(batch_size: int, batch: Any, device: Any, count: int) -> dict[str, float]:
+def _distillation_steps(
+    batch_size: int, batch: Any, device: Any, count: int, quick: bool
+) -> dict[str, float]:
     from detr.distillation.recipe import load_distillation_recipe, run_recipe
     from detr.distillation.tasks import make_task
     from detr.distillation.teacher import load_teacher
@@ -89,7 +121,12 @@ def _distillation_steps(batch_size: int, batch: Any, device: Any, count: int) ->
     teacher = load_teacher(ROOT / "models" / "demo-r50")
     identity, parts = teacher.identity, teacher.parts
     student = run_recipe(distillation, "joint", identity, parts, names=teacher.names)
-    student = student.model_copy(update={"batch_size": batch_size})
+    changes: dict[str, Any] = {"batch_size": batch_size}
+    if (
+        quick and student.distillation is not None
+    ):  # start from scratch: to solve for first weights takes a while on a CPU
+        changes["distillation"] = student.distillation.model_copy(update={"fit_batches": 0})
+    student = student.model_copy(update=changes)
     task = make_task(student, teacher, lambda _: [batch])
     return _steps_of(student, batch, device, count, task)
 
@@ -102,10 +139,10 @@ def _steps_of(
     from detr.training.optimisation import phase_at
     from detr.training.processes import peak_memory_bytes, prepare_device
     from detr.training.state import new_state
-    from detr.training.task import Detection
+    from detr.training.task import DetectionTask
 
     prepare_device(device)
-    task = task or Detection()
+    task = task or DetectionTask()
     state = new_state(recipe, task.build, device)
     task.begin_phase(recipe, state.model, phase_at(recipe, 0), anew=True)
     seconds, losses = [], []

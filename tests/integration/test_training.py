@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,28 @@ def test_a_run_is_not_overwritten_but_resumed(recipe_file, finished):
     resumed = train(recipe_file, output, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert (output / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_dry_run_tells_what_a_run_needs_and_leaves_nothing(recipe_file, tmp_path):
+    output = tmp_path / "dry"
+    result = train(recipe_file, output, "--dry-run", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    told = result.stdout.splitlines()
+    assert told[0] == "recipe tiny: its data is there, and its first steps work."
+    assert [line.split()[0] for line in told[1:]] == ["device", "memory", "step", "loader", "6"]
+    assert re.fullmatch(r" +step +[1-9]\d* ms, [1-9]\d* images/s", told[3])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_finds_what_would_end_a_run(recipe_file, tmp_path):
+    recipe = yaml.safe_load(recipe_file.read_text())
+    recipe["data"]["train_annotations"] = str(tmp_path / "missing.json")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(yaml.safe_dump(recipe))
+    result = train(broken, tmp_path / "dry", "--dry-run")
+    assert result.returncode == 1
+    assert "missing.json cannot be read" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_an_unknown_recipe_is_one_sentence(tmp_path):
