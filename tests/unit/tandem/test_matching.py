@@ -85,7 +85,7 @@ def test_frames_add_up():
 @pytest.mark.parametrize(
     ("model", "found", "invented", "right"),
     [
-        ("demo-r50", 941, 10, True),
+        ("demo-r50", 941, 11, True),
         ("demo-r34", 884, 32, True),
         ("demo-r50", 919, 5, False),  # red and blue exchanged
         ("demo-r50", 941, 25, False),
