@@ -18,11 +18,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 # The base image's pip installs into it: what is copied from here on holds none.
 RUN python -m venv --without-pip /opt/venv
 WORKDIR /build
-COPY pyproject.toml requirements/runtime.txt ./
-# What pyproject.toml asks for, in the releases that runtime.txt locks.
+COPY requirements/services.in requirements/runtime.txt ./
+# What the services need, in the releases that runtime.txt locks.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > services.txt \
- && pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.txt
+    pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.in
 
 # Empty: the CPU alone. `onnxruntime` needs a driver for CUDA 13 (580 or later), whose libraries are
 # wheels; `tensorrt` one for CUDA 12. onnxruntime and onnxruntime-gpu are the same files: only one

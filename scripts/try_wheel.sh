@@ -33,7 +33,7 @@ assert recipes, "the training recipes are missing"
 print(f"{len(names)} files of {', '.join(sorted(packages))}")
 PYTHON
 
-"$bin/pip" install --quiet --constraint requirements/runtime.txt "$wheel[client]"
+"$bin/pip" install --quiet --constraint requirements/runtime.txt "$wheel"
 "$bin/pip" check
 cd "$work"
 unset PYTHONPATH

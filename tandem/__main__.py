@@ -23,7 +23,7 @@ def _run() -> int | None:
 
         raise ConfigurationError(
             f"the command needs {error.name}, which is not installed: run "
-            "pip install 'tandem-detr[client]'"
+            "pip install tandem-detr"
         ) from error
     return run_command(sys.argv[1:])
 

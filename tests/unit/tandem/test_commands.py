@@ -89,7 +89,7 @@ def test_what_the_library_alone_lacks_is_told_with_the_remedy():
     assert (ran.returncode, ran.stderr) == (
         1,
         "tandem: the command needs typer, which is not installed: run "
-        "pip install 'tandem-detr[client]'\n",
+        "pip install tandem-detr\n",
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 
 import pytest
 
@@ -70,3 +71,10 @@ def test_it_runs_as_nobody_and_tells_its_version(path):
     version = re.search(r'__version__ = "(.+)"', (ROOT / "tandem/__init__.py").read_text())[1]
     told = [text for keyword, text in instructions(path) if text.startswith("VERSION=")]
     assert told == [f"VERSION={version}"]
+
+
+def test_the_services_packages_are_part_of_the_projects():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (ROOT / "requirements" / "services.in").read_text().splitlines()
+    services = [line for line in lines if not line.startswith("#")]
+    assert project[: len(services)] == services
