@@ -2,9 +2,8 @@
 
 `python -m benchmarks.batching` runs two systems side by side, one with batches and one without.
 Their engines are paced: a batch of 8 takes 2.5 times as long as one frame, as on a GPU that a
-single frame does not fill. Every session has a window of 4 frames unless `--window` says otherwise:
-the window that a session finds for itself is 2 here, too few to fill every batch. Rounds with the
-one and the other alternate, so that what else the machine does meets both.
+single frame does not fill. Rounds with the one and the other alternate, so that what else the
+machine does meets both.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="of models and frames")
     parser.add_argument("--rounds", type=int, default=3, help="of every measurement")
-    parser.add_argument("--window", type=int, default=4, help="of each session; 0: its own choice")
+    parser.add_argument("--window", type=int, default=0, help="of each session; 0: its own choice")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     arguments = parser.parse_args()
     rows = run_to_end(measure(arguments.folder, arguments.rounds, arguments.window))
