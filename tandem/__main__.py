@@ -22,8 +22,7 @@ def _run() -> int | None:
         from common.domain.errors import ConfigurationError
 
         raise ConfigurationError(
-            f"the command needs {error.name}, which is not installed: run "
-            "pip install tandem-detr"
+            f"the command needs {error.name}, which is not installed: run pip install tandem-detr"
         ) from error
     return run_command(sys.argv[1:])
 

@@ -88,8 +88,7 @@ def test_what_the_library_alone_lacks_is_told_with_the_remedy():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (
         1,
-        "tandem: the command needs typer, which is not installed: run "
-        "pip install tandem-detr\n",
+        "tandem: the command needs typer, which is not installed: run pip install tandem-detr\n",
     )
 
 
