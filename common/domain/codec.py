@@ -20,6 +20,8 @@ class Codec(str, Enum):
     Q2 = "q2"
 
 
+CALIBRATION_FRAMES = 300
+"""How many frames a calibration looks at unless it is told otherwise."""
 CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2: 2}
 """Bits a value of the codecs whose ranges are calibrated ahead of time and kept in the bundle."""
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from common.bundle import Bundle, CodecDefaults, write_bundle
 from common.bundle.folder import sha256_of
 from common.codec.feature_statistics import FeatureStatistics
-from common.domain.codec import Codec
+from common.domain.codec import CALIBRATION_FRAMES, Codec
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
@@ -44,8 +44,6 @@ from detr.training.state import plain_model, recipe_of
 Pictures = Iterable[NDArray[np.uint8]]
 """RGB, [H,W,3] each."""
 
-# As `tandem model calibrate` takes by default.
-_CALIBRATION_PICTURES = 300
 # Costs nothing that AP could show (docs/accuracy.md), for half the bytes of fp16.
 _DEFAULT_CODEC = Codec.INT8
 
@@ -300,7 +298,7 @@ def measured_codecs(bundle: Bundle, pictures: Pictures) -> CodecDefaults:
 
     Args:
         bundle: the exported model.
-        pictures: such as the model was trained on; the first 300 are taken.
+        pictures: such as the model was trained on; the first `CALIBRATION_FRAMES` are taken.
 
     Raises:
         ConfigurationError: the backbone is missing or is not the one that was exported.
@@ -309,7 +307,7 @@ def measured_codecs(bundle: Bundle, pictures: Pictures) -> CodecDefaults:
     backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)
     statistics = FeatureStatistics()
     try:
-        for picture in itertools.islice(pictures, _CALIBRATION_PICTURES):
+        for picture in itertools.islice(pictures, CALIBRATION_FRAMES):
             pixels, geometry = preprocess(picture, manifest.input, manifest.normalization)
             features = backbone.run({"pixels": pixels})["features"][0]
             rows = -(-geometry.valid_height // manifest.feature_stride)

@@ -105,8 +105,9 @@ class StageService:
         except EngineError as error:
             if settings.max_batch == 1:
                 raise
-            # A graph with a fixed batch dimension cannot be compiled for more than that.
-            log.warning("cannot compile for batches", frames=settings.max_batch, error=str(error))
+            # A graph with a fixed batch dimension cannot be compiled for more than that. If it is
+            # something else, loading for single frames fails as well, and tells that.
+            log.warning("cannot load for batches", frames=settings.max_batch, error=str(error))
             engine = self._engine_for(1)
         if settings.paced_milliseconds > 0:
             name = settings.paced_device

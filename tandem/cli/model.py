@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
-from common.domain.codec import CALIBRATED_BITS, Codec
+from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
 from common.domain.placement import Stage
 from common.engines.base import Device, LoadOptions, PlanReport, Precision
 from common.engines.registry import engine_module
@@ -51,7 +51,7 @@ def calibrate(
     ],
     frames: Annotated[
         int, typer.Option(min=1, help="How many frames to use, spread evenly over the source.")
-    ] = 300,
+    ] = CALIBRATION_FRAMES,
     codec: Annotated[
         Codec | None,
         typer.Option(metavar="NAME", help="Make this codec the bundle's default."),

@@ -2,7 +2,8 @@
 
 Its words are `WHAT:ACTION`. WHAT is `every` execution or one of a `white` picture; ACTION is
 `fail`, `memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the
-file says otherwise. `load:hang` hangs while loading, `load:fail` fails to.
+file says otherwise. `load:hang` hangs while loading, `load:fail` fails to, and `load:single` loads
+for single frames only, as a compiler does with a graph of a fixed batch.
 """
 
 import os
@@ -72,4 +73,7 @@ def load(onnx_path: Path, options: LoadOptions) -> FaultyEngine:
         hang_while(file, "hang")
     if told(file) == "load:fail":
         raise EngineError("no device")
+    shapes = {} if options.compilation is None else options.compilation.shapes
+    if told(file) == "load:single" and any(shape.max[0] > 1 for shape in shapes.values()):
+        raise EngineError("the batch is fixed")
     return FaultyEngine(onnxruntime.load(onnx_path, options), file)

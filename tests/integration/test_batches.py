@@ -67,6 +67,17 @@ async def test_batches_give_the_answers_of_single_frames():
     assert len({boxes(each).tobytes() for own in expected for each in own}) == STREAMS * FRAMES
 
 
+async def test_a_half_that_compiles_for_single_frames_only_serves_these(tmp_path):
+    faulty = tmp_path / "faulty"
+    faulty.write_text("load:single")
+    cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",), faulty={"edge.backbone": faulty})
+    try:
+        answers = await detect(cluster.address, requests_of(0))
+    finally:
+        cluster.close()
+    assert [each.WhichOneof("result") for each in answers] == ["detections"] * FRAMES
+
+
 async def test_a_bad_frame_spoils_no_other_of_its_batch(tmp_path):
     faulty = tmp_path / "faulty"
     cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",), faulty={"edge.backbone": faulty})

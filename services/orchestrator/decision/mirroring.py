@@ -19,17 +19,12 @@ _NEVER = float("inf")
 
 
 class MirrorBudget:
-    """Lets a small share of the frames be mirrored, evenly over time.
-
-    Attributes:
-        spent: mirrored requests so far.
-    """
+    """Lets a small share of the frames be mirrored, evenly over time."""
 
     def __init__(self, share: float) -> None:
         """Allow `share` of all frames, 0 to 1; 0 allows none."""
         self._share = share
         self._allowance = 1.0 if share else 0.0
-        self.spent = 0
 
     def earn(self) -> None:
         """Take note that a frame was answered."""
@@ -44,7 +39,6 @@ class MirrorBudget:
     def spend(self) -> None:
         """Take note that a frame is being mirrored."""
         self._allowance -= 1.0
-        self.spent += 1
 
 
 def pair_to_mirror(

@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.harness import ROOT
 
@@ -78,3 +79,12 @@ def test_the_services_packages_are_part_of_the_projects():
     lines = (ROOT / "requirements" / "services.in").read_text().splitlines()
     services = [line for line in lines if not line.startswith("#")]
     assert project[: len(services)] == services
+
+
+@pytest.mark.parametrize(("extra", "installed"), [("", "onnxruntime"), ("gpu", "onnxruntime-gpu")])
+def test_the_wheel_brings_one_onnx_runtime(extra, installed):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    more = project["optional-dependencies"].get(extra, [])
+    asked = [Requirement(line) for line in (*project["dependencies"], *more)]
+    wanted = [each for each in asked if not each.marker or each.marker.evaluate({"extra": extra})]
+    assert [each.name for each in wanted if "onnxruntime" in each.name] == [installed]
