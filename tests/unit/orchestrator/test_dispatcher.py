@@ -58,16 +58,22 @@ def own_ids(toy):
     return [each for each in toy.frame_ids if each < MIRRORED_FROM]
 
 
-async def first_and_other(orchestra):
+def first_and_other(orchestra):
     """The nodes of the backbones that the first frame goes to, and does not."""
     first = orchestra.router.active_pair().backbone
     return first, next(node for node in orchestra.backbones if node != first)
 
 
-async def test_a_frame_whose_route_fails_is_served_by_another():
+@asynccontextmanager
+async def two_backbones():
+    """Two toys by node, what runs before them, and the nodes of `first_and_other`."""
     toys = two_toys()
     async with running(toys) as orchestra:
-        first, other = await first_and_other(orchestra)
+        yield (toys, orchestra, *first_and_other(orchestra))
+
+
+async def test_a_frame_whose_route_fails_is_served_by_another():
+    async with two_backbones() as (toys, orchestra, first, other):
         toys[first].answer = dies
         dispatcher = orchestra.dispatcher()
         route, result = await serve(dispatcher, 7)
@@ -81,9 +87,7 @@ async def test_a_frame_whose_route_fails_is_served_by_another():
 
 
 async def test_a_server_is_blamed_for_frames_that_another_one_has_served():
-    toys = two_toys()
-    async with running(toys) as orchestra:
-        first, other = await first_and_other(orchestra)
+    async with two_backbones() as (toys, orchestra, first, other):
         toys[first].answer = fails
         dispatcher = orchestra.dispatcher()
         for number in range(FAILURES_IN_A_ROW):
@@ -96,9 +100,7 @@ async def test_a_server_is_blamed_for_frames_that_another_one_has_served():
 
 
 async def test_a_server_is_not_blamed_for_frames_that_another_one_refused():
-    toys = two_toys()
-    async with running(toys) as orchestra:
-        first, other = await first_and_other(orchestra)
+    async with two_backbones() as (toys, orchestra, first, other):
         toys[first].answer, toys[other].answer = fails, refuses
         dispatcher = orchestra.dispatcher()
         for number in range(2 * FAILURES_IN_A_ROW):
@@ -227,7 +229,7 @@ async def test_a_new_route_serves_a_mirrored_request_before_the_first_frame():
 async def test_a_route_that_fails_a_mirrored_request_gets_no_frame_and_no_further_one():
     toys = two_toys()
     async with running(toys, mirror_share=0.5) as orchestra:
-        first, other = await first_and_other(orchestra)
+        first, other = first_and_other(orchestra)
         toys[other].answer = fails
         dispatcher = orchestra.dispatcher()
         for number in range(20):
@@ -243,9 +245,7 @@ async def test_a_route_that_fails_a_mirrored_request_gets_no_frame_and_no_furthe
 
 
 async def test_frames_on_a_silent_stage_are_sent_elsewhere():
-    toys = two_toys()
-    async with running(toys) as orchestra:
-        first, other = await first_and_other(orchestra)
+    async with two_backbones() as (toys, orchestra, first, other):
         toys[first].answer = hangs
         dispatcher = orchestra.dispatcher()
         waiting = asyncio.ensure_future(serve(dispatcher, 1))
@@ -258,9 +258,7 @@ async def test_frames_on_a_silent_stage_are_sent_elsewhere():
 
 
 async def test_a_route_without_progress_is_given_up_by_its_session_alone():
-    toys = two_toys()
-    async with running(toys) as orchestra:
-        first, other = await first_and_other(orchestra)
+    async with two_backbones() as (toys, orchestra, first, other):
         toys[first].answer = hangs
         dispatcher = orchestra.dispatcher()
         waiting = asyncio.ensure_future(serve(dispatcher, 1))
@@ -297,7 +295,7 @@ async def test_streams_that_no_frame_takes_are_closed_except_the_current_one():
             context.add_done_callback(lambda _: ended.append(frame_id))
             return good_answer(frame_id)
 
-        first, _ = await first_and_other(orchestra)
+        first, _ = first_and_other(orchestra)
         toys[first].answer = serves_and_tells
         dispatcher = orchestra.dispatcher()
         await serve(dispatcher, 1)
