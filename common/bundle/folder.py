@@ -16,6 +16,12 @@ from common.files import replace_text
 
 MANIFEST_NAME = "bundle.json"
 ONNX_NAMES = {Stage.BACKBONE: "backbone.onnx", Stage.TRANSFORMER: "transformer.onnx"}
+BOTTLENECK_NAMES = {
+    Stage.BACKBONE: "bottleneck_encoder.onnx",
+    Stage.TRANSFORMER: "bottleneck_decoder.onnx",
+}
+"""Each half's part of the bottleneck."""
+LATENT_TABLES_NAME = "latent_tables.json"
 
 
 @dataclass(frozen=True)

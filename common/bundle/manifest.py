@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Annotated, Literal, Self
 
-from common.domain.codec import CALIBRATED_BITS, Codec
+from common.domain.codec import CALIBRATED_BITS, LATENT_CODECS, Codec
 
 FORMAT_VERSION = 1
 
@@ -157,6 +157,52 @@ class CodecDefaults(_Frozen):
         return self
 
 
+class RateMeasurement(_Frozen):
+    """What one latent rate keeps and costs, as `tandem model calibrate` measured it."""
+
+    average_precision: Optional[float] = Field(
+        default=None, ge=0, le=1, description="AP on an annotated set"
+    )
+    bytes_per_frame: float = Field(ge=0, description="coded given the frame before, mean")
+    bytes_per_key_frame: float = Field(ge=0, description="coded alone, mean")
+
+
+class LatentRate(_Frozen):
+    """How finely latents are quantised.
+
+    Latents come from the bottleneck's encoder as integers, in small fractions of a usual step.
+    """
+
+    step: int = Field(gt=0, le=1 << 15, description="from level to level, in latent units")
+    keep_within: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 15,
+        description="a latent that is at most this far from the frame before's keeps that level, "
+        "in latent units; 0: none does",
+    )
+    measured: Optional[RateMeasurement] = None
+
+
+class Bottleneck(_Frozen):
+    """The learned bottleneck between the halves: features to latents, and back.
+
+    `bottleneck_encoder.onnx` takes `features` and gives `latents`; `bottleneck_decoder.onnx` takes
+    `latents` and gives `features`. Latents are float32 with integer values, [N,channels,h,w] for
+    features [N,feature_channels,h,w]. `latent_tables.json` has the tables of the entropy coder.
+    """
+
+    channels: int = Field(gt=0, le=1024, description="channels of the latents")
+    rates: Dict[str, LatentRate] = Field(description="codec -> its rate")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        latent = [codec.value for codec in LATENT_CODECS]
+        if set(self.rates) != set(latent):
+            raise _inconsistent(f"rates has to have the keys {', '.join(latent)}")
+        return self
+
+
 class Manifest(_Frozen):
     """The content of `bundle.json`."""
 
@@ -174,6 +220,9 @@ class Manifest(_Frozen):
     categories: Tuple[Category, ...]
     files: Dict[str, str] = Field(description="file name -> sha256, lower-case hexadecimal")
     codec: CodecDefaults = CodecDefaults()
+    bottleneck: Optional[Bottleneck] = Field(
+        default=None, description="without it the latent codecs cannot be used"
+    )
     license: str
     origin: str = Field(description="where the weights come from, in a sentence")
     trained: bool = Field(
@@ -202,6 +251,10 @@ class Manifest(_Frozen):
             raise _inconsistent(
                 f"the codec calibration has {len(calibration.mean)} channels, the features "
                 f"have {channels}"
+            )
+        if Codec(self.codec.default) in LATENT_CODECS and self.bottleneck is None:
+            raise _inconsistent(
+                f"the default codec {self.codec.default} needs a bottleneck: see `tandem bottleneck`"
             )
         rows = [category.class_index for category in self.categories]
         if len(set(rows)) != len(rows):

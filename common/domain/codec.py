@@ -18,12 +18,17 @@ class Codec(str, Enum):
     Q4 = "q4"
     Q3 = "q3"
     Q2 = "q2"
+    LATENT_FINE = "latent-fine"
+    LATENT = "latent"
+    LATENT_COARSE = "latent-coarse"
 
 
 CALIBRATION_FRAMES = 300
 """How many frames a calibration looks at unless it is told otherwise."""
 CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2: 2}
 """Bits a value of the codecs whose ranges are calibrated ahead of time and kept in the bundle."""
+LATENT_CODECS = (Codec.LATENT_FINE, Codec.LATENT, Codec.LATENT_COARSE)
+"""The rates of a bundle's bottleneck, the finest first."""
 
 
 @dataclass(frozen=True)

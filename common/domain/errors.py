@@ -31,6 +31,10 @@ class ServiceError(TandemError):
     """The system is at fault; the same request may succeed later."""
 
 
+class ReferenceMissingError(ServiceError):
+    """Latents refer to a frame that the receiver does not hold; sent as a key frame, they decode."""
+
+
 class UnavailableError(ServiceError):
     """Nothing can serve the request now: a peer is unavailable or drains. Retryable."""
 

@@ -21,6 +21,7 @@ from common.domain.errors import (
     InternalError,
     InvalidInputError,
     PreconditionError,
+    ReferenceMissingError,
     ResourceExhaustedError,
     TandemError,
     UnavailableError,
@@ -103,6 +104,7 @@ STATUS_OF_ERROR = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    ReferenceMissingError: grpc.StatusCode.ABORTED,
     ResourceExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     InternalError: grpc.StatusCode.INTERNAL,
 }

@@ -98,6 +98,9 @@ _CODEC_TO_WIRE = {
     Codec.Q4: tensor_pb2.CODEC_Q4,
     Codec.Q3: tensor_pb2.CODEC_Q3,
     Codec.Q2: tensor_pb2.CODEC_Q2,
+    Codec.LATENT_FINE: tensor_pb2.CODEC_LATENT_FINE,
+    Codec.LATENT: tensor_pb2.CODEC_LATENT,
+    Codec.LATENT_COARSE: tensor_pb2.CODEC_LATENT_COARSE,
 }
 _CODEC_FROM_WIRE: Dict[int, Codec] = {value: codec for codec, value in _CODEC_TO_WIRE.items()}
 

@@ -2,9 +2,10 @@ from google.rpc import status_pb2 as _status_pb2
 from protos.tandem.v1 import detection_pb2 as _detection_pb2
 from protos.tandem.v1 import detector_pb2 as _detector_pb2
 from protos.tandem.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -59,14 +60,16 @@ class StreamContext(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("frame_id", "geometry", "tensor")
+    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     geometry: FrameGeometry
     tensor: _tensor_pb2.Tensor
-    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    reference_frame_id: int
+    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ...) -> None: ...
 
 class FrameGeometry(_message.Message):
     __slots__ = ("frame_height", "frame_width", "input_height", "input_width", "valid_height", "valid_width")
@@ -93,12 +96,26 @@ class StageResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("node", "bundle_digest")
+    __slots__ = ("node", "bundle_digest", "latent_rates")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LATENT_RATES_FIELD_NUMBER: _ClassVar[int]
     node: str
     bundle_digest: str
-    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+    latent_rates: _containers.RepeatedCompositeFieldContainer[LatentRate]
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ...) -> None: ...
+
+class LatentRate(_message.Message):
+    __slots__ = ("codec", "average_precision", "bytes_per_frame", "bytes_per_key_frame")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_FRAME_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_KEY_FRAME_FIELD_NUMBER: _ClassVar[int]
+    codec: _tensor_pb2.Codec
+    average_precision: float
+    bytes_per_frame: float
+    bytes_per_key_frame: float
+    def __init__(self, codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., average_precision: _Optional[float] = ..., bytes_per_frame: _Optional[float] = ..., bytes_per_key_frame: _Optional[float] = ...) -> None: ...
 
 class FrameResult(_message.Message):
     __slots__ = ("frame_id", "detections", "error", "timing")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tandem/v1/tensor.proto\x12\ttandem.v1\"F\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x1f\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*\x94\x01\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_FP32\x10\x01\x12\x0e\n\nCODEC_FP16\x10\x02\x12\x0e\n\nCODEC_INT8\x10\x03\x12\x0c\n\x08\x43ODEC_Q6\x10\x04\x12\x0c\n\x08\x43ODEC_Q5\x10\x05\x12\x0c\n\x08\x43ODEC_Q4\x10\x06\x12\x0c\n\x08\x43ODEC_Q3\x10\x07\x12\x0c\n\x08\x43ODEC_Q2\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tandem/v1/tensor.proto\x12\ttandem.v1\"F\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x1f\n\x05\x63odec\x18\x02 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*\xd6\x01\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_FP32\x10\x01\x12\x0e\n\nCODEC_FP16\x10\x02\x12\x0e\n\nCODEC_INT8\x10\x03\x12\x0c\n\x08\x43ODEC_Q6\x10\x04\x12\x0c\n\x08\x43ODEC_Q5\x10\x05\x12\x0c\n\x08\x43ODEC_Q4\x10\x06\x12\x0c\n\x08\x43ODEC_Q3\x10\x07\x12\x0c\n\x08\x43ODEC_Q2\x10\x08\x12\x15\n\x11\x43ODEC_LATENT_FINE\x10\t\x12\x10\n\x0c\x43ODEC_LATENT\x10\n\x12\x17\n\x13\x43ODEC_LATENT_COARSE\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.tensor_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CODEC']._serialized_start=110
-  _globals['_CODEC']._serialized_end=258
+  _globals['_CODEC']._serialized_end=324
   _globals['_TENSOR']._serialized_start=37
   _globals['_TENSOR']._serialized_end=107
 # @@protoc_insertion_point(module_scope)

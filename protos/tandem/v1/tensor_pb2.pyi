@@ -17,6 +17,9 @@ class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CODEC_Q4: _ClassVar[Codec]
     CODEC_Q3: _ClassVar[Codec]
     CODEC_Q2: _ClassVar[Codec]
+    CODEC_LATENT_FINE: _ClassVar[Codec]
+    CODEC_LATENT: _ClassVar[Codec]
+    CODEC_LATENT_COARSE: _ClassVar[Codec]
 CODEC_UNSPECIFIED: Codec
 CODEC_FP32: Codec
 CODEC_FP16: Codec
@@ -26,6 +29,9 @@ CODEC_Q5: Codec
 CODEC_Q4: Codec
 CODEC_Q3: Codec
 CODEC_Q2: Codec
+CODEC_LATENT_FINE: Codec
+CODEC_LATENT: Codec
+CODEC_LATENT_COARSE: Codec
 
 class Tensor(_message.Message):
     __slots__ = ("shape", "codec", "data")
