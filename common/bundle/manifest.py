@@ -253,9 +253,7 @@ class Manifest(_Frozen):
                 f"have {channels}"
             )
         if Codec(self.codec.default) in LATENT_CODECS and self.bottleneck is None:
-            raise _inconsistent(
-                f"the default codec {self.codec.default} needs a bottleneck: see `tandem bottleneck`"
-            )
+            raise _inconsistent(f"the default codec {self.codec.default} needs a bottleneck")
         rows = [category.class_index for category in self.categories]
         if len(set(rows)) != len(rows):
             raise _inconsistent("two categories have the same class_index")

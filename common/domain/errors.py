@@ -32,7 +32,7 @@ class ServiceError(TandemError):
 
 
 class ReferenceMissingError(ServiceError):
-    """Latents refer to a frame that the receiver does not hold; sent as a key frame, they decode."""
+    """Latents refer to a frame that the receiver does not hold; as a key frame they would decode."""
 
 
 class UnavailableError(ServiceError):
