@@ -31,6 +31,8 @@ CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2:
 """Bits a value of the codecs whose ranges are calibrated ahead of time and kept in the bundle."""
 LATENT_CODECS = (Codec.LATENT_FINE, Codec.LATENT, Codec.LATENT_COARSE)
 """The rates of a bundle's bottleneck, the finest first."""
+FEATURE_CODECS = tuple(codec for codec in Codec if codec not in LATENT_CODECS)
+"""The codecs of features, each frame alone, which need no bottleneck."""
 
 
 @dataclass(frozen=True)
