@@ -58,6 +58,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         sender = self._host.senders.label(opening.context.sender)
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
+        await stream.account.keep(self._stage.kept_bytes(codec))
         transformer = await self._transformers.open(opening, self._host.bundle.digest)
         frames = BackboneStream(
             *(self._host, facts, stream),

@@ -12,6 +12,7 @@ from common.bundle import Bundle
 from common.codec import FeatureCodec, KeyReason, LatentCoders, LatentEncoder, codec_named
 from common.codec.base import are_features
 from common.codec.latent_levels import MAX_LATENT
+from common.codec.latent_streams import HELD_BYTES_OF_A_LATENT
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures
 from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
@@ -19,7 +20,7 @@ from common.domain.frames import FrameGeometry, Image
 from common.engines.bottleneck import PIXELS_TO_LATENTS
 from services.backbone.pictures import Picture, Pictures
 from services.pipeline.core import Slow, StageCore
-from services.pipeline.shapes import typical_size
+from services.pipeline.shapes import largest_latent_count, typical_size
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,12 @@ class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
         if codec not in LATENT_CODECS:
             return None
         return LatentEncoder(codec, self._coders.of(codec), on_key_frame)
+
+    def kept_bytes(self, codec: Codec) -> int:
+        """The most memory that a stream of this codec takes beside its frames."""
+        if codec not in LATENT_CODECS:
+            return 0
+        return HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
 
     def prepare(self, frame: Image) -> Union[Picture, Slow[Picture]]:
         """Decode, resize and normalise a frame; see `StageCore.prepare`.

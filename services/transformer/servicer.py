@@ -50,6 +50,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
         self._check_bundle(opening.bundle_digest, opening.context.sender)
         sender = self._host.senders.label(opening.context.sender)
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
+        await stream.account.keep(self._stage.kept_bytes)
         frames = TransformerStream(
             *(self._host, facts, stream), pipeline=self._pipeline, stage=self._stage
         )

@@ -11,6 +11,7 @@ import numpy as np
 from common.bundle import Bundle
 from common.codec import FeatureCodec, LatentCoders, LatentDecoder
 from common.codec.base import MAX_FEATURE, are_features
+from common.codec.latent_streams import FRAMES_HELD, HELD_BYTES_OF_A_LATENT
 from common.domain.codec import LATENT_CODECS, EncodedFeatures
 from common.domain.detections import Detection, DetectionOptions, StageTiming
 from common.domain.errors import InvalidInputError
@@ -19,7 +20,12 @@ from common.domain.placement import Stage
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from services.pipeline.core import StageCore
-from services.pipeline.shapes import input_shapes, latent_channels, typical_size
+from services.pipeline.shapes import (
+    input_shapes,
+    largest_latent_count,
+    latent_channels,
+    typical_size,
+)
 
 # A worker's step takes milliseconds.
 _STUCK_SECONDS = 30.0
@@ -78,6 +84,11 @@ class TransformerStage(
     def latent_decoder(self) -> LatentDecoder:
         """What decodes the latents of a new stream."""
         return LatentDecoder(self._coders, self._check_latents)
+
+    @property
+    def kept_bytes(self) -> int:
+        """The most memory that a stream takes beside its frames; it may be one of latents."""
+        return FRAMES_HELD * HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
 
     def prepare(self, frame: ArrivedFeatures) -> DecodedFeatures:
         """Decode features, and make the inputs that go with them; see `StageCore.prepare`.
