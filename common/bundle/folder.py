@@ -71,11 +71,9 @@ class Bundle:
         return self._checked(f"{graph.value}.onnx")
 
     def check_files(self) -> None:
-        """Check all that engines and codecs take from it; raises as `onnx_path` does."""
-        for graph in self.graphs:
-            self.onnx_path(graph)
-        if self.manifest.bottleneck is not None:
-            self.latent_tables_path()
+        """Check every file that the manifest lists; raises as `onnx_path` does."""
+        for name in self.manifest.files:
+            self._checked(name)
 
     def latent_tables_path(self) -> Path:
         """The path of the entropy coder's tables; checked, and raises, as `onnx_path` does."""

@@ -12,7 +12,7 @@ from common.domain.errors import ReferenceMissingError
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
-from common.wire.detections import checked_result
+from common.wire.detections import checked_result, put_names_in
 from common.wire.errors import error_from_wire
 from common.wire.frames import codec_from_wire, features_to_wire, image_bytes, image_from_wire
 from common.wire.stage_client import StageStream
@@ -140,6 +140,8 @@ class BackboneStream(FrameStream):
         if features.kept is not None and _lacks_reference(result):
             result = await self._ask_again(features.kept, result)
         result.frame_id = frame.frame_id
+        if features.kept is not None:
+            put_names_in(result.detections, self.host.bundle.manifest.categories)
         return result, features.timing
 
     async def _ask_again(

@@ -9,7 +9,7 @@ from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
-from common.wire.detections import detections_to_wire
+from common.wire.detections import detections_to_wire, leave_names_out
 from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.frame_stream import (
@@ -112,4 +112,6 @@ class TransformerStream(FrameStream):
             preparing=self._in_order if is_latent else None,
         )
         detections = detections_to_wire(found.detections)
+        if is_latent:
+            leave_names_out(detections)
         return stage_pb2.FrameResult(frame_id=frame.frame_id, detections=detections), found.timing

@@ -20,6 +20,7 @@ from tests.meddling import meddling, refusal
 from tests.streams import boxes, detect, encoded, frame, jpeg, options, picture
 
 FRAMES = 30
+NAMES = {1: "person", 3: "car", 17: "cat"}
 FINE = tensor_pb2.CODEC_LATENT_FINE
 WIDE = picture(0, 120, 160 + FRAMES)
 
@@ -74,6 +75,8 @@ def expected(cluster):
 def assert_right(results, expected):
     for result, own in zip(results, expected):
         assert result.WhichOneof("result") == "detections", result
+        for found in result.detections.detections:
+            assert found.category_name == NAMES[found.category_id]
         np.testing.assert_allclose(boxes(result), own, atol=1e-3)
 
 
