@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Tuple
+from typing import Optional, Tuple
 
 
 class Codec(str, Enum):
@@ -29,6 +29,23 @@ CALIBRATED_BITS = {Codec.Q6: 6, Codec.Q5: 5, Codec.Q4: 4, Codec.Q3: 3, Codec.Q2:
 """Bits a value of the codecs whose ranges are calibrated ahead of time and kept in the bundle."""
 LATENT_CODECS = (Codec.LATENT_FINE, Codec.LATENT, Codec.LATENT_COARSE)
 """The rates of a bundle's bottleneck, the finest first."""
+
+
+@dataclass(frozen=True)
+class RateFigures:
+    """What one latent rate costs and keeps, as calibration measured it.
+
+    Attributes:
+        codec: the rate; one of `LATENT_CODECS`.
+        bytes_per_frame: of a frame coded given the one before, mean.
+        bytes_per_key_frame: of a frame coded alone, mean.
+        average_precision: AP on the set that it was measured on, 0 to 1; None: not measured.
+    """
+
+    codec: Codec
+    bytes_per_frame: float
+    bytes_per_key_frame: float
+    average_precision: Optional[float] = None
 
 
 @dataclass(frozen=True)

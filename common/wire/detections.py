@@ -8,6 +8,7 @@ from common.domain.detections import Box, Detection, DetectionOptions, FrameTimi
 from common.domain.errors import InternalError, InvalidInputError
 from common.domain.placement import Stage
 from common.wire.errors import ERROR_CODES
+from common.wire.frames import codec_to_wire, known_codec_from_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2, stage_pb2
 
 
@@ -72,7 +73,8 @@ def checked_threshold(value: float) -> float:
 
 def stage_timing_to_wire(timing: StageTiming) -> detection_pb2.StageTiming:
     """One stage's timing; the fields have the same names on both sides."""
-    return detection_pb2.StageTiming(**vars(timing))
+    told = vars(timing)
+    return detection_pb2.StageTiming(**{**told, "codec": codec_to_wire(timing.codec)})
 
 
 def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
@@ -93,6 +95,7 @@ def stage_timing_from_wire(wire: detection_pb2.StageTiming) -> StageTiming:
     told = {name: getattr(wire, name) for name in StageTiming.__dataclass_fields__}
     if not wire.HasField("power_watts"):
         told["power_watts"] = None
+    told["codec"] = known_codec_from_wire(wire.codec)
     return StageTiming(**told)
 
 

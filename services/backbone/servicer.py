@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Tuple
 
 from common.domain.codec import Codec
@@ -12,6 +13,7 @@ from common.server.guard import GuardedStream
 from common.wire.detections import checked_result
 from common.wire.frames import (
     codec_from_wire,
+    codec_to_wire,
     geometry_to_wire,
     image_bytes,
     image_from_wire,
@@ -114,12 +116,17 @@ class BackboneStream(FrameStream):
         """See `FrameStream.size_bytes`."""
         return image_bytes(frame)
 
+    def tell(self, opened: stage_pb2.Opened) -> None:
+        """See `FrameStream.tell`."""
+        opened.codec = codec_to_wire(self._codec)
+
     async def result_of(
         self, frame: detector_pb2.Frame
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
         features = await self._pipeline.run(self.stream, image_from_wire(frame), self._codec)
-        return await self._ask_transformer(frame.frame_id, features), features.timing
+        timing = replace(features.timing, codec=self._codec)
+        return await self._ask_transformer(frame.frame_id, features), timing
 
     async def _ask_transformer(
         self, frame_id: int, features: FrameFeatures

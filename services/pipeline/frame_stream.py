@@ -149,7 +149,11 @@ class FrameStream(ABC):
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
         opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
+        self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
+        """Add to the answer to the opening what this kind of stage has to tell."""
 
     def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""

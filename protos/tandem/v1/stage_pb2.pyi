@@ -96,14 +96,16 @@ class StageResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("node", "bundle_digest", "latent_rates")
+    __slots__ = ("node", "bundle_digest", "latent_rates", "codec")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LATENT_RATES_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     node: str
     bundle_digest: str
     latent_rates: _containers.RepeatedCompositeFieldContainer[LatentRate]
-    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class LatentRate(_message.Message):
     __slots__ = ("codec", "average_precision", "bytes_per_frame", "bytes_per_key_frame")

@@ -53,13 +53,13 @@ def estimates(megabits=100, **changes):
     [
         (FULL, EDGE, 100, (40, "both stages on edge", 0)),
         (SPLIT, EDGE, 100, (21, "backbone on edge", 218)),
-        (SPLIT, EDGE, 20, (87.2, "link edge to workstation", 218)),
+        (SPLIT, EDGE, 20, (87.252, "link edge to workstation", 218)),
         (REVERSE, EDGE, 1000, (19, "transformer on edge", 268)),
-        (REVERSE, EDGE, 20, (87.2, "link workstation to edge", 268)),
+        (REVERSE, EDGE, 20, (87.252, "link workstation to edge", 268)),
         (WORKSTATION_ONLY, EDGE, 1000, (13, "both stages on workstation", 50)),
-        (WORKSTATION_ONLY, EDGE, 20, (20, "link edge to workstation", 50)),
+        (WORKSTATION_ONLY, EDGE, 20, (20.052, "link edge to workstation", 50)),
         (WORKSTATION_ONLY, WORKSTATION, 5, (13, "both stages on workstation", 0)),
-        (FULL, WORKSTATION, 5, (80, "link workstation to edge", 50)),
+        (FULL, WORKSTATION, 5, (80.208, "link workstation to edge", 50)),
         (SPLIT, WORKSTATION, 100, (21, "backbone on edge", 268)),
     ],
 )
@@ -74,7 +74,7 @@ def test_the_slowest_part_sets_the_pace(node_pair, located_at, megabits, expecte
 
 def test_latency_is_all_steps_and_each_crossing():
     assert predict(FULL, estimates(), EDGE).latency_seconds == pytest.approx(0.044)
-    crossing_seconds = 0.001 + 218_000 * 8 / 100e6
+    crossing_seconds = 0.001 + 218_130 * 8 / 100e6
     expected = 0.023 + 0.008 + crossing_seconds
     assert predict(SPLIT, estimates(), EDGE).latency_seconds == pytest.approx(expected)
 
