@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Union
+from typing import Tuple, Union
 
 from pydantic import ValidationError
 
@@ -24,6 +25,22 @@ BOTTLENECK_NAMES = {
 LATENT_TABLES_NAME = "latent_tables.json"
 
 
+class BottleneckPart(Enum):
+    """A part of the bottleneck; each stands beside a half and is executed by that half's stage."""
+
+    ENCODER = "bottleneck_encoder"
+    DECODER = "bottleneck_decoder"
+
+
+PART_OF = {
+    Stage.BACKBONE: BottleneckPart.ENCODER,
+    Stage.TRANSFORMER: BottleneckPart.DECODER,
+}
+"""The part of the bottleneck that each stage executes."""
+Graph = Union[Stage, BottleneckPart]
+"""What an engine executes: a half of the model, or a part of its bottleneck."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle on disk.
@@ -39,13 +56,32 @@ class Bundle:
     manifest: Manifest
     digest: str
 
-    def onnx_path(self, stage: Stage) -> Path:
-        """The path of one half, whose content is checked against the manifest.
+    @property
+    def graphs(self) -> Tuple[Graph, ...]:
+        """What it holds for engines: both halves, and the parts of its bottleneck if it has one."""
+        parts = BottleneckPart if self.manifest.bottleneck is not None else ()
+        return (*Stage, *parts)
+
+    def onnx_path(self, graph: Graph) -> Path:
+        """The path of a half or a part, whose content is checked against the manifest.
 
         Raises:
             ConfigurationError: the file is missing, not listed, or not the one that was exported.
         """
-        name = ONNX_NAMES[stage]
+        return self._checked(f"{graph.value}.onnx")
+
+    def check_files(self) -> None:
+        """Check all that engines and codecs take from it; raises as `onnx_path` does."""
+        for graph in self.graphs:
+            self.onnx_path(graph)
+        if self.manifest.bottleneck is not None:
+            self.latent_tables_path()
+
+    def latent_tables_path(self) -> Path:
+        """The path of the entropy coder's tables; checked, and raises, as `onnx_path` does."""
+        return self._checked(LATENT_TABLES_NAME)
+
+    def _checked(self, name: str) -> Path:
         path = self.folder / name
         expected = self.manifest.files.get(name)
         if expected is None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Optional, Tuple
 
-from common.domain.codec import LATENT_CODECS, Codec, EncodedTensor, RateFigures
+from common.domain.codec import (
+    LATENT_CODECS,
+    Codec,
+    EncodedFeatures,
+    EncodedTensor,
+    RateFigures,
+)
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, PixelFormat, RawImage
 from common.wire.parsing import MAX_RANK
@@ -173,3 +179,30 @@ def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
     if len(wire.shape) > MAX_RANK:
         raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
     return EncodedTensor(tuple(wire.shape), codec, wire.data)
+
+
+def features_to_wire(features: EncodedFeatures) -> stage_pb2.Features:
+    """A frame's features as they travel; what is the reference's is left out."""
+    wire = stage_pb2.Features(frame_id=features.frame_id, tensor=tensor_to_wire(features.tensor))
+    if features.geometry is not None:
+        wire.geometry.CopyFrom(geometry_to_wire(features.geometry))
+    if features.reference_id is not None:
+        wire.reference_frame_id = features.reference_id
+    return wire
+
+
+def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:
+    """A frame's features as they arrived; the stage checks their payload and their sizes.
+
+    Raises:
+        InvalidInputError: the tensor or the sizes are impossible, or the sizes are missing and no
+            reference has them.
+    """
+    is_predicted = wire.HasField("reference_frame_id")
+    has_own_geometry = wire.HasField("geometry") or not is_predicted
+    return EncodedFeatures(
+        frame_id=wire.frame_id,
+        tensor=tensor_from_wire(wire.tensor),
+        geometry=geometry_from_wire(wire.geometry) if has_own_geometry else None,
+        reference_id=wire.reference_frame_id if is_predicted else None,
+    )

@@ -27,7 +27,7 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     # Before gRPC: it starts a process.
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     server = ServiceServer("backbone", settings, settings.node)
-    stage = BackboneStage(bundle.manifest, pictures)
+    stage = BackboneStage(bundle, pictures)
     pipeline = Pipeline(stage, EngineThread(), settings.node)
     transformers = Transformers(
         settings.node, settings.transformer_replicas, settings.max_message_bytes

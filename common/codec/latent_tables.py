@@ -1,0 +1,64 @@
+"""`latent_tables.json`: what the entropy coder of latents knows ahead of time, in integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Literal, Self
+
+from common.bundle import Manifest
+from common.domain.codec import LATENT_CODECS, Codec
+from common.domain.errors import ConfigurationError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RateTables(_Frozen):
+    """The tables of one rate."""
+
+
+class LatentTables(_Frozen):
+    """The content of `latent_tables.json`."""
+
+    format_version: Literal[1] = 1
+    channels: int = Field(gt=0, le=1024, description="channels of the latents")
+    rates: Dict[str, RateTables] = Field(description="codec -> its tables")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        latent = [codec.value for codec in LATENT_CODECS]
+        if set(self.rates) != set(latent):
+            raise PydanticCustomError("rates", f"rates has to have the keys {', '.join(latent)}")
+        return self
+
+    def of(self, codec: Codec) -> RateTables:
+        """The tables of one rate."""
+        return self.rates[codec.value]
+
+
+def load_latent_tables(path: Path, manifest: Manifest) -> LatentTables:
+    """Read the tables of a bundle with a bottleneck.
+
+    Raises:
+        ConfigurationError: the file is missing, malformed, or made for other latents.
+    """
+    try:
+        tables = LatentTables.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path} ({error.strerror})") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ConfigurationError(f"{path}: {where}: {problem['msg']}") from error
+    bottleneck = manifest.bottleneck
+    if bottleneck is None or bottleneck.channels != tables.channels:
+        expected = bottleneck.channels if bottleneck else 0
+        raise ConfigurationError(
+            f"{path} is for {tables.channels} channels of latents, but the bundle has {expected}"
+        )
+    return tables
