@@ -13,7 +13,7 @@ from common.domain.errors import ReferenceMissingError
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
-from common.wire.detections import checked_result
+from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
 from common.wire.frames import (
     codec_from_wire,
@@ -108,6 +108,9 @@ class BackboneStream(FrameStream):
             transformer: gets the features.
         """
         super().__init__(host, facts, stream)
+        self._category_names = {
+            each.id: each.name for each in host.bundle.manifest.categories
+        }
         self._pipeline = pipeline
         self._codec = codec
         self._latents = latents
@@ -180,6 +183,7 @@ class BackboneStream(FrameStream):
         metrics.count_bytes(node, "sent", len(features.tensor.data))
         result = await self._transformer.ask(request, features.frame_id)
         checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
+        add_category_names(result.detections, self._category_names)
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds
         )

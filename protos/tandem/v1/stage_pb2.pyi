@@ -38,12 +38,14 @@ class TransformerRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
 
 class TransformerOpen(_message.Message):
-    __slots__ = ("context", "bundle_digest")
+    __slots__ = ("context", "bundle_digest", "without_category_names")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_CATEGORY_NAMES_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     bundle_digest: str
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+    without_category_names: bool
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., without_category_names: bool = ...) -> None: ...
 
 class StreamContext(_message.Message):
     __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender")
