@@ -59,8 +59,10 @@ class OrchestratorSettings(ServerSettings):
         ORCHESTRATOR,
         description="node that the orchestrator runs on, if any: frames to it cross no link",
     )
-    objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
-        Policy.objective.value, description="what auto optimises"
+    objective: Literal["throughput", "latency", "bytes", "energy", "accuracy"] = Field(
+        Policy.objective.value,
+        description="what auto optimises; accuracy also gives streams that ask for no codec the "
+        "finest latent rate that the link carries",
     )
     switch_improvement: float = Field(
         Policy.improvement,

@@ -155,7 +155,11 @@ class FrameStream(ABC):
             bundle_digest=bundle.digest,
             latent_rates=latent_rates_to_wire(bundle.manifest),
         )
+        self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
+        """Add to the answer to the opening what this kind of stage has to tell."""
 
     def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""
