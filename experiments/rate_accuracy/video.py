@@ -92,14 +92,17 @@ def decode(packets: Sequence[bytes], codec: VideoCodec, size: tuple[int, int]) -
         One frame a packet, RGB uint8 [height,width,3].
 
     Raises:
-        InternalError: packets and frames do not match.
+        InternalError: a packet cannot be decoded, or packets and frames do not match.
     """
     decoder = _context(codec.value, "r")
     decoded = 0
-    for data in (*packets, None):
-        for frame in decoder.decode(None if data is None else av.Packet(data)):
-            decoded += 1
-            yield pixels_of(frame)[: size[0], : size[1]]
+    try:
+        for data in (*packets, None):
+            for frame in decoder.decode(None if data is None else av.Packet(data)):
+                decoded += 1
+                yield pixels_of(frame)[: size[0], : size[1]]
+    except av.FFmpegError as error:
+        raise InternalError(f"a packet of video cannot be decoded: {error}") from error
     if decoded != len(packets):
         raise InternalError(f"{len(packets)} packets of video became {decoded} frames")
 
