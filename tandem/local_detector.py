@@ -32,7 +32,7 @@ from tandem.results import FrameResult
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
 
 T = TypeVar("T")
-Load = Callable[[Path, CompileOptions], Engine]
+Load = Callable[[Path, CompileOptions, str], Engine]
 
 # One in each thread, and one that waits for its turn.
 _MOST_IN_FLIGHT = 4
@@ -84,8 +84,8 @@ class LocalDetector:
         threads = threads_per_engine() if engine_threads is None else engine_threads
         where = None if device is None else Device(device)
 
-        def load(path: Path, options: CompileOptions) -> Engine:
-            return load_engine(engine, path, threads, options, where)
+        def load(path: Path, options: CompileOptions, sha256: str) -> Engine:
+            return load_engine(engine, path, threads, options, where, sha256=sha256)
 
         self._preparing = WorkerThread("prepare")
         self._backbone, self._transformer = (
@@ -195,7 +195,12 @@ class _EngineThread:
         self._thread = WorkerThread(stage.value)
 
         options = compile_options(bundle.manifest, stage, precision, None)
-        self._engine = self._thread.call(lambda: load(bundle.onnx_path(stage), options))
+
+        def loaded() -> Engine:
+            path = bundle.onnx_path(stage)
+            return load(path, options, bundle.sha256(path.name))
+
+        self._engine = self._thread.call(loaded)
 
     def wait_until_loaded(self) -> None:
         self._engine.result()

@@ -125,7 +125,8 @@ class StageService:
         )
         path = bundle.onnx_path(self._kind)
         return load_engine(
-            settings.engine, path, settings.engine_threads, options, settings.engine_device
+            *(settings.engine, path, settings.engine_threads, options, settings.engine_device),
+            sha256=bundle.sha256(path.name),
         )
 
     async def _tell(self, reason: str) -> None:

@@ -244,6 +244,7 @@ def build_half(bundle: Bundle, stage: Stage, precision: Precision, cache: Path |
     # Imported by name, since most machines have neither TensorRT nor pycuda.
     tensorrt: Any = engine_module(ENGINE)
     compilation = compile_options(bundle.manifest, stage, precision, cache)
-    options = LoadOptions(0, Device.CUDA, compilation)
-    with closing(tensorrt.load(bundle.onnx_path(stage), options)) as engine:
+    path = bundle.onnx_path(stage)
+    options = LoadOptions(0, Device.CUDA, compilation, bundle.sha256(path.name))
+    with closing(tensorrt.load(path, options)) as engine:
         return BuiltHalf(stage, engine.description, engine.plan)
