@@ -29,6 +29,7 @@ from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.results import FrameResult
+from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class LocalDetector:
         precision: Precision | str = Precision.FP32,
         engine_threads: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        require_signature: Path | str | None = None,
     ) -> None:
         """Load both halves; takes about a second, or minutes if the engine compiles them first.
 
@@ -73,13 +75,19 @@ class LocalDetector:
             engine_threads: CPU threads of each engine; None: half of the cores that this process
                 may use, since both engines run at the same time; 0 lets the engine choose.
             max_pixels: a frame with more, width times height, is refused before it is decoded.
+            require_signature: file of the public key by which the folder's `bundle.json` has to be
+                signed; None: the one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
 
         Raises:
-            ConfigurationError: there is no valid bundle, or the engine, or what the device needs,
-                is unknown or not installed.
+            ConfigurationError: there is no valid or no signed bundle, or the engine, or what the
+                device needs, is unknown or not installed.
             EngineError: the engine cannot load a half.
         """
-        self._bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self._bundle = (
+            bundle
+            if isinstance(bundle, Bundle)
+            else load_bundle(bundle, required_key(require_signature))
+        )
         self._max_pixels = max_pixels
         threads = threads_per_engine() if engine_threads is None else engine_threads
         where = None if device is None else Device(device)

@@ -23,7 +23,7 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     # Before gRPC: it starts a process.
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     server = ServiceServer("backbone", settings, settings.node)

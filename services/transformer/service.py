@@ -36,7 +36,7 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     server = ServiceServer("transformer", settings, settings.node)
     pipeline = Pipeline(TransformerStage(bundle.manifest), EngineThread(), settings.node)
     # No setting tells it which backbones there are.

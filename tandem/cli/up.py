@@ -18,6 +18,7 @@ from tandem.cli.options import (
     DeviceOption,
     JsonOption,
     PacedOption,
+    RequireSignatureOption,
     local_cluster,
     parse_paced,
 )
@@ -58,6 +59,7 @@ def up(
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
@@ -75,6 +77,7 @@ def up(
         host=host,
         port=port,
         device=device,
+        require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
         log_level=log_level.value,
