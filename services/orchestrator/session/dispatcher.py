@@ -59,6 +59,7 @@ class Dispatcher:
             resources.channels,
             router.table.in_flight,
             router.table.extra_seconds,
+            frames_from=router.options.policy.located_at,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining

@@ -70,6 +70,8 @@ class RouteStreams:
         channels: Mapping[StageAddress, grpc.aio.Channel],
         in_flight: Counter[StageAddress],
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
+        *,
+        frames_from: str = ORCHESTRATOR,
     ) -> None:
         """Open nothing yet.
 
@@ -79,8 +81,10 @@ class RouteStreams:
             channels: to each backbone.
             in_flight: counts the frames of all sessions, by the stage that they are bound for.
             extra_seconds: adds up what large frames of all sessions may take, by backbone.
+            frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
         """
         self._session_id = session_id
+        self._frames_from = frames_from
         self._options = options
         self._channels = channels
         self._in_flight = in_flight
@@ -224,6 +228,7 @@ class RouteStreams:
             placement=placement_to_wire(route.node_pair.placement),
             max_detections=self._options.max_detections,
             sender=ORCHESTRATOR,
+            frames_from=self._frames_from,
         )
         if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
             context.score_threshold = self._options.score_threshold
