@@ -17,7 +17,7 @@ LONGEST_INPUT = 8192
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _inconsistent(message: str) -> PydanticCustomError:

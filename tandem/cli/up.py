@@ -12,7 +12,8 @@ from rich.table import Table
 
 from common.domain.address import DEFAULT_PORT
 from common.domain.errors import UnavailableError
-from tandem.cli.console import show_json, show_line, show_table
+from common.domain.redaction import fit_to_show
+from tandem.cli.console import show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     BundleOption,
     DeviceOption,
@@ -43,7 +44,7 @@ class _Logs:
 
     def __call__(self, name: str, line: str) -> None:
         if self.shown:
-            sys.stderr.write(f"{name}: {line}\n")
+            sys.stderr.write(f"{name}: {fit_to_show(line)}\n")
 
 
 def up(
@@ -116,7 +117,7 @@ async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
                 ended = f"the {process.name} ended with exit code {wait.result()}"
                 if process is orchestrator:
                     raise UnavailableError(f"{ended}: {process.last_words()}")
-                sys.stderr.write(f"tandem: {ended}\n")
+                show_notice(ended)
     finally:
         for wait in waits:
             wait.cancel()
