@@ -12,6 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from common.domain.errors import TandemError
+from common.domain.redaction import fit_to_show
 from scenes.clip import write_clip
 from scenes.clip_folder import write_clip_folder
 from scenes.coco_format import export_coco
@@ -131,7 +132,7 @@ def main() -> None:
     try:
         app()
     except TandemError as error:
-        sys.stderr.write(f"python -m scenes: {error}\n")
+        sys.stderr.write(f"python -m scenes: {fit_to_show(str(error))}\n")
         sys.exit(1)
 
 

@@ -19,6 +19,7 @@ from common.engines.base import Device
 from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
+from tandem.signatures import required_key
 from tandem.threads import threads_per_engine
 
 NODES = (EDGE, WORKSTATION)
@@ -39,6 +40,8 @@ class ClusterOptions:
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
         device: where the stages' engines compute; None: on the CPU.
+        require_signature: file of the public key by which the bundle has to be signed; None: the
+            one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
         log_level: lowest level that the services log.
@@ -49,6 +52,7 @@ class ClusterOptions:
     host: str = _LOOPBACK
     port: int = 0
     device: Device | None = None
+    require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
     log_level: str = "warning"
@@ -91,7 +95,7 @@ class LocalCluster:
             ConfigurationError: there is no valid bundle.
             UnavailableError: a service did not start; with its last words.
         """
-        load_bundle(self._options.bundle)
+        load_bundle(self._options.bundle, required_key(self._options.require_signature))
         try:
             await self._start()
         except BaseException:
@@ -153,6 +157,9 @@ class LocalCluster:
         arguments.append(options.log_level)
         if options.device is not None:
             arguments += ["--device", options.device.value]
+        key = required_key(options.require_signature)
+        if key is not None:
+            arguments += ["--require-signature", str(key)]
         pace = options.paced_milliseconds.get(stage)
         return arguments if pace is None else [*arguments, "--paced-milliseconds", str(pace)]
 

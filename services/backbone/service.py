@@ -8,6 +8,7 @@ from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
 from services.backbone.pictures import Pictures
+from services.backbone.places import FramePlaces
 from services.backbone.servicer import BackboneServicer
 from services.backbone.settings import BackboneSettings
 from services.backbone.stage import BackboneStage
@@ -23,7 +24,7 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     # Before gRPC: it starts a process.
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     server = ServiceServer("backbone", settings, settings.node)
@@ -34,7 +35,8 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     )
     senders = LabelNames((ORCHESTRATOR, *settings.transformers))
     host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)
-    servicer = BackboneServicer(host, stage, pipeline, transformers)
+    places = FramePlaces(settings.node, settings.frame_places)
+    servicer = BackboneServicer(host, stage, pipeline, transformers, places)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
     try:
         return await StageService(Stage.BACKBONE, settings, bundle, server, pipeline).run()

@@ -20,7 +20,7 @@ AUTOMATIC = "auto"
 class NodeSettings(BaseModel):
     """The stages of one device; several addresses of a stage are replicas that share its frames."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     backbone: Optional[Replicas] = Field(
         None, description="host:port of its backbone service, or a list of them"

@@ -36,7 +36,7 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     server = ServiceServer("transformer", settings, settings.node)
     stage = TransformerStage(bundle)
     pipeline = Pipeline(stage, EngineThread(), settings.node)

@@ -28,6 +28,7 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementOption,
+    RequireSignatureOption,
     ServerReconnectOption,
     refuse_with_server,
 )
@@ -61,6 +62,7 @@ def detect(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
     threshold: Annotated[
@@ -111,7 +113,9 @@ def detect(
     be served are named, and the exit code is then 1.
     """
     refuse_with_server(server, bundle=bundle, device=device)
-    where = server or ClusterOptions(bundle=bundle or shipped_bundle(), device=device)
+    where = server or ClusterOptions(
+        bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
+    )
 
     def opened() -> Source:
         return open_source(
@@ -175,7 +179,7 @@ def _detection(
 ) -> AbstractAsyncContextManager[Detect]:
     """By a server, or by local nodes; in this process where neither is needed."""
     if isinstance(where, ClusterOptions) and not request.needs_services:
-        return local_detection(where.bundle, where.device, request)
+        return local_detection(where, request)
     return served_detection(where, request, reconnect_seconds)
 
 

@@ -18,6 +18,7 @@ from common.engines.base import Device
 from tandem.cli.console import activity
 from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from tandem.cluster import ClusterOptions, LocalCluster
+from tandem.signatures import REQUIRE_SIGNATURE_VARIABLE
 
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
@@ -69,6 +70,14 @@ BundleOption = Annotated[
         "--bundle",
         metavar="DIR",
         help="Folder of the model to run; the one that ships with Tandem if left out.",
+    ),
+]
+RequireSignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY",
+        envvar=REQUIRE_SIGNATURE_VARIABLE,
+        help="Refuse a model that is not signed by this public key; see tandem model sign.",
     ),
 ]
 ServerOption = Annotated[

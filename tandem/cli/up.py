@@ -12,12 +12,14 @@ from rich.table import Table
 
 from common.domain.address import DEFAULT_PORT
 from common.domain.errors import UnavailableError
-from tandem.cli.console import show_json, show_line, show_table
+from common.domain.redaction import fit_to_show
+from tandem.cli.console import show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
     PacedOption,
+    RequireSignatureOption,
     local_cluster,
     parse_paced,
 )
@@ -42,7 +44,7 @@ class _Logs:
 
     def __call__(self, name: str, line: str) -> None:
         if self.shown:
-            sys.stderr.write(f"{name}: {line}\n")
+            sys.stderr.write(f"{name}: {fit_to_show(line)}\n")
 
 
 def up(
@@ -58,6 +60,7 @@ def up(
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
@@ -75,6 +78,7 @@ def up(
         host=host,
         port=port,
         device=device,
+        require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
         log_level=log_level.value,
@@ -113,7 +117,7 @@ async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
                 ended = f"the {process.name} ended with exit code {wait.result()}"
                 if process is orchestrator:
                     raise UnavailableError(f"{ended}: {process.last_words()}")
-                sys.stderr.write(f"tandem: {ended}\n")
+                show_notice(ended)
     finally:
         for wait in waits:
             wait.cancel()

@@ -54,6 +54,7 @@ class RouteStreams:
         *,
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = _nothing_to_learn,
+        frames_from: str = ORCHESTRATOR,
     ) -> None:
         """Open nothing yet.
 
@@ -66,8 +67,10 @@ class RouteStreams:
             codec_for: by which codec the next frame on a route travels; None: that of the options.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
+            frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
         """
         self._session_id = session_id
+        self._frames_from = frames_from
         self._options = options
         self._channels = channels
         self._in_flight = in_flight
@@ -275,6 +278,7 @@ class RouteStreams:
             placement=placement_to_wire(route.node_pair.placement),
             max_detections=self._options.max_detections,
             sender=ORCHESTRATOR,
+            frames_from=self._frames_from,
         )
         if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
             context.score_threshold = self._options.score_threshold
