@@ -96,7 +96,7 @@ class Authority:
             ConfigurationError: the authority has expired.
         """
         until = min(_now() + datetime.timedelta(days=days), self.certificate.not_valid_after_utc)
-        if until <= _now():
+        if self.certificate.not_valid_after_utc <= _now():
             raise ConfigurationError(
                 "this authority has expired: make a new one, in a new folder, with "
                 "tandem certificates init"

@@ -1,21 +1,23 @@
-"""Serves `/metrics` over HTTP, in a way that strangers cannot block."""
+"""Serves `/metrics` over HTTP or HTTPS, in a way that strangers cannot block."""
 
 from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
 from io import BufferedIOBase
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
 from common.domain.address import binding_fault
 from common.domain.errors import ConfigurationError
+from common.telemetry.https import HttpsContexts, HttpsFiles
 from common.telemetry.metrics import Metrics
 
 MAX_CONNECTIONS = 32
@@ -27,6 +29,7 @@ MAX_HEAD_BYTES = 16_384
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LOOK_SECONDS = 0.5
+_MAY_READ = "tandem.may_read"
 
 
 class _Head:
@@ -57,6 +60,10 @@ class _Handler(WSGIRequestHandler):
         super().setup()
         self.rfile = _Head(self.rfile)  # type: ignore[assignment]
 
+    def get_environ(self) -> Dict[str, Any]:
+        """What the application gets to know of the request."""
+        return {**super().get_environ(), _MAY_READ: self.server.admits(self.connection)}  # type: ignore[attr-defined]
+
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing."""
 
@@ -68,8 +75,14 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
     # Prometheus waits in this queue while strangers connect.
     request_queue_size = 128
 
-    def __init__(self, address: Tuple[str, int], family: socket.AddressFamily) -> None:
+    def __init__(
+        self,
+        address: Tuple[str, int],
+        family: socket.AddressFamily,
+        contexts: Optional[HttpsContexts],
+    ) -> None:
         self.address_family = family
+        self._contexts = contexts
         # In the order in which they came, with the time at which they did.
         self._connections: Dict[socket.socket, float] = {}
         self._lock = threading.Lock()
@@ -82,14 +95,36 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def get_request(self) -> Tuple[Any, Any]:
-        """Accept a connection."""
+        """Accept a connection; with HTTPS the handshake comes later, on the connection's thread."""
         try:
-            return super().get_request()
+            connection, peer = super().get_request()
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 # The connection stays in the queue, so that the next try would come at once.
                 time.sleep(_LOOK_SECONDS)
             raise
+        if self._contexts is None:
+            return connection, peer
+        try:
+            return self._contexts.current().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            ), peer
+        except OSError:
+            connection.close()
+            raise
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, on its thread."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(REQUEST_SECONDS)
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def admits(self, connection: socket.socket) -> bool:
+        """Whether the caller may read metrics; over plain HTTP everybody may."""
+        if self._contexts is None:
+            return True
+        return isinstance(connection, ssl.SSLSocket) and self._contexts.admits(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the oldest one ends if there are too many."""
@@ -116,7 +151,8 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         """End a connection; the thread that serves it notices."""
         del self._connections[connection]
         with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+            # That of `SSLSocket` would take its state away under the thread that uses it.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore errors: a connection that ends early concerns its peer only."""
@@ -125,19 +161,28 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
 class MetricsServer:
     """Serves metrics at `/metrics` from a thread of its own."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        """Bind and start serving; port 0 picks a free one.
+    def __init__(
+        self, metrics: Metrics, host: str, port: int, https: Optional[HttpsFiles] = None
+    ) -> None:
+        """Bind and start serving.
+
+        Args:
+            metrics: what is served.
+            host: to listen on.
+            port: likewise; 0 picks a free one.
+            https: certificates to serve HTTPS by; None: plain HTTP.
 
         Raises:
-            ConfigurationError: the address cannot be bound.
+            ConfigurationError: the address cannot be bound, or the certificates cannot be used.
         """
+        contexts = None if https is None else HttpsContexts(https)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, _, _, _, address = found[0]
-            self._server = _BoundedServer((str(address[0]), port), family)
+            self._server = _BoundedServer((str(address[0]), port), family, contexts)
         except OSError as error:
             raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
-        self._server.set_app(make_wsgi_app(metrics.registry))
+        self._server.set_app(_admitting(make_wsgi_app(metrics.registry)))
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True
         )
@@ -156,3 +201,18 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+_Application = Callable[[Dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def _admitting(application: _Application) -> _Application:
+    """The application, for callers that may read metrics; others learn that they may not."""
+
+    def admit(environ: Dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ[_MAY_READ]:
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"forbidden\n"]
+
+    return admit

@@ -1,0 +1,156 @@
+"""Metrics over HTTPS: for monitors alone, with files that change, and unmoved by strangers."""
+
+import shutil
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+
+import pytest
+from prometheus_client import Gauge
+
+from common.certificates.folder import AuthorityFolder, set_up
+from common.certificates.roles import Holder
+from common.domain.errors import ConfigurationError
+from common.telemetry.exposition import MAX_CONNECTIONS, MetricsServer
+from common.telemetry.https import HttpsFiles
+from common.telemetry.metrics import Metrics
+
+SERVER = Holder("transformer", "edge")
+MONITOR = Holder("monitor", "prometheus")
+
+
+def is_monitor(identity):
+    return identity.startswith("spiffe://tandem/monitor/")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = AuthorityFolder.create(tmp_path / "certificates")
+    set_up(folder, {}, holders=(SERVER, MONITOR, Holder("client", "client")))
+    return folder
+
+
+def files_of(folder, holder=SERVER):
+    certificate, key = folder.files_of(holder)
+    authority = folder.path / "authority"
+    authorities = (authority / "peers-ca.crt", authority / "clients-ca.crt")
+    return HttpsFiles(certificate, key, authorities, is_monitor)
+
+
+@pytest.fixture
+def server(folder):
+    metrics = Metrics()
+    Gauge("tandem_toy", "A toy.", registry=metrics.registry).set(7)
+    server = MetricsServer(metrics, "127.0.0.1", 0, files_of(folder))
+    yield server
+    server.close()
+
+
+def context(folder, holder=None):
+    context = ssl.create_default_context(cafile=str(folder.path / "authority/peers-ca.crt"))
+    if holder is not None:
+        context.load_cert_chain(*map(str, folder.files_of(holder)))
+    return context
+
+
+def scrape(server, tls):
+    url = f"https://localhost:{server.port}/metrics"
+    with urllib.request.urlopen(url, context=tls, timeout=10) as page:
+        return page.read().decode()
+
+
+def serial_of(server, tls):
+    """Of the certificate that the server shows."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
+        with tls.wrap_socket(plain, server_hostname="localhost") as connection:
+            return int(connection.getpeercert()["serialNumber"], 16)
+
+
+def test_a_monitor_reads_them(folder, server):
+    assert "tandem_toy 7.0" in scrape(server, context(folder, MONITOR))
+
+
+def test_another_role_is_forbidden(folder, server):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        scrape(server, context(folder, Holder("client", "client")))
+    assert (caught.value.code, caught.value.read()) == (403, b"forbidden\n")
+    with pytest.raises(urllib.error.HTTPError):
+        scrape(server, context(folder, SERVER))
+
+
+def test_a_caller_without_a_certificate_or_of_another_authority_gets_no_answer(
+    folder, server, tmp_path
+):
+    other = AuthorityFolder.create(tmp_path / "other")
+    other.issue(MONITOR)
+    stranger = context(folder)
+    stranger.load_cert_chain(*map(str, other.files_of(MONITOR)))
+    for tls in (context(folder), stranger):
+        with pytest.raises((OSError, ssl.SSLError)):
+            scrape(server, tls)
+    with pytest.raises((OSError, ValueError)):
+        urllib.request.urlopen(f"http://localhost:{server.port}/metrics", timeout=10)
+
+
+def test_an_expired_monitor_gets_no_answer(folder, server):
+    folder.issue(MONITOR, days=0)
+    with pytest.raises((OSError, ssl.SSLError)):
+        scrape(server, context(folder, MONITOR))
+
+
+@pytest.mark.parametrize("new_key", [False, True])
+def test_a_renewed_certificate_is_taken_up(folder, server, new_key):
+    monitor = context(folder, MONITOR)
+    former = serial_of(server, monitor)
+    folder.issue(SERVER, new_key=new_key)
+    assert serial_of(server, monitor) != former
+    assert "tandem_toy 7.0" in scrape(server, monitor)
+
+
+def test_half_a_renewal_changes_nothing_until_its_other_half_comes(folder, server):
+    monitor = context(folder, MONITOR)
+    former = serial_of(server, monitor)
+    certificate, key = folder.files_of(SERVER)
+    held = certificate.with_suffix(".held")
+    shutil.copy(certificate, held)
+    folder.issue(SERVER, new_key=True)
+    renewed = certificate.with_suffix(".new")
+    certificate.rename(renewed)
+    held.rename(certificate)
+    assert serial_of(server, monitor) == former
+    renewed.rename(certificate)
+    assert serial_of(server, monitor) != former
+
+
+def test_another_authority_is_taken_up_and_the_former_is_out(folder, server, tmp_path):
+    other = AuthorityFolder.create(tmp_path / "other")
+    other.issue(MONITOR)
+    former = context(folder, MONITOR)
+    scrape(server, former)
+    for path in (other.path / "authority").glob("*.crt"):
+        shutil.copy(path, folder.path / "authority" / path.name)
+    with pytest.raises((OSError, ssl.SSLError)):
+        scrape(server, former)
+
+
+def test_strangers_that_never_shake_hands_keep_nobody_out(folder, server):
+    """The fault: a handshake on the thread that accepts, or connections that are never cut."""
+    monitor = context(folder, MONITOR)
+    started = time.monotonic()
+    with ExitStack() as connections:
+        for _ in range(2 * MAX_CONNECTIONS):
+            connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert "tandem_toy 7.0" in scrape(server, monitor)
+    assert time.monotonic() - started < 5
+
+
+def test_files_that_cannot_be_used_are_told_at_start(folder, tmp_path):
+    files = files_of(folder)
+    files.key.write_bytes(folder.files_of(MONITOR)[1].read_bytes())
+    for path in (files.certificate, tmp_path / "missing.crt"):
+        broken = HttpsFiles(path, files.key, files.authorities, is_monitor)
+        with pytest.raises(ConfigurationError, match="cannot be used for HTTPS"):
+            MetricsServer(Metrics(), "127.0.0.1", 0, broken)
