@@ -64,9 +64,9 @@ def scrape(server, tls):
 
 def serial_of(server, tls):
     """Of the certificate that the server shows."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
-        with tls.wrap_socket(plain, server_hostname="localhost") as connection:
-            return int(connection.getpeercert()["serialNumber"], 16)
+    plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    with tls.wrap_socket(plain, server_hostname="localhost") as connection:
+        return int(connection.getpeercert()["serialNumber"], 16)
 
 
 def test_a_monitor_reads_them(folder, server):
