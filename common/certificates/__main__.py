@@ -55,6 +55,9 @@ def _init(folder: Path, hosts: Dict[str, List[str]], group_reads: Sequence[str])
 def _unpack(archive: Path, folder: Path) -> None:
     from common.certificates.archive import unpack
 
+    # What was unpacked once need not be kept.
+    if not archive.exists() and any(folder.glob("*.crt")):
+        return
     for path in unpack(archive, folder):
         _say(f"unpacked {path}")
 

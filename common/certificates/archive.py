@@ -5,6 +5,7 @@ Runs where `cryptography` is not installed.
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Dict, List
@@ -54,5 +55,9 @@ def unpack(archive: Path, folder: Path) -> List[Path]:
         path = folder / name
         if not (path.exists() and path.read_bytes() == content):
             replace_bytes(path, content, 0o600 if name.endswith(".key") else 0o644)
+            if os.geteuid() == 0:
+                # In a container, the files are for the user to whom the volume belongs.
+                owner = folder.stat()
+                os.chown(str(path), owner.st_uid, owner.st_gid)
             written.append(path)
     return written

@@ -209,6 +209,16 @@ def test_an_archive_of_a_folder_is_unpacked(made, tmp_path):
     assert {path.stat().st_mode & 0o777 for path in to.glob("*.key")} == {0o600}
     assert (to / "backbone.key").read_bytes() == (made / "edge/backbone.key").read_bytes()
     assert module("unpack", archive, to).stdout == ""
+    archive.unlink()
+    kept = module("unpack", archive, to)
+    assert (kept.returncode, kept.stdout) == (0, "")
+
+
+def test_a_device_without_its_archive_is_told_so(tmp_path):
+    failed = module("unpack", tmp_path / "edge.tar", tmp_path)
+    assert failed.returncode == 2
+    assert "edge.tar" in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_an_archive_cannot_write_elsewhere(tmp_path):
