@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
 from common.server.health import REASON_KEY
+from common.wire.channels import ServerChannel
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
@@ -35,7 +36,7 @@ class StageMonitor:
 
     def __init__(
         self,
-        channels: Mapping[StageAddress, grpc.aio.Channel],
+        channels: Mapping[StageAddress, ServerChannel],
         interval_seconds: float,
         timeout_seconds: float,
         *,
@@ -96,11 +97,11 @@ class StageMonitor:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
-    async def _watch(self, address: StageAddress, channel: grpc.aio.Channel) -> None:
-        # Its published types leave out Watch.
-        stub: Any = health_pb2_grpc.HealthStub(channel)
+    async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
+            # Its published types leave out Watch.
+            stub: Any = health_pb2_grpc.HealthStub(channel.current)
             call = stub.Watch(request)
             heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
             # They end when the stage is silent; or by a fault in here, which is raised below.

@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Mapping
 
-import grpc
-
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
+from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
 
@@ -31,7 +30,7 @@ class SessionResources:
     """
 
     router: Router
-    channels: Mapping[StageAddress, grpc.aio.Channel]
+    channels: Mapping[StageAddress, ServerChannel]
     frames: FrameCounters
     metrics: Metrics
     draining: asyncio.Event

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
-import grpc
-
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
+from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from common.wire.placements import placement_to_wire
 from common.wire.stage_client import StageStream
@@ -67,7 +66,7 @@ class RouteStreams:
         self,
         session_id: str,
         options: StreamOptions,
-        channels: Mapping[StageAddress, grpc.aio.Channel],
+        channels: Mapping[StageAddress, ServerChannel],
         in_flight: Counter[StageAddress],
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
     ) -> None:
@@ -234,7 +233,7 @@ class RouteStreams:
             codec=codec_to_wire(self._options.codec),
         )
         return await StageStream.open(
-            self._channels[route.backbone],
+            self._channels[route.backbone].current,
             Stage.BACKBONE,
             stage_pb2.BackboneRequest(open=opening),
             route.backbone.name,
