@@ -3,3 +3,6 @@
 Users with a public key infrastructure of their own need none of this; docs/security.md tells what
 their certificates have to hold.
 """
+
+# First, since it keeps what `cryptography` says about Python 3.8 to itself.
+from common.security import certificates  # noqa: F401

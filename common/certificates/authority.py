@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from common.certificates.roles import Holder
 from common.domain.errors import ConfigurationError
+from common.security.identity import Identity
 
 AUTHORITY_DAYS = 3650
 """How long an authority is valid."""
@@ -79,7 +79,7 @@ class Authority:
 
     def issue(
         self,
-        holder: Holder,
+        holder: Identity,
         public_key: ec.EllipticCurvePublicKey,
         hosts: Iterable[str] = (),
         days: int = CERTIFICATE_DAYS,
@@ -105,7 +105,10 @@ class Authority:
         names = [x509.UniformResourceIdentifier(holder.uri), *map(_general_name, hosts)]
         return (
             _builder(
-                _name(f"{holder.role} {holder.name}"), self.certificate.subject, public_key, until
+                _name(f"{holder.role.value} {holder.name}"),
+                self.certificate.subject,
+                public_key,
+                until,
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(is_authority=False), critical=True)
@@ -199,8 +202,8 @@ def _key_usage(is_authority: bool) -> x509.KeyUsage:
     )
 
 
-def _purposes(holder: Holder) -> List[x509.ObjectIdentifier]:
-    purposes = [ExtendedKeyUsageOID.SERVER_AUTH] if holder.is_server else []
+def _purposes(holder: Identity) -> List[x509.ObjectIdentifier]:
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH] if holder.role.is_peer else []
     return [*purposes, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 

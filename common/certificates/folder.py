@@ -24,18 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from common.certificates import authority as authorities
 from common.certificates.authority import CERTIFICATE_DAYS, Authority
 from common.certificates.reading import EXPIRING_DAYS, hosts_of
-from common.certificates.roles import (
-    CLIENT,
-    CLIENTS,
-    MONITOR,
-    OPERATOR,
-    PEERS,
-    Holder,
-    checked_host,
-)
+from common.certificates.roles import checked_holder, checked_host, usual_hosts
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.placement import EDGE, WORKSTATION
 from common.files import replace_bytes
+from common.security.identity import Identity, Role
 
 AUTHORITY_FOLDER = "authority"
 PEERS_CA, CLIENTS_CA = "peers-ca", "clients-ca"
@@ -55,7 +48,7 @@ class Issued:
         is_new_key: whether that key was made as well.
     """
 
-    holder: Holder
+    holder: Identity
     certificate: Path
     key: Path
     is_new_key: bool
@@ -63,7 +56,7 @@ class Issued:
 
 @dataclass(frozen=True)
 class _Wanted:
-    holder: Holder
+    holder: Identity
     hosts: Tuple[str, ...]
 
 
@@ -122,7 +115,7 @@ class AuthorityFolder:
 
     def issue(
         self,
-        holder: Holder,
+        holder: Identity,
         hosts: Optional[Iterable[str]] = None,
         days: int = CERTIFICATE_DAYS,
         new_key: bool = False,
@@ -142,12 +135,13 @@ class AuthorityFolder:
         Raises:
             ConfigurationError: the authority or the key that is there cannot be read, or the
                 authority has expired.
-            InvalidInputError: a host is none, or a role that is no server's has some.
+            InvalidInputError: the name is none of a folder, a host is none, or a role that is no
+                server's has some.
             OSError: the files cannot be written.
         """
-        certificate, key = self.files_of(holder)
+        certificate, key = self.files_of(checked_holder(holder))
         if hosts is None:
-            hosts = self._present_hosts(certificate) if holder.is_server else ()
+            hosts = self._present_hosts(certificate) if holder.role.is_peer else ()
         named = _checked_hosts(holder, hosts)
         self._make_holder_folder(holder)
         private = None if new_key else _present_key(key)
@@ -160,12 +154,12 @@ class AuthorityFolder:
         replace_bytes(certificate, authorities.certificate_to_pem(signed))
         return Issued(holder, certificate, key, is_new_key)
 
-    def files_of(self, holder: Holder) -> Tuple[Path, Path]:
+    def files_of(self, holder: Identity) -> Tuple[Path, Path]:
         """Where a holder's certificate and key are."""
         folder = self.path / holder.name
-        return folder / f"{holder.role}.crt", folder / f"{holder.role}.key"
+        return folder / f"{holder.role.value}.crt", folder / f"{holder.role.value}.key"
 
-    def is_due(self, holder: Holder, hosts: Iterable[str] = ()) -> bool:
+    def is_due(self, holder: Identity, hosts: Iterable[str] = ()) -> bool:
         """Whether a certificate is missing, expires soon, or lacks one of the hosts."""
         certificate, key = self.files_of(holder)
         if not (certificate.exists() and key.exists()):
@@ -183,8 +177,8 @@ class AuthorityFolder:
             return hosts_of(x509.load_pem_x509_certificate(certificate.read_bytes()))
         return []
 
-    def _authority_of(self, holder: Holder) -> Authority:
-        name = PEERS_CA if holder.role in PEERS else CLIENTS_CA
+    def _authority_of(self, holder: Identity) -> Authority:
+        name = PEERS_CA if holder.role.is_peer else CLIENTS_CA
         if name not in self._authorities:
             certificate, key = self._files(name)
             self._authorities[name] = Authority.parse(
@@ -196,32 +190,33 @@ class AuthorityFolder:
         folder = self.path / AUTHORITY_FOLDER
         return folder / f"{name}.crt", folder / f"{name}.key"
 
-    def _make_holder_folder(self, holder: Holder) -> None:
+    def _make_holder_folder(self, holder: Identity) -> None:
         folder = self.path / holder.name
         if folder.name == AUTHORITY_FOLDER:
             raise InvalidInputError(f"{AUTHORITY_FOLDER!r} is the authorities' own folder")
         _make_secret_folder(folder)
-        # An operator or a client has to know the orchestrator, a service its callers.
-        for name in (PEERS_CA,) if holder.role in CLIENTS else (PEERS_CA, CLIENTS_CA):
+        # All have to know services; only services have to know who else calls.
+        for name in (PEERS_CA, CLIENTS_CA) if holder.role.is_peer else (PEERS_CA,):
             content = self._files(name)[0].read_bytes()
             copy = folder / f"{name}.crt"
             if not (copy.exists() and copy.read_bytes() == content):
                 replace_bytes(copy, content)
 
 
-def holders_of_a_pair() -> Iterator[Holder]:
+def holders_of_a_pair() -> Iterator[Identity]:
     """Whom a pair of machines needs: the services of both nodes, and one of each caller."""
     for node in (EDGE, WORKSTATION):
-        yield from (Holder(role, node) for role in PEERS)
-    yield from (Holder(CLIENT, "client"), Holder(OPERATOR, "operator"))
-    yield Holder(MONITOR, "prometheus")
+        yield from (Identity(role, node) for role in Role if role.is_peer)
+    yield Identity(Role.CLIENT, "client")
+    yield Identity(Role.OPERATOR, "operator")
+    yield Identity(Role.MONITOR, "prometheus")
 
 
 def set_up(
     folder: AuthorityFolder,
     hosts: Mapping[str, Sequence[str]],
     days: int = CERTIFICATE_DAYS,
-    holders: Optional[Iterable[Holder]] = None,
+    holders: Optional[Iterable[Identity]] = None,
 ) -> List[Issued]:
     """Issue all that is missing, expires soon or lacks a host; the rest is left as it is.
 
@@ -232,25 +227,25 @@ def set_up(
         holders: who has to have one; by default both machines of a pair and who calls them.
     """
     chosen = list(holders_of_a_pair() if holders is None else holders)
-    nodes = {holder.name for holder in chosen if holder.is_server}
+    nodes = {holder.name for holder in chosen if holder.role.is_peer}
     unknown = sorted(set(hosts) - nodes)
     if unknown:
         raise InvalidInputError(f"{unknown[0]!r} is no node; nodes are {', '.join(sorted(nodes))}")
     issued = []
     for holder in chosen:
-        named = hosts.get(holder.name, ()) if holder.is_server else ()
+        named = hosts.get(holder.name, ()) if holder.role.is_peer else ()
         if folder.is_due(holder, named):
             certificate, _ = folder.files_of(holder)
-            kept = folder._present_hosts(certificate) if holder.is_server else []
+            kept = folder._present_hosts(certificate) if holder.role.is_peer else []
             issued.append(folder.issue(holder, [*named, *kept], days))
     return issued
 
 
-def _checked_hosts(holder: Holder, hosts: Iterable[str]) -> List[str]:
+def _checked_hosts(holder: Identity, hosts: Iterable[str]) -> List[str]:
     named = [checked_host(host) for host in hosts]
-    if named and not holder.is_server:
-        raise InvalidInputError(f"nobody connects to a {holder.role}, so it has no host")
-    return list(dict.fromkeys([*holder.usual_hosts, *named]))
+    if named and not holder.role.is_peer:
+        raise InvalidInputError(f"nobody connects to a {holder.role.value}, so it has no host")
+    return list(dict.fromkeys([*usual_hosts(holder), *named]))
 
 
 def _present_key(path: Path) -> Optional[ec.EllipticCurvePrivateKey]:

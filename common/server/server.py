@@ -19,6 +19,7 @@ from common.domain.errors import InternalError, TandemError
 from common.server.addresses import checked_host, listen, tcp_host
 from common.server.health import DrainingHealth
 from common.server.interception import BoundedCalls
+from common.server.metrics_access import MetricsAccess
 from common.server.options import raise_file_limit, server_options
 from common.server.security import Security
 from common.server.settings import ServerSettings
@@ -132,7 +133,10 @@ class ServiceServer:
         address = listen(self._server, host, self._settings.port, tls)
         token_address = self._listen_for_tokens(host)
         metrics_host = tcp_host(host)
-        metrics_server = MetricsServer(self.metrics, metrics_host, self._settings.metrics_port)
+        access = None if security is None else MetricsAccess(security.tls, security.tokens)
+        metrics_server = MetricsServer(
+            self.metrics, metrics_host, self._settings.metrics_port, access
+        )
         try:
             await self.set_serving(False)
             await self._server.start()
@@ -200,7 +204,7 @@ class ServiceServer:
             "service": self._name,
             "node": self._node,
             "address": str(address),
-            "metrics": f"http://{metrics}/metrics",
+            "metrics": f"http{'' if self._security is None else 's'}://{metrics}/metrics",
             "pid": os.getpid(),
         }
         if token_address is not None:

@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
+from typing_extensions import Protocol
 
 from common.domain.address import binding_fault
 from common.domain.errors import ConfigurationError
-from common.telemetry.https import HttpsContexts, HttpsFiles
 from common.telemetry.metrics import Metrics
 
 MAX_CONNECTIONS = 32
@@ -30,6 +30,21 @@ MAX_HEAD_BYTES = 16_384
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LOOK_SECONDS = 0.5
 _MAY_READ = "tandem.may_read"
+
+
+class HttpsAccess(Protocol):
+    """Serves HTTPS, and knows who may read metrics; used from any thread."""
+
+    def context(self) -> ssl.SSLContext:
+        """What the next connection is encrypted by."""
+
+    def admits(self, certificate_der: Optional[bytes], authorization: str) -> bool:
+        """Whether a caller may read metrics.
+
+        Args:
+            certificate_der: that the handshake has verified; None without one.
+            authorization: the header of this name; empty without one.
+        """
 
 
 class _Head:
@@ -62,7 +77,9 @@ class _Handler(WSGIRequestHandler):
 
     def get_environ(self) -> Dict[str, Any]:
         """What the application gets to know of the request."""
-        return {**super().get_environ(), _MAY_READ: self.server.admits(self.connection)}  # type: ignore[attr-defined]
+        server: Any = self.server
+        authorization = self.headers.get("Authorization", "")
+        return {**super().get_environ(), _MAY_READ: server.admits(self.connection, authorization)}
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing."""
@@ -79,10 +96,10 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         self,
         address: Tuple[str, int],
         family: socket.AddressFamily,
-        contexts: Optional[HttpsContexts],
+        access: Optional[HttpsAccess],
     ) -> None:
         self.address_family = family
-        self._contexts = contexts
+        self._access = access
         # In the order in which they came, with the time at which they did.
         self._connections: Dict[socket.socket, float] = {}
         self._lock = threading.Lock()
@@ -103,10 +120,10 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
                 # The connection stays in the queue, so that the next try would come at once.
                 time.sleep(_LOOK_SECONDS)
             raise
-        if self._contexts is None:
+        if self._access is None:
             return connection, peer
         try:
-            return self._contexts.current().wrap_socket(
+            return self._access.context().wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             ), peer
         except OSError:
@@ -120,11 +137,16 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
             request.do_handshake()
         super().finish_request(request, client_address)
 
-    def admits(self, connection: socket.socket) -> bool:
+    def admits(self, connection: socket.socket, authorization: str) -> bool:
         """Whether the caller may read metrics; over plain HTTP everybody may."""
-        if self._contexts is None:
+        if self._access is None:
             return True
-        return isinstance(connection, ssl.SSLSocket) and self._contexts.admits(connection)
+        certificate = (
+            connection.getpeercert(binary_form=True)
+            if isinstance(connection, ssl.SSLSocket)
+            else None
+        )
+        return self._access.admits(certificate, authorization)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the oldest one ends if there are too many."""
@@ -162,7 +184,7 @@ class MetricsServer:
     """Serves metrics at `/metrics` from a thread of its own."""
 
     def __init__(
-        self, metrics: Metrics, host: str, port: int, https: Optional[HttpsFiles] = None
+        self, metrics: Metrics, host: str, port: int, access: Optional[HttpsAccess] = None
     ) -> None:
         """Bind and start serving.
 
@@ -170,16 +192,15 @@ class MetricsServer:
             metrics: what is served.
             host: to listen on.
             port: likewise; 0 picks a free one.
-            https: certificates to serve HTTPS by; None: plain HTTP.
+            access: serves HTTPS, and knows who may read them; None: plain HTTP, for everybody.
 
         Raises:
-            ConfigurationError: the address cannot be bound, or the certificates cannot be used.
+            ConfigurationError: the address cannot be bound.
         """
-        contexts = None if https is None else HttpsContexts(https)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, _, _, _, address = found[0]
-            self._server = _BoundedServer((str(address[0]), port), family, contexts)
+            self._server = _BoundedServer((str(address[0]), port), family, access)
         except OSError as error:
             raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
         self._server.set_app(_admitting(make_wsgi_app(metrics.registry)))

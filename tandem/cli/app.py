@@ -46,9 +46,9 @@ def build_command() -> Any:
     )
     app.callback()(_tandem)
     for name, describe in (("certificates", _certificates), ("model", _model)):
-        group = typer.Typer()
-        group.callback()(describe)
-        app.add_typer(group, name=name)
+        commands = typer.Typer()
+        commands.callback()(describe)
+        app.add_typer(commands, name=name)
     command: Any = typer.main.get_group(app)
     for added in lazy_commands():
         *groups, _ = added.path.split()

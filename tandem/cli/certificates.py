@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from common.certificates import roles
 from common.certificates.authority import AUTHORITY_DAYS, CERTIFICATE_DAYS
 from common.certificates.folder import AUTHORITY_FOLDER, AuthorityFolder, Issued, set_up
 from common.certificates.reading import CertificateReport, certificate_files, report_on
-from common.certificates.roles import Holder
 from common.domain.placement import EDGE, WORKSTATION
+from common.security.identity import Identity, Role
 from tandem.cli.console import show_json, show_line, show_notice
 from tandem.cli.options import JsonOption
-
-
-class Role(StrEnum):
-    """A role's name on the command line."""
-
-    BACKBONE = roles.BACKBONE
-    TRANSFORMER = roles.TRANSFORMER
-    ORCHESTRATOR = roles.ORCHESTRATOR
-    MONITOR = roles.MONITOR
-    CLIENT = roles.CLIENT
-    OPERATOR = roles.OPERATOR
-
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="Folder of the authority and of all that it issues.")
@@ -118,7 +104,7 @@ def issue(
 
     It stands in DIR/NAME/ROLE.crt, its key in DIR/NAME/ROLE.key.
     """
-    issued = AuthorityFolder.open(folder).issue(Holder(role.value, name), host, days, new_key)
+    issued = AuthorityFolder.open(folder).issue(Identity(role, name), host, days, new_key)
     if json:
         show_json(issued_to_json(issued))
     else:

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from common.certificates.archive import unpack
 from common.certificates.folder import AuthorityFolder, set_up
 from common.certificates.reading import certificate_files, report_on
-from common.certificates.roles import Holder
 from common.domain.errors import ConfigurationError, InvalidInputError
+from common.security.identity import Identity
 from tests.harness import ROOT, clean_environment
 
-EDGE = Holder("backbone", "edge")
+EDGE = Identity.parse("backbone/edge")
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_only_what_is_due_is_issued_again(folder):
     assert set_up(folder, {}) == []
     folder.issue(EDGE, days=29)
     (folder.path / "client" / "client.crt").unlink()
-    (folder.path / "workstation" / "monitor.crt").write_text("damaged")
+    (folder.path / "prometheus" / "monitor.crt").write_text("damaged")
     issued = set_up(folder, {"workstation": ["192.168.1.10"]})
-    due = {each.holder.uri.partition("tandem/")[2] for each in issued}
+    due = {str(each.holder) for each in issued}
     servers = {f"{role}/workstation" for role in ("backbone", "transformer", "orchestrator")}
-    assert due == servers | {"backbone/edge", "client/client", "monitor/workstation"}
+    assert due == servers | {"backbone/edge", "client/client", "monitor/prometheus"}
     assert set_up(folder, {"workstation": ["192.168.1.10"]}) == []
     for holder in ("backbone", "transformer", "orchestrator"):
         assert "tx2.example" in report_on(folder.path / f"edge/{holder}.crt").hosts
@@ -126,7 +126,7 @@ def test_hosts_of_an_unknown_node_are_refused(folder):
 
 def test_nobody_connects_to_a_client(folder):
     with pytest.raises(InvalidInputError, match="nobody connects to a client"):
-        folder.issue(Holder("client", "a"), ["tx2.example"])
+        folder.issue(Identity.parse("client/a"), ["tx2.example"])
 
 
 def test_a_key_of_another_kind_is_no_reason_for_a_traceback(folder):
@@ -144,7 +144,7 @@ def test_reports_tell_what_is_wrong(folder):
     assert warning.startswith("others may read its key")
     shutil.copy(folder.path / "edge/transformer.key", key)
     assert report_on(certificate).warnings[-1] == f"{key} is not its key"
-    folder.issue(Holder("client", "client"), days=29)
+    folder.issue(Identity.parse("client/client"), days=29)
     (warning,) = report_on(folder.path / "client/client.crt").warnings
     assert warning == "expires in 28 days"
     parsed = x509.load_pem_x509_certificate((folder.path / "client/client.crt").read_bytes())
@@ -180,7 +180,7 @@ def test_containers_start_again_and_again(tmp_path):
     told = ("init", tmp_path, "--host", "edge=10.0.0.5", "--host", "workstation=0.0.0.0")
     more = ("--host", "edge=", "--group-reads", "prometheus")
     first = module(*told, *more)
-    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 11)
+    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 9)
     assert "10.0.0.5" in report_on(tmp_path / "edge/backbone.crt").hosts
     assert "0.0.0.0" not in report_on(tmp_path / "workstation/backbone.crt").hosts
     assert (tmp_path / "prometheus/monitor.key").stat().st_mode & 0o777 == 0o640

@@ -62,7 +62,7 @@ def test_a_service_has_an_identity_of_its_own_before_it_starts(file, name):
     assert variables["TANDEM_TLS_CERTIFICATE"] == f"/tls/{role}.crt"
     assert variables["TANDEM_TLS_KEY"] == f"/tls/{role}.key"
     assert variables["TANDEM_TLS_PEERS_CA"] == "/tls/peers-ca.crt"
-    assert ("TANDEM_TLS_CLIENTS_CA" in variables) == (role == "orchestrator")
+    assert variables["TANDEM_TLS_CLIENTS_CA"] == "/tls/clients-ca.crt"
     assert "TANDEM_INSECURE" not in variables
     assert told["command"] == [f"services.{role}"]
 

@@ -6,47 +6,61 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from prometheus_client import Gauge
 
 from common.certificates.folder import AuthorityFolder, set_up
-from common.certificates.roles import Holder
-from common.domain.errors import ConfigurationError
+from common.security.identity import Identity, Role
+from common.security.tls import TlsFiles, TlsPaths
+from common.security.tokens import TokenFiles, new_token, token_digest
+from common.server.metrics_access import MetricsAccess
 from common.telemetry.exposition import MAX_CONNECTIONS, MetricsServer
-from common.telemetry.https import HttpsFiles
 from common.telemetry.metrics import Metrics
 
-SERVER = Holder("transformer", "edge")
-MONITOR = Holder("monitor", "prometheus")
-
-
-def is_monitor(identity):
-    return identity.startswith("spiffe://tandem/monitor/")
+SERVER = Identity(Role.TRANSFORMER, "edge")
+MONITOR = Identity(Role.MONITOR, "prometheus")
+CLIENT = Identity(Role.CLIENT, "client")
 
 
 @pytest.fixture
 def folder(tmp_path):
     folder = AuthorityFolder.create(tmp_path / "certificates")
-    set_up(folder, {}, holders=(SERVER, MONITOR, Holder("client", "client")))
+    set_up(folder, {}, holders=(SERVER, MONITOR, CLIENT))
+    (folder.path / "revoked.txt").write_text("")
     return folder
 
 
-def files_of(folder, holder=SERVER):
-    certificate, key = folder.files_of(holder)
-    authority = folder.path / "authority"
-    authorities = (authority / "peers-ca.crt", authority / "clients-ca.crt")
-    return HttpsFiles(certificate, key, authorities, is_monitor)
+def tls_of(folder):
+    certificate, key = folder.files_of(SERVER)
+    ca = folder.path / "authority"
+    return TlsFiles(
+        TlsPaths(
+            certificate=certificate,
+            key=key,
+            peers_ca=ca / "peers-ca.crt",
+            clients_ca=ca / "clients-ca.crt",
+            revoked=folder.path / "revoked.txt",
+        )
+    )
+
+
+@contextmanager
+def serving(access):
+    metrics = Metrics()
+    Gauge("tandem_toy", "A toy.", registry=metrics.registry).set(7)
+    server = MetricsServer(metrics, "127.0.0.1", 0, access)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture
 def server(folder):
-    metrics = Metrics()
-    Gauge("tandem_toy", "A toy.", registry=metrics.registry).set(7)
-    server = MetricsServer(metrics, "127.0.0.1", 0, files_of(folder))
-    yield server
-    server.close()
+    with serving(MetricsAccess(tls_of(folder))) as server:
+        yield server
 
 
 def context(folder, holder=None):
@@ -56,10 +70,21 @@ def context(folder, holder=None):
     return context
 
 
-def scrape(server, tls):
-    url = f"https://localhost:{server.port}/metrics"
-    with urllib.request.urlopen(url, context=tls, timeout=10) as page:
+def scrape(server, tls, **headers):
+    request = urllib.request.Request(f"https://localhost:{server.port}/metrics", headers=headers)
+    with urllib.request.urlopen(request, context=tls, timeout=10) as page:
         return page.read().decode()
+
+
+def refusal(server, tls, **headers):
+    """The status and the text of an answer that refuses."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        scrape(server, tls, **headers)
+    with caught.value as answer:
+        return answer.code, answer.read()
+
+
+FORBIDDEN = (403, b"forbidden\n")
 
 
 def serial_of(server, tls):
@@ -74,11 +99,8 @@ def test_a_monitor_reads_them(folder, server):
 
 
 def test_another_role_is_forbidden(folder, server):
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        scrape(server, context(folder, Holder("client", "client")))
-    assert (caught.value.code, caught.value.read()) == (403, b"forbidden\n")
-    with pytest.raises(urllib.error.HTTPError):
-        scrape(server, context(folder, SERVER))
+    for other in (CLIENT, SERVER):
+        assert refusal(server, context(folder, other)) == FORBIDDEN
 
 
 def test_a_caller_without_a_certificate_or_of_another_authority_gets_no_answer(
@@ -147,10 +169,24 @@ def test_strangers_that_never_shake_hands_keep_nobody_out(folder, server):
     assert time.monotonic() - started < 5
 
 
-def test_files_that_cannot_be_used_are_told_at_start(folder, tmp_path):
-    files = files_of(folder)
-    files.key.write_bytes(folder.files_of(MONITOR)[1].read_bytes())
-    for path in (files.certificate, tmp_path / "missing.crt"):
-        broken = HttpsFiles(path, files.key, files.authorities, is_monitor)
-        with pytest.raises(ConfigurationError, match="cannot be used for HTTPS"):
-            MetricsServer(Metrics(), "127.0.0.1", 0, broken)
+def test_a_revoked_monitor_is_forbidden_from_then_on(folder, server):
+    monitor = context(folder, MONITOR)
+    scrape(server, monitor)
+    (folder.path / "revoked.txt").write_text("monitor/prometheus\n")
+    assert refusal(server, monitor) == FORBIDDEN
+
+
+def test_a_monitor_may_have_a_token_instead(folder):
+    token, other = new_token(), new_token()
+    listed = folder.path / "tokens.yaml"
+    listed.write_text(
+        "tokens:\n"
+        f"- {{identity: monitor/prometheus, sha256: {token_digest(token)}}}\n"
+        f"- {{identity: client/camera, sha256: {token_digest(other)}}}\n"
+    )
+    with serving(MetricsAccess(tls_of(folder), TokenFiles(listed))) as server:
+        told = scrape(server, context(folder), Authorization=f"Bearer {token}")
+        assert "tandem_toy 7.0" in told
+        assert "tandem_toy 7.0" in scrape(server, context(folder, MONITOR))
+        for headers in ({}, {"Authorization": f"Bearer {other}"}, {"Authorization": "Bearer x"}):
+            assert refusal(server, context(folder), **headers) == FORBIDDEN
