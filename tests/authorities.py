@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization  # isort: skip
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # isort: skip
 from cryptography.x509.oid import NameOID  # isort: skip
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(timezone.utc)
 HOUR = timedelta(hours=1)
 
 

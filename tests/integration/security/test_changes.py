@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import grpc
 import pytest
@@ -201,7 +201,7 @@ async def test_a_client_that_is_revoked_is_cut_off_and_no_other(secured, realm, 
 
 
 async def test_a_stream_ends_with_its_certificate(secured, realm):
-    ends = datetime.now(UTC) + timedelta(seconds=3)
+    ends = datetime.now(timezone.utc) + timedelta(seconds=3)
     short = realm.issue("client/short", ends=ends)
     async with load(secured.address, realm.credentials(short)) as (under_way, task):
         await check_cut(under_way, task, time.monotonic())
