@@ -174,7 +174,7 @@ class Cluster:
         self._replicas = replicas or {}
         self._places = places or {}
         self._faulty = faulty or {}
-        self._secured_by = secured_by or (lambda _: ())
+        self._secured_by = secured_by or (lambda _: ("--insecure",))
         self.stages: Dict[str, ServiceProcess] = {}
         try:
             for stage in ("transformer", "backbone"):

@@ -1,126 +1,96 @@
 """`python -m common.server.probe HOST:PORT` exits with 0 if the server there is serving.
 
 Health checks of containers run it inside the container. It asks `grpc.health.v1` and needs no
-package that the services do not need anyway. Where the environment holds the service's own settings
-of TLS, it connects by them, and expects the service itself to answer.
+package that the services do not need anyway. Where the service's variables set TLS up
+(`TANDEM_TLS_CERTIFICATE` and so on), it shows the service's own certificate, and expects that same
+service to answer.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.address import parse_address
-from common.domain.errors import InvalidInputError, TandemError
-from common.security.identity import Identity
+from common.domain.errors import ConfigurationError, InvalidInputError
+from common.security.tls import TlsFiles, TlsMaterial, TlsPaths, channel_credentials
 from common.wire.connections import DIRECT_OPTIONS
-from common.wire.errors import connection_fault
 
 TIMEOUT_SECONDS = 5.0
 
 
-class ProbeTls(NamedTuple):
-    """By what to connect to a server with TLS.
-
-    Attributes:
-        certificate: PEM file of a monitor, or of the service itself.
-        key: its private key.
-        peers_ca: the authorities of services.
-        server: whom the server has to prove to be; whoever the certificate is of, where that is a
-            service, or any server at that address, if left out.
-    """
-
-    certificate: Path
-    key: Path
-    peers_ca: Path
-    server: Optional[Identity] = None
-
-
 def fault_of(
-    address: str, timeout_seconds: float = TIMEOUT_SECONDS, tls: Optional[ProbeTls] = None
+    address: str,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    material: Optional[TlsMaterial] = None,
 ) -> str:
     """Ask a server, as a whole, for its health.
 
     Args:
         address: its host:port.
         timeout_seconds: for connecting and answering together.
-        tls: by what to connect; None: without encryption.
+        material: of the server's own TLS; None: no encryption.
 
     Returns:
         What is wrong, in a few words; empty when it is serving.
 
     Raises:
         InvalidInputError: that is no address.
-        ConfigurationError: a file of TLS cannot be read, or makes no sense.
     """
-    with _channel(parse_address(address).target, tls) as channel:
+    with _channel(parse_address(address).target, material) as channel:
         # Its published types leave out the calls.
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
         except grpc.RpcError as error:
-            fault = connection_fault(error.code(), error.details())
-            return fault.value if fault else str(error.details() or error.code().name)
+            return str(error.details() or error.code().name)
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""
     return "its health is " + health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-def _channel(target: str, tls: Optional[ProbeTls]) -> grpc.Channel:
-    if tls is None:
-        return grpc.insecure_channel(target, DIRECT_OPTIONS)
-    # Only now, since reading certificates takes a library that is slow to import.
-    from common.security.tls import TlsFiles, TlsPaths, channel_credentials
+def own_material() -> Optional[TlsMaterial]:
+    """What the service beside this probe is secured by, as its variables tell; None without TLS.
 
-    material = TlsFiles(TlsPaths(tls.peers_ca, tls.certificate, tls.key)).material
+    Raises:
+        ConfigurationError: a file cannot be read, or they do not fit together.
+    """
+    certificate, key, peers_ca = (
+        os.environ.get(f"TANDEM_TLS_{name}") for name in ("CERTIFICATE", "KEY", "PEERS_CA")
+    )
+    if not (certificate and key and peers_ca):
+        return None
+    paths = TlsPaths(peers_ca=Path(peers_ca), certificate=Path(certificate), key=Path(key))
+    return TlsFiles(paths).material
+
+
+def _channel(target: str, material: Optional[TlsMaterial]) -> grpc.Channel:
+    if material is None:
+        return grpc.insecure_channel(target, DIRECT_OPTIONS)
     own = None if material.certificate is None else material.certificate.identity
-    server = tls.server or (own if own is not None and own.role.is_peer else None)
-    name = [("grpc.ssl_target_name_override", server.server_name)] if server else []
+    name = [("grpc.ssl_target_name_override", own.server_name)] if own else []
     return grpc.secure_channel(target, channel_credentials(material), [*DIRECT_OPTIONS, *name])
 
 
 def main(arguments: Sequence[str]) -> int:
     """Probe an address; returns 0 if it is serving, 1 if it is not, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.server.probe", description="Ask a server for its health."
-    )
-    environment = os.environ
-    parser.add_argument("address", metavar="HOST:PORT")
-    for name in ("certificate", "key", "peers-ca"):
-        variable = "TANDEM_TLS_" + name.upper().replace("-", "_")
-        parser.add_argument(
-            f"--tls-{name}",
-            type=Path,
-            metavar="FILE",
-            default=environment.get(variable) or None,
-            help=f"as of a service; {variable} if left out",
-        )
-    parser.add_argument("--server", metavar="ROLE/NAME", help="whom the server has to prove to be")
-    given = parser.parse_args(arguments)
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m common.server.probe HOST:PORT\n")
+        return 2
     try:
-        fault = fault_of(given.address, tls=_tls(given))
-    except TandemError as error:
+        fault = fault_of(arguments[0], material=own_material())
+    except (ConfigurationError, InvalidInputError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     if fault:
-        sys.stderr.write(f"{given.address}: {fault}\n")
+        sys.stderr.write(f"{arguments[0]}: {fault}\n")
         return 1
     return 0
-
-
-def _tls(given: argparse.Namespace) -> Optional[ProbeTls]:
-    files = (given.tls_certificate, given.tls_key, given.tls_peers_ca)
-    if not any(files):
-        return None
-    if not all(files):
-        raise InvalidInputError("TLS needs --tls-certificate, --tls-key and --tls-peers-ca")
-    return ProbeTls(*files, server=Identity.parse(given.server) if given.server else None)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Optional
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, CliImplicitFlag
 
 
 class SecuritySettings(BaseSettings):
@@ -53,7 +53,7 @@ class SecuritySettings(BaseSettings):
         description="gRPC port for callers with a token instead of a certificate; 0 picks a free "
         "one. Without, there is none",
     )
-    insecure: bool = Field(
+    insecure: CliImplicitFlag[bool] = Field(
         False, description="whether to serve other machines without TLS: anybody may do anything"
     )
 

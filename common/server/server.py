@@ -17,8 +17,10 @@ from grpc_reflection.v1alpha import reflection
 from common.domain.address import Address
 from common.domain.errors import InternalError, TandemError
 from common.server.addresses import checked_host, listen, tcp_host
+from common.server.exposure import refuse_exposure
 from common.server.health import DrainingHealth
 from common.server.interception import BoundedCalls
+from common.server.metrics_access import MetricsAccess
 from common.server.options import raise_file_limit, server_options
 from common.server.security import Security
 from common.server.settings import ServerSettings
@@ -117,7 +119,7 @@ class ServiceServer:
                 is cancelled if the signal comes first.
 
         Raises:
-            ConfigurationError: a port cannot be bound.
+            ConfigurationError: a port cannot be bound, or others would reach it without TLS.
             BackgroundWorkError: work that the service cannot do without has ended.
         """
         self._drain_on_signals()
@@ -128,11 +130,15 @@ class ServiceServer:
         else:
             self.supervise(security.authorization.run(), "looking after callers")
         host = checked_host(self._settings.host)
+        refuse_exposure(host, security is not None, self._settings.insecure)
         tls = None if security is None else security.tls.server_credentials()
         address = listen(self._server, host, self._settings.port, tls)
         token_address = self._listen_for_tokens(host)
         metrics_host = tcp_host(host)
-        metrics_server = MetricsServer(self.metrics, metrics_host, self._settings.metrics_port)
+        access = None if security is None else MetricsAccess(security.tls, security.tokens)
+        metrics_server = MetricsServer(
+            self.metrics, metrics_host, self._settings.metrics_port, access
+        )
         try:
             await self.set_serving(False)
             await self._server.start()
@@ -200,7 +206,7 @@ class ServiceServer:
             "service": self._name,
             "node": self._node,
             "address": str(address),
-            "metrics": f"http://{metrics}/metrics",
+            "metrics": f"http{'' if self._security is None else 's'}://{metrics}/metrics",
             "pid": os.getpid(),
         }
         if token_address is not None:
