@@ -6,9 +6,18 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.domain.errors import ConfigurationError, InvalidInputError
+import grpc
+
+from common.domain.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    InvalidInputError,
+    TandemError,
+    UnavailableError,
+)
 from common.security.tls import TlsFiles, TlsPaths
 from common.security.tokens import AUTHORIZATION
+from common.wire.errors import ConnectionFault
 
 
 @dataclass(frozen=True)
@@ -101,3 +110,54 @@ class Credentials:
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
+
+
+def refusal_of(
+    code: grpc.StatusCode,
+    fault: ConnectionFault | None,
+    address: str,
+    credentials: Credentials | None,
+) -> TandemError | None:
+    """What to tell of a call that failed for want of TLS, trust or rights; None: of any other.
+
+    Args:
+        code: that the call ended with.
+        fault: what is wrong with its connection.
+        address: of the server.
+        credentials: that it was made with.
+    """
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        proof = "token" if credentials is not None and credentials.token else "certificate"
+        return AccessDeniedError(f"the server at {address} does not accept this {proof}")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return AccessDeniedError(f"the server at {address} does not let you do this")
+    if fault is ConnectionFault.CLOSED:
+        return AccessDeniedError(f"the server at {address} {_why_closed(credentials)}")
+    if fault is ConnectionFault.NO_TLS:
+        return UnavailableError(f"the server at {address} does not speak TLS: leave --tls-ca out")
+    if fault is ConnectionFault.UNTRUSTED:
+        return UnavailableError(
+            f"the certificate of the server at {address} is of an authority that is not trusted "
+            "here: give the right one by --tls-ca"
+        )
+    if fault is ConnectionFault.EXPIRED:
+        return UnavailableError(
+            f"the certificate of the server at {address} has expired or is not valid yet"
+        )
+    if fault is ConnectionFault.WRONG_NAME:
+        return UnavailableError(
+            f"the certificate of the server at {address} is for another name: connect by one that "
+            "it holds, or give one by --tls-server-name"
+        )
+    return None
+
+
+def _why_closed(credentials: Credentials | None) -> str:
+    if credentials is None:
+        return "closes the connection: it wants TLS (--tls-ca)"
+    if credentials.token is not None:
+        return "closes the connection: it wants a certificate there, not a token"
+    return (
+        "closes the connection: it does not accept this certificate, which has expired or is of an "
+        "authority that is not trusted there"
+    )

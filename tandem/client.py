@@ -24,12 +24,13 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, St
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
+from common.security.tls import TlsMaterial
 from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
-from tandem.access import Credentials
+from tandem.access import Credentials, refusal_of
 from tandem.results import FrameResult
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
@@ -157,14 +158,18 @@ class DetectorClient:
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
+        latest: TlsMaterial | None = None
 
         def open_call(wait: bool) -> Any:
+            nonlocal latest
+            latest = None if self._tls is None else self._tls.material
             stub = detector_pb2_grpc.DetectorStub(self._open_channel())
             return stub.Detect(wait_for_ready=wait, metadata=self._metadata())
 
         server = Server(
             open_call=open_call,
             error=self._translated,
+            accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
         stream = DetectStream(server, FrameSupply(frames, max_in_flight), options)
@@ -251,7 +256,8 @@ class DetectorClient:
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
         if fault is ConnectionFault.NOT_GRPC or code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
-        return error_from_rpc(code, details, f"orchestrator at {self._address}")
+        refusal = refusal_of(code, fault, str(self._address), self._credentials)
+        return refusal or error_from_rpc(code, details, f"orchestrator at {self._address}")
 
 
 def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:

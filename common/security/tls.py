@@ -101,7 +101,10 @@ class TlsFiles:
         every = (paths.certificate, paths.key, paths.peers_ca, paths.clients_ca, paths.revoked)
         if (paths.certificate is None) != (paths.key is None):
             raise ConfigurationError("a certificate and its key have to be given together")
+        self._own: Optional[Identity] = None
         self._files = WatchedFiles([path for path in every if path is not None], self._material)
+        certificate = self.material.certificate
+        self._own = None if certificate is None else certificate.identity
 
     @property
     def material(self) -> TlsMaterial:
@@ -113,6 +116,8 @@ class TlsFiles:
         certificate, pair = None, None
         if paths.certificate is not None and paths.key is not None:
             certificate = _read(paths.certificate, held)[0]
+            if self._own is not None and certificate.identity != self._own:
+                raise InvalidInputError(f"{paths.certificate} is not of {self._own} any more")
             try:
                 check_key(certificate, held[paths.key])
             except InvalidInputError as error:

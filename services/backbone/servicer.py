@@ -28,6 +28,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 
@@ -57,7 +58,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
         nodes = NodePair(self._host.node, opening.downstream_node)
-        sender = self._host.senders.label(opening.context.sender)
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         transformer = await self._transformers.open(opening, self._host.bundle.digest)

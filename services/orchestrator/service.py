@@ -6,6 +6,7 @@ from typing import Dict, Optional, Tuple
 
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
+from common.security.quotas import QuotaFile
 from common.security.tls import TlsFiles
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
@@ -23,6 +24,7 @@ from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.router import Router, RoutingOptions
 from services.orchestrator.routing.routes import StageHealth
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
+from services.orchestrator.session.quotas import IdentityQuotas
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
@@ -57,6 +59,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
+            quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             window=settings.window,
         )
     )

@@ -16,6 +16,7 @@ from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
 from common.server.health import REASON_KEY
 from common.wire.channels import ServerChannel
+from common.wire.errors import TLS_FAULTS, connection_fault
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
@@ -110,7 +111,7 @@ class StageMonitor:
                 await self._follow(address, stub, request, call)
                 self._note(address, "ended its health stream", DIED)
             except grpc.aio.AioRpcError as error:
-                self._note(address, shortened(error.details() or error.code().name), DIED)
+                self._note(address, _reason_of(error), DIED)
             except UnavailableError as error:
                 self._note(address, str(error), DIED)
             except asyncio.CancelledError:
@@ -186,6 +187,16 @@ class StageMonitor:
             write("stage", name=address.name, healthy=healthy, reason=reason)
         self._health[address] = health
         self._on_change(health)
+
+
+def _reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Why a health stream ended, in a sentence where it is for somebody to mend."""
+    fault = connection_fault(error.code(), error.details())
+    if fault is not None and fault in TLS_FAULTS:
+        return fault.value
+    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return "it does not accept the orchestrator's certificate"
+    return shortened(error.details() or error.code().name)
 
 
 def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:

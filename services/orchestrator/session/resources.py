@@ -11,6 +11,7 @@ from common.telemetry.metrics import Metrics
 from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
+from services.orchestrator.session.quotas import IdentityQuotas
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SessionResources:
         frames: counts the answers.
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
+        quotas: what each identity may use.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -34,5 +36,6 @@ class SessionResources:
     frames: FrameCounters
     metrics: Metrics
     draining: asyncio.Event
+    quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
