@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
+from common.security.expiry import expiry_warnings
 from common.security.tls import TlsFiles, TlsPaths
 from common.security.tokens import AUTHORIZATION
 from common.wire.errors import ConnectionFault
@@ -101,6 +103,12 @@ class Credentials:
         if ca is None:
             raise ConfigurationError("TLS needs the authority of the server")
         return TlsFiles(TlsPaths(peers_ca=ca, certificate=certificate, key=key))
+
+    def warnings(self) -> tuple[str, ...]:
+        """What to renew soon; a sentence each."""
+        certificate = self.load().material.certificate
+        own = [] if certificate is None else [certificate]
+        return tuple(expiry_warnings("your certificate", own, time.time()))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...] | None:

@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.certificates import authority as authorities
 from common.certificates.authority import CERTIFICATE_DAYS, Authority
-from common.certificates.reading import EXPIRING_DAYS, hosts_of
+from common.certificates.reading import hosts_of
 from common.certificates.roles import checked_holder, checked_host, usual_hosts
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.placement import EDGE, WORKSTATION
 from common.files import replace_bytes
+from common.security.expiry import EXPIRING_DAYS
 from common.security.identity import Identity, Role
 
 AUTHORITY_FOLDER = "authority"

@@ -12,9 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from common.domain.errors import InvalidInputError
+from common.security.expiry import EXPIRING_DAYS
 
-EXPIRING_DAYS = 30
-"""A certificate that is valid for less than so long is worth a warning."""
 SUFFIXES = (".crt", ".pem", ".cer")
 
 # Of any certificate or chain; more is no certificate.

@@ -135,7 +135,7 @@ class ServiceServer:
         address = listen(self._server, host, self._settings.port, tls)
         token_address = self._listen_for_tokens(host)
         metrics_host = tcp_host(host)
-        access = None if security is None else MetricsAccess(security.tls, security.tokens)
+        access = None if security is None else self._metrics_access(security)
         metrics_server = MetricsServer(
             self.metrics, metrics_host, self._settings.metrics_port, access
         )
@@ -155,6 +155,14 @@ class ServiceServer:
         if self._failure is not None:
             raise BackgroundWorkError("background work failed") from self._failure
         log.info("stopped")
+
+    def _metrics_access(self, security: Security) -> MetricsAccess:
+        def ends_at_seconds() -> float:
+            certificate = security.tls.material.certificate
+            return 0.0 if certificate is None else certificate.expires_at_seconds
+
+        self.metrics.tell_certificate(ends_at_seconds)
+        return MetricsAccess(security.tls, security.tokens)
 
     def _listen_for_tokens(self, host: str) -> Optional[Address]:
         port = self._settings.token_port

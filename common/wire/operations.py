@@ -45,6 +45,7 @@ def system_status_to_wire(status: SystemStatus) -> operations_pb2.SystemStatus:
         ),
         uptime_seconds=status.uptime_seconds,
         draining=status.draining,
+        warnings=status.warnings,
     )
 
 
@@ -71,6 +72,7 @@ def system_status_from_wire(wire: operations_pb2.SystemStatus) -> SystemStatus:
         ),
         uptime_seconds=wire.uptime_seconds,
         draining=wire.draining,
+        warnings=tuple(wire.warnings),
     )
 
 

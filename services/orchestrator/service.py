@@ -8,6 +8,7 @@ from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
 from common.security.quotas import QuotaFile
 from common.security.tls import TlsFiles
+from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.options import channel_options
@@ -18,6 +19,7 @@ from common.wire.channels import ServerChannel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
+from services.orchestrator.insecurity import Insecurity
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
@@ -51,6 +53,8 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
     health_channels = _channels(settings, tls, ("grpc.use_local_subchannel_pool", 1))
 
+    addresses = [each.address for each in settings.stage_addresses]
+    insecurity = Insecurity(checked_host(settings.host), addresses, tls)
     router = _router(settings, server.metrics)
     sessions = Sessions(
         SessionResources(
@@ -59,6 +63,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
+            warnings=insecurity.warnings,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             window=settings.window,
         )

@@ -41,6 +41,7 @@ def system_status(sessions: Sessions) -> SystemStatus:
         events=router.events.counts,
         uptime_seconds=frames.uptime_seconds,
         draining=resources.draining.is_set(),
+        warnings=resources.warnings(),
     )
 
 

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from tandem.credentials import masked
 from tandem.results import FrameResult
@@ -35,6 +36,13 @@ def show_notice(text: str) -> None:
     # A progress bar on the same terminal is moved out of the way by rich.
     sys.stderr.write(f"tandem: {masked(text)}\n")
     sys.stderr.flush()
+
+
+def show_warning(text: str) -> None:
+    """Print a line of what is insecure, on standard output, among what is told beside it."""
+    Console(markup=False, highlight=False, soft_wrap=True).print(
+        Text(f"insecure: {text}", style="yellow")
+    )
 
 
 def show_table(table: Table) -> None:

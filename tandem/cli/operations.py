@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,7 @@ from rich.text import Text
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import show_json, show_line, show_table
+from tandem.cli.console import show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
     AUTOMATIC,
     DEFAULT_SERVER,
@@ -73,7 +73,8 @@ def placement(
 
 async def _show_status(server: RemoteServer, watch: bool, as_json: bool) -> None:
     async with server.client() as client:
-        async for system in client.watch_status():
+        async for told in client.watch_status():
+            system = replace(told, warnings=(*server.warnings(), *told.warnings))
             if as_json:
                 show_json(status_to_json(system))
             else:
@@ -138,6 +139,8 @@ def _show_tables(system: SystemStatus) -> None:
                 str(session.frames_in_flight),
             )
         show_table(sessions)
+    for warning in system.warnings:
+        show_warning(warning)
     for line in _event_lines(system.events):
         show_line(line)
     draining = ", draining" if system.draining else ""

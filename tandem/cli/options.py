@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from common.domain.address import DEFAULT_PORT
+from common.domain.address import DEFAULT_PORT, is_loopback, parse_address
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
@@ -186,6 +186,14 @@ class RemoteServer:
         return DetectorClient(
             self.address, reconnect_seconds=reconnect_seconds, credentials=self.credentials
         )
+
+    def warnings(self) -> tuple[str, ...]:
+        """What is insecure about the connection to it; a sentence each."""
+        if self.credentials is not None:
+            return self.credentials.warnings()
+        if is_loopback(parse_address(self.address, DEFAULT_PORT).host):
+            return ()
+        return (f"this connection to {self.address} is without TLS: others may read and change it",)
 
 
 def remote_server(address: str | None, access: AccessOptions) -> RemoteServer | None:

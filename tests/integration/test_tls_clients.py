@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 
 import grpc
@@ -98,7 +99,12 @@ def test_a_monitor_scrapes_every_service(folder, secured):
     for server in (secured.orchestrator, *secured.stages.values()):
         assert server.metrics_url.startswith("https://127.0.0.1:")
         with urllib.request.urlopen(server.metrics_url, context=context, timeout=20) as page:
-            assert "tandem_memory_bytes" in page.read().decode()
+            (ends,) = re.findall(
+                r"^tandem_certificate_expiry_timestamp_seconds (\S+)$",
+                page.read().decode(),
+                re.MULTILINE,
+            )
+        assert 364 < (float(ends) - time.time()) / 86_400 <= 365
 
 
 def test_a_probe_shows_the_services_own_certificate(folder, secured):

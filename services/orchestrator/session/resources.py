@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Mapping
+from typing import Callable, Mapping, Tuple
 
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
@@ -25,6 +25,7 @@ class SessionResources:
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
+        warnings: tells what is insecure; a sentence each.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -37,5 +38,6 @@ class SessionResources:
     metrics: Metrics
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
+    warnings: Callable[[], Tuple[str, ...]] = tuple
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
