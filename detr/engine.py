@@ -16,7 +16,7 @@ from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.reading import model_bytes
-from detr.bottleneck.parts import part_of
+from detr.export.bottleneck_parts import part_of
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
 

@@ -18,14 +18,14 @@ from common.bundle.folder import LATENT_TABLES_NAME, ONNX_NAMES
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
-from detr.bottleneck.model import LATENT_UNITS, Bottleneck, BottleneckSizes
-from detr.bottleneck.parts import DecoderPart, EncoderPart
 from detr.bottleneck.recipe import BottleneckRecipe
 from detr.errors import ExportError
+from detr.export.bottleneck_parts import DecoderPart, EncoderPart
 from detr.export.bundle import check_halves, frozen_copy
 from detr.export.graph import export_graph, write_transformer
 from detr.export.halves import TransformerHalf
 from detr.model import DETR
+from detr.model.bottleneck import LATENT_UNITS, Bottleneck, BottleneckSizes
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 
 TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.bundle import BottleneckPart
-from detr.bottleneck.model import (
+from detr.model.bottleneck import (
     LATENT_LIMIT,
     LATENT_UNITS,
     BottleneckSizes,
