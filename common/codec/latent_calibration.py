@@ -80,9 +80,10 @@ class _Record:
 
     def ask(self, *questions: Question) -> List[np.ndarray]:
         for question in questions:
-            columns = [*question.entries, _known(question.answers)]
-            self._entries[question.kind].append(np.stack(columns).astype(np.uint16))
-        return [_known(question.answers) for question in questions]
+            columns = np.broadcast_arrays(*question.entries, _known(question.answers))
+            stacked = np.stack([column.ravel() for column in columns])
+            self._entries[question.kind].append(stacked.astype(np.uint16))
+        return [_known(question.answers).ravel() for question in questions]
 
     def plain(self, bits: Optional[np.ndarray], count: int) -> np.ndarray:
         return _known(bits)

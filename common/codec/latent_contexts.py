@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
@@ -22,14 +22,14 @@ PART = 256
 """Shares are counted in parts of 1/256."""
 
 _NEAR_MOST = 8
-_BUSY = (8, 16, 24, 36, 48, 64, 80, 100, 124, 152, 188, 240, 320)
-_FILLED = (8, 20, 32, 48, 64, 80, 100, 124, 152, 188)
-_PLACE_BEFORE = (1, 16, 24, 40, 64, 96, 136)
-_AROUND_BEFORE = (1, 3, 6, 12, 24, 48, 96)
-_CELL = (1, 10, 20, 33, 51, 77, 102, 141)
-_AROUND = (1, 5, 10, 20, 33, 51, 77, 102)
-_CURVE = (-8, -4, -2, -1, 0, 1, 2, 3, 5, 9)
-_MOTION = (-26, -13, -6, -3, -1, 0, 1, 3, 6, 13, 26)
+_BUSY = np.array((8, 16, 24, 36, 48, 64, 80, 100, 124, 152, 188, 240, 320))
+_FILLED = np.array((8, 20, 32, 48, 64, 80, 100, 124, 152, 188))
+_PLACE_BEFORE = np.array((1, 16, 24, 40, 64, 96, 136))
+_AROUND_BEFORE = np.array((1, 3, 6, 12, 24, 48, 96))
+_CELL = np.array((1, 10, 20, 33, 51, 77, 102, 141))
+_AROUND = np.array((1, 5, 10, 20, 33, 51, 77, 102))
+_CURVE = np.array((-8, -4, -2, -1, 0, 1, 2, 3, 5, 9))
+_MOTION = np.array((-26, -13, -6, -3, -1, 0, 1, 3, 6, 13, 26))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Size:
         return self.channel * channels + self.fixed
 
 
-def _by_group(bounds: Sequence[int]) -> Size:
+def _by_group(bounds: np.ndarray) -> Size:
     return Size(fixed=1 + (GROUPS - 1) * (len(bounds) + 1))
 
 
@@ -140,8 +140,8 @@ def nine_around(values: np.ndarray) -> np.ndarray:
     return total
 
 
-def _class(values: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
-    return np.searchsorted(bounds, values, side="right")
+def _class(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    return bounds.searchsorted(values, side="right")
 
 
 @dataclass(frozen=True)
@@ -219,32 +219,36 @@ def changed_before(count: np.ndarray, channels: int) -> Tuple[np.ndarray, np.nda
     return _class(PART * count // channels, _PLACE_BEFORE), _class(around, _AROUND_BEFORE)
 
 
-def curve_and_motion(levels: np.ndarray, change: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def curve_and_motion(
+    levels: np.ndarray, change: np.ndarray, at: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
     """Where a level may go to: towards its neighbours, and on with what moves.
 
     Args:
         levels: of the reference, at most 127 in size: int32 [channels,rows,columns].
         change: what was added to them in the reference, at most 127 in size.
+        at: of which levels to tell, as row-major indices [n].
 
     Returns:
-        Classes of the curvature, and of the change that the movement of the nine cells around in
-        the reference explains: its gradients times the flow that fits its change best.
+        Classes [n] of the curvature, and of the change that the movement of the nine cells around
+        in the reference explains: its slopes times the flow that fits its change best.
     """
-    curvature = np.zeros_like(levels)
-    slope_y, slope_x = np.zeros_like(levels), np.zeros_like(levels)
+    cells = levels.shape[1] * levels.shape[2]
+    curvature, slope_x = np.zeros_like(levels), np.zeros_like(levels)
     down = levels[:, :-1] - levels[:, 1:]
-    curvature[:, 1:] += down
-    curvature[:, :-1] -= down
-    slope_y[:, 1:] += down
+    slope_y = np.zeros_like(levels)
+    slope_y[:, 1:] = down
+    curvature[:, 1:] = down
     slope_y[:, :-1] += down
+    curvature[:, :-1] -= down
     right = levels[:, :, :-1] - levels[:, :, 1:]
+    slope_x[:, :, 1:] = right
     curvature[:, :, 1:] += right
-    curvature[:, :, :-1] -= right
-    slope_x[:, :, 1:] += right
     slope_x[:, :, :-1] += right
-    motion = np.zeros_like(levels)
+    curvature[:, :, :-1] -= right
+    motion = np.zeros(len(at), np.int64)
     for slope in (slope_y, slope_x):
         power = nine_around((slope * slope).sum(axis=0, dtype=np.int64)) + 1
         flow = 64 * nine_around((slope * change).sum(axis=0, dtype=np.int64)) // power
-        motion += flow.astype(np.int32) * slope
-    return _class(curvature, _CURVE), _class(motion, _MOTION)
+        motion += flow.ravel()[at % cells] * slope.ravel()[at]
+    return _class(curvature.ravel()[at], _CURVE), _class(motion, _MOTION)

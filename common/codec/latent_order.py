@@ -25,9 +25,8 @@ class Question:
 
     Attributes:
         kind: a key of `latent_contexts.KINDS`.
-        entries: of each table of the kind, which entry counts: integers [n] each, or fewer axes
-            that broadcast to n.
-        answers: bool [n] when writing; None when reading.
+        entries: of each table of the kind, which entry counts; integers that broadcast together.
+        answers: bool of the broadcast shape when writing; None when reading.
     """
 
     kind: str
@@ -39,7 +38,7 @@ class Answers(Protocol):
     """Who answers questions: a writer, a reader or a calibration."""
 
     def ask(self, *questions: Question) -> List[np.ndarray]:
-        """Take one step of decisions, of one or several kinds; the answers, bool [n] each."""
+        """Take one step of decisions, of one or several kinds; the answers, flat, of each."""
         ...
 
     def plain(self, bits: Optional[np.ndarray], count: int) -> np.ndarray:
@@ -102,9 +101,9 @@ def _key_part(
             around.busy,
             contexts.cell_filled(count, here.start, group),
         ]
-        wanted = None if given is None else (given[here] != 0).reshape(-1)
-        shape = (here.stop - here.start, cells)
-        some[here] = _ask(answers, "key_some", entries, shape, wanted).reshape(shape)
+        wanted = None if given is None else given[here] != 0
+        answered = answers.ask(Question("key_some", entries, wanted))[0]
+        some[here] = answered.reshape(-1, cells)
     channel, cell = np.nonzero(some)
     near = around.near[channel, cell]
     signs = [channel, around.signs[channel, cell]]
@@ -134,12 +133,12 @@ def next_levels(
     channel = grid.channel.reshape(-1)[at]
     small = np.clip(before, -_LARGEST_CONTEXT, _LARGEST_CONTEXT)
     change = np.clip(reference.change, -_LARGEST_CONTEXT, _LARGEST_CONTEXT)
-    curve, motion = contexts.curve_and_motion(small, change)
+    curve, motion = contexts.curve_and_motion(small, change, at)
     level = small.reshape(-1)[at]
     directions = [
         channel * 7 + 3 + np.clip(level, -3, 3),
-        curve.reshape(-1)[at],
-        motion.reshape(-1)[at],
+        curve,
+        motion,
     ]
     counts = contexts.changed(changed.sum(axis=0), shape[0]).reshape(-1)
     sizes = [
@@ -182,22 +181,10 @@ def _changed(
             contexts.cell_changed(count, here.start, group),
             contexts.around_changed(count, here.start, group),
         ]
-        part = (here.stop - here.start, rows, columns)
-        answer = None if wanted is None else wanted[here].reshape(-1)
-        changed[here] = _ask(answers, "next_changed", entries, part, answer).reshape(part)
+        part = None if wanted is None else wanted[here]
+        answered = answers.ask(Question("next_changed", entries, part))[0]
+        changed[here] = answered.reshape(-1, rows, columns)
     return changed
-
-
-def _ask(
-    answers: Answers,
-    kind: str,
-    entries: Sequence[np.ndarray],
-    shape: Tuple[int, ...],
-    wanted: Optional[np.ndarray],
-) -> np.ndarray:
-    """Ask for a block of this shape, to which the entries broadcast."""
-    whole = [np.broadcast_to(each, shape).reshape(-1) for each in entries]
-    return answers.ask(Question(kind, whole, wanted))[0]
 
 
 def _rest(
@@ -209,7 +196,7 @@ def _rest(
     for step in range(STEPS):
         if not len(open_):
             return rest
-        entries = [channel[open_], np.full(len(open_), step)]
+        entries = [channel[open_], np.array([step])]
         wanted = None if sizes is None else sizes[open_] > step
         more = answers.ask(Question(f"{frame}_more", entries, wanted))[0]
         open_ = open_[more]
