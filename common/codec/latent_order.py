@@ -12,7 +12,7 @@ from typing import List, Optional, Protocol, Sequence, Tuple
 import numpy as np
 
 from common.codec import latent_contexts as contexts
-from common.codec.latent_contexts import LONGEST_REST, STEPS, Grid, KeyNeighbours, grid_of
+from common.codec.latent_contexts import LONGEST_REST, STEPS, Grid, grid_of
 from common.codec.latent_levels import CodedLevels
 from common.domain.errors import InvalidInputError
 
@@ -69,13 +69,11 @@ def key_levels(
     for index, cells in enumerate(grid.parts):
         if not len(cells):
             continue
-        around = (
-            contexts.second_part(levels.reshape(shape), grid)
-            if index
-            else contexts.first_part((channels, len(cells)))
-        )
+        agree = signs = np.zeros((channels, len(cells)), np.intp)
+        if index:
+            agree, signs = contexts.neighbours_signs(levels.reshape(shape), cells)
         part = None if given is None else given[:, cells]
-        levels[:, cells] = _key_part(answers, grid, around, part)
+        levels[:, cells] = _key_part(answers, grid, agree, signs, part)
     flat = levels.reshape(-1)
     at = np.flatnonzero(np.abs(flat) == 2)
     sizes = None if known is None else np.abs(known.reshape(-1)[at]) - 2
@@ -85,10 +83,14 @@ def key_levels(
 
 
 def _key_part(
-    answers: Answers, grid: Grid, around: KeyNeighbours, given: Optional[np.ndarray]
+    answers: Answers,
+    grid: Grid,
+    agree: np.ndarray,
+    signs: np.ndarray,
+    given: Optional[np.ndarray],
 ) -> np.ndarray:
     """The levels of one part between -2 and 2, int32 [channels,cells]."""
-    channels, cells = around.near.shape
+    channels, cells = agree.shape
     some = np.zeros((channels, cells), bool)
     for group, here in enumerate(grid.groups):
         if here.start == here.stop:
@@ -96,23 +98,20 @@ def _key_part(
         count = some[: here.start].sum(axis=0)
         entries = [
             np.arange(here.start, here.stop)[:, None],
-            around.near[here],
-            around.agree[here],
-            around.busy,
+            agree[here],
             contexts.cell_filled(count, here.start, group),
         ]
         wanted = None if given is None else given[here] != 0
         answered = answers.ask(Question("key_some", entries, wanted))[0]
         some[here] = answered.reshape(-1, cells)
     channel, cell = np.nonzero(some)
-    near = around.near[channel, cell]
-    signs = [channel, around.signs[channel, cell]]
     full = contexts.filled(some.sum(axis=0), channels)
-    sizes = [channel, near, around.busy[cell], full[cell]]
+    sign = [channel, signs[channel, cell]]
+    size = [channel, agree[channel, cell], full[cell]]
     values = None if given is None else given[channel, cell]
     positive, two = answers.ask(
-        Question("key_positive", signs, None if values is None else values > 0),
-        Question("key_two", sizes, None if values is None else np.abs(values) > 1),
+        Question("key_positive", sign, None if values is None else values > 0),
+        Question("key_two", size, None if values is None else np.abs(values) > 1),
     )
     levels = np.zeros((channels, cells), np.int32)
     levels[channel, cell] = np.where(positive, 1, -1) * (1 + two)
@@ -166,7 +165,7 @@ def _changed(
     """Which levels are not those of the reference: bool [channels,rows,columns]."""
     channels, rows, columns = shape = reference.levels.shape
     before = reference.change != 0
-    cell_before, around_before = contexts.changed_before(before.sum(axis=0), channels)
+    around_before = contexts.changed_before(before.sum(axis=0), channels)
     level = grid.channel * 4 + np.minimum(np.abs(reference.levels.astype(np.int32)), 3)
     changed = np.zeros(shape, bool)
     for group, here in enumerate(grid.groups):
@@ -176,9 +175,7 @@ def _changed(
         entries = [
             level[here],
             before[here].astype(np.intp),
-            cell_before,
             around_before,
-            contexts.cell_changed(count, here.start, group),
             contexts.around_changed(count, here.start, group),
         ]
         part = None if wanted is None else wanted[here]
