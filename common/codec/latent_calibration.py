@@ -16,6 +16,9 @@ from common.domain.errors import InvalidInputError
 
 # How many decisions of even odds an entry of a table is taken to have had beforehand.
 _PRIOR = 2.0
+# Every sequence stands still in the end, as cameras do: tables made from nothing but movement would
+# spend as much on a picture that stays as on one that moves.
+_STILL_FRAMES = 2
 _SWEEPS = 12
 _LARGEST_STEP = 2.0
 
@@ -55,14 +58,7 @@ def rate_tables(channels: int, rate: LatentRate, sequences: Sequence[np.ndarray]
     """The tables of one rate; see `calibrate_latents`."""
     record = _Record()
     for sequence in sequences:
-        reference: Optional[CodedLevels] = None
-        for frame in sequence:
-            alone = levels_of(rate, frame[None], None)
-            key_levels(record, alone.levels.shape, alone.levels.astype(np.int32))
-            coded = levels_of(rate, frame[None], reference)
-            if reference is not None:
-                next_levels(record, reference, coded.levels.astype(np.int32))
-            reference = coded
+        _watch(record, rate, sequence)
     return {
         kind: {
             name: tuple(int(entry) for entry in entries)
@@ -70,6 +66,19 @@ def rate_tables(channels: int, rate: LatentRate, sequences: Sequence[np.ndarray]
         }
         for kind, tables in KINDS.items()
     }
+
+
+def _watch(record: _Record, rate: LatentRate, sequence: np.ndarray) -> None:
+    still = _STILL_FRAMES if len(sequence) > 1 else 0
+    reference: Optional[CodedLevels] = None
+    for index, frame in enumerate([*sequence, *[sequence[-1]] * still]):
+        coded = levels_of(rate, frame[None], reference)
+        if reference is not None:
+            next_levels(record, reference, coded.levels.astype(np.int32))
+        if index < len(sequence):
+            alone = levels_of(rate, frame[None], None).levels
+            key_levels(record, alone.shape, alone.astype(np.int32))
+        reference = coded
 
 
 class _Record:
