@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from common.bundle import Bottleneck, LatentRate
+from common.bundle import Bottleneck, LatentRate, RateMeasurement
+from common.codec.latent import LatentCoder
 from common.codec.latent_codes import LARGEST_ODDS, ODDS_UNIT
 from common.codec.latent_contexts import KINDS
 from common.codec.latent_levels import CodedLevels, levels_of
@@ -52,6 +53,47 @@ def calibrate_latents(bottleneck: Bottleneck, sequences: Sequence[np.ndarray]) -
             for codec, rate in bottleneck.rates.items()
         },
     )
+
+
+def measure_latents(
+    bottleneck: Bottleneck,
+    tables: LatentTables,
+    sequences: Sequence[np.ndarray],
+    average_precision: Optional[Mapping[str, float]] = None,
+) -> Bottleneck:
+    """Code sequences, and note what each rate costs.
+
+    Args:
+        bottleneck: its channels and rates.
+        tables: of the same rates.
+        sequences: as for `calibrate_latents`, best others than those.
+        average_precision: of each rate, measured on annotated frames; where it is left out, what
+            was noted before stays, since other tables change no level.
+
+    Returns:
+        The bottleneck with what was measured in its rates.
+    """
+    rates = {}
+    for codec, rate in bottleneck.rates.items():
+        coder = LatentCoder(rate, tables.rates[codec])
+        alone: List[int] = []
+        given: List[int] = []
+        for sequence in sequences:
+            reference: Optional[CodedLevels] = None
+            for frame in sequence:
+                alone.append(len(coder.encode(coder.levels(frame[None]))))
+                coded = coder.levels(frame[None], reference)
+                if reference is not None:
+                    given.append(len(coder.encode(coded, reference)))
+                reference = coded
+        precision = rate.measured.average_precision if rate.measured else None
+        measured = RateMeasurement(
+            average_precision=(average_precision or {}).get(codec, precision),
+            bytes_per_frame=round(float(np.mean(given)), 1),
+            bytes_per_key_frame=round(float(np.mean(alone)), 1),
+        )
+        rates[codec] = rate.model_copy(update={"measured": measured})
+    return bottleneck.model_copy(update={"rates": rates})
 
 
 def rate_tables(channels: int, rate: LatentRate, sequences: Sequence[np.ndarray]) -> RateTables:
