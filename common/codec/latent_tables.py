@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from typing_extensions import Literal, Self
+from typing_extensions import Annotated, Literal, Self
 
 from common.bundle import Manifest
+from common.codec.latent_contexts import KINDS
 from common.domain.codec import LATENT_CODECS, Codec
 from common.domain.errors import ConfigurationError
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RateTables(_Frozen):
-    """The tables of one rate."""
+# Far beyond any odds that count, so that no sum overflows.
+_Entry = Annotated[int, Field(ge=-2048, le=2048)]
+RateTables = Dict[str, Dict[str, Tuple[_Entry, ...]]]
+"""Kind of decision -> table -> the log-odds that each of its entries adds, in `ODDS_UNIT`."""
 
 
-class LatentTables(_Frozen):
+class LatentTables(BaseModel):
     """The content of `latent_tables.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
     channels: int = Field(gt=0, le=1024, description="channels of the latents")
@@ -34,6 +34,17 @@ class LatentTables(_Frozen):
         latent = [codec.value for codec in LATENT_CODECS]
         if set(self.rates) != set(latent):
             raise PydanticCustomError("rates", f"rates has to have the keys {', '.join(latent)}")
+        expected = {
+            kind: {name: size.entries(self.channels) for name, size in tables.items()}
+            for kind, tables in KINDS.items()
+        }
+        for codec, rate in self.rates.items():
+            found = {
+                kind: {name: len(entries) for name, entries in tables.items()}
+                for kind, tables in rate.items()
+            }
+            if found != expected:
+                raise PydanticCustomError("tables", f"{codec} has not the tables of the format")
         return self
 
     def of(self, codec: Codec) -> RateTables:
