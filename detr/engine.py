@@ -15,6 +15,7 @@ from common.bundle import BottleneckPart, Bundle, Graph, load_bundle
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.reading import model_bytes
 from detr.bottleneck.parts import part_of
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
@@ -146,7 +147,7 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     device: TorchDevice = "auto"
     if options.device is not Device.AUTO:
         device = "cuda" if options.device is Device.CUDA else "cpu"
-    return load_half(onnx_path, options.threads, device)
+    return load_half(onnx_path, options.threads, device, sha256=options.sha256)
 
 
 def load_half(
@@ -154,6 +155,7 @@ def load_half(
     threads: int,
     device: TorchDevice = "auto",
     precision: TorchPrecision = "fp32",
+    sha256: str | None = None,
 ) -> TorchEngine:
     """Rebuild a half, or a part of the bottleneck, from its bundle.
 
@@ -165,9 +167,11 @@ def load_half(
         threads: CPU threads; 0 lets torch choose.
         device: the device to compute on; `auto` is a GPU if there is one.
         precision: the precision to compute in.
+        sha256: of the file's content that was checked; None: nobody checked it.
 
     Raises:
-        EngineError: the file cannot be loaded, or the device or precision cannot be had.
+        EngineError: the file cannot be loaded or has another sha256, or the device or precision
+            cannot be had.
     """
     try:
         bundle = load_bundle(onnx_path.parent)
@@ -178,8 +182,9 @@ def load_half(
         known = " or ".join(graphs)
         raise EngineError(f"torch cannot load {onnx_path}: its name is not {known}")
     graph = graphs[onnx_path.name]
+    content = model_bytes(onnx_path, sha256, "torch")
     try:
-        module = _rebuilt(graph, bundle, _initializers(onnx_path))
+        module = _rebuilt(graph, bundle, _initializers(content))
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
@@ -199,8 +204,8 @@ def _rebuilt(graph: Graph, bundle: Bundle, weights: dict[str, torch.Tensor]) -> 
     return half
 
 
-def _initializers(onnx_path: Path) -> dict[str, torch.Tensor]:
-    graph = onnx.load(str(onnx_path)).graph
+def _initializers(content: bytes) -> dict[str, torch.Tensor]:
+    graph = onnx.load_model_from_string(content).graph
     return {
         initializer.name: torch.from_numpy(onnx.numpy_helper.to_array(initializer).copy())
         for initializer in graph.initializer

@@ -19,7 +19,7 @@ from common.bundle import Bundle
 from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
-from common.codec.latent_tables import load_latent_tables
+from common.codec.latent_tables import read_latent_tables
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures, EncodedTensor
 from common.domain.errors import InvalidInputError, PreconditionError, ReferenceMissingError
 from common.domain.frames import FrameGeometry
@@ -63,7 +63,7 @@ class LatentCoders:
             return cls({}, _NO_BOTTLENECK)
         if LATENT_TABLES_NAME not in bundle.manifest.files:
             return cls({}, _NO_TABLES)
-        tables = load_latent_tables(bundle.latent_tables_path(), bundle.manifest)
+        tables = read_latent_tables(bundle.latent_tables(), bundle.manifest)
         return cls(
             {
                 codec: LatentCoder(bottleneck.rates[codec.value], tables.of(codec))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Dict, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -10,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Annotated, Literal, Self
 
 from common.bundle import Manifest
+from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent_contexts import KINDS
 from common.domain.codec import LATENT_CODECS, Codec
 from common.domain.errors import ConfigurationError
@@ -52,24 +52,27 @@ class LatentTables(BaseModel):
         return self.rates[codec.value]
 
 
-def load_latent_tables(path: Path, manifest: Manifest) -> LatentTables:
+def read_latent_tables(content: bytes, manifest: Manifest) -> LatentTables:
     """Read the tables of a bundle with a bottleneck.
 
+    Args:
+        content: of the bundle's file `latent_tables.json`.
+        manifest: of the bundle.
+
     Raises:
-        ConfigurationError: the file is missing, malformed, or made for other latents.
+        ConfigurationError: the content is malformed, or made for other latents.
     """
     try:
-        tables = LatentTables.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path} ({error.strerror})") from error
+        tables = LatentTables.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"{path}: {where}: {problem['msg']}") from error
+        raise ConfigurationError(f"{LATENT_TABLES_NAME}: {where}: {problem['msg']}") from error
     bottleneck = manifest.bottleneck
     if bottleneck is None or bottleneck.channels != tables.channels:
         expected = bottleneck.channels if bottleneck else 0
         raise ConfigurationError(
-            f"{path} is for {tables.channels} channels of latents, but the bundle has {expected}"
+            f"{LATENT_TABLES_NAME} is for {tables.channels} channels of latents, but the bundle "
+            f"has {expected}"
         )
     return tables

@@ -36,6 +36,23 @@ FEATURE_CODECS = tuple(codec for codec in Codec if codec not in LATENT_CODECS)
 
 
 @dataclass(frozen=True)
+class RateFigures:
+    """What one latent rate costs and keeps, as calibration measured it.
+
+    Attributes:
+        codec: the rate; one of `LATENT_CODECS`.
+        bytes_per_frame: of a frame coded given the one before, mean.
+        bytes_per_key_frame: of a frame coded alone, mean.
+        average_precision: AP on the set that it was measured on, 0 to 1; None: not measured.
+    """
+
+    codec: Codec
+    bytes_per_frame: float
+    bytes_per_key_frame: float
+    average_precision: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class EncodedTensor:
     """A float32 tensor as it travels between the stages.
 

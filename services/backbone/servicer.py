@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Optional, Tuple
 
@@ -12,12 +13,19 @@ from common.domain.errors import ReferenceMissingError
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
-from common.wire.detections import checked_result, put_names_in
+from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
-from common.wire.frames import codec_from_wire, features_to_wire, image_bytes, image_from_wire
+from common.wire.frames import (
+    codec_from_wire,
+    codec_to_wire,
+    features_to_wire,
+    image_bytes,
+    image_from_wire,
+)
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
+from services.backbone.places import FramePlaces
 from services.backbone.stage import BackboneStage, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
 from services.pipeline.frame_stream import (
@@ -26,6 +34,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 
@@ -41,12 +50,14 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         stage: BackboneStage,
         pipeline: BackbonePipeline,
         transformers: Transformers,
+        places: FramePlaces,
     ) -> None:
-        """Serve `stage` by its `pipeline`, and stream its features to `transformers`."""
+        """Serve frames of `places` by `stage` and `pipeline`; features go to `transformers`."""
         self._host = host
         self._stage = stage
         self._pipeline = pipeline
         self._transformers = transformers
+        self._places = places
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -54,8 +65,9 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._places.require(opening.context.frames_from)
         nodes = NodePair(self._host.node, opening.downstream_node)
-        sender = self._host.senders.label(opening.context.sender)
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         await stream.account.keep(self._stage.kept_bytes(codec))
@@ -101,6 +113,7 @@ class BackboneStream(FrameStream):
             transformer: gets the features.
         """
         super().__init__(host, facts, stream)
+        self._category_names = {each.id: each.name for each in host.bundle.manifest.categories}
         self._pipeline = pipeline
         self._codec = codec
         self._latents = latents
@@ -128,6 +141,10 @@ class BackboneStream(FrameStream):
         """See `FrameStream.size_bytes`."""
         return image_bytes(frame)
 
+    def tell(self, opened: stage_pb2.Opened) -> None:
+        """See `FrameStream.tell`."""
+        opened.codec = codec_to_wire(self._codec)
+
     async def result_of(
         self, frame: detector_pb2.Frame
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
@@ -140,9 +157,7 @@ class BackboneStream(FrameStream):
         if features.kept is not None and _lacks_reference(result):
             result = await self._ask_again(features.kept, result)
         result.frame_id = frame.frame_id
-        if features.kept is not None:
-            put_names_in(result.detections, self.host.bundle.manifest.categories)
-        return result, features.timing
+        return result, replace(features.timing, codec=self._codec)
 
     async def _ask_again(
         self, kept: KeptLatents, first: stage_pb2.FrameResult
@@ -171,6 +186,7 @@ class BackboneStream(FrameStream):
         metrics.count_bytes(node, "sent", len(features.tensor.data))
         result = await self._transformer.ask(request, features.frame_id)
         checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
+        add_category_names(result.detections, self._category_names)
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds
         )

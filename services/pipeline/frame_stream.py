@@ -19,7 +19,9 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
-from common.domain.placement import NodePair, Stage
+from common.domain.placement import ORCHESTRATOR, NodePair, Stage
+from common.security.identity import Role
+from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
 from common.telemetry.metrics import LabelNames, Metrics
@@ -106,6 +108,14 @@ class StreamFacts:
         )
 
 
+def sender_of(context: stage_pb2.StreamContext) -> str:
+    """Who sends: as its certificate says or, without TLS, as the opening message claims."""
+    caller = calling_identity()
+    if caller is None:
+        return context.sender
+    return ORCHESTRATOR if caller.role is Role.ORCHESTRATOR else caller.name
+
+
 async def opening_of(stream: GuardedStream) -> Any:
     """Read the opening of a stream, which is its first message.
 
@@ -155,7 +165,11 @@ class FrameStream(ABC):
             bundle_digest=bundle.digest,
             latent_rates=latent_rates_to_wire(bundle.manifest),
         )
+        self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
+        """Add to the answer to the opening what this kind of stage has to tell."""
 
     def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""

@@ -9,7 +9,7 @@ from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
-from common.wire.detections import detections_to_wire, leave_names_out
+from common.wire.detections import detections_to_wire
 from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.frame_stream import (
@@ -18,6 +18,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 from services.transformer.stage import (
@@ -47,12 +48,15 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
-        self._check_bundle(opening.bundle_digest, opening.context.sender)
-        sender = self._host.senders.label(opening.context.sender)
+        self._check_bundle(opening.bundle_digest, sender_of(opening.context))
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
         await stream.account.keep(self._stage.kept_bytes)
         frames = TransformerStream(
-            *(self._host, facts, stream), pipeline=self._pipeline, stage=self._stage
+            *(self._host, facts, stream),
+            pipeline=self._pipeline,
+            stage=self._stage,
+            names=not opening.without_category_names,
         )
         await frames.serve()
 
@@ -78,10 +82,15 @@ class TransformerStream(FrameStream):
         *,
         pipeline: TransformerPipeline,
         stage: TransformerStage,
+        names: bool,
     ) -> None:
-        """Serve `stream` by the `pipeline` of `stage`; for the others see `FrameStream`."""
+        """Serve `stream` by the `pipeline` of `stage`; answer with categories' `names` or without.
+
+        For the other arguments see `FrameStream`.
+        """
         super().__init__(host, facts, stream)
         self._pipeline = pipeline
+        self._names = names
         self._latents = stage.latent_decoder()
         # Each frame's latents are decoded given those of the frame before.
         self._in_order = pipeline.strand(stream)
@@ -111,7 +120,5 @@ class TransformerStream(FrameStream):
             *(self.stream, arrived, self.facts.options),
             preparing=self._in_order if is_latent else None,
         )
-        detections = detections_to_wire(found.detections)
-        if is_latent:
-            leave_names_out(detections)
+        detections = detections_to_wire(found.detections, names=self._names)
         return stage_pb2.FrameResult(frame_id=frame.frame_id, detections=detections), found.timing
