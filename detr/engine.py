@@ -11,12 +11,12 @@ import onnx
 import torch
 from torch import nn
 
-from common.bundle import BottleneckPart, Bundle, Graph, load_bundle
+from common.bundle import BottleneckPart, Graph, Manifest, load_bundle
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.reading import model_bytes
-from detr.bottleneck.parts import part_of
+from detr.export.bottleneck_parts import part_of
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
 
@@ -42,7 +42,7 @@ OUTPUTS: dict[Graph, tuple[str, ...]] = {
 
 
 class TorchEngine:
-    """One half or part in torch, on the CPU or on a GPU; see `common.engines.base.Engine`."""
+    """One half in torch, on the CPU or on a GPU; see `common.engines.base.Engine`."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TorchEngine:
 
         Args:
             half: a half of the model, or a part of its bottleneck.
-            graph: which of these it is.
+            graph: which of them.
             device: the device to compute on; `auto` is a GPU if there is one.
             precision: the precision to compute in; inputs and outputs are float32 in any case.
 
@@ -157,7 +157,7 @@ def load_half(
     precision: TorchPrecision = "fp32",
     sha256: str | None = None,
 ) -> TorchEngine:
-    """Rebuild a half, or a part of the bottleneck, from its bundle.
+    """Rebuild a half from its bundle.
 
     The architecture comes from the `bundle.json` beside the ONNX file, the weights from the
     file's initializers, by name. Threads are torch's, so they hold for the whole process.
@@ -177,14 +177,14 @@ def load_half(
         bundle = load_bundle(onnx_path.parent)
     except TandemError as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    graphs = {f"{graph.value}.onnx": graph for graph in bundle.graphs}
+    graphs = {f"{graph.value}.onnx": graph for graph in (*Stage, *BottleneckPart)}
     if onnx_path.name not in graphs:
         known = " or ".join(graphs)
         raise EngineError(f"torch cannot load {onnx_path}: its name is not {known}")
     graph = graphs[onnx_path.name]
     content = model_bytes(onnx_path, sha256, "torch")
     try:
-        module = _rebuilt(graph, bundle, _initializers(content))
+        module = _module(graph, bundle.manifest, _initializers(content))
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
@@ -194,12 +194,12 @@ def load_half(
     return TorchEngine(module, graph, device, precision)
 
 
-def _rebuilt(graph: Graph, bundle: Bundle, weights: dict[str, torch.Tensor]) -> nn.Module:
+def _module(graph: Graph, manifest: Manifest, weights: dict[str, torch.Tensor]) -> nn.Module:
+    """Rebuild a half or a part of the bottleneck with its weights."""
     if isinstance(graph, BottleneckPart):
-        stage = Stage.BACKBONE if graph is BottleneckPart.ENCODER else Stage.TRANSFORMER
-        return part_of(stage, weights)
+        return part_of(graph, weights)
     half_class = BackboneHalf if graph is Stage.BACKBONE else TransformerHalf
-    half = half_class(DETR(bundle.manifest.architecture), bundle.manifest.split)
+    half = half_class(DETR(manifest.architecture), manifest.split)
     half.load_state_dict(weights)
     return half
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from common.bundle import BottleneckPart
 from common.engines.registry import load_engine
-from detr.bottleneck.model import Bottleneck, BottleneckSizes
-from detr.bottleneck.parts import DecoderPart, EncoderPart
+from detr.export.bottleneck_parts import DecoderPart, EncoderPart
 from detr.export.graph import export_graph
+from detr.model.bottleneck import Bottleneck, BottleneckSizes
 from tests.harness import TOY_BUNDLE
 
 SIZES = BottleneckSizes(features=8, channels=5, encoder_width=12, decoder_width=10)
