@@ -43,7 +43,10 @@ async def through(backbone, frames=PAN, codec=FINE):
     async with grpc.aio.insecure_channel(backbone.address) as channel:
         call = stage_pb2_grpc.BackboneStub(channel).Process(iter(requests))
         opened, *answers = [each async for each in call]
-    assert opened.WhichOneof("response") == "opened"
+    rates = opened.opened.latent_rates
+    assert [each.codec for each in rates] == [codec_to_wire(codec) for codec in LATENT_CODECS]
+    assert all(0 < each.bytes_per_frame < each.bytes_per_key_frame for each in rates)
+    assert not any(each.HasField("average_precision") for each in rates)
     results = [each.result for each in answers]
     assert [each.frame_id for each in results] == [each.frame_id for each in frames]
     return results
