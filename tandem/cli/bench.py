@@ -17,7 +17,7 @@ from common.domain.placement import Placement, Stage
 from common.files import refuse_overwriting
 from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import frame_progress, show_json, show_line, show_table
+from tandem.cli.console import frame_progress, kilobytes, show_json, show_line, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
@@ -137,7 +137,7 @@ def show_reports(reports: list[BenchReport]) -> None:
             *(f"{one.fps:.1f}", f"{one.ideal_fps:.1f}", f"{one.efficiency:.0%}"),
             *(f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99)),
             *(f"{one.stage_ms[stage.value]['execute']:.1f}" for stage in Stage),
-            f"{one.bytes_per_frame / 1000:.1f}",
+            kilobytes(one.bytes_per_frame),
         )
     show_table(table)
     show_line(

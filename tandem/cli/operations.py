@@ -13,7 +13,7 @@ from rich.text import Text
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import show_json, show_line, show_table, show_warning
+from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
     AUTOMATIC,
     DEFAULT_SERVER,
@@ -179,7 +179,7 @@ def _placements_table(system: SystemStatus) -> Table:
             f"{one.frames_per_second:.1f}",
             f"{expected.frames_per_second:.1f}" if expected else "",
             f"{expected.latency_seconds * 1e3:.1f}" if expected else "",
-            f"{expected.bytes_per_frame / 1e3:.1f}" if expected else "",
+            kilobytes(expected.bytes_per_frame) if expected else "",
             expected.bottleneck if expected else "",
         )
     return table
