@@ -41,6 +41,7 @@ class ClusterOptions:
         device: where the stages' engines compute; None: on the CPU.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
+        objective: what the orchestrator's automatic choice optimises; None: its default.
         log_level: lowest level that the services log.
         on_log: called with a service's name and each line of its log.
     """
@@ -51,6 +52,7 @@ class ClusterOptions:
     device: Device | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
+    objective: str | None = None
     log_level: str = "warning"
     on_log: LogSink | None = None
 
@@ -159,8 +161,10 @@ class LocalCluster:
     def _orchestrator_options(self) -> list[str]:
         interval = str(HEALTH_INTERVAL_SECONDS)
         arguments = ["--health-interval-seconds", interval, "--log-level", self._options.log_level]
-        window = self._options.window
-        return arguments if window is None else [*arguments, "--window", str(window)]
+        window, objective = self._options.window, self._options.objective
+        if window is not None:
+            arguments += ["--window", str(window)]
+        return arguments if objective is None else [*arguments, "--objective", objective]
 
     async def _wait_until_available(self) -> None:
         reasons = ""

@@ -108,9 +108,7 @@ class BackboneStream(FrameStream):
             transformer: gets the features.
         """
         super().__init__(host, facts, stream)
-        self._category_names = {
-            each.id: each.name for each in host.bundle.manifest.categories
-        }
+        self._category_names = {each.id: each.name for each in host.bundle.manifest.categories}
         self._pipeline = pipeline
         self._codec = codec
         self._latents = latents

@@ -19,6 +19,7 @@ from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
 from tandem.cli.console import frame_progress, show_json, show_line, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
+    BitsPerSecondOption,
     BundleOption,
     CodecOption,
     DeviceOption,
@@ -27,6 +28,7 @@ from tandem.cli.options import (
     PacedOption,
     local_cluster,
     parse_paced,
+    refuse_both,
     refuse_with_server,
 )
 from tandem.cli.running import run
@@ -51,6 +53,7 @@ def bench(
         ),
     ] = None,
     codec: CodecOption = None,
+    bits_per_second: BitsPerSecondOption = None,
     frames: Annotated[
         int, typer.Option(min=2, help="Frames measured for each placement, over all clients.")
     ] = 100,
@@ -85,11 +88,15 @@ def bench(
 
     Without --server local nodes are started for the time of the run.
     """
+    refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device, paced=paced)
     pace = parse_paced(paced)
     images = load_images(source or str(shipped_clip()), writing=trace)
     plans = [
-        BenchPlan(one, codec, frames, warm_up, clients, window)
+        BenchPlan(
+            *(one, codec, frames, warm_up, clients, window),
+            bits_per_second=bits_per_second or 0,
+        )
         for one in ([placement] if placement else Placement)
     ]
     where: str | ClusterOptions = server or ClusterOptions(
@@ -156,7 +163,8 @@ async def _bench(
     reports = []
     async with AsyncExitStack() as stack:
         if isinstance(where, ClusterOptions):
-            name = name or load_bundle(where.bundle).manifest.codec.default
+            if not plans[0].bits_per_second:
+                name = name or load_bundle(where.bundle).manifest.codec.default
             cluster = await stack.enter_async_context(local_cluster(where))
             where = cluster.orchestrator.address
         for plan in plans:

@@ -17,6 +17,7 @@ from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
+    ObjectiveOption,
     PacedOption,
     local_cluster,
     parse_paced,
@@ -57,6 +58,7 @@ def up(
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
+    objective: ObjectiveOption = None,
     device: DeviceOption = None,
     paced: PacedOption = None,
     log_level: Annotated[
@@ -77,6 +79,7 @@ def up(
         device=device,
         paced_milliseconds=parse_paced(paced),
         window=window,
+        objective=objective.value if objective else None,
         log_level=log_level.value,
         on_log=logs,
     )

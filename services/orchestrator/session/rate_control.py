@@ -8,6 +8,7 @@ from typing import Deque, Dict, Optional
 from common.domain.codec import Codec
 from common.domain.detections import StreamOptions
 from common.domain.placement import NodePair
+from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.decision.rates import (
@@ -96,7 +97,8 @@ class RateControl:
         if self._chooses:
             self._queue.observe(
                 node_pair,
-                timing,
+                stage_timing_from_wire(timing.backbone),
+                stage_timing_from_wire(timing.transformer),
                 backlogged=backlogged,
                 round_trip_seconds=round_trip_seconds,
                 now=now,
