@@ -6,9 +6,12 @@ import pytest
 
 from common.domain.codec import Codec, RateFigures
 from common.domain.detections import StageTiming, StreamOptions
-from common.domain.placement import NodePair
+from common.domain.placement import NodePair, Stage
 from common.wire.detections import stage_timing_to_wire
 from protos.tandem.v1 import detection_pb2
+from services.orchestrator.decision.decider import Decider
+from services.orchestrator.decision.explanation import explain
+from services.orchestrator.decision.mirroring import pair_to_mirror
 from services.orchestrator.decision.policy import Objective, Policy
 from services.orchestrator.decision.rates import (
     RateChoice,
@@ -19,7 +22,12 @@ from services.orchestrator.decision.rates import (
     explain_rate,
     rate_options,
 )
-from services.orchestrator.estimation.estimates import Estimates, LinkEstimate, PayloadEstimate
+from services.orchestrator.estimation.estimates import (
+    Estimates,
+    LinkEstimate,
+    PayloadEstimate,
+    StageEstimate,
+)
 from services.orchestrator.estimation.keeper import EstimateKeeper
 from services.orchestrator.session.rate_control import RateControl
 
@@ -234,6 +242,92 @@ def test_a_key_frame_says_little_of_the_frames_after_it():
         ]
         keeper.observe(SPLIT, *stages, now=0.04 * number, backlogged=False)
     assert keeper.snapshot(0.8).codecs[COARSE].payload_bytes == 50
+
+
+MILLISECONDS = {
+    ("edge", Stage.BACKBONE): 20,
+    ("edge", Stage.TRANSFORMER): 20,
+    ("workstation", Stage.BACKBONE): 20,
+    ("workstation", Stage.TRANSFORMER): 20,
+}
+FULL = NodePair("edge", "edge")
+PAIRS = [FULL, SPLIT]
+
+
+def nodes_and_link(bytes_per_second):
+    seconds = {key: each / 1e3 for key, each in MILLISECONDS.items()}
+    return known(
+        stages={key: StageEstimate(each, each + 0.001, 50, 0.1) for key, each in seconds.items()},
+        links={("edge", "workstation"): LinkEstimate(bytes_per_second, 0.03, 0.1)},
+        frame_bytes=30_000,
+        feature_bytes=15_000,
+        codecs=sizes(int8=(15_000, 0.1)),
+        default_codecs={"edge": INT8},
+    )
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_second", "objective", "node_pair", "codec"),
+    [
+        # int8 would take 756 kB/s of 50 frames a second: alone the edge reaches 25.
+        (16_000, Objective.THROUGHPUT, FULL, None),
+        (16_000, Objective.ACCURACY, SPLIT, LATENT),
+        (10_000, Objective.ACCURACY, SPLIT, COARSE),
+        (25_000, Objective.ACCURACY, SPLIT, FINE),
+        (1e6, Objective.ACCURACY, SPLIT, INT8),
+        (1e6, Objective.THROUGHPUT, SPLIT, None),
+        # Of the coarsest, 22 frames a second.
+        (4_000, Objective.ACCURACY, FULL, None),
+    ],
+)
+def test_which_nodes_serve_depends_on_what_the_rates_take(
+    bytes_per_second, objective, node_pair, codec
+):
+    policy = Policy(objective=objective, located_at="edge")
+    estimates = nodes_and_link(bytes_per_second)
+    decision = Decider(policy).decide(0.0, PAIRS, estimates)
+    assert decision.node_pair == node_pair
+    rate = decision.predictions[node_pair].rate
+    assert (rate.codec if rate else None) is codec
+
+
+def test_of_nodes_that_serve_as_many_frames_the_more_accurate_ones_serve():
+    estimates = nodes_and_link(16_000)
+    slow = {key: StageEstimate(0.04, 0.041, 50, 0.1) for key in MILLISECONDS}
+    quick = StageEstimate(0.02, 0.021, 50, 0.1)
+    stages = {**slow, ("edge", Stage.TRANSFORMER): quick, ("edge", Stage.BACKBONE): quick}
+    policy = Policy(objective=Objective.ACCURACY, located_at="edge")
+    # 25 frames a second either way; on the edge alone nothing is lost.
+    decision = Decider(policy).decide(0.0, PAIRS, replace(estimates, stages=stages))
+    assert decision.node_pair == FULL
+
+
+def test_the_explanation_tells_rate_bytes_precision_and_why():
+    policy = Policy(objective=Objective.ACCURACY, located_at="edge")
+    estimates = nodes_and_link(16_000)
+    told = explain(Decider(policy).decide(0.0, PAIRS, estimates), estimates, policy)
+    assert told[0].startswith(
+        "backbone serves; wanted: the most frames a second, by the most accurate codec that"
+    )
+    line = next(each for each in told if each.startswith("backbone: "))
+    assert "sends its features (0.1 kB) from edge to workstation" in line
+    assert (
+        "latent: 100 bytes a frame at AP 0.70; latent-fine would take 21.5 kB/s of the 16 kB/s "
+        "that the link carries"
+    ) in line
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_second", "age_seconds", "is_mirrored"),
+    [(1e6, 2.0, True), (8_000, 2.0, False), (8_000, 60.0, False), (8_000, 200.0, True)],
+)
+def test_mirrored_requests_do_not_hold_up_a_slow_link(bytes_per_second, age_seconds, is_mirrored):
+    remote = NodePair("workstation", "workstation")
+    estimates = nodes_and_link(bytes_per_second)
+    # The picture would take 3.8 s of 64 kbit/s.
+    links = {("edge", "workstation"): LinkEstimate(bytes_per_second, 0.03, age_seconds)}
+    found = pair_to_mirror([FULL, remote], FULL, replace(estimates, links=links), "edge")
+    assert (found == remote) is is_mirrored
 
 
 class SlowLinkStream:
