@@ -122,10 +122,12 @@ class ShapedLink:
     Attributes:
         edge: where the edge's processes run.
         workstation: where the workstation's run.
+        megabits: rate of each direction, Mbit/s; 0: not limited.
     """
 
     def __init__(self, edge_core: int = 0, workstation_core: int = 1) -> None:
         """Name the namespaces after this process; nothing is made yet."""
+        self.megabits = 0.0
         own = os.getpid()
         self.edge = Host(EDGE, edge_core, "10.77.0.1", f"tandem-edge-{own}")
         self.workstation = Host(
@@ -178,6 +180,7 @@ class ShapedLink:
 
         Under 1 Mbit/s in a queue of a few packets, and no more than one goes out at once.
         """
+        self.megabits = megabits
         bytes_a_second = megabits * 1e6 / 8
         if megabits < 1:
             burst, queue = _PACKET_BYTES, ("limit", f"{_SLOW_QUEUE_BYTES}b")

@@ -10,7 +10,6 @@ acknowledgements, heartbeats.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections import Counter
@@ -112,16 +111,14 @@ async def measure(
         async with Cluster(plan) as cluster:
             link.shape(kilobits / 1e3)
             for codec in codecs:
-                rows.append(await measure_codec(cluster, link, kilobits, codec, frames, seconds))
+                rows.append(await measure_codec(cluster, link, plan_for(frames, codec, seconds)))
                 sys.stderr.write(f"{rows[-1]}\n")
     return rows
 
 
-async def measure_codec(
-    cluster: Cluster, link: ShapedLink, kilobits: float, codec: str, frames: str, seconds: float
-) -> SlowLinkRow:
-    """Stream for a while by one codec; the first seconds are left out of the rate."""
-    plan = CameraPlan(
+def plan_for(frames: str, codec: str, seconds: float) -> CameraPlan:
+    """A live camera that sends the files of a folder, in order."""
+    return CameraPlan(
         frames,
         Placement.BACKBONE.value,
         "" if codec == CHOSEN else codec,
@@ -129,26 +126,33 @@ async def measure_codec(
         warm_up=round(_WARM_UP_SECONDS * CAMERA_FPS),
         camera_fps=CAMERA_FPS,
     )
+
+
+async def measure_codec(cluster: Cluster, link: ShapedLink, plan: CameraPlan) -> SlowLinkRow:
+    """Stream for a while by one codec; the first seconds are left out of the rate."""
     before = link.carried_bytes()
     answers = await cluster.stream(plan)
-    carried = [after - first for after, first in zip(link.carried_bytes(), before, strict=True)]
+    after = link.carried_bytes()
     served = [answer for answer in answers if not answer.dropped]
-    share_served = len(served) / len(answers)
-    total_served = max(1.0, share_served * (len(answers) + plan.warm_up))
-    elapsed_seconds = (len(answers) + plan.warm_up) / CAMERA_FPS
+    frames = len(answers) + plan.warm_up
+    seconds = frames / CAMERA_FPS
+    total_served = max(1.0, frames * len(served) / len(answers))
+    up, down = (last - first for last, first in zip(after, before, strict=True))
     used = Counter(answer.codec for answer in served)
-    latencies = [answer.served for answer in served]
+    latencies = [answer.served for answer in served] or [0.0]
     return SlowLinkRow(
-        kilobits,
-        codec,
-        " ".join(name for name, _ in used.most_common()),
-        CAMERA_FPS,
-        _rate(served),
-        round(statistics.fmean(answer.feature_bytes for answer in served)) if served else 0,
-        *(round(each / total_served) for each in carried),
-        *(each / elapsed_seconds / (kilobits * 125) for each in carried),
-        percentile_ms(latencies, 0.50) if served else 0.0,
-        percentile_ms(latencies, 0.95) if served else 0.0,
+        kilobits=link.megabits * 1e3,
+        codec=plan.codec or CHOSEN,
+        codecs_used=" ".join(name for name, _ in used.most_common()),
+        sent_fps=CAMERA_FPS,
+        fps=_rate(served),
+        payload_bytes=round(sum(each.feature_bytes for each in served) / max(1, len(served))),
+        up_bytes=round(up / total_served),
+        down_bytes=round(down / total_served),
+        up_share=up / seconds / (link.megabits * 125_000),
+        down_share=down / seconds / (link.megabits * 125_000),
+        p50_ms=percentile_ms(latencies, 0.50),
+        p95_ms=percentile_ms(latencies, 0.95),
     )
 
 

@@ -88,7 +88,9 @@ def calibrate_bundle(
     every = max(1, frames // _FRAMES_TRIED)
     options = compile_options(bundle.manifest, Stage.BACKBONE, Precision.FP32, None)
     path = bundle.onnx_path(Stage.BACKBONE)
-    with closing(load_engine(engine, path, 0, options)) as backbone:
+    with closing(
+        load_engine(engine, path, 0, options, sha256=bundle.sha256(path.name))
+    ) as backbone:
         for index, frame in enumerate(evenly_spread(source, frames)):
             features = _features(backbone, bundle.manifest, frame)
             statistics.add(features[0])

@@ -4,7 +4,7 @@ from common.codec.feature_codec import FeatureCodec, codec_named
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
 from common.codec.latent_streams import KeyReason, LatentCoders, LatentDecoder, LatentEncoder
-from common.codec.latent_tables import LatentTables, RateTables, load_latent_tables
+from common.codec.latent_tables import LatentTables, RateTables, read_latent_tables
 
 __all__ = [
     "CodedLevels",
@@ -17,5 +17,5 @@ __all__ = [
     "LatentTables",
     "RateTables",
     "codec_named",
-    "load_latent_tables",
+    "read_latent_tables",
 ]

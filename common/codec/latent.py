@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
 from common.bundle import LatentRate
-from common.codec.base import checked_count
+from common.codec.latent_decisions import DecisionReader, Decisions, DecisionWriter
 from common.codec.latent_levels import (
     CodedLevels,
     check_shape,
@@ -15,10 +15,15 @@ from common.codec.latent_levels import (
     latents_of,
     levels_of,
 )
+from common.codec.latent_order import Question, key_levels, next_levels
 from common.codec.latent_tables import RateTables
 from common.domain.errors import InvalidInputError, ReferenceMissingError
 
-_PREDICTED = 0x80
+MAX_LEVELS = 1 << 22
+"""The most levels of a frame; a payload of a few bytes can name any shape."""
+_GIVEN_REFERENCE = 0x80
+# Where so many of a frame's levels changed (one in four), it may be shorter as a key frame.
+_MUCH_CHANGED = 4
 
 
 class LatentCoder:
@@ -32,6 +37,11 @@ class LatentCoder:
             tables: of the same rate, from the same bundle.
         """
         self._rate = rate
+        self._channels = len(tables["key_some"]["channel"])
+        self._tables = {
+            kind: [np.array(entries, np.int32) for entries in of_kind.values()]
+            for kind, of_kind in tables.items()
+        }
 
     def levels(self, latents: np.ndarray, reference: Optional[CodedLevels] = None) -> CodedLevels:
         """Quantise the latents of one frame, which the reference decides in part.
@@ -49,17 +59,19 @@ class LatentCoder:
         """Code what `levels` made of a frame, given the same reference.
 
         Raises:
-            InvalidInputError: the shape is not the reference's.
+            InvalidInputError: the shape is not the reference's, or not one of these tables.
         """
-        values = coded.levels.astype(np.int32)
-        header = 0
-        if reference is not None:
-            check_shape(reference, values.shape)
-            values -= reference.levels
-            header = _PREDICTED | reference.check
-        bits = "".join(_golomb(2 * abs(value) - (value > 0)) for value in values.ravel().tolist())
-        bits += "0" * (-len(bits) % 8)
-        return bytes([header]) + int("1" + bits, 2).to_bytes(len(bits) // 8 + 1, "big")[1:]
+        shape = coded.levels.shape
+        self._check(shape)
+        levels = coded.levels.astype(np.int32)
+        if reference is None:
+            return b"\0" + self._written(levels, None)
+        check_shape(reference, shape)
+        best = bytes([_GIVEN_REFERENCE | reference.check]) + self._written(levels, reference)
+        if _MUCH_CHANGED * np.count_nonzero(coded.change) > levels.size:
+            alone = b"\0" + self._written(levels, None)
+            best = min(best, alone, key=len)
+        return best
 
     def decode(
         self,
@@ -67,51 +79,93 @@ class LatentCoder:
         shape: Tuple[int, int, int],
         reference: Optional[CodedLevels] = None,
     ) -> CodedLevels:
-        """Restore what was given to `encode`, bit by bit.
+        """Restore what was given to `encode`.
 
         Args:
             data: of `encode`.
             shape: of the levels: channels, rows, columns.
-            reference: the frame that this one was coded given; None for a key frame.
+            reference: the one that was given to `encode`, which may have found the frame to be
+                shorter alone; None for a key frame.
 
         Raises:
             ReferenceMissingError: the frame was coded given another reference.
             InvalidInputError: the payload does not hold levels of this shape.
         """
-        count = checked_count(shape)
-        if not data:
-            raise InvalidInputError("the payload of latents has no bytes")
-        expected = 0 if reference is None else _PREDICTED | reference.check
-        if data[0] != expected:
-            if data[0] & _PREDICTED:
-                raise ReferenceMissingError("the frame was coded given another reference")
-            raise InvalidInputError(f"a payload of latents cannot begin with {data[0]}")
-        bits = bin(int.from_bytes(b"\1" + data[1:], "big"))[3:]
-        values: List[int] = []
-        place = 0
-        while len(values) < count:
-            end = bits.find("1", place)
-            width = end - place
-            if end < 0 or width > 17 or end + width >= len(bits):
-                raise InvalidInputError(f"the payload's {len(data)} bytes hold too few levels")
-            code = int(bits[end : end + width + 1], 2) - 1
-            values.append(code // 2 + 1 if code & 1 else -(code // 2))
-            place = end + width + 1
-        if len(bits) - place > 7 or "1" in bits[place:]:
-            raise InvalidInputError(f"the payload's {len(data)} bytes go on after the levels")
-        levels = np.array(values, np.int32).reshape(shape)
+        self._check(shape)
         if reference is not None:
             check_shape(reference, shape)
-            levels = levels + reference.levels
-        if count and np.abs(levels).max() > largest_level(self._rate):
-            raise InvalidInputError("a level is beyond the largest latent")
+        if not data:
+            raise InvalidInputError("the payload of latents has no bytes")
+        given = None
+        if data[0]:
+            if not data[0] & _GIVEN_REFERENCE:
+                raise InvalidInputError(f"a payload of latents cannot begin with {data[0]}")
+            if reference is None or data[0] & 0x7F != reference.check:
+                raise ReferenceMissingError("the frame was coded given another reference")
+            given = reference
+        reader = DecisionReader(data[1:])
+        levels = self._answered(_Answers(self._tables, reader), shape, given, None)
+        reader.finish()
+        largest = largest_level(self._rate)
+        if levels.size and (levels.min() < -largest or levels.max() > largest):
+            raise InvalidInputError(f"a level is beyond {largest}")
         return CodedLevels.after(reference, levels.astype(np.int16))
 
     def latents(self, coded: CodedLevels) -> np.ndarray:
         """The latents for the decoder: float32 [1,channels,rows,columns], level x step, exact."""
         return latents_of(self._rate, coded.levels)
 
+    def _check(self, shape: Tuple[int, ...]) -> None:
+        if len(shape) != 3 or shape[0] != self._channels:
+            raise InvalidInputError(
+                f"levels of shape {shape} are not [channels,rows,columns] of "
+                f"{self._channels} channels"
+            )
+        if shape[0] * shape[1] * shape[2] > MAX_LEVELS:
+            raise InvalidInputError(f"levels of shape {shape} are more than {MAX_LEVELS}")
 
-def _golomb(value: int) -> str:
-    binary = bin(value + 1)[2:]
-    return "0" * (len(binary) - 1) + binary
+    def _written(self, levels: np.ndarray, reference: Optional[CodedLevels]) -> bytes:
+        writer = DecisionWriter()
+        self._answered(_Answers(self._tables, writer), levels.shape, reference, levels)
+        return writer.to_bytes()
+
+    def _answered(
+        self,
+        answers: _Answers,
+        shape: Tuple[int, ...],
+        reference: Optional[CodedLevels],
+        known: Optional[np.ndarray],
+    ) -> np.ndarray:
+        channels, rows, columns = shape
+        if not rows * columns:
+            return np.zeros(shape, np.int32)
+        if reference is None:
+            return key_levels(answers, (channels, rows, columns), known)
+        return next_levels(answers, reference, known)
+
+
+class _Answers:
+    """Answers questions by decisions whose odds the tables tell."""
+
+    def __init__(self, tables: Dict[str, List[np.ndarray]], decisions: Decisions) -> None:
+        self._tables = tables
+        self._decisions = decisions
+
+    def ask(self, *questions: Question) -> List[np.ndarray]:
+        odds = [self._odds(question) for question in questions]
+        if len(questions) == 1:
+            return [self._decisions.decide(odds[0], questions[0].answers)]
+        known = [question.answers for question in questions if question.answers is not None]
+        answers = np.concatenate(known) if known else None
+        decided = self._decisions.decide(np.concatenate(odds), answers)
+        return np.split(decided, np.cumsum([len(each) for each in odds])[:-1])
+
+    def plain(self, bits: Optional[np.ndarray], count: int) -> np.ndarray:
+        return self._decisions.decide(np.zeros(count, np.int32), bits)
+
+    def _odds(self, question: Question) -> np.ndarray:
+        tables = self._tables[question.kind]
+        odds: np.ndarray = tables[0][question.entries[0]]
+        for table, entry in zip(tables[1:], question.entries[1:]):
+            odds += table[entry]
+        return odds

@@ -22,25 +22,25 @@ class CodedLevels:
 
     Attributes:
         levels: int16 [channels,rows,columns].
-        changed: bool, of the same shape: which levels are not those of the frame that this one was
-            coded given; none of a key frame.
+        change: int32, of the same shape: the levels less those of the frame that this one was coded
+            given; 0 in a key frame.
     """
 
     levels: np.ndarray
-    changed: np.ndarray
+    change: np.ndarray
 
     @classmethod
     def after(cls, reference: Optional[CodedLevels], levels: np.ndarray) -> CodedLevels:
         """The levels of a frame that is coded given a reference, or alone."""
         if reference is None:
-            return cls(levels, np.zeros(levels.shape, bool))
-        return cls(levels, levels != reference.levels)
+            return cls(levels, np.zeros(levels.shape, np.int32))
+        return cls(levels, levels - reference.levels.astype(np.int32))
 
     @cached_property
     def check(self) -> int:
         """Seven bits that tell one reference from another (CRC-32's lowest; docs/codecs.md)."""
-        content = zlib.crc32(np.ascontiguousarray(self.levels, "<i2").tobytes())
-        return zlib.crc32(np.packbits(self.changed).tobytes(), content) & 0x7F
+        levels = zlib.crc32(np.ascontiguousarray(self.levels, "<i2").tobytes())
+        return zlib.crc32(np.ascontiguousarray(self.change, "<i4").tobytes(), levels) & 0x7F
 
 
 def largest_level(rate: LatentRate) -> int:

@@ -16,9 +16,10 @@ from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from common.bundle import Bundle
+from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
-from common.codec.latent_tables import load_latent_tables
+from common.codec.latent_tables import read_latent_tables
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures, EncodedTensor
 from common.domain.errors import InvalidInputError, PreconditionError, ReferenceMissingError
 from common.domain.frames import FrameGeometry
@@ -28,6 +29,15 @@ FRAMES_HELD = 4
 HELD_BYTES_OF_A_LATENT = 3
 """What a frame that is held takes for each of its latents: its level, and whether it changed."""
 
+_NO_BOTTLENECK = (
+    "with a bottleneck, and this one has none: train one with `tandem bottleneck`, and give every "
+    "node the result"
+)
+_NO_TABLES = (
+    "that is calibrated for its bottleneck, and this one is not: run `tandem model calibrate` on "
+    "it, and give every node the result"
+)
+
 # For frames that are sent again, and for those whose own ids do not increase. No client counts so
 # far.
 _SPARE_IDS_FROM = 1 << 62
@@ -36,21 +46,24 @@ _SPARE_IDS_FROM = 1 << 62
 class LatentCoders:
     """The coders of a bundle's rates; any number of threads may use them."""
 
-    def __init__(self, coders: Mapping[Codec, LatentCoder]) -> None:
-        """Take the coder of each rate; none for a bundle without a bottleneck."""
+    def __init__(self, coders: Mapping[Codec, LatentCoder], lack: str = "") -> None:
+        """Take the coder of each rate, or none of them for what the bundle lacks, in words."""
         self._coders = dict(coders)
+        self._lack = lack
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> LatentCoders:
         """Read a bundle's tables.
 
         Raises:
-            ConfigurationError: it has a bottleneck, and its tables are missing or damaged.
+            ConfigurationError: its tables are damaged.
         """
         bottleneck = bundle.manifest.bottleneck
         if bottleneck is None:
-            return cls({})
-        tables = load_latent_tables(bundle.latent_tables_path(), bundle.manifest)
+            return cls({}, _NO_BOTTLENECK)
+        if LATENT_TABLES_NAME not in bundle.manifest.files:
+            return cls({}, _NO_TABLES)
+        tables = read_latent_tables(bundle.latent_tables(), bundle.manifest)
         return cls(
             {
                 codec: LatentCoder(bottleneck.rates[codec.value], tables.of(codec))
@@ -62,13 +75,10 @@ class LatentCoders:
         """The coder of one rate.
 
         Raises:
-            PreconditionError: the bundle has no bottleneck.
+            PreconditionError: the bundle has no bottleneck, or is not calibrated for it.
         """
         if codec not in self._coders:
-            raise PreconditionError(
-                f"codec {codec.value} needs a bundle with a bottleneck, and this one has none: "
-                "train one with `tandem bottleneck`, and give every node the result"
-            )
+            raise PreconditionError(f"codec {codec.value} needs a bundle {self._lack}")
         return self._coders[codec]
 
 

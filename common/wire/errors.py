@@ -27,6 +27,7 @@ from common.domain.errors import (
     UnavailableError,
     shortened,
 )
+from common.domain.redaction import masked
 
 
 class ConnectionFault(Enum):
@@ -36,7 +37,26 @@ class ConnectionFault(Enum):
     NOBODY = "nobody answers there"
     LOST = "connection lost"
     NOT_GRPC = "what answers there does not speak gRPC"
+    NO_TLS = "what answers there does not speak TLS"
+    UNTRUSTED = "its certificate is of an authority that is not trusted here"
+    EXPIRED = "its certificate has expired or is not valid yet"
+    WRONG_NAME = "its certificate is of another server"
+    CLOSED = (
+        "it closes each new connection, since it wants TLS, or does not accept the certificate of "
+        "this side"
+    )
 
+
+TLS_FAULTS = frozenset(
+    (
+        ConnectionFault.NO_TLS,
+        ConnectionFault.UNTRUSTED,
+        ConnectionFault.EXPIRED,
+        ConnectionFault.WRONG_NAME,
+        ConnectionFault.CLOSED,
+    )
+)
+"""Those that no waiting mends: somebody has to change a certificate or a setting."""
 
 _HTTP_STATUS = re.compile(r"http2 header with status: (\d+)", re.IGNORECASE)
 # A proxy's, when what is behind it is gone or busy.
@@ -69,6 +89,25 @@ _NO_CONNECTION = (
     (
         ConnectionFault.NOT_GRPC,
         re.compile(r"http1\.x server|\(http status \d+\)|expected settings frame", re.IGNORECASE),
+    ),
+    # Tandem's own words for these faults, which a stage passes on, must not match.
+    (ConnectionFault.NO_TLS, re.compile(r"wrong_version_number|:http_request", re.IGNORECASE)),
+    (
+        ConnectionFault.EXPIRED,
+        re.compile(r"verify_failed: certificate (has expired|is not yet valid)", re.IGNORECASE),
+    ),
+    (ConnectionFault.UNTRUSTED, re.compile(r"certificate_verify_failed", re.IGNORECASE)),
+    (
+        ConnectionFault.WRONG_NAME,
+        re.compile(r"hostname verification|is not in peer certificate", re.IGNORECASE),
+    ),
+    (
+        ConnectionFault.CLOSED,
+        re.compile(
+            r"failed to connect to all addresses.*"
+            r"(socket closed|reset by peer|broken pipe|handshake failed)",
+            re.IGNORECASE | re.DOTALL,
+        ),
     ),
     (ConnectionFault.NOBODY, re.compile(r"failed to connect|connection refused", re.IGNORECASE)),
 )
@@ -113,6 +152,8 @@ _ERROR_OF_CODE = {status.value[0]: error for status, error in _ERROR_OF_STATUS.i
 ERROR_CODES = frozenset(_ERROR_OF_CODE)
 """The codes that a frame's `error` answer may have."""
 
+# Far more than is told, and little to look for secrets in.
+_MOST_WORDS = 4096
 # An engine's own words may hold paths and memory addresses of the server.
 ENGINE_FAILURE_MESSAGE = "the engine failed; the cause is in the log of the stage"
 INTERNAL_FAILURE_MESSAGE = "internal error; the cause is in the server's log"
@@ -130,7 +171,8 @@ def public_message(error: BaseException) -> str:
     """What a peer may read about an error: never the internals of this process, never much."""
     if isinstance(error, EngineError):
         return ENGINE_FAILURE_MESSAGE
-    return shortened(str(error)) if isinstance(error, TandemError) else INTERNAL_FAILURE_MESSAGE
+    known = isinstance(error, TandemError)
+    return shortened(masked(str(error)[:_MOST_WORDS])) if known else INTERNAL_FAILURE_MESSAGE
 
 
 def error_to_wire(error: BaseException) -> status_pb2.Status:
@@ -147,7 +189,7 @@ def error_from_wire(status: status_pb2.Status) -> TandemError:
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:
     """The error that ended a call; what the table lacks means an unavailable peer."""
     fault = connection_fault(code, details)
-    if fault is ConnectionFault.LOST and details:
+    if fault in TLS_FAULTS or (fault is ConnectionFault.LOST and details):
         # gRPC's words for it are many, and some are those of other statuses.
         return UnavailableError(f"{peer}: {fault.value}")
     kind: Type[TandemError] = _ERROR_OF_STATUS.get(code, UnavailableError)

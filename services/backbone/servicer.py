@@ -25,6 +25,7 @@ from common.wire.frames import (
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
+from services.backbone.places import FramePlaces
 from services.backbone.stage import BackboneStage, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
 from services.pipeline.frame_stream import (
@@ -33,6 +34,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 
@@ -48,12 +50,14 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         stage: BackboneStage,
         pipeline: BackbonePipeline,
         transformers: Transformers,
+        places: FramePlaces,
     ) -> None:
-        """Serve `stage` by its `pipeline`, and stream its features to `transformers`."""
+        """Serve frames of `places` by `stage` and `pipeline`; features go to `transformers`."""
         self._host = host
         self._stage = stage
         self._pipeline = pipeline
         self._transformers = transformers
+        self._places = places
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -61,8 +65,9 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._places.require(opening.context.frames_from)
         nodes = NodePair(self._host.node, opening.downstream_node)
-        sender = self._host.senders.label(opening.context.sender)
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         await stream.account.keep(self._stage.kept_bytes(codec))

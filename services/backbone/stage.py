@@ -67,7 +67,7 @@ class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
         """Serve this bundle's backbone; `pictures` decodes, and is closed with this.
 
         Raises:
-            ConfigurationError: the bundle has a bottleneck, and its tables are missing or damaged.
+            ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         self._manifest = bundle.manifest
         self._pictures = pictures

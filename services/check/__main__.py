@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 
 from common.bundle import load_bundle
 from common.domain.errors import TandemError
+from common.domain.redaction import fit_to_show
 from common.engines.base import Device, Precision
 from common.telemetry.logs import configure_logs
 from common.telemetry.sensors import Reading, find_sensors
@@ -123,7 +124,7 @@ def _main() -> None:
     try:
         code = _run(arguments)
     except (TandemError, OSError) as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        sys.stderr.write(f"{PROGRAM}: {fit_to_show(str(error))}\n")
         code = 2
     raise SystemExit(code)
 

@@ -161,8 +161,9 @@ def check_half(
         EngineError: the engine cannot load or run the half.
     """
     path = bundle.onnx_path(graph)
+    sha256 = bundle.sha256(path.name)
     started = time.perf_counter()
-    with closing(load_engine(engine, path, 0, options, device)) as loaded:
+    with closing(load_engine(engine, path, 0, options, device, sha256=sha256)) as loaded:
         load_seconds = time.perf_counter() - started
         outputs = loaded.run(reference.inputs)
         seconds = [_timed(loaded, reference.inputs) for _ in range(_EXECUTIONS)]

@@ -61,7 +61,10 @@ def _loaded_for(
         max_batch,
     )
     path = bundle.onnx_path(graph)
-    return load_engine(settings.engine, path, threads, options, settings.engine_device)
+    return load_engine(
+        *(settings.engine, path, threads, options, settings.engine_device),
+        sha256=bundle.sha256(path.name),
+    )
 
 
 def _paced(engine: Engine, settings: StageSettings) -> Engine:

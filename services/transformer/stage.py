@@ -73,7 +73,7 @@ class TransformerStage(
         """Serve this bundle's transformer.
 
         Raises:
-            ConfigurationError: the bundle has a bottleneck, and its tables are missing or damaged.
+            ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         manifest = bundle.manifest
         self._manifest = manifest

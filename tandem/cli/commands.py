@@ -72,9 +72,15 @@ def lazy_commands() -> Iterator[Command]:
         ("status", "Show nodes and their health, placements and open streams.", _status),
         ("placement", "Show or set where streams go that leave it to the server.", _placement),
         ("bench", "Measure throughput and latency of each placement.", _bench),
+        ("certificates init", "Make an authority, and certificates for two machines.", _init),
+        ("certificates issue", "Issue one certificate, or issue it again.", _issue),
+        ("certificates show", "Show whose certificates these are, and how long.", _certificates),
         ("model info", "Show what a bundle holds.", _model_info),
         ("model calibrate", "Measure a bundle's features, for the codecs q6 to q2.", _calibrate),
         ("model build", "Compile both halves for this machine's NVIDIA GPU.", _model_build),
+        ("model keygen", "Make keys for signing bundles.", _model_keygen),
+        ("model sign", "Sign a bundle.", _model_sign),
+        ("model verify", "Check a bundle's signature and its files.", _model_verify),
     ):
         yield Command(path, summary, load, "client")
     yield Command(
@@ -121,6 +127,24 @@ def _bench() -> typer.Typer:
     return _app_of(bench)
 
 
+def _init() -> typer.Typer:
+    from tandem.cli.certificates import init
+
+    return _app_of(init)
+
+
+def _issue() -> typer.Typer:
+    from tandem.cli.certificates import issue
+
+    return _app_of(issue)
+
+
+def _certificates() -> typer.Typer:
+    from tandem.cli.certificates import show
+
+    return _app_of(show)
+
+
 def _model_info() -> typer.Typer:
     from tandem.cli.model import info
 
@@ -137,6 +161,24 @@ def _model_build() -> typer.Typer:
     from tandem.cli.model import build
 
     return _app_of(build)
+
+
+def _model_keygen() -> typer.Typer:
+    from tandem.cli.signing import keygen
+
+    return _app_of(keygen)
+
+
+def _model_sign() -> typer.Typer:
+    from tandem.cli.signing import sign
+
+    return _app_of(sign)
+
+
+def _model_verify() -> typer.Typer:
+    from tandem.cli.signing import verify
+
+    return _app_of(verify)
 
 
 def _evaluation_app() -> typer.Typer:

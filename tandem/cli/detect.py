@@ -12,6 +12,7 @@ import typer
 
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
+from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
 from tandem.cli.detection import (
     Detect,
@@ -29,9 +30,12 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementOption,
+    RemoteServer,
+    RequireSignatureOption,
     ServerReconnectOption,
     refuse_both,
     refuse_with_server,
+    remote_server,
 )
 from tandem.cli.running import run
 from tandem.client import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
@@ -50,6 +54,7 @@ from tandem.sources import (
 from tandem.threads import call_in_thread
 
 
+@with_access
 def detect(
     source: Annotated[
         str,
@@ -63,6 +68,7 @@ def detect(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
     bits_per_second: BitsPerSecondOption = None,
@@ -106,6 +112,7 @@ def detect(
         int, typer.Option(min=1, max=100, help="JPEG quality of video frames as they are sent.")
     ] = JPEG_QUALITY,
     json: JsonOption = False,
+    access: AccessOptions,
 ) -> None:
     """Detect objects in a picture, a folder, a video, a camera's or a network stream.
 
@@ -115,7 +122,9 @@ def detect(
     """
     refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device)
-    where = server or ClusterOptions(bundle=bundle or shipped_bundle(), device=device)
+    where = remote_server(server, access) or ClusterOptions(
+        bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
+    )
 
     def opened() -> Source:
         return open_source(
@@ -144,7 +153,7 @@ def detect(
 
 async def _detect(
     opened: Callable[[], Source],
-    where: str | ClusterOptions,
+    where: RemoteServer | ClusterOptions,
     request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,
@@ -176,11 +185,11 @@ async def _detect(
 
 
 def _detection(
-    where: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
+    where: RemoteServer | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AbstractAsyncContextManager[Detect]:
     """By a server, or by local nodes; in this process where neither is needed."""
     if isinstance(where, ClusterOptions) and not request.needs_services:
-        return local_detection(where.bundle, where.device, request)
+        return local_detection(where, request)
     return served_detection(where, request, reconnect_seconds)
 
 

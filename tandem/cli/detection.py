@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
-from common.engines.base import Device
 from tandem.cli.console import activity
+from tandem.cli.options import RemoteServer
 from tandem.cli.options import detector as connected_detector
 from tandem.cluster import ClusterOptions
 from tandem.local_detector import LocalDetector
@@ -195,7 +194,7 @@ class _Feed:
 
 @asynccontextmanager
 async def local_detection(
-    bundle: Path, device: Device | None, request: DetectionRequest
+    options: ClusterOptions, request: DetectionRequest
 ) -> AsyncIterator[Detect]:
     """Detection in this process, without services; the model is loaded for as long.
 
@@ -203,7 +202,13 @@ async def local_detection(
         TandemError: it cannot be loaded.
     """
     with activity("loading the model"):
-        detector = await call_in_thread(lambda: LocalDetector(bundle, device=device))
+        detector = await call_in_thread(
+            lambda: LocalDetector(
+                options.bundle,
+                device=options.device,
+                require_signature=options.require_signature,
+            )
+        )
     with detector:
         yield lambda images: iterate_in_thread(
             detector.detect(
@@ -216,7 +221,7 @@ async def local_detection(
 
 @asynccontextmanager
 async def served_detection(
-    server: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
+    server: RemoteServer | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AsyncIterator[Detect]:
     """Detection by the server at this address, or by local nodes that live as long.
 

@@ -263,6 +263,7 @@ def build_half(bundle: Bundle, graph: Graph, precision: Precision, cache: Path |
     # Imported by name, since most machines have neither TensorRT nor pycuda.
     tensorrt: Any = engine_module(ENGINE)
     compilation = compile_options(bundle.manifest, graph, precision, cache)
-    options = LoadOptions(0, Device.CUDA, compilation)
-    with closing(tensorrt.load(bundle.onnx_path(graph), options)) as engine:
+    path = bundle.onnx_path(graph)
+    options = LoadOptions(0, Device.CUDA, compilation, bundle.sha256(path.name))
+    with closing(tensorrt.load(path, options)) as engine:
         return BuiltHalf(graph, engine.description, engine.plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,13 +13,15 @@ from rich.table import Table
 
 from common.domain.address import DEFAULT_PORT
 from common.domain.errors import UnavailableError
-from tandem.cli.console import show_json, show_line, show_table
+from common.domain.redaction import fit_to_show
+from tandem.cli.console import show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
     ObjectiveOption,
     PacedOption,
+    RequireSignatureOption,
     local_cluster,
     parse_paced,
 )
@@ -43,7 +46,7 @@ class _Logs:
 
     def __call__(self, name: str, line: str) -> None:
         if self.shown:
-            sys.stderr.write(f"{name}: {line}\n")
+            sys.stderr.write(f"{name}: {fit_to_show(line)}\n")
 
 
 def up(
@@ -60,7 +63,23 @@ def up(
     ] = None,
     objective: ObjectiveOption = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that `tandem certificates init` made: connections are encrypted, and "
+            "callers have to prove who they are.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Serve other machines without TLS, where anybody may do anything.",
+        ),
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
     ] = LogLevel.WARNING,
@@ -77,9 +96,12 @@ def up(
         host=host,
         port=port,
         device=device,
+        require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
         objective=objective.value if objective else None,
+        certificates=certificates,
+        insecure=insecure,
         log_level=log_level.value,
         on_log=logs,
     )
@@ -94,10 +116,21 @@ async def _serve(options: ClusterOptions, logs: _Logs, as_json: bool) -> None:
             show_table(_table(cluster))
             for stage, milliseconds in options.paced_milliseconds.items():
                 show_line(f"simulated: the {stage.value} takes at least {milliseconds:g} ms")
-            show_line(f"tandem detect SOURCE --server {cluster.orchestrator.address}")
+            show_line(_next_command(options, cluster.orchestrator.address))
             show_line("Ctrl-C stops them.")
         logs.shown = True
         await _watch(cluster.processes)
+
+
+def _next_command(options: ClusterOptions, address: str) -> str:
+    command = f"tandem detect SOURCE --server {address}"
+    if options.certificates is None:
+        return command
+    own = options.certificates / "client"
+    return (
+        f"{command} --tls-ca {own / 'peers-ca.crt'} --tls-certificate {own / 'client.crt'} "
+        f"--tls-key {own / 'client.key'}"
+    )
 
 
 async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
@@ -116,7 +149,7 @@ async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
                 ended = f"the {process.name} ended with exit code {wait.result()}"
                 if process is orchestrator:
                     raise UnavailableError(f"{ended}: {process.last_words()}")
-                sys.stderr.write(f"tandem: {ended}\n")
+                show_notice(ended)
     finally:
         for wait in waits:
             wait.cancel()

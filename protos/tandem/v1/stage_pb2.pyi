@@ -48,18 +48,20 @@ class TransformerOpen(_message.Message):
     def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., without_category_names: bool = ...) -> None: ...
 
 class StreamContext(_message.Message):
-    __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender")
+    __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender", "frames_from")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FROM_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     placement: _detector_pb2.Placement
     score_threshold: float
     max_detections: int
     sender: str
-    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ...) -> None: ...
+    frames_from: str
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ..., frames_from: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id")

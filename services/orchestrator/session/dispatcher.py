@@ -72,6 +72,7 @@ class Dispatcher:
             router.table.extra_seconds,
             codec_for=self._codec_for,
             on_opened=self._learn_codecs,
+            frames_from=router.options.policy.located_at,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining

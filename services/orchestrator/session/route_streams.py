@@ -13,12 +13,11 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import grpc
-
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
+from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from common.wire.placements import placement_to_wire
 from common.wire.stage_client import StageStream
@@ -48,12 +47,13 @@ class RouteStreams:
         self,
         session_id: str,
         options: StreamOptions,
-        channels: Mapping[StageAddress, grpc.aio.Channel],
+        channels: Mapping[StageAddress, ServerChannel],
         in_flight: Counter[StageAddress],
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
         *,
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = _nothing_to_learn,
+        frames_from: str = ORCHESTRATOR,
     ) -> None:
         """Open nothing yet.
 
@@ -66,8 +66,10 @@ class RouteStreams:
             codec_for: by which codec the next frame on a route travels; None: that of the options.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
+            frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
         """
         self._session_id = session_id
+        self._frames_from = frames_from
         self._options = options
         self._channels = channels
         self._in_flight = in_flight
@@ -261,7 +263,7 @@ class RouteStreams:
 
     async def _open(self, route: Route, codec: Optional[Codec]) -> StageStream:
         stream = await StageStream.open(
-            self._channels[route.backbone],
+            self._channels[route.backbone].current,
             Stage.BACKBONE,
             stage_pb2.BackboneRequest(open=self._opening(route, codec)),
             route.backbone.name,
@@ -275,6 +277,7 @@ class RouteStreams:
             placement=placement_to_wire(route.node_pair.placement),
             max_detections=self._options.max_detections,
             sender=ORCHESTRATOR,
+            frames_from=self._frames_from,
         )
         if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
             context.score_threshold = self._options.score_threshold

@@ -1,6 +1,7 @@
 """What a stream's two ends hold of its latents: a frame is decoded given its reference, or not."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,9 +190,19 @@ def test_latents_that_are_no_numbers_leave_the_encoder_as_it_was(ends):
     ends.arrives(ends.encode(2), 2)
 
 
-def test_a_bundle_without_a_bottleneck_says_so():
-    coders = LatentCoders({})
-    with pytest.raises(PreconditionError, match="codec latent needs a bundle with a bottleneck"):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bottleneck": None}, "codec latent needs a bundle with a bottleneck, and this one has"),
+        ({"files": {}}, "codec latent needs a bundle that is calibrated for its bottleneck"),
+    ],
+)
+def test_a_bundle_that_cannot_serve_them_says_why(change, words):
+    bundle = load_bundle(TOY_BUNDLE)
+    coders = LatentCoders.of_bundle(
+        replace(bundle, manifest=bundle.manifest.model_copy(update=change))
+    )
+    with pytest.raises(PreconditionError, match=words):
         coders.of(Codec.LATENT)
     with pytest.raises(PreconditionError):
         LatentDecoder(coders, check_shape).decode(Ends().encode(0))

@@ -76,7 +76,15 @@ def test_every_command_that_is_named_can_be_loaded():
     paths = [command.path for command in lazy_commands()]
     assert paths == [
         *("up", "detect", "status", "placement", "bench"),
-        *("model info", "model calibrate", "model build"),
+        *("certificates init", "certificates issue", "certificates show"),
+        *(
+            "model info",
+            "model calibrate",
+            "model build",
+            "model keygen",
+            "model sign",
+            "model verify",
+        ),
         *("evaluate", "distill", "model import", "train"),
     ]
     for command in lazy_commands():
