@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Deque, Dict, Optional
+from typing import Deque, Dict, List, Optional
 
 from common.domain.codec import Codec
 from common.domain.detections import StreamOptions
@@ -104,10 +104,20 @@ class RateControl:
                 now=now,
             )
 
-    def decide(self, estimates: Estimates, now: float) -> None:
-        """Choose anew for the node pairs in use; call it at regular intervals."""
-        for node_pair in tuple(self._choices):
+    def decide(self, estimates: Estimates, now: float) -> List[Codec]:
+        """Choose anew for the node pairs in use; call it at regular intervals.
+
+        Returns:
+            Each codec that has taken another's place.
+        """
+        before = dict(self._choices)
+        for node_pair in before:
             self._choose(node_pair, estimates, now)
+        return [
+            after.codec
+            for node_pair, after in self._choices.items()
+            if after.codec is not before[node_pair].codec
+        ]
 
     def _choose(self, node_pair: NodePair, estimates: Estimates, now: float) -> None:
         options = rate_options(node_pair, estimates)
