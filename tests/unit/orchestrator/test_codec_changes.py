@@ -4,11 +4,10 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 
-import grpc
-
 from common.domain.codec import Codec, RateFigures
 from common.domain.detections import StreamOptions
 from common.domain.placement import Stage
+from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import stage_pb2
 from services.orchestrator.decision.policy import Objective, Policy
@@ -55,16 +54,17 @@ async def until_served_by(held, codec):
 async def streams_to_a_toy():
     async with ToyBackbone().running() as toy:
         backbone = stage_address("edge", Stage.BACKBONE, toy.address)
-        async with grpc.aio.insecure_channel(toy.address) as channel:
-            streams = RouteStreams(
-                *("session", StreamOptions(), {backbone: channel}, Counter()),
-                codec_for=lambda route: held.wanted,
-            )
-            held = Streams(toy, streams, Route(backbone, TRANSFORMER))
-            try:
-                yield held
-            finally:
-                await streams.close()
+        channel = ServerChannel(toy.address)
+        streams = RouteStreams(
+            *("session", StreamOptions(), {backbone: channel}, Counter()),
+            codec_for=lambda route: held.wanted,
+        )
+        held = Streams(toy, streams, Route(backbone, TRANSFORMER))
+        try:
+            yield held
+        finally:
+            await streams.close()
+            await channel.close()
 
 
 async def test_frames_go_on_by_the_old_codec_until_the_new_stream_is_open():
