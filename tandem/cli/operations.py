@@ -97,12 +97,12 @@ async def _show_placement(
             "placement": _name(system.active_pair, None),
         }
         if explain:
-            told["explanation"] = list(system.explanation)
+            told["explanation"] = [*system.explanation, *_rate_sentences(system)]
         show_json(told)
         return
     show_line(_placement_sentence(system))
     if explain:
-        for sentence in system.explanation:
+        for sentence in (*system.explanation, *_rate_sentences(system)):
             show_line(sentence)
 
 
@@ -124,17 +124,25 @@ def status_to_json(system: SystemStatus) -> dict[str, Any]:
     return told
 
 
+def _rate_sentences(system: SystemStatus) -> Iterator[str]:
+    """Why the features of each stream take the rate that they take."""
+    for session in system.sessions:
+        if session.codec_reason:
+            yield f"stream {session.session_id}: {session.codec_reason}."
+
+
 def _show_tables(system: SystemStatus) -> None:
     show_table(_stages_table(system))
     show_table(_placements_table(system))
     if system.links:
         show_table(_links_table(system))
     if system.sessions:
-        sessions = Table("stream", "placement", "frames answered", "in flight")
+        sessions = Table("stream", "placement", "codec", "frames answered", "in flight")
         for session in system.sessions:
             sessions.add_row(
                 session.session_id,
                 _name(session.node_pair, "none yet"),
+                session.codec.value if session.codec else "",
                 str(session.frames_answered),
                 str(session.frames_in_flight),
             )
