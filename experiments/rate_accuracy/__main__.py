@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.report import commit, machine_facts
 from common.bundle import Bundle, load_bundle
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, InvalidInputError
 from experiments.rate_accuracy.comparison import CLIP_LOSS, SINGLE_LOSS
 from experiments.rate_accuracy.grid import clip_settings, picture_settings
 from experiments.rate_accuracy.material import Material, open_clips
@@ -32,6 +32,7 @@ from tandem.evaluation.picture_set import category_names, open_picture_set
 from tandem.evaluation.report import versions
 
 PROGRAM = "rate_accuracy"
+_MOST_NOISE = 64
 
 
 def main() -> None:
@@ -45,17 +46,18 @@ def main() -> None:
         "--clips", type=Path, action="append", default=[], help="folder of a clip, or of such ones"
     )
     parser.add_argument(
-        *("--noise", "-n"),
-        type=_levels,
+        "--noisy-clips",
+        nargs=2,
+        metavar=("LEVELS", "DIR"),
         action="append",
         default=[],
-        help="measure the clips also with sensor noise of so many grey levels; may be given again",
+        help="the same, with sensor noise of so many grey levels added",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
     options = parser.parse_args()
     if (options.images is None) != (options.annotations is None):
         parser.error("--images and --annotations go together")
-    if options.images is None and not options.clips:
+    if options.images is None and not (options.clips or options.noisy_clips):
         parser.error("give --images and --annotations, or --clips, or both")
     sys.exit(exit_code_of(lambda: _run(options), PROGRAM))
 
@@ -68,9 +70,12 @@ def _count(text: str) -> int:
 
 
 def _levels(text: str) -> float:
-    levels = float(text)
-    if not 0 < levels <= 64:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 64")
+    try:
+        levels = float(text)
+    except ValueError:
+        levels = 0.0
+    if not 0 < levels <= _MOST_NOISE:
+        raise InvalidInputError(f"{text} is no noise above 0 and at most {_MOST_NOISE} grey levels")
     return levels
 
 
@@ -94,11 +99,11 @@ def _materials(bundle: Bundle, options: argparse.Namespace) -> list[Material]:
         )
         title = f"{len(pictures.pictures)} pictures, each alone"
         found.append(Material("pictures", title, pictures))
-    for folder in options.clips:
-        found += [
-            open_clips(folder, noise=noise, model=model, say=show_notice)
-            for noise in (0.0, *options.noise)
-        ]
+    clips = [(0.0, folder) for folder in options.clips]
+    clips += [(_levels(text), Path(folder)) for text, folder in options.noisy_clips]
+    found += [
+        open_clips(folder, noise=noise, model=model, say=show_notice) for noise, folder in clips
+    ]
     names = [material.name for material in found]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"the folders of clips need different names: {', '.join(names)}")
