@@ -165,6 +165,7 @@ class SystemStatus:
         events: how often the active pair changed, and what failed.
         uptime_seconds: time since the orchestrator started.
         draining: whether the orchestrator is about to end and takes no new streams.
+        warnings: what is insecure; a sentence each.
     """
 
     operator_pair: Optional[NodePair]
@@ -178,6 +179,7 @@ class SystemStatus:
     events: EventCounts
     uptime_seconds: float
     draining: bool
+    warnings: Tuple[str, ...] = ()
 
     @property
     def placement_setting(self) -> Optional[Placement]:

@@ -46,6 +46,7 @@ def system_status_to_wire(status: SystemStatus) -> operations_pb2.SystemStatus:
         ),
         uptime_seconds=status.uptime_seconds,
         draining=status.draining,
+        warnings=status.warnings,
     )
 
 
@@ -72,6 +73,7 @@ def system_status_from_wire(wire: operations_pb2.SystemStatus) -> SystemStatus:
         ),
         uptime_seconds=wire.uptime_seconds,
         draining=wire.draining,
+        warnings=tuple(wire.warnings),
     )
 
 

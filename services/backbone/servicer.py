@@ -34,6 +34,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 
@@ -66,7 +67,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         opening = await opening_of(stream)
         self._places.require(opening.context.frames_from)
         nodes = NodePair(self._host.node, opening.downstream_node)
-        sender = self._host.senders.label(opening.context.sender)
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         await stream.account.keep(self._stage.kept_bytes(codec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -84,6 +85,11 @@ class OrchestratorSettings(ServerSettings):
         le=0.5,
         description="share of the frames that may be mirrored, to measure what is not in use"
         "; 0: none",
+    )
+    quotas: Optional[Path] = Field(
+        None,
+        description="YAML file with what each identity may use: sessions, frames_per_second and "
+        "bytes_per_second, by ROLE/NAME or ROLE/*; read again when it changes",
     )
     unavailable_after: float = Field(
         5.0, ge=0, description="seconds that a frame waits for a route that can serve it"

@@ -19,7 +19,9 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
-from common.domain.placement import NodePair, Stage
+from common.domain.placement import ORCHESTRATOR, NodePair, Stage
+from common.security.identity import Role
+from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
 from common.telemetry.metrics import LabelNames, Metrics
@@ -104,6 +106,14 @@ class StreamFacts:
             sender=sender,
             options=options_from_wire(context),
         )
+
+
+def sender_of(context: stage_pb2.StreamContext) -> str:
+    """Who sends: as its certificate says or, without TLS, as the opening message claims."""
+    caller = calling_identity()
+    if caller is None:
+        return context.sender
+    return ORCHESTRATOR if caller.role is Role.ORCHESTRATOR else caller.name
 
 
 async def opening_of(stream: GuardedStream) -> Any:

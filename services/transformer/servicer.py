@@ -18,6 +18,7 @@ from services.pipeline.frame_stream import (
     StageHost,
     StreamFacts,
     opening_of,
+    sender_of,
 )
 from services.pipeline.passage import Pipeline
 from services.transformer.stage import (
@@ -47,8 +48,8 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
-        self._check_bundle(opening.bundle_digest, opening.context.sender)
-        sender = self._host.senders.label(opening.context.sender)
+        self._check_bundle(opening.bundle_digest, sender_of(opening.context))
+        sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
         await stream.account.keep(self._stage.kept_bytes)
         frames = TransformerStream(

@@ -29,7 +29,7 @@ class SetPlacementRequest(_message.Message):
     def __init__(self, placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ...) -> None: ...
 
 class SystemStatus(_message.Message):
-    __slots__ = ("placement_setting", "placement", "stages", "placements", "sessions", "uptime_seconds", "draining", "setting", "current", "links", "explanation", "objective", "events")
+    __slots__ = ("placement_setting", "placement", "stages", "placements", "sessions", "uptime_seconds", "draining", "setting", "current", "links", "explanation", "objective", "events", "warnings")
     PLACEMENT_SETTING_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class SystemStatus(_message.Message):
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     placement_setting: _detector_pb2.Placement
     placement: _detector_pb2.Placement
     stages: _containers.RepeatedCompositeFieldContainer[StageStatus]
@@ -56,7 +57,8 @@ class SystemStatus(_message.Message):
     explanation: _containers.RepeatedScalarFieldContainer[str]
     objective: str
     events: EventCounts
-    def __init__(self, placement_setting: _Optional[_Union[_detector_pb2.Placement, str]] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., placements: _Optional[_Iterable[_Union[PlacementStatus, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ..., uptime_seconds: _Optional[float] = ..., draining: bool = ..., setting: _Optional[_Union[NodePair, _Mapping]] = ..., current: _Optional[_Union[NodePair, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., objective: _Optional[str] = ..., events: _Optional[_Union[EventCounts, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, placement_setting: _Optional[_Union[_detector_pb2.Placement, str]] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., placements: _Optional[_Iterable[_Union[PlacementStatus, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ..., uptime_seconds: _Optional[float] = ..., draining: bool = ..., setting: _Optional[_Union[NodePair, _Mapping]] = ..., current: _Optional[_Union[NodePair, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., objective: _Optional[str] = ..., events: _Optional[_Union[EventCounts, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodePair(_message.Message):
     __slots__ = ("backbone", "transformer")

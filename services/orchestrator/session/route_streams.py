@@ -13,12 +13,11 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import grpc
-
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
+from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from common.wire.placements import placement_to_wire
 from common.wire.stage_client import StageStream
@@ -48,7 +47,7 @@ class RouteStreams:
         self,
         session_id: str,
         options: StreamOptions,
-        channels: Mapping[StageAddress, grpc.aio.Channel],
+        channels: Mapping[StageAddress, ServerChannel],
         in_flight: Counter[StageAddress],
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
         *,
@@ -264,7 +263,7 @@ class RouteStreams:
 
     async def _open(self, route: Route, codec: Optional[Codec]) -> StageStream:
         stream = await StageStream.open(
-            self._channels[route.backbone],
+            self._channels[route.backbone].current,
             Stage.BACKBONE,
             stage_pb2.BackboneRequest(open=self._opening(route, codec)),
             route.backbone.name,

@@ -19,6 +19,7 @@ from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import TandemError
 from common.domain.placement import NodePair, Stage
 from common.domain.status import SessionStatus
+from common.security.identity import Identity
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
 from common.wire.errors import error_to_wire
@@ -29,6 +30,7 @@ from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.deadlines import FrameWeight
 from services.orchestrator.session.dispatcher import Dispatcher
 from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
+from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
@@ -64,6 +66,7 @@ class Session:
 
     Attributes:
         session_id: for logs and status.
+        owner: whose session it is; None without TLS.
         dispatcher: has the session's frames served.
     """
 
@@ -73,6 +76,9 @@ class Session:
         options: StreamOptions,
         stream: GuardedStream,
         resources: SessionResources,
+        *,
+        allowance: Allowance = UNLIMITED,
+        owner: Optional[Identity] = None,
     ) -> None:
         """Serve the frames of `stream`.
 
@@ -81,11 +87,15 @@ class Session:
             options: those of the stream.
             stream: to be answered by, and whose bytes are accounted for.
             resources: what all sessions share.
+            allowance: what its owner's quota leaves.
+            owner: whose session it is; None without TLS.
         """
         self.session_id = session_id
+        self.owner = owner
         self.dispatcher = Dispatcher(session_id, options, resources, stream.account)
         self._stream = stream
         self._resources = resources
+        self._allowance = allowance
         is_live = options.overload is OverloadPolicy.DROP_OLDEST
         self._gate = NewestWinsGate(MIN_WINDOW) if is_live else None
         self._estimator = WindowEstimator(is_live=is_live)
@@ -136,7 +146,8 @@ class Session:
         arrival = _Arrival.now()
         if self._gate is None:
             return await self._answer(frame, arrival)
-        if not await self._gate.enter():
+        # Frames over the quota make room for newer ones, as those that come too fast do.
+        if not self._allowance.take_live_frame() or not await self._gate.enter():
             self._resources.frames.answered(None, "dropped", 0.0)
             return Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
         try:
