@@ -97,8 +97,8 @@ experiments-quick: $(DEV)
 	$(BIN)/python -m experiments.placements --config experiments/configs/quick.yaml --output $(QUICK)
 	$(BIN)/python -m experiments.figures $(QUICK)
 
-# About 20 minutes on two cores. A stopped run goes on where it was, with the same pictures and clips;
-# docs/accuracy.md says what is measured.
+# About 20 minutes on two cores. A stopped run goes on where it was, with the same pictures and clips.
+# PUBLISH=1 puts what was measured into docs/accuracy.md, which says how, and README.md.
 rate-accuracy: $(DEV)
 	test -d cache/scenes || $(BIN)/python -m scenes fetch
 	test -f $(RATE)/scenes/instances.json || $(BIN)/python -m scenes export val --out $(RATE)/scenes
@@ -106,7 +106,7 @@ rate-accuracy: $(DEV)
 	$(BIN)/python -m experiments.rate_accuracy --bundle models/$(or $(MODEL),demo-r50) \
 	  --images $(RATE)/scenes/images --annotations $(RATE)/scenes/instances.json \
 	  --clips models/demo-clip --noisy-clips 8 models/demo-clip --clips $(RATE)/clips \
-	  --output $(RATE)/$(or $(MODEL),demo-r50)
+	  --output $(RATE)/$(or $(MODEL),demo-r50) $(if $(PUBLISH),--publish)
 
 stubs: $(STUBS)
 	scripts/generate_stubs.sh

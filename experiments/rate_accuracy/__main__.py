@@ -22,6 +22,7 @@ from experiments.rate_accuracy.comparison import CLIP_LOSS, SINGLE_LOSS
 from experiments.rate_accuracy.grid import clip_settings, picture_settings
 from experiments.rate_accuracy.material import Material, open_clips
 from experiments.rate_accuracy.measure import measure
+from experiments.rate_accuracy.publish import publish
 from experiments.rate_accuracy.report import markdown, summary, write_all
 from experiments.rate_accuracy.tradeoff import Point
 from tandem.cli.console import show_line, show_notice
@@ -33,6 +34,7 @@ from tandem.evaluation.report import versions
 
 PROGRAM = "rate_accuracy"
 _MOST_NOISE = 64
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -54,6 +56,11 @@ def main() -> None:
         help="the same, with sensor noise of so many grey levels added",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="also put tables and plots into docs/accuracy.md and README.md",
+    )
     options = parser.parse_args()
     if (options.images is None) != (options.annotations is None):
         parser.error("--images and --annotations go together")
@@ -86,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {options.bundle} is not calibrated, so it has no codecs q6 to q2: run "
             "tandem model calibrate on frames that are not in this set"
         )
-    run(_measure(bundle, _materials(bundle, options), options.output))
+    run(_measure(bundle, _materials(bundle, options), options.output, publishing=options.publish))
     show_line(f"written to {options.output}")
 
 
@@ -110,7 +117,9 @@ def _materials(bundle: Bundle, options: argparse.Namespace) -> list[Material]:
     return found
 
 
-async def _measure(bundle: Bundle, materials: Sequence[Material], output: Path) -> None:
+async def _measure(
+    bundle: Bundle, materials: Sequence[Material], output: Path, *, publishing: bool
+) -> None:
     """Every material with every setting, on one cluster; writes as it goes."""
     async with detector(ClusterOptions(bundle=bundle.folder)) as client:
         for material in materials:
@@ -127,6 +136,8 @@ async def _measure(bundle: Bundle, materials: Sequence[Material], output: Path) 
                 )
             loss = CLIP_LOSS if material.clips else SINGLE_LOSS
             write_all(folder, points, _about(bundle, material), loss)
+            if publishing:
+                publish(_ROOT, material.name, points, folder, loss)
             show_line(f"{material.title}\n\n{markdown(points)}{summary(points, loss)}")
 
 
