@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from common.domain.address import DEFAULT_PORT
+from common.domain.address import DEFAULT_PORT, parse_address
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
@@ -40,6 +40,17 @@ class PlacementChoice(StrEnum):
 
 AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
+
+
+def checked_address(text: str | None) -> str | None:
+    """Let an orchestrator's address or nothing through, before anything is opened or started.
+
+    Raises:
+        InvalidInputError: it is no address.
+    """
+    if text is not None:
+        parse_address(text, DEFAULT_PORT, "the server's address")
+    return text
 
 
 def checked_placement(name: str | None) -> str | None:
@@ -81,13 +92,20 @@ RequireSignatureOption = Annotated[
     ),
 ]
 ServerOption = Annotated[
-    str, typer.Option("--server", metavar="HOST[:PORT]", help="Address of the orchestrator.")
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST[:PORT]",
+        callback=checked_address,
+        help="Address of the orchestrator.",
+    ),
 ]
 OptionalServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
         metavar="HOST[:PORT]",
+        callback=checked_address,
         help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]
