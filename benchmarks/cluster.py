@@ -113,7 +113,7 @@ class Cluster(LocalCluster):
         arguments = [
             *orchestrator_arguments(f"{cameras.address}:0", self._seen_from(cameras)),
             *("--health-interval-seconds", str(HEALTH_INTERVAL_SECONDS)),
-            *(*_QUIET, *self._plan.orchestrator),
+            *(*_QUIET, *_exposed(cameras), *self._plan.orchestrator),
         ]
         process = await cameras.start("orchestrator", "services.orchestrator", arguments)
         # First, so that it does not report stages that we stop as lost.
@@ -127,7 +127,7 @@ class Cluster(LocalCluster):
         plan = self._plan
         arguments = [
             *stage_arguments(plan.bundle, host.node, stage, address, self._seen_from(host)),
-            *("--engine", plan.engine, "--engine-threads", "1", *_QUIET),
+            *("--engine", plan.engine, "--engine-threads", "1", *_QUIET, *_exposed(host)),
         ]
         if stage in plan.paced_milliseconds:
             arguments += ["--paced-milliseconds", str(plan.paced_milliseconds[stage])]
@@ -147,3 +147,8 @@ class Cluster(LocalCluster):
 
     def _proxy_port(self, index: int) -> int:
         return self._ports[len(self._plan.stages) + index]
+
+
+def _exposed(host: Host) -> tuple[str, ...]:
+    """What a service needs to listen on a link of its own, where there is nobody else."""
+    return () if host.address == LOOPBACK else ("--insecure",)

@@ -13,6 +13,7 @@ from common.domain.errors import InvalidInputError
 
 # With the suffixes that are added, the name stays below the limit of 255 bytes of file systems.
 _STEM_CHARACTERS = 40
+_MODE = 0o666
 
 
 class Replacement:
@@ -25,8 +26,12 @@ class Replacement:
             suffix.
     """
 
-    def __init__(self, wanted: Path) -> None:
+    def __init__(self, wanted: Path, mode: int = _MODE) -> None:
         """Create the file beside the wanted one.
+
+        Args:
+            wanted: the name that it takes in the end.
+            mode: its permissions, of which the process's mask takes some away.
 
         Raises:
             OSError: the folder, or a file of this name, is missing or cannot be written.
@@ -46,7 +51,7 @@ class Replacement:
         self.path = self._wanted.with_name(
             f".{stem}.{secrets.token_hex(4)}.part{self._wanted.suffix}"
         )
-        os.close(os.open(str(self.path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(str(self.path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
 
     def complete(self) -> None:
         """Give the file its name; from here on it survives a power cut.
@@ -71,13 +76,13 @@ class Replacement:
 
 
 @contextmanager
-def replacing(wanted: Path) -> Iterator[Path]:
+def replacing(wanted: Path, mode: int = _MODE) -> Iterator[Path]:
     """Yields a path to write to; the file takes the wanted name if the block ends without error.
 
     Raises:
         OSError: it cannot be written; what had the name before stays.
     """
-    replacement = Replacement(wanted)
+    replacement = Replacement(wanted, mode)
     try:
         yield replacement.path
         replacement.complete()
@@ -86,13 +91,18 @@ def replacing(wanted: Path) -> Iterator[Path]:
         raise
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
+def replace_bytes(path: Path, content: bytes, mode: int = _MODE) -> None:
     """Write a whole file in what is one step for its readers.
+
+    Args:
+        path: where to.
+        content: all of it.
+        mode: the file's permissions, of which the process's mask takes some away.
 
     Raises:
         OSError: it cannot be written; what had the name before stays.
     """
-    with replacing(path) as beside:
+    with replacing(path, mode) as beside:
         beside.write_bytes(content)
 
 

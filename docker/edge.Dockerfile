@@ -82,11 +82,11 @@ RUN if [ -n "${LIBRARIES}" ]; then \
    && apt-get install -y --no-install-recommends ${LIBRARIES} \
    && rm -rf /var/lib/apt/lists/* ; \
     fi \
- && mkdir -p /cache \
+ && mkdir -p /cache /certificates \
  && groupadd --gid 10001 tandem \
  && useradd --uid 10001 --gid tandem --groups video --home-dir /nonexistent --no-create-home \
       --shell /usr/sbin/nologin tandem \
- && chown tandem:tandem /cache
+ && chown tandem:tandem /cache /certificates
 ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem, edge" \

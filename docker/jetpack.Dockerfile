@@ -68,11 +68,11 @@ RUN sh build_tensorrt_bindings.sh system /opt/venv && /opt/venv/bin/pip uninstal
 
 # ---------------------------------------------------------------------------- what runs
 FROM base
-RUN mkdir -p /cache \
+RUN mkdir -p /cache /certificates \
  && groupadd --gid 10001 tandem \
  && useradd --uid 10001 --gid tandem --groups video --home-dir /nonexistent --no-create-home \
       --shell /usr/sbin/nologin tandem \
- && chown tandem:tandem /cache
+ && chown tandem:tandem /cache /certificates
 ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tandem, edge, JetPack 6 and later" \

@@ -75,10 +75,14 @@ LABEL org.opencontainers.image.title="Tandem" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# Volumes that Compose mounts below /certificates belong to whom these folders belong.
 RUN groupadd --gid 10001 tandem \
  && useradd --uid 10001 --gid tandem --home-dir /nonexistent --no-create-home \
       --shell /usr/sbin/nologin tandem \
- && install --directory --owner tandem --group tandem /cache
+ && install --directory --owner tandem --group tandem /cache \
+ && install --directory --mode 700 --owner tandem --group tandem /certificates \
+      /certificates/authority /certificates/edge /certificates/workstation \
+      /certificates/client /certificates/operator /certificates/prometheus
 ENV PATH=/opt/venv/bin:${PATH} PYTHONPATH=/opt/tandem PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /opt/tandem

@@ -16,6 +16,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, Stage
 from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
+from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
@@ -102,6 +103,8 @@ async def measure(
     images: Sequence[EncodedImage],
     plan: BenchPlan,
     on_frame: Callable[[], None] = lambda: None,
+    *,
+    credentials: Credentials | None = None,
 ) -> list[Sample]:
     """Stream until all frames of the plan are answered; warm-up frames are left out.
 
@@ -110,6 +113,7 @@ async def measure(
         images: sent in turn, over and over.
         plan: what to run.
         on_frame: called after each answer.
+        credentials: of a system with TLS.
 
     Raises:
         ServiceError: a frame was not served; a benchmark of failures says nothing.
@@ -130,7 +134,9 @@ async def measure(
     async with AsyncExitStack() as stack:
         clients = [
             # A pause for a lost server would count as its work.
-            await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
+            await stack.enter_async_context(
+                DetectorClient(address, reconnect_seconds=0, credentials=credentials)
+            )
             for _ in range(plan.clients)
         ]
         streams = [asyncio.create_task(_stream(one, supply, plan, note)) for one in clients]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
@@ -24,11 +24,13 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, St
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
-from common.wire.connections import open_channel
+from common.security.tls import TlsMaterial
+from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
+from tandem.access import Credentials, refusal_of
 from tandem.results import FrameResult
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
@@ -62,7 +64,11 @@ class DetectorClient:
     """
 
     def __init__(
-        self, address: str, *, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+        self,
+        address: str,
+        *,
+        reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS,
+        credentials: Credentials | None = None,
     ) -> None:
         """Prepare; the connection is made by the first call.
 
@@ -72,20 +78,27 @@ class DetectorClient:
             reconnect_seconds: how long a stream waits for an orchestrator that was lost, and sends
                 it again what it left unanswered (from a live source, drops it); 0: not at all. A
                 stream keeps the frames in flight in memory for that.
+            credentials: of a system with TLS: whom to trust, and who you are; None: no encryption.
 
         Raises:
             InvalidInputError: that is no address, or the time is negative.
+            ConfigurationError: a file of the credentials cannot be read, or makes no sense.
         """
         if not reconnect_seconds >= 0:
             raise InvalidInputError(f"reconnect_seconds is {reconnect_seconds}, not 0 or more")
         self._address = parse_address(address, DEFAULT_PORT, "the server's address")
         self._reconnect_seconds = reconnect_seconds
         self._streams: set[DetectStream] = set()
-        self._channel: grpc.aio.Channel | None = None
+        self._credentials = credentials
+        self._tls = None if credentials is None else credentials.load()
+        self._channel: ServerChannel | None = None
 
     async def __aenter__(self) -> Self:
         """Open the channel."""
-        self._channel = open_channel(str(self._address), _CHANNEL_OPTIONS)
+        server_name = "" if self._credentials is None else self._credentials.server_name
+        self._channel = ServerChannel(
+            str(self._address), _CHANNEL_OPTIONS, self._tls, server_name=server_name
+        )
         return self
 
     async def __aexit__(
@@ -97,7 +110,8 @@ class DetectorClient:
         """End all streams and close the channel."""
         for stream in tuple(self._streams):
             await stream.close()
-        await self._open_channel().close()
+        if self._channel is not None:
+            await self._channel.close()
         self._channel = None
 
     async def detect(
@@ -144,10 +158,18 @@ class DetectorClient:
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
-        stub = detector_pb2_grpc.DetectorStub(self._open_channel())
+        latest: TlsMaterial | None = None
+
+        def open_call(wait: bool) -> Any:
+            nonlocal latest
+            latest = None if self._tls is None else self._tls.material
+            stub = detector_pb2_grpc.DetectorStub(self._open_channel())
+            return stub.Detect(wait_for_ready=wait, metadata=self._metadata())
+
         server = Server(
-            open_call=lambda wait: stub.Detect(wait_for_ready=wait),
+            open_call=open_call,
             error=self._translated,
+            accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
         stream = DetectStream(server, FrameSupply(frames, max_in_flight), options)
@@ -177,7 +199,7 @@ class DetectorClient:
         stub = operations_pb2_grpc.OperationsStub(self._open_channel())
         request = operations_pb2.WatchStatusRequest()
         request.interval.FromNanoseconds(round(interval_seconds * 1e9))
-        call = stub.WatchStatus(request)
+        call = stub.WatchStatus(request, metadata=self._metadata())
         try:
             async for status in call:
                 yield self._status(status)
@@ -207,7 +229,7 @@ class DetectorClient:
     ) -> SystemStatus:
         method = getattr(operations_pb2_grpc.OperationsStub(self._open_channel()), name)
         try:
-            return self._status(await method(request))
+            return self._status(await method(request, metadata=self._metadata()))
         except grpc.aio.AioRpcError as error:
             raise self._translated(error.code(), error.details()) from error
 
@@ -220,7 +242,10 @@ class DetectorClient:
     def _open_channel(self) -> grpc.aio.Channel:
         if self._channel is None:
             raise RuntimeError("DetectorClient is used outside of its 'async with' block")
-        return self._channel
+        return self._channel.current
+
+    def _metadata(self) -> tuple[tuple[str, str], ...] | None:
+        return None if self._credentials is None else self._credentials.metadata
 
     def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
         fault = connection_fault(code, details)
@@ -231,7 +256,8 @@ class DetectorClient:
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
         if fault is ConnectionFault.NOT_GRPC or code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
-        return error_from_rpc(code, details, f"orchestrator at {self._address}")
+        refusal = refusal_of(code, fault, str(self._address), self._credentials)
+        return refusal or error_from_rpc(code, details, f"orchestrator at {self._address}")
 
 
 def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:

@@ -13,10 +13,14 @@ from types import TracebackType
 from typing import Self
 
 from common.bundle import load_bundle
+from common.domain.address import parse_host
 from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Stage
 from common.engines.base import Device
+from common.security.identity import Identity, Role
+from common.server.exposure import refuse_exposure
 from services.arguments import orchestrator_arguments, stage_arguments
+from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
 from tandem.signatures import required_key
@@ -29,6 +33,7 @@ _AVAILABLE_POLL_SECONDS = 0.1
 # Stages start beside the orchestrator, which at first finds none.
 HEALTH_INTERVAL_SECONDS = 0.1
 _LOOPBACK = "127.0.0.1"
+_ORCHESTRATOR = Identity(Role.ORCHESTRATOR, WORKSTATION)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class ClusterOptions:
             one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
+        certificates: folder of an authority with certificates for both nodes and an operator;
+            None: no TLS.
+        insecure: whether other machines may be served without TLS.
         log_level: lowest level that the services log.
         on_log: called with a service's name and each line of its log.
     """
@@ -55,6 +63,8 @@ class ClusterOptions:
     require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
+    certificates: Path | None = None
+    insecure: bool = False
     log_level: str = "warning"
     on_log: LogSink | None = None
 
@@ -92,10 +102,15 @@ class LocalCluster:
         """Start.
 
         Raises:
-            ConfigurationError: there is no valid bundle.
+            ConfigurationError: there is no valid bundle, or other machines would be served without
+                TLS.
             UnavailableError: a service did not start; with its last words.
         """
-        load_bundle(self._options.bundle, required_key(self._options.require_signature))
+        options = self._options
+        load_bundle(options.bundle, required_key(options.require_signature))
+        refuse_exposure(
+            parse_host(options.host), options.certificates is not None, options.insecure
+        )
         try:
             await self._start()
         except BaseException:
@@ -131,12 +146,16 @@ class LocalCluster:
         await self._launch(
             "orchestrator",
             "services.orchestrator",
-            [*orchestrator_arguments(own, seen), *more],
+            [*orchestrator_arguments(own, seen), *more, *self._security(_ORCHESTRATOR)],
         )
         for (node, stage), address in addresses.items():
             arguments = stage_arguments(options.bundle, node, stage, address, seen)
             name, module = f"{node} {stage.value}", f"services.{stage.value}"
-            await self._launch(name, module, [*arguments, *self._stage_options(stage)])
+            arguments += [
+                *self._stage_options(stage),
+                *self._security(Identity(Role(stage.value), node)),
+            ]
+            await self._launch(name, module, arguments)
         self.orchestrator, *told = await self._announcements()
         self.stages = tuple(
             RunningStage(node, stage, announcement)
@@ -169,12 +188,40 @@ class LocalCluster:
         window = self._options.window
         return arguments if window is None else [*arguments, "--window", str(window)]
 
+    def _security(self, identity: Identity) -> list[str]:
+        """What secures a service; only the orchestrator is ever reached from elsewhere."""
+        folder = self._options.certificates
+        if folder is None:
+            return ["--insecure"] if self._options.insecure else []
+        own = folder / identity.name
+        return [
+            *("--tls-certificate", str(own / f"{identity.role.value}.crt")),
+            *("--tls-key", str(own / f"{identity.role.value}.key")),
+            *("--tls-peers-ca", str(own / "peers-ca.crt")),
+            *("--tls-clients-ca", str(own / "clients-ca.crt")),
+        ]
+
+    def _credentials(self) -> Credentials | None:
+        """By which this process asks the orchestrator for its status."""
+        folder = self._options.certificates
+        if folder is None:
+            return None
+        own = folder / "operator"
+        return Credentials(
+            ca=own / "peers-ca.crt",
+            certificate=own / "operator.crt",
+            key=own / "operator.key",
+            server_name=_ORCHESTRATOR.server_name,
+        )
+
     async def _wait_until_available(self) -> None:
         reasons = ""
         try:
             async with (
                 asyncio.timeout(_AVAILABLE_TIMEOUT_SECONDS),
-                DetectorClient(self.orchestrator.address) as client,
+                DetectorClient(
+                    self.orchestrator.address, credentials=self._credentials()
+                ) as client,
             ):
                 async for status in client.watch_status(_AVAILABLE_POLL_SECONDS):
                     reasons = "; ".join(p.reason for p in status.placements if not p.available)

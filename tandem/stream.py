@@ -33,12 +33,15 @@ class Server:
     Attributes:
         open_call: makes a `Detect` call; given True, it waits until the server can be reached.
         error: translates the status of a call that failed.
+        accepts_again: whether a call may succeed after all that ended since the server did not
+            accept the client's identity any more: it has a newer certificate by now.
         reconnect_seconds: how long a server that was lost may take to answer a frame again; 0:
             a lost connection ends the stream.
     """
 
     open_call: Callable[[bool], Any]
     error: Callable[[grpc.StatusCode, str], TandemError]
+    accepts_again: Callable[[], bool]
     reconnect_seconds: float
 
 
@@ -157,6 +160,8 @@ class DetectStream:
         await _cancelled(self._sender)
         failure = self._server.error(code, details)
         lost = code is grpc.StatusCode.UNAVAILABLE or connection_fault(code, details) is not None
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            lost = self._server.accepts_again()
         may_reconnect = self._reached and not self._closed and self._server.reconnect_seconds > 0
         if not (lost and may_reconnect):
             raise failure from error

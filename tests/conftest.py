@@ -40,3 +40,13 @@ def own_cluster():
     running = Cluster(orchestrator_arguments=("--unavailable-after", "0.5"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The folder of an authority, with all that a pair of machines needs; nobody changes it."""
+    from common.certificates.folder import AuthorityFolder, set_up
+
+    folder = tmp_path_factory.mktemp("authority") / "certificates"
+    set_up(AuthorityFolder.create(folder), {"edge": ["tx2.example", "[fd00::5]", "192.168.1.20"]})
+    return folder

@@ -150,6 +150,7 @@ class Cluster:
         replicas=None,
         places=None,
         faulty=None,
+        secured_by=None,
     ) -> None:
         """Start all and wait until they are healthy.
 
@@ -162,6 +163,8 @@ class Cluster:
             places: where a node's stages run, by its name; here if left out.
             faulty: for a stage whose engine is to be told what to do, by `NODE.STAGE`, the file
                 that tells it; see `tests.faulty.engine`.
+            secured_by: makes a service's arguments of its identity, such as `backbone/edge`; see
+                `tests.authorities.Realm.arguments`.
         """
         self._stack = ExitStack()
         self._bundle = bundle
@@ -171,6 +174,7 @@ class Cluster:
         self._replicas = replicas or {}
         self._places = places or {}
         self._faulty = faulty or {}
+        self._secured_by = secured_by or (lambda _: ("--insecure",))
         self.stages: Dict[str, ServiceProcess] = {}
         try:
             for stage in ("transformer", "backbone"):
@@ -203,7 +207,7 @@ class Cluster:
                 f"{place.address}:{port}",
                 self._addresses(Stage.TRANSFORMER) if stage == "backbone" else {},
             ),
-            *(*engine, *self._stage_arguments),
+            *(*engine, *self._secured_by(f"{stage}/{node}"), *self._stage_arguments),
             place=place,
             environment=environment,
         )
@@ -231,7 +235,8 @@ class Cluster:
 
     def _start_orchestrator(self, arguments, port: str = "0") -> ServiceProcess:
         own = orchestrator_arguments(f"127.0.0.1:{port}", self._addresses(*Stage))
-        return self._start("services.orchestrator", *own, *arguments)
+        secured = self._secured_by("orchestrator/main")
+        return self._start("services.orchestrator", *own, *secured, *arguments)
 
     def _start(
         self, module: str, *arguments: str, place: Place = HERE, environment=None

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -29,6 +30,22 @@ BOTTLENECK_NAMES = {
 LATENT_TABLES_NAME = "latent_tables.json"
 
 
+class BottleneckPart(Enum):
+    """A part of the bottleneck; each stands beside a half and is executed by that half's stage."""
+
+    ENCODER = "bottleneck_encoder"
+    DECODER = "bottleneck_decoder"
+
+
+PART_OF = {
+    Stage.BACKBONE: BottleneckPart.ENCODER,
+    Stage.TRANSFORMER: BottleneckPart.DECODER,
+}
+"""The part of the bottleneck that each stage executes."""
+Graph = Union[Stage, BottleneckPart]
+"""What an engine executes: a half of the model, or a part of its bottleneck."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle on disk.
@@ -44,13 +61,28 @@ class Bundle:
     manifest: Manifest
     digest: str
 
-    def onnx_path(self, stage: Stage) -> Path:
-        """The path of one half, whose content is checked against the manifest.
+    @property
+    def graphs(self) -> Tuple[Graph, ...]:
+        """What it holds for engines: both halves, and the parts of its bottleneck if it has one."""
+        parts = BottleneckPart if self.manifest.bottleneck is not None else ()
+        return (*Stage, *parts)
+
+    def onnx_path(self, graph: Graph) -> Path:
+        """The path of a half or a part, whose content is checked against the manifest.
 
         Raises:
             ConfigurationError: see `content`.
         """
-        return self.checked_path(ONNX_NAMES[stage])
+        return self.checked_path(f"{graph.value}.onnx")
+
+    def check_files(self) -> None:
+        """Check every file that the manifest lists; raises as `content` does."""
+        for name in self.manifest.files:
+            self.content(name)
+
+    def latent_tables(self) -> bytes:
+        """The entropy coder's tables as they are in the file; raises as `content` does."""
+        return self.content(LATENT_TABLES_NAME)
 
     def checked_path(self, name: str) -> Path:
         """The path of one of the bundle's files, whose content is checked against the manifest.

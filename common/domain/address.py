@@ -121,6 +121,16 @@ def is_ip(host: str, version: int) -> bool:
         return False
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is plainly this machine itself, without asking a resolver; a socket is."""
+    if is_unix(host) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
 def binding_fault(host: str, port: int, error: OSError) -> str:
     """Why nothing can listen there, in words that say what to change.
 

@@ -23,6 +23,10 @@ class PreconditionError(CallerError):
     """The request does not fit the system's state: another bundle, an unknown node."""
 
 
+class AccessDeniedError(CallerError):
+    """The server does not know the caller, or lets nobody of its role do that; told by clients."""
+
+
 class ConfigurationError(CallerError):
     """Settings, a configuration file or a bundle are wrong; raised at start, before serving."""
 
@@ -32,7 +36,7 @@ class ServiceError(TandemError):
 
 
 class ReferenceMissingError(ServiceError):
-    """Latents refer to a frame that the receiver does not hold; as a key frame they would decode."""
+    """Latents refer to a frame that the receiver does not hold; coded alone they would decode."""
 
 
 class UnavailableError(ServiceError):

@@ -7,7 +7,7 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import List, Union
+from typing import List, Optional, Union
 from urllib.parse import unquote
 
 import grpc
@@ -62,13 +62,19 @@ def tcp_host(host: str) -> str:
     return LOOPBACK if is_unix(host) else host
 
 
-def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
+def listen(
+    server: grpc.aio.Server,
+    host: str,
+    port: int,
+    credentials: Optional[grpc.ServerCredentials] = None,
+) -> Address:
     """Let a gRPC server listen.
 
     Args:
         server: not started yet.
         host: as `checked_host` returns it.
         port: 0 picks a free one.
+        credentials: of TLS; None: no encryption.
 
     Returns:
         The address that it listens on, with the port that was picked.
@@ -84,7 +90,9 @@ def listen(server: grpc.aio.Server, host: str, port: int) -> Address:
     # The zone of a link-local address stands behind a percent sign, which a URI escapes.
     target = str(Address(host, port)).replace("%", "%25")
     try:
-        return Address(host, server.add_insecure_port(target))
+        if credentials is None:
+            return Address(host, server.add_insecure_port(target))
+        return Address(host, server.add_secure_port(target, credentials))
     except RuntimeError as error:
         raise ConfigurationError(f"cannot listen on {Address(host, port)}") from error
 

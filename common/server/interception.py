@@ -101,7 +101,7 @@ class BoundedCalls(grpc.aio.ServerInterceptor):
             return None
         # Generated code names the class of the requests by its method FromString.
         parser = parser_of(handler.request_deserializer.__self__)
-        serve = _behaviour(handler)
+        serve = behaviour_of(handler)
         is_watch = handler.response_streaming and handler_call_details.method not in _GUARDED
 
         def parsed(request: Any, context: Any) -> Any:
@@ -126,7 +126,7 @@ class BoundedCalls(grpc.aio.ServerInterceptor):
 
         yields = inspect.isasyncgenfunction(serve)
         bounded = answer_by_yielding if yields else answer_by_writing
-        return _HANDLERS[handler.request_streaming, handler.response_streaming](
+        return HANDLERS[handler.request_streaming, handler.response_streaming](
             bounded, None, handler.response_serializer
         )
 
@@ -156,7 +156,7 @@ class BoundedCalls(grpc.aio.ServerInterceptor):
                 del self._watches[host]
 
 
-_HANDLERS: Dict[Tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+HANDLERS: Dict[Tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -164,7 +164,7 @@ _HANDLERS: Dict[Tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]
 }
 
 
-def _behaviour(handler: Any) -> Callable[[Any, Any], Any]:
+def behaviour_of(handler: Any) -> Callable[[Any, Any], Any]:
     """The function that serves a call: the one of the four kinds that is set."""
     behaviour: Callable[[Any, Any], Any] = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream

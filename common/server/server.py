@@ -18,9 +18,12 @@ from common.domain.address import Address
 from common.domain.errors import InternalError, TandemError
 from common.domain.redaction import fit_to_show
 from common.server.addresses import checked_host, listen, tcp_host
+from common.server.exposure import refuse_exposure
 from common.server.health import DrainingHealth
 from common.server.interception import BoundedCalls
+from common.server.metrics_access import MetricsAccess
 from common.server.options import raise_file_limit, server_options
+from common.server.security import Security
 from common.server.settings import ServerSettings
 from common.telemetry.exposition import MetricsServer
 from common.telemetry.metrics import Metrics
@@ -45,13 +48,20 @@ class ServiceServer:
             and end their streams.
     """
 
-    def __init__(self, name: str, settings: ServerSettings, node: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ServerSettings,
+        node: Optional[str] = None,
+        security: Optional[Security] = None,
+    ) -> None:
         """Prepare; nothing listens yet.
 
         Args:
             name: of the service, for the announcement.
             settings: where to listen, and the limits.
             node: name of the device that the service runs on, for the announcement.
+            security: TLS, and who may call what; None: no encryption, and anybody may.
         """
         self._name = name
         self._node = node
@@ -59,9 +69,11 @@ class ServiceServer:
         self.metrics = Metrics(find_sensors())
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
-        self._server = grpc.aio.server(
-            options=server_options(settings), interceptors=[BoundedCalls()]
-        )
+        self._security = security
+        interceptors: List[grpc.aio.ServerInterceptor] = [BoundedCalls()]
+        if security is not None:
+            interceptors.insert(0, security.authorization)
+        self._server = grpc.aio.server(options=server_options(settings), interceptors=interceptors)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []
         self._failure: Optional[BaseException] = None
@@ -108,22 +120,33 @@ class ServiceServer:
                 is cancelled if the signal comes first.
 
         Raises:
-            ConfigurationError: a port cannot be bound.
+            ConfigurationError: a port cannot be bound, or others would reach it without TLS.
             BackgroundWorkError: work that the service cannot do without has ended.
         """
         self._drain_on_signals()
-        names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        security = self._security
+        if security is None:
+            names = [*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._server)
+        else:
+            self.supervise(security.authorization.run(), "looking after callers")
         host = checked_host(self._settings.host)
-        address = listen(self._server, host, self._settings.port)
+        refuse_exposure(host, security is not None, self._settings.insecure)
+        tls = None if security is None else security.tls.server_credentials()
+        address = listen(self._server, host, self._settings.port, tls)
+        token_address = self._listen_for_tokens(host)
         metrics_host = tcp_host(host)
-        metrics_server = MetricsServer(self.metrics, metrics_host, self._settings.metrics_port)
+        access = None if security is None else self._metrics_access(security)
+        metrics_server = MetricsServer(
+            self.metrics, metrics_host, self._settings.metrics_port, access
+        )
         try:
             await self.set_serving(False)
             await self._server.start()
             if await self._is_prepared(prepare):
                 await self.set_serving(True)
-                self._announce(address, Address(metrics_host, metrics_server.port))
+                metrics = Address(metrics_host, metrics_server.port)
+                self._announce(address, metrics, token_address)
                 await self.draining.wait()
             log.info("draining", grace_seconds=self._settings.grace_seconds)
             await self._health.enter_graceful_shutdown()
@@ -133,6 +156,21 @@ class ServiceServer:
         if self._failure is not None:
             raise BackgroundWorkError("background work failed") from self._failure
         log.info("stopped")
+
+    def _metrics_access(self, security: Security) -> MetricsAccess:
+        def ends_at_seconds() -> float:
+            certificate = security.tls.material.certificate
+            return 0.0 if certificate is None else certificate.expires_at_seconds
+
+        self.metrics.tell_certificate(ends_at_seconds)
+        return MetricsAccess(security.tls, security.tokens)
+
+    def _listen_for_tokens(self, host: str) -> Optional[Address]:
+        port = self._settings.token_port
+        if self._security is None or port is None:
+            return None
+        credentials = self._security.tls.server_credentials(ask_for_certificates=False)
+        return listen(self._server, tcp_host(host), port, credentials)
 
     async def _is_prepared(self, prepare: Callable[[], Awaitable[None]]) -> bool:
         """Prepare; returns False as soon as the service drains, without waiting for the end."""
@@ -169,15 +207,19 @@ class ServiceServer:
         for name in ("", *self._service_names):
             await self._health.set(name, status)
 
-    def _announce(self, address: Address, metrics: Address) -> None:
+    def _announce(
+        self, address: Address, metrics: Address, token_address: Optional[Address]
+    ) -> None:
         """Write one line of JSON to stdout that says where this healthy service listens."""
         announcement = {
             "service": self._name,
             "node": self._node,
             "address": str(address),
-            "metrics": f"http://{metrics}/metrics",
+            "metrics": f"http{'' if self._security is None else 's'}://{metrics}/metrics",
             "pid": os.getpid(),
         }
+        if token_address is not None:
+            announcement["token_address"] = str(token_address)
         sys.stdout.write(json.dumps(announcement) + "\n")
         sys.stdout.flush()
         log.info("serving", **announcement)

@@ -25,6 +25,7 @@ from common.domain.address import parse_host
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
+from common.server.security_settings import SecuritySettings
 from common.yaml_files import read_yaml
 
 ENVIRONMENT_PREFIX = "TANDEM_"
@@ -32,6 +33,8 @@ ENVELOPE_BYTES = 1024
 """More than a frame grows by when a service passes it on, so that the largest frame which a service
 accepts fits into the next one's limit."""
 
+# What the `tandem` command reads, which may be set in the same shell.
+_OF_CLIENTS = ("TANDEM_TLS_CA", "TANDEM_TLS_SERVER_NAME", "TANDEM_TOKEN")
 # How the variables look that schedulers set.
 _URL = re.compile(r"(tcp|udp|sctp)://\S+")
 _SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
@@ -44,7 +47,7 @@ _LINKED_VARIABLE = re.compile(r"(?P<link>.+?)_ENV_")
 S = TypeVar("S", bound="ServerSettings")
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(SecuritySettings):
     """Settings of every service."""
 
     model_config = SettingsConfigDict(
@@ -195,6 +198,7 @@ def _without_values(usage: str) -> str:
 
 def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
     known = {ENVIRONMENT_PREFIX + name.upper() for name in kind.model_fields}
+    known.update(_OF_CLIENTS)
     unknown = sorted(
         name for name in _ours() if name not in known and not _is_injected(name, os.environ)
     )

@@ -1,18 +1,20 @@
-"""Serves `/metrics` over HTTP, in a way that strangers cannot block."""
+"""Serves `/metrics` over HTTP or HTTPS, in a way that strangers cannot block."""
 
 from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
 from io import BufferedIOBase
 from socketserver import TCPServer, ThreadingMixIn
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
+from typing_extensions import Protocol
 
 from common.domain.address import binding_fault
 from common.domain.errors import ConfigurationError
@@ -27,6 +29,22 @@ MAX_HEAD_BYTES = 16_384
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LOOK_SECONDS = 0.5
+_MAY_READ = "tandem.may_read"
+
+
+class HttpsAccess(Protocol):
+    """Serves HTTPS, and knows who may read metrics; used from any thread."""
+
+    def context(self) -> ssl.SSLContext:
+        """What the next connection is encrypted by."""
+
+    def admits(self, certificate_der: Optional[bytes], authorization: str) -> bool:
+        """Whether a caller may read metrics.
+
+        Args:
+            certificate_der: that the handshake has verified; None without one.
+            authorization: the header of this name; empty without one.
+        """
 
 
 class _Head:
@@ -57,6 +75,12 @@ class _Handler(WSGIRequestHandler):
         super().setup()
         self.rfile = _Head(self.rfile)  # type: ignore[assignment]
 
+    def get_environ(self) -> Dict[str, Any]:
+        """What the application gets to know of the request."""
+        server: Any = self.server
+        authorization = self.headers.get("Authorization", "")
+        return {**super().get_environ(), _MAY_READ: server.admits(self.connection, authorization)}
+
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing."""
 
@@ -68,8 +92,14 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
     # Prometheus waits in this queue while strangers connect.
     request_queue_size = 128
 
-    def __init__(self, address: Tuple[str, int], family: socket.AddressFamily) -> None:
+    def __init__(
+        self,
+        address: Tuple[str, int],
+        family: socket.AddressFamily,
+        access: Optional[HttpsAccess],
+    ) -> None:
         self.address_family = family
+        self._access = access
         # In the order in which they came, with the time at which they did.
         self._connections: Dict[socket.socket, float] = {}
         self._lock = threading.Lock()
@@ -82,14 +112,41 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def get_request(self) -> Tuple[Any, Any]:
-        """Accept a connection."""
+        """Accept a connection; with HTTPS the handshake comes later, on the connection's thread."""
         try:
-            return super().get_request()
+            connection, peer = super().get_request()
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES:
                 # The connection stays in the queue, so that the next try would come at once.
                 time.sleep(_LOOK_SECONDS)
             raise
+        if self._access is None:
+            return connection, peer
+        try:
+            return self._access.context().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            ), peer
+        except OSError:
+            connection.close()
+            raise
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, on its thread."""
+        if isinstance(request, ssl.SSLSocket):
+            request.settimeout(REQUEST_SECONDS)
+            request.do_handshake()
+        super().finish_request(request, client_address)
+
+    def admits(self, connection: socket.socket, authorization: str) -> bool:
+        """Whether the caller may read metrics; over plain HTTP everybody may."""
+        if self._access is None:
+            return True
+        certificate = (
+            connection.getpeercert(binary_form=True)
+            if isinstance(connection, ssl.SSLSocket)
+            else None
+        )
+        return self._access.admits(certificate, authorization)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a thread of its own; the oldest one ends if there are too many."""
@@ -116,7 +173,8 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         """End a connection; the thread that serves it notices."""
         del self._connections[connection]
         with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+            # That of `SSLSocket` would take its state away under the thread that uses it.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore errors: a connection that ends early concerns its peer only."""
@@ -125,8 +183,16 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
 class MetricsServer:
     """Serves metrics at `/metrics` from a thread of its own."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        """Bind and start serving; port 0 picks a free one.
+    def __init__(
+        self, metrics: Metrics, host: str, port: int, access: Optional[HttpsAccess] = None
+    ) -> None:
+        """Bind and start serving.
+
+        Args:
+            metrics: what is served.
+            host: to listen on.
+            port: likewise; 0 picks a free one.
+            access: serves HTTPS, and knows who may read them; None: plain HTTP, for everybody.
 
         Raises:
             ConfigurationError: the address cannot be bound.
@@ -134,10 +200,10 @@ class MetricsServer:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, _, _, _, address = found[0]
-            self._server = _BoundedServer((str(address[0]), port), family)
+            self._server = _BoundedServer((str(address[0]), port), family, access)
         except OSError as error:
             raise ConfigurationError(f"metrics: {binding_fault(host, port, error)}") from error
-        self._server.set_app(make_wsgi_app(metrics.registry))
+        self._server.set_app(_admitting(make_wsgi_app(metrics.registry)))
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True
         )
@@ -156,3 +222,18 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+_Application = Callable[[Dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def _admitting(application: _Application) -> _Application:
+    """The application, for callers that may read metrics; others learn that they may not."""
+
+    def admit(environ: Dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ[_MAY_READ]:
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"forbidden\n"]
+
+    return admit

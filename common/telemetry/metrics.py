@@ -6,7 +6,7 @@ Their names and labels are fixed, because dashboards and alerts rely on them.
 from __future__ import annotations
 
 import re
-from typing import Iterable, Sequence, Set
+from typing import Callable, Iterable, Sequence, Set
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -100,6 +100,12 @@ class Metrics:
             ["peer", "direction"],
             registry=self.registry,
         )
+        self.key_frames = Counter(
+            "tandem_key_frames",
+            "Frames whose latents were coded alone, by reason (first, size, missing).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "tandem_in_flight_frames",
             "Frames read and not yet answered.",
@@ -164,6 +170,18 @@ class Metrics:
         )
         self.sensors = SensorCollector(sensors)
         self.registry.register(self.sensors)
+
+    def tell_certificate(self, ends_at_seconds: Callable[[], float]) -> None:
+        """Tell when the service's certificate ends; a service without one has no such metric.
+
+        Args:
+            ends_at_seconds: of the certificate that is in use at the time, in seconds since 1970.
+        """
+        Gauge(
+            "tandem_certificate_expiry_timestamp_seconds",
+            "When this service's certificate ends, in seconds since 1970.",
+            registry=self.registry,
+        ).set_function(ends_at_seconds)
 
     def observe_stage(self, stage: str, timing: StageTiming) -> None:
         """Record how long each step of a stage took; `transfer` is known to the caller only."""

@@ -21,17 +21,23 @@ DIRECT_OPTIONS: List[Tuple[str, Any]] = [
 """Of every connection between parts of Tandem, whatever the environment says."""
 
 
-def open_channel(address: str, options: Options = ()) -> grpc.aio.Channel:
+def open_channel(
+    address: str, options: Options = (), credentials: Optional[grpc.ChannelCredentials] = None
+) -> grpc.aio.Channel:
     """A channel to a server of Tandem's; it connects when it is first used.
 
     Args:
         address: in any spelling of `common.domain.address.parse_address`.
         options: more, for this channel.
+        credentials: of TLS; None: no encryption.
 
     Raises:
         InvalidInputError: that is no address.
     """
-    return grpc.aio.insecure_channel(parse_address(address).target, [*DIRECT_OPTIONS, *options])
+    target, options = parse_address(address).target, [*DIRECT_OPTIONS, *options]
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, credentials, options)
 
 
 class CallEnding:

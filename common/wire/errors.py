@@ -37,7 +37,26 @@ class ConnectionFault(Enum):
     NOBODY = "nobody answers there"
     LOST = "connection lost"
     NOT_GRPC = "what answers there does not speak gRPC"
+    NO_TLS = "what answers there does not speak TLS"
+    UNTRUSTED = "its certificate is of an authority that is not trusted here"
+    EXPIRED = "its certificate has expired or is not valid yet"
+    WRONG_NAME = "its certificate is of another server"
+    CLOSED = (
+        "it closes each new connection, since it wants TLS, or does not accept the certificate of "
+        "this side"
+    )
 
+
+TLS_FAULTS = frozenset(
+    (
+        ConnectionFault.NO_TLS,
+        ConnectionFault.UNTRUSTED,
+        ConnectionFault.EXPIRED,
+        ConnectionFault.WRONG_NAME,
+        ConnectionFault.CLOSED,
+    )
+)
+"""Those that no waiting mends: somebody has to change a certificate or a setting."""
 
 _HTTP_STATUS = re.compile(r"http2 header with status: (\d+)", re.IGNORECASE)
 # A proxy's, when what is behind it is gone or busy.
@@ -70,6 +89,25 @@ _NO_CONNECTION = (
     (
         ConnectionFault.NOT_GRPC,
         re.compile(r"http1\.x server|\(http status \d+\)|expected settings frame", re.IGNORECASE),
+    ),
+    # Tandem's own words for these faults, which a stage passes on, must not match.
+    (ConnectionFault.NO_TLS, re.compile(r"wrong_version_number|:http_request", re.IGNORECASE)),
+    (
+        ConnectionFault.EXPIRED,
+        re.compile(r"verify_failed: certificate (has expired|is not yet valid)", re.IGNORECASE),
+    ),
+    (ConnectionFault.UNTRUSTED, re.compile(r"certificate_verify_failed", re.IGNORECASE)),
+    (
+        ConnectionFault.WRONG_NAME,
+        re.compile(r"hostname verification|is not in peer certificate", re.IGNORECASE),
+    ),
+    (
+        ConnectionFault.CLOSED,
+        re.compile(
+            r"failed to connect to all addresses.*"
+            r"(socket closed|reset by peer|broken pipe|handshake failed)",
+            re.IGNORECASE | re.DOTALL,
+        ),
     ),
     (ConnectionFault.NOBODY, re.compile(r"failed to connect|connection refused", re.IGNORECASE)),
 )
@@ -151,7 +189,7 @@ def error_from_wire(status: status_pb2.Status) -> TandemError:
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:
     """The error that ended a call; what the table lacks means an unavailable peer."""
     fault = connection_fault(code, details)
-    if fault is ConnectionFault.LOST and details:
+    if fault in TLS_FAULTS or (fault is ConnectionFault.LOST and details):
         # gRPC's words for it are many, and some are those of other statuses.
         return UnavailableError(f"{peer}: {fault.value}")
     kind: Type[TandemError] = _ERROR_OF_STATUS.get(code, UnavailableError)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from common.bundle import load_bundle
 from common.domain.placement import ORCHESTRATOR, Stage
+from common.security.identity import Role
+from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
@@ -27,11 +29,15 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     bundle = load_bundle(settings.bundle, settings.require_signature)
     # Before gRPC: it starts a process.
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
-    server = ServiceServer("backbone", settings, settings.node)
-    stage = BackboneStage(bundle.manifest, pictures)
+    security = security_of(settings, Role.BACKBONE, settings.node)
+    server = ServiceServer("backbone", settings, settings.node, security)
+    stage = BackboneStage(bundle, pictures)
     pipeline = Pipeline(stage, EngineThread(), settings.node)
     transformers = Transformers(
-        settings.node, settings.transformer_replicas, settings.max_message_bytes
+        settings.node,
+        settings.transformer_replicas,
+        settings.max_message_bytes,
+        None if security is None else security.tls,
     )
     senders = LabelNames((ORCHESTRATOR, *settings.transformers))
     host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)

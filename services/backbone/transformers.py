@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Dict, List, Mapping, Sequence
-
-import grpc
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from common.domain.errors import PreconditionError
 from common.domain.placement import Stage
+from common.security.identity import Identity, Role
+from common.security.tls import TlsFiles
 from common.server.options import channel_options
-from common.wire.connections import open_channel
+from common.wire.channels import ServerChannel
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import stage_pb2
 
@@ -19,7 +19,11 @@ class Transformers:
     """A channel to each of each node's transformers; it connects when it is first used."""
 
     def __init__(
-        self, node: str, replicas: Mapping[str, Sequence[str]], message_bytes: int
+        self,
+        node: str,
+        replicas: Mapping[str, Sequence[str]],
+        message_bytes: int,
+        tls: Optional[TlsFiles] = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -27,11 +31,15 @@ class Transformers:
             node: that the backbone runs on.
             replicas: the addresses of each node's transformers, by the node's name.
             message_bytes: the largest message that the backbone takes.
+            tls: the certificates to connect by; None: no encryption.
         """
         self._node = node
         options = channel_options(message_bytes)
-        self._channels: Dict[str, List[grpc.aio.Channel]] = {
-            name: [open_channel(address, options) for address in addresses]
+        self._channels: Dict[str, List[ServerChannel]] = {
+            name: [
+                ServerChannel(address, options, tls, Identity(Role.TRANSFORMER, name))
+                for address in addresses
+            ]
             for name, addresses in replicas.items()
         }
 
@@ -47,17 +55,19 @@ class Transformers:
         context.CopyFrom(opening.context)
         context.sender = self._node
         request = stage_pb2.TransformerRequest(
-            open=stage_pb2.TransformerOpen(context=context, bundle_digest=bundle_digest)
+            open=stage_pb2.TransformerOpen(
+                context=context, bundle_digest=bundle_digest, without_category_names=True
+            )
         )
         peer = f"transformer on {opening.downstream_node}"
-        return await StageStream.open(channel, Stage.TRANSFORMER, request, peer)
+        return await StageStream.open(channel.current, Stage.TRANSFORMER, request, peer)
 
     async def close(self) -> None:
         """Close every channel."""
         for channel in chain.from_iterable(self._channels.values()):
             await channel.close()
 
-    def _channel(self, node: str, replica: int) -> grpc.aio.Channel:
+    def _channel(self, node: str, replica: int) -> ServerChannel:
         """To the transformer of this number on `node`."""
         own = f"backbone on {self._node}"
         if node not in self._channels:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
-import grpc
+from typing import Dict, Optional, Tuple
 
 from common.domain.placement import StageAddress
+from common.security.identity import Identity, Role
+from common.security.quotas import QuotaFile
+from common.security.tls import TlsFiles
+from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.options import channel_options
+from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
-from common.wire.connections import open_channel
+from common.wire.channels import ServerChannel
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
+from services.orchestrator.insecurity import Insecurity
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.router import Router, RoutingOptions
 from services.orchestrator.routing.routes import StageHealth
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
+from services.orchestrator.session.quotas import IdentityQuotas
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
@@ -41,11 +46,15 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     Raises:
         ConfigurationError: an address cannot be bound.
     """
-    server = ServiceServer("orchestrator", settings)
-    channels = _channels(settings)
+    security = security_of(settings, Role.ORCHESTRATOR)
+    tls = None if security is None else security.tls
+    server = ServiceServer("orchestrator", settings, security=security)
+    channels = _channels(settings, tls)
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
-    health_channels = _channels(settings, ("grpc.use_local_subchannel_pool", 1))
+    health_channels = _channels(settings, tls, ("grpc.use_local_subchannel_pool", 1))
 
+    addresses = [each.address for each in settings.stage_addresses]
+    insecurity = Insecurity(checked_host(settings.host), addresses, tls)
     router = _router(settings, server.metrics)
     sessions = Sessions(
         SessionResources(
@@ -54,6 +63,8 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
+            warnings=insecurity.warnings,
+            quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             window=settings.window,
         )
     )
@@ -123,11 +134,14 @@ def _guard(settings: OrchestratorSettings) -> StreamGuard:
 
 
 def _channels(
-    settings: OrchestratorSettings, *extra: Tuple[str, int]
-) -> Dict[StageAddress, grpc.aio.Channel]:
-    """A channel to each stage's server."""
+    settings: OrchestratorSettings, tls: Optional[TlsFiles], *extra: Tuple[str, int]
+) -> Dict[StageAddress, ServerChannel]:
+    """A channel to each stage's server, which has to prove that it is this stage of this node."""
     options = [*channel_options(settings.max_message_bytes), *extra]
-    return {each: open_channel(each.address, options) for each in settings.stage_addresses}
+    return {
+        each: ServerChannel(each.address, options, tls, Identity(Role(each.stage.value), each.node))
+        for each in settings.stage_addresses
+    }
 
 
 def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:

@@ -8,13 +8,15 @@ from typing import Any
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError
+from common.security.identity import Role
+from common.server.authorization import calling_identity
 from common.server.guard import StreamGuard
 from common.wire.errors import grpc_status, public_message
 from common.wire.operations import system_status_to_wire
 from common.wire.placements import requested_pair_from_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from services.orchestrator.session.sessions import Sessions
-from services.orchestrator.status_report import system_status
+from services.orchestrator.status_report import status_for_client, system_status
 
 log = structlog.get_logger()
 
@@ -40,7 +42,10 @@ class DetectorServicer(detector_pb2_grpc.DetectorServicer):
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """Status, and where the frames go of clients that asked for no node pair."""
+    """Status, and where the frames go of clients that asked for no node pair.
+
+    With TLS a client may ask for its status, too, and is told of its own sessions only.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         """Report on `sessions` and on what they are served with."""
@@ -84,6 +89,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         return self._status()
 
     def _status(self) -> operations_pb2.SystemStatus:
+        caller = calling_identity()
+        if caller is not None and caller.role is Role.CLIENT:
+            return system_status_to_wire(status_for_client(self._sessions, caller))
         return system_status_to_wire(system_status(self._sessions))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -59,8 +60,10 @@ class OrchestratorSettings(ServerSettings):
         ORCHESTRATOR,
         description="node that the orchestrator runs on, if any: frames to it cross no link",
     )
-    objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
-        Policy.objective.value, description="what auto optimises"
+    objective: Literal["throughput", "latency", "bytes", "energy", "accuracy"] = Field(
+        Policy.objective.value,
+        description="what auto optimises; accuracy also gives streams that ask for no codec the "
+        "finest latent rate that the link carries",
     )
     switch_improvement: float = Field(
         Policy.improvement,
@@ -82,6 +85,11 @@ class OrchestratorSettings(ServerSettings):
         le=0.5,
         description="share of the frames that may be mirrored, to measure what is not in use"
         "; 0: none",
+    )
+    quotas: Optional[Path] = Field(
+        None,
+        description="YAML file with what each identity may use: sessions, frames_per_second and "
+        "bytes_per_second, by ROLE/NAME or ROLE/*; read again when it changes",
     )
     unavailable_after: float = Field(
         5.0, ge=0, description="seconds that a frame waits for a route that can serve it"

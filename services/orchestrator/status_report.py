@@ -7,6 +7,7 @@ from typing import Optional, Tuple
 
 from common.domain.placement import NodePair, Placement
 from common.domain.status import (
+    EventCounts,
     LinkStatus,
     PlacementStatus,
     PredictedService,
@@ -14,6 +15,7 @@ from common.domain.status import (
     StageStatus,
     SystemStatus,
 )
+from common.security.identity import Identity
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.decision.explanation import explain
 from services.orchestrator.decision.prediction import Prediction
@@ -39,6 +41,24 @@ def system_status(sessions: Sessions) -> SystemStatus:
         events=router.events.counts,
         uptime_seconds=frames.uptime_seconds,
         draining=resources.draining.is_set(),
+        warnings=resources.warnings(),
+    )
+
+
+def status_for_client(sessions: Sessions, client: Identity) -> SystemStatus:
+    """What a client may know: its own sessions, and whether the service is about to end."""
+    return SystemStatus(
+        operator_pair=None,
+        active_pair=None,
+        stages=(),
+        placements=(),
+        links=(),
+        sessions=tuple(each.status for each in sessions.open.values() if each.owner == client),
+        objective="",
+        explanation=(),
+        events=EventCounts({}, {}, 0, 0),
+        uptime_seconds=0.0,
+        draining=sessions.resources.draining.is_set(),
     )
 
 
@@ -96,6 +116,7 @@ def _predicted_service(prediction: Optional[Prediction]) -> Optional[PredictedSe
         bytes_per_frame=prediction.bytes_per_frame or 0.0,
         energy_joules=prediction.energy_joules,
         bottleneck=prediction.bottleneck,
+        codec=prediction.rate.codec if prediction.rate else None,
     )
 
 

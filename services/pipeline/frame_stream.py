@@ -19,12 +19,15 @@ from common.domain.errors import (
     TandemError,
     UnavailableError,
 )
-from common.domain.placement import NodePair, Stage
+from common.domain.placement import ORCHESTRATOR, NodePair, Stage
+from common.security.identity import Role
+from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
 from common.telemetry.metrics import LabelNames, Metrics
 from common.wire.detections import options_from_wire, stage_timing_to_wire
 from common.wire.errors import error_to_wire
+from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
 
@@ -105,6 +108,14 @@ class StreamFacts:
         )
 
 
+def sender_of(context: stage_pb2.StreamContext) -> str:
+    """Who sends: as its certificate says or, without TLS, as the opening message claims."""
+    caller = calling_identity()
+    if caller is None:
+        return context.sender
+    return ORCHESTRATOR if caller.role is Role.ORCHESTRATOR else caller.name
+
+
 async def opening_of(stream: GuardedStream) -> Any:
     """Read the opening of a stream, which is its first message.
 
@@ -148,8 +159,17 @@ class FrameStream(ABC):
 
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
-        opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
+        bundle = self.host.bundle
+        opened = stage_pb2.Opened(
+            node=self.host.node,
+            bundle_digest=bundle.digest,
+            latent_rates=latent_rates_to_wire(bundle.manifest),
+        )
+        self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
+        """Add to the answer to the opening what this kind of stage has to tell."""
 
     def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from common.bundle import load_bundle
 from common.domain.placement import Stage
+from common.security.identity import Role
 from common.server.addresses import TRANSFORMER_PORT
+from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
@@ -37,11 +39,13 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
     bundle = load_bundle(settings.bundle, settings.require_signature)
-    server = ServiceServer("transformer", settings, settings.node)
-    pipeline = Pipeline(TransformerStage(bundle.manifest), EngineThread(), settings.node)
+    security = security_of(settings, Role.TRANSFORMER, settings.node)
+    server = ServiceServer("transformer", settings, settings.node, security)
+    stage = TransformerStage(bundle)
+    pipeline = Pipeline(stage, EngineThread(), settings.node)
     # No setting tells it which backbones there are.
     senders = LabelNames(room=_SENDERS_LEARNED)
     host = stage_host(Stage.TRANSFORMER, settings, bundle, server, senders)
-    servicer = TransformerServicer(host, pipeline)
+    servicer = TransformerServicer(host, stage, pipeline)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
     return await StageService(Stage.TRANSFORMER, settings, bundle, server, pipeline).run()

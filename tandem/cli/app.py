@@ -45,9 +45,10 @@ def build_command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_tandem)
-    model = typer.Typer()
-    model.callback()(_model)
-    app.add_typer(model, name="model")
+    for name, describe in (("certificates", _certificates), ("model", _model)):
+        commands = typer.Typer()
+        commands.callback()(describe)
+        app.add_typer(commands, name=name)
     command: Any = typer.main.get_group(app)
     for added in lazy_commands():
         *groups, _ = added.path.split()
@@ -56,7 +57,8 @@ def build_command() -> Any:
             parent = parent.commands[group]
         parent.add_command(LazyCommand(added))
     # Listed last, behind the commands that people use every day.
-    command.commands["model"] = command.commands.pop("model")
+    for name in ("certificates", "model"):
+        command.commands[name] = command.commands.pop(name)
     return command
 
 
@@ -71,6 +73,10 @@ def _tandem(
     A backbone turns frames into features, a transformer turns features into boxes; each half
     runs on the edge device or on the workstation. Everything also runs on this machine alone.
     """
+
+
+def _certificates() -> None:
+    """Make, issue and inspect certificates: how services and their callers know each other."""
 
 
 def _model() -> None:

@@ -16,6 +16,7 @@ from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
 from common.files import refuse_overwriting
 from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
+from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import frame_progress, show_json, show_line, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
@@ -25,9 +26,11 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PacedOption,
+    RemoteServer,
     local_cluster,
     parse_paced,
     refuse_with_server,
+    remote_server,
 )
 from tandem.cli.running import run
 from tandem.cluster import ClusterOptions
@@ -39,6 +42,7 @@ from tandem.trace import write_trace
 _MAX_DISTINCT_FRAMES = 64
 
 
+@with_access
 def bench(
     *,
     server: OptionalServerOption = None,
@@ -80,6 +84,7 @@ def bench(
         ),
     ] = None,
     json: JsonOption = False,
+    access: AccessOptions,
 ) -> None:
     """Measure throughput and latency of each placement, beside the best possible.
 
@@ -92,7 +97,7 @@ def bench(
         BenchPlan(one, codec, frames, warm_up, clients, window)
         for one in ([placement] if placement else Placement)
     ]
-    where: str | ClusterOptions = server or ClusterOptions(
+    where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(),
         device=device,
         paced_milliseconds=pace,
@@ -144,7 +149,7 @@ def show_reports(reports: list[BenchReport]) -> None:
 
 
 async def _bench(
-    where: str | ClusterOptions,
+    where: RemoteServer | ClusterOptions,
     images: list[EncodedImage],
     plans: list[BenchPlan],
     codec: Codec | None,
@@ -158,11 +163,13 @@ async def _bench(
         if isinstance(where, ClusterOptions):
             name = name or load_bundle(where.bundle).manifest.codec.default
             cluster = await stack.enter_async_context(local_cluster(where))
-            where = cluster.orchestrator.address
+            where = RemoteServer(cluster.orchestrator.address, None)
         for plan in plans:
             total = plan.warm_up_frames + plan.frames
             with frame_progress(f"placement {plan.placement.value}", total) as advance:
-                samples = await measure(where, images, plan, advance)
+                samples = await measure(
+                    where.address, images, plan, advance, credentials=where.credentials
+                )
             reports.append(report(plan, samples, name, pace))
             if trace is not None:
                 write_trace(trace, [sample.result for sample in samples])

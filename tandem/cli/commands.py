@@ -72,6 +72,9 @@ def lazy_commands() -> Iterator[Command]:
         ("status", "Show nodes and their health, placements and open streams.", _status),
         ("placement", "Show or set where streams go that leave it to the server.", _placement),
         ("bench", "Measure throughput and latency of each placement.", _bench),
+        ("certificates init", "Make an authority, and certificates for two machines.", _init),
+        ("certificates issue", "Issue one certificate, or issue it again.", _issue),
+        ("certificates show", "Show whose certificates these are, and how long.", _certificates),
         ("model info", "Show what a bundle holds.", _model_info),
         ("model calibrate", "Measure a bundle's features, for the codecs q6 to q2.", _calibrate),
         ("model build", "Compile both halves for this machine's NVIDIA GPU.", _model_build),
@@ -122,6 +125,24 @@ def _bench() -> typer.Typer:
     from tandem.cli.bench import bench
 
     return _app_of(bench)
+
+
+def _init() -> typer.Typer:
+    from tandem.cli.certificates import init
+
+    return _app_of(init)
+
+
+def _issue() -> typer.Typer:
+    from tandem.cli.certificates import issue
+
+    return _app_of(issue)
+
+
+def _certificates() -> typer.Typer:
+    from tandem.cli.certificates import show
+
+    return _app_of(show)
 
 
 def _model_info() -> typer.Typer:

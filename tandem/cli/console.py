@@ -38,6 +38,13 @@ def show_notice(text: str) -> None:
     sys.stderr.flush()
 
 
+def show_warning(text: str) -> None:
+    """Print a line of what is insecure, on standard output, among what is told beside it."""
+    Console(markup=False, highlight=False, soft_wrap=True).print(
+        Text(f"insecure: {text}", style="yellow")
+    )
+
+
 def show_table(table: Table) -> None:
     """Print a table for people, on standard output."""
     for column in table.columns:

@@ -12,6 +12,7 @@ import typer
 
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
+from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
 from tandem.cli.detection import (
     Detect,
@@ -28,9 +29,11 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementOption,
+    RemoteServer,
     RequireSignatureOption,
     ServerReconnectOption,
     refuse_with_server,
+    remote_server,
 )
 from tandem.cli.running import run
 from tandem.client import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
@@ -49,6 +52,7 @@ from tandem.sources import (
 from tandem.threads import call_in_thread
 
 
+@with_access
 def detect(
     source: Annotated[
         str,
@@ -105,6 +109,7 @@ def detect(
         int, typer.Option(min=1, max=100, help="JPEG quality of video frames as they are sent.")
     ] = JPEG_QUALITY,
     json: JsonOption = False,
+    access: AccessOptions,
 ) -> None:
     """Detect objects in a picture, a folder, a video, a camera's or a network stream.
 
@@ -113,7 +118,7 @@ def detect(
     be served are named, and the exit code is then 1.
     """
     refuse_with_server(server, bundle=bundle, device=device)
-    where = server or ClusterOptions(
+    where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
     )
 
@@ -143,7 +148,7 @@ def detect(
 
 async def _detect(
     opened: Callable[[], Source],
-    where: str | ClusterOptions,
+    where: RemoteServer | ClusterOptions,
     request_for: Callable[[SourceKind], DetectionRequest],
     output: Path | None,
     as_json: bool,
@@ -175,7 +180,7 @@ async def _detect(
 
 
 def _detection(
-    where: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
+    where: RemoteServer | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AbstractAsyncContextManager[Detect]:
     """By a server, or by local nodes; in this process where neither is needed."""
     if isinstance(where, ClusterOptions) and not request.needs_services:

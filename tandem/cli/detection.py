@@ -15,6 +15,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, Overl
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
 from tandem.cli.console import activity
+from tandem.cli.options import RemoteServer
 from tandem.cli.options import detector as connected_detector
 from tandem.cluster import ClusterOptions
 from tandem.local_detector import LocalDetector
@@ -217,7 +218,7 @@ async def local_detection(
 
 @asynccontextmanager
 async def served_detection(
-    server: str | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
+    server: RemoteServer | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AsyncIterator[Detect]:
     """Detection by the server at this address, or by local nodes that live as long.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -12,30 +12,35 @@ from rich.text import Text
 
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts, SystemStatus
-from tandem.cli.console import show_json, show_line, show_table
+from tandem.cli.access import AccessOptions, with_access
+from tandem.cli.console import show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
     AUTOMATIC,
     DEFAULT_SERVER,
     PLACEMENT_NAMES,
     JsonOption,
+    RemoteServer,
     ServerOption,
     checked_placement,
 )
 from tandem.cli.running import run
-from tandem.client import DetectorClient
 
 
+@with_access
 def status(
     server: ServerOption = DEFAULT_SERVER,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the status again every second, until Ctrl-C.")
     ] = False,
     json: JsonOption = False,
+    *,
+    access: AccessOptions,
 ) -> None:
     """Show nodes and their health, placements and their rates, and the open streams."""
-    run(_show_status(server, watch, json))
+    run(_show_status(RemoteServer(server, access.credentials()), watch, json))
 
 
+@with_access
 def placement(
     name: Annotated[
         str | None,
@@ -56,17 +61,20 @@ def placement(
         ),
     ] = False,
     json: JsonOption = False,
+    *,
+    access: AccessOptions,
 ) -> None:
     """Show or set the placement of streams that request none; auto lets the server choose.
 
     Open streams follow; frames in flight finish where they are.
     """
-    run(_show_placement(server, name, explain, json))
+    run(_show_placement(RemoteServer(server, access.credentials()), name, explain, json))
 
 
-async def _show_status(server: str, watch: bool, as_json: bool) -> None:
-    async with DetectorClient(server) as client:
-        async for system in client.watch_status():
+async def _show_status(server: RemoteServer, watch: bool, as_json: bool) -> None:
+    async with server.client() as client:
+        async for told in client.watch_status():
+            system = replace(told, warnings=(*server.warnings(), *told.warnings))
             if as_json:
                 show_json(status_to_json(system))
             else:
@@ -75,8 +83,10 @@ async def _show_status(server: str, watch: bool, as_json: bool) -> None:
                 return
 
 
-async def _show_placement(server: str, name: str | None, explain: bool, as_json: bool) -> None:
-    async with DetectorClient(server) as client:
+async def _show_placement(
+    server: RemoteServer, name: str | None, explain: bool, as_json: bool
+) -> None:
+    async with server.client() as client:
         if name is None:
             system = await client.status()
         else:
@@ -129,6 +139,8 @@ def _show_tables(system: SystemStatus) -> None:
                 str(session.frames_in_flight),
             )
         show_table(sessions)
+    for warning in system.warnings:
+        show_warning(warning)
     for line in _event_lines(system.events):
         show_line(line)
     draining = ", draining" if system.draining else ""

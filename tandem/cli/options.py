@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from common.domain.address import DEFAULT_PORT, parse_address
+from common.domain.address import DEFAULT_PORT, is_loopback, parse_address
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
 from common.engines.base import Device
+from tandem.access import Credentials
+from tandem.cli.access import AccessOptions
 from tandem.cli.console import activity
 from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from tandem.cluster import ClusterOptions, LocalCluster
@@ -193,9 +196,53 @@ async def local_cluster(options: ClusterOptions) -> AsyncIterator[LocalCluster]:
             yield cluster
 
 
+@dataclass(frozen=True)
+class RemoteServer:
+    """An orchestrator that runs already.
+
+    Attributes:
+        address: of its port for clients.
+        credentials: by what to connect; None: without encryption.
+    """
+
+    address: str
+    credentials: Credentials | None
+
+    def client(self, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS) -> DetectorClient:
+        """A client of it."""
+        return DetectorClient(
+            self.address, reconnect_seconds=reconnect_seconds, credentials=self.credentials
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """What is insecure about the connection to it; a sentence each."""
+        if self.credentials is not None:
+            return self.credentials.warnings()
+        if is_loopback(parse_address(self.address, DEFAULT_PORT).host):
+            return ()
+        return (f"this connection to {self.address} is without TLS: others may read and change it",)
+
+
+def remote_server(address: str | None, access: AccessOptions) -> RemoteServer | None:
+    """The orchestrator that a command was told to use; None: none, so that all runs here.
+
+    Raises:
+        BadParameter: there are options of access without a server.
+        InvalidInputError: they do not fit together.
+    """
+    if address is not None:
+        return RemoteServer(address, access.credentials())
+    given = [f"--{name}" for name, is_given in access.given.items() if is_given]
+    if given:
+        raise typer.BadParameter(
+            f"{given[0]} is for a server that runs already: give --server", param_hint=given[0]
+        )
+    return None
+
+
 @asynccontextmanager
 async def detector(
-    server: str | ClusterOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    server: RemoteServer | ClusterOptions, reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
 ) -> AsyncIterator[DetectorClient]:
     """A client of the server at this address, or of local nodes that live as long.
 
@@ -204,6 +251,5 @@ async def detector(
     async with AsyncExitStack() as stack:
         if isinstance(server, ClusterOptions):
             cluster = await stack.enter_async_context(local_cluster(server))
-            server, reconnect_seconds = cluster.orchestrator.address, 0.0
-        client = DetectorClient(server, reconnect_seconds=reconnect_seconds)
-        yield await stack.enter_async_context(client)
+            server, reconnect_seconds = RemoteServer(cluster.orchestrator.address, None), 0.0
+        yield await stack.enter_async_context(server.client(reconnect_seconds))

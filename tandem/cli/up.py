@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -65,6 +66,21 @@ def up(
     device: DeviceOption = None,
     require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that `tandem certificates init` made: connections are encrypted, and "
+            "callers have to prove who they are.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Serve other machines without TLS, where anybody may do anything.",
+        ),
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
     ] = LogLevel.WARNING,
@@ -84,6 +100,8 @@ def up(
         require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
+        certificates=certificates,
+        insecure=insecure,
         log_level=log_level.value,
         on_log=logs,
     )
@@ -98,10 +116,21 @@ async def _serve(options: ClusterOptions, logs: _Logs, as_json: bool) -> None:
             show_table(_table(cluster))
             for stage, milliseconds in options.paced_milliseconds.items():
                 show_line(f"simulated: the {stage.value} takes at least {milliseconds:g} ms")
-            show_line(f"tandem detect SOURCE --server {cluster.orchestrator.address}")
+            show_line(_next_command(options, cluster.orchestrator.address))
             show_line("Ctrl-C stops them.")
         logs.shown = True
         await _watch(cluster.processes)
+
+
+def _next_command(options: ClusterOptions, address: str) -> str:
+    command = f"tandem detect SOURCE --server {address}"
+    if options.certificates is None:
+        return command
+    own = options.certificates / "client"
+    return (
+        f"{command} --tls-ca {own / 'peers-ca.crt'} --tls-certificate {own / 'client.crt'} "
+        f"--tls-key {own / 'client.key'}"
+    )
 
 
 async def _watch(processes: tuple[ServiceProcess, ...]) -> None:

@@ -10,6 +10,7 @@ import typer
 from common.bundle import load_bundle
 from common.domain.codec import Codec
 from common.files import refuse_overwriting
+from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import frame_progress, show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
@@ -19,8 +20,10 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementChoice,
+    RemoteServer,
     detector,
     refuse_with_server,
+    remote_server,
 )
 from tandem.cli.running import run
 from tandem.cluster import ClusterOptions
@@ -38,6 +41,7 @@ app = typer.Typer(help="Measure accuracy.", add_completion=False, pretty_excepti
 
 
 @app.command("evaluate")
+@with_access
 def evaluate(
     *,
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")],
@@ -77,6 +81,7 @@ def evaluate(
         ),
     ] = DEFAULT_OUTPUT,
     json: JsonOption = False,
+    access: AccessOptions,
 ) -> None:
     """Measure COCO average precision through running services.
 
@@ -85,8 +90,12 @@ def evaluate(
     options and output folder.
     """
     refuse_with_server(server, bundle=bundle, device=device)
-    where = server or ClusterOptions(bundle=bundle or shipped_bundle(), device=device)
-    model = None if isinstance(where, str) else category_names(load_bundle(where.bundle))
+    where = remote_server(server, access) or ClusterOptions(
+        bundle=bundle or shipped_bundle(), device=device
+    )
+    model = None
+    if isinstance(where, ClusterOptions):
+        model = category_names(load_bundle(where.bundle))
     pictures = open_picture_set(images, annotations, limit, model=model, say=show_notice)
     inputs = [annotations, *(picture.path for picture in pictures.pictures)]
     for name in (ANSWERS_NAME, *WRITTEN):
@@ -118,11 +127,11 @@ def evaluate(
     show_line(f"written to {output}: results.json, record.json, precision-recall.png")
 
 
-def _where(where: str | ClusterOptions, codec: Codec | None) -> dict[str, Any]:
+def _where(where: RemoteServer | ClusterOptions, codec: Codec | None) -> dict[str, Any]:
     """Which model runs, as far as it is known, and the codec's name."""
     name = codec.value if codec else None
-    if isinstance(where, str):
-        return {"server": where, "bundle": None, "codec": name}
+    if isinstance(where, RemoteServer):
+        return {"server": where.address, "bundle": None, "codec": name}
     bundle = load_bundle(where.bundle)
     return {
         "server": None,
@@ -132,7 +141,7 @@ def _where(where: str | ClusterOptions, codec: Codec | None) -> dict[str, Any]:
 
 
 async def _stream(
-    where: str | ClusterOptions,
+    where: RemoteServer | ClusterOptions,
     pictures: PictureSet,
     plan: EvaluationPlan,
     file: AnswerFile,

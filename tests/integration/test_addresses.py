@@ -159,7 +159,9 @@ def test_the_port_that_is_in_use_is_named(stage):
     assert told.endswith(f"127.0.0.1:{port}: port {port} of 127.0.0.1 is in use by another program")
     told = refused("services.transformer", *STAGE, *free, "--metrics-port", metrics_port)
     assert f"metrics: cannot listen on 127.0.0.1:{metrics_port}: port {metrics_port} of" in told
-    told = refused("services.transformer", *STAGE, *free, "--port", port, "--host", "0.0.0.0")
+    told = refused(
+        "services.transformer", *STAGE, *free, "--port", port, "--host", "0.0.0.0", "--insecure"
+    )
     assert f"port {port} of 0.0.0.0 is in use" in told
 
 
@@ -173,4 +175,11 @@ def test_the_port_that_is_in_use_is_named(stage):
     ],
 )
 def test_a_host_that_cannot_be_listened_on_is_told(host, words):
-    assert words in refused("services.transformer", *STAGE, "--host", host, "--metrics-port", "0")
+    told = refused("services.transformer", *STAGE, "--host", host, "--insecure")
+    assert words in told
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_others_are_not_served_without_tls_unless_somebody_says_so(host):
+    told = refused("services.transformer", *STAGE, "--host", host, "--port", "0")
+    assert f"other machines could reach {host} without TLS" in told

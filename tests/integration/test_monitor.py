@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from common.domain.errors import MAX_ECHOED_BYTES
 from common.domain.placement import Stage, StageAddress
+from common.wire.channels import ServerChannel
 from services.orchestrator.routing.monitor import StageMonitor
 
 ADDRESS = StageAddress("attic", Stage.BACKBONE, "not dialled")
@@ -35,7 +36,7 @@ async def monitored(answer):
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    channel = ServerChannel(f"127.0.0.1:{port}")
     noted = asyncio.Queue()
     monitor = StageMonitor(
         {ADDRESS: channel},

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +22,12 @@ ROUTE = Route(BACKBONE, StageAddress("edge", Stage.TRANSFORMER, "not dialled"))
 FRAMES, FRAME_BYTES = 40, 1 << 20
 
 
+class Fixed(NamedTuple):
+    """A server's channel that stays as it is."""
+
+    current: object
+
+
 async def opens_and_hangs(requests, context):
     await requests.__anext__()
     await context.write(OPENED)
@@ -32,7 +39,7 @@ async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
     in_flight = Counter()
     async with serving(behaviour) as channel:
         options = StreamOptions()
-        streams = RouteStreams("session", options, {BACKBONE: channel}, in_flight)
+        streams = RouteStreams("session", options, {BACKBONE: Fixed(channel)}, in_flight)
         image = bytes(FRAME_BYTES)
         asked = [
             asyncio.ensure_future(
@@ -63,7 +70,7 @@ async def passes_over_the_first(requests, context):
 
 async def test_answers_to_later_frames_are_no_progress():
     async with serving(passes_over_the_first) as channel:
-        streams = RouteStreams("session", StreamOptions(), {BACKBONE: channel}, Counter())
+        streams = RouteStreams("session", StreamOptions(), {BACKBONE: Fixed(channel)}, Counter())
         first = asyncio.ensure_future(streams.ask(ROUTE, detector_pb2.Frame(frame_id=0)))
         await until(lambda: streams.is_open(ROUTE))
         asked = time.monotonic()

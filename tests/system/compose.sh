@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Brings docker-compose.yml up and puts it to the test, from the build to a lost stage; removes all
-# that it started. Needs Docker with Compose 2.23.1 or later and a Python with the client
-# (PYTHON, by default .venv's). Everything listens on an address and under a name of its own, so
-# a Tandem that runs on this machine is neither used nor disturbed.
+# that it started. All connections have the certificates of the first start. Needs Docker with
+# Compose 2.23.1 or later and a Python with the client (PYTHON, by default .venv's). Everything
+# listens on an address and under a name of its own, so a Tandem that runs on this machine is
+# neither used nor disturbed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -38,10 +39,17 @@ eventually() {
 
 detect() { "$PYTHON" -u -m tandem detect "$CLIP" --server "$ADDRESS:50050" --json "$@"; }
 
+# as HOLDER COMMAND...: with the certificate that the first start made for this holder.
+as() {
+  local own=$HOLDERS/$1
+  TANDEM_TLS_CA=$own/peers-ca.crt TANDEM_TLS_CERTIFICATE=$own/$1.crt TANDEM_TLS_KEY=$own/$1.key \
+    "${@:2}"
+}
+
 take_down() {
   docker compose down --volumes --remove-orphans --timeout 30 >/dev/null 2>&1 || true
   docker image rm "$IMAGE" >/dev/null 2>&1 || true
-  rm -f "$ANSWERS"
+  rm -rf "$ANSWERS" "$HOLDERS"
 }
 
 left_behind() {
@@ -81,6 +89,32 @@ bring_up() {
   docker compose ps --format '{{.Service}}: {{.Status}}'
 }
 
+check_certificates() {
+  local volumes holder
+  say "who holds what"
+  for holder in client operator edge; do
+    docker compose cp "certificates:/certificates/$holder" "$HOLDERS/" >/dev/null 2>&1
+  done
+  "$PYTHON" -m tandem certificates show "$HOLDERS/edge"
+  docker compose cp certificates:/certificates/edge - | tar -tf - | sort
+  as operator "$PYTHON" -m tandem status --server "$ADDRESS:50050" --json |
+    "$PYTHON" -c "import json, sys; assert len(json.load(sys.stdin)['stages']) == 4" ||
+    die "the operator has no status"
+  ! "$PYTHON" -m tandem status --server "$ADDRESS:50050" 2>"$ANSWERS" || die "plain text is served"
+  ! as client "$PYTHON" -m tandem placement full --server "$ADDRESS:50050" 2>"$ANSWERS" ||
+    die "a client has set the placement"
+  cat "$ANSWERS"
+  volumes=$(docker inspect --format '{{range .Mounts}}{{.Name}} {{end}}' \
+    "$(docker compose ps --quiet backbone)")
+  [[ $volumes != *authority* ]] || die "the backbone sees the authority: $volumes"
+}
+
+check_second_start() {
+  say "a second start issues nothing anew"
+  docker compose up --no-deps certificates >"$ANSWERS" 2>&1 || die "the second start failed"
+  ! grep issued "$ANSWERS" || die "certificates were issued anew"
+}
+
 check_prometheus_files() {
   say "promtool"
   docker compose exec -T prometheus promtool check config /etc/prometheus/prometheus.yml
@@ -93,7 +127,7 @@ stream_every_placement() {
   local placement
   for placement in full backbone transformer workstation; do
     say "the clip through $placement"
-    detect --placement "$placement" >"$ANSWERS" || die "detect failed"
+    as client detect --placement "$placement" >"$ANSWERS" || die "detect failed"
     "$PYTHON" tests/system/count.py "$FRAMES" "$placement" <"$ANSWERS" || die "wrong answers"
   done
 }
@@ -119,7 +153,7 @@ lose_a_stage() {
   local detecting code
   say "the workstation's transformer stops under a stream"
   : >"$ANSWERS"
-  detect >"$ANSWERS" &
+  as client detect >"$ANSWERS" &
   detecting=$!
   eventually 60 "the first answers" test -s "$ANSWERS"
   docker compose stop --timeout 30 transformer >/dev/null 2>&1
@@ -133,7 +167,7 @@ lose_a_stage() {
   eventually 60 "the alert" alert_is pending
   query 'ALERTS{alertname="TandemStageDown"}'
   say "without it, streams that leave the placement to the server go on"
-  detect >"$ANSWERS" || die "detect failed"
+  as client detect >"$ANSWERS" || die "detect failed"
   "$PYTHON" tests/system/count.py "$FRAMES" full transformer <"$ANSWERS" || die "wrong answers"
 }
 
@@ -141,17 +175,20 @@ get_it_back() {
   say "it comes back"
   docker compose start transformer >/dev/null 2>&1
   eventually 60 "the alert's end" no_alert
-  detect --placement backbone >"$ANSWERS" || die "detect failed"
+  as client detect --placement backbone >"$ANSWERS" || die "detect failed"
   "$PYTHON" tests/system/count.py "$FRAMES" backbone <"$ANSWERS" || die "wrong answers"
 }
 
 ANSWERS=$(mktemp)
+HOLDERS=$(mktemp --directory)
 trap take_down EXIT
 FRAMES=$("$PYTHON" -c "import cv2, sys
 print(int(cv2.VideoCapture(sys.argv[1]).get(cv2.CAP_PROP_FRAME_COUNT)))" "$CLIP")
 
 build
 bring_up
+check_certificates
+check_second_start
 check_prometheus_files
 stream_every_placement
 check_metrics

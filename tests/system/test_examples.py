@@ -19,16 +19,19 @@ import cv2
 import pytest
 
 from common.domain.address import DEFAULT_PORT
+from common.security.tokens import new_token, token_digest
 from tandem.shipped import shipped_bundle, shipped_clip
-from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import write_clip_set
 from tests.integration.tandem.commands import wait_until
+from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
 from tests.unit.tandem.factories import encoded, write_video
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "examples"
+QUIET = {"NODE_NO_WARNINGS": "1"}
 
 
 def needs(*tools):
@@ -139,9 +142,7 @@ def node_client(tmp_path_factory):
 def test_node_gets_an_ordered_answer_to_each_of_twenty_frames(cluster, node_client, tmp_path):
     for number in range(20):
         (tmp_path / f"{number:03}.jpg").write_bytes(encoded(".jpg", seed=number))
-    told = run(
-        "node", node_client, cluster.address, ROOT / "protos", tmp_path, NODE_NO_WARNINGS="1"
-    )
+    told = run("node", node_client, cluster.address, ROOT / "protos", tmp_path, **QUIET)
     responses = [json.loads(line) for line in told.splitlines()]
     assert [each["frameId"] for each in responses] == list(range(20))
     assert {each["result"] for each in responses} == {"detections"}
@@ -149,6 +150,34 @@ def test_node_gets_an_ordered_answer_to_each_of_twenty_frames(cluster, node_clie
     found = [each["detections"]["detections"] for each in responses]
     assert [len(each) for each in found] == [5] * 20
     assert len({json.dumps(each) for each in found}) == 20
+
+
+@needs("node", "npm")
+def test_node_by_a_certificate_and_by_a_token(node_client, pictures, tmp_path):
+    folder = folder_with(tmp_path / "certificates", "client/client")
+    token = new_token()
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens: [{{identity: client/camera, sha256: {token_digest(token)}}}]")
+    with_tokens = ("--tokens", str(tokens), "--token-port", "0")
+    running = Cluster(secured_by=secured_by(folder), orchestrator_arguments=with_tokens)
+    names = ("TANDEM_TLS_CA", "TANDEM_TLS_CERTIFICATE", "TANDEM_TLS_KEY")
+    own = dict(zip(names, map(str, files_of(folder, "client/client")), strict=True))
+    own_token = {names[0]: own[names[0]], "TANDEM_TOKEN": token}
+    try:
+        for address, secrets in (
+            (running.address, own),
+            (running.orchestrator.announcement["token_address"], own_token),
+        ):
+            told = run("node", node_client, address, ROOT / "protos", pictures, **QUIET, **secrets)
+            answers = [json.loads(line) for line in told.splitlines()]
+            assert [each["result"] for each in answers] == ["detections"] * 5
+        command = ["node", node_client, running.address, ROOT / "protos", pictures]
+        refused = subprocess.run(
+            command, env=environment(**QUIET, TANDEM_TLS_CA=own[names[0]]), capture_output=True
+        )
+        assert (refused.returncode, refused.stdout) == (1, b"")
+    finally:
+        running.close()
 
 
 def cpp_tools():

@@ -38,12 +38,14 @@ class TransformerRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
 
 class TransformerOpen(_message.Message):
-    __slots__ = ("context", "bundle_digest")
+    __slots__ = ("context", "bundle_digest", "without_category_names")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_CATEGORY_NAMES_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     bundle_digest: str
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+    without_category_names: bool
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., without_category_names: bool = ...) -> None: ...
 
 class StreamContext(_message.Message):
     __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender", "frames_from")
@@ -98,14 +100,16 @@ class StageResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("node", "bundle_digest", "latent_rates")
+    __slots__ = ("node", "bundle_digest", "latent_rates", "codec")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LATENT_RATES_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     node: str
     bundle_digest: str
     latent_rates: _containers.RepeatedCompositeFieldContainer[LatentRate]
-    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class LatentRate(_message.Message):
     __slots__ = ("codec", "average_precision", "bytes_per_frame", "bytes_per_key_frame")

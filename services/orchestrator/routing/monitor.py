@@ -15,6 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
 from common.server.health import REASON_KEY
+from common.wire.channels import ServerChannel
+from common.wire.errors import TLS_FAULTS, connection_fault
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 _SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tandem.v1.Transformer"}
 # A stage whose machine does not even refuse a connection must not hold back the others.
 _FIRST_LOOK_SECONDS = 2.0
+# Of a stage that answers frames, one heartbeat is sent in so many intervals.
+_MEASURING_INTERVALS = 5
 
 
 class StageMonitor:
@@ -35,7 +39,7 @@ class StageMonitor:
 
     def __init__(
         self,
-        channels: Mapping[StageAddress, grpc.aio.Channel],
+        channels: Mapping[StageAddress, ServerChannel],
         interval_seconds: float,
         timeout_seconds: float,
         *,
@@ -96,11 +100,11 @@ class StageMonitor:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
-    async def _watch(self, address: StageAddress, channel: grpc.aio.Channel) -> None:
-        # Its published types leave out Watch.
-        stub: Any = health_pb2_grpc.HealthStub(channel)
+    async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
+            # Its published types leave out Watch.
+            stub: Any = health_pb2_grpc.HealthStub(channel.current)
             call = stub.Watch(request)
             heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
             # They end when the stage is silent; or by a fault in here, which is raised below.
@@ -109,7 +113,7 @@ class StageMonitor:
                 await self._follow(address, stub, request, call)
                 self._note(address, "ended its health stream", DIED)
             except grpc.aio.AioRpcError as error:
-                self._note(address, shortened(error.details() or error.code().name), DIED)
+                self._note(address, _reason_of(error), DIED)
             except UnavailableError as error:
                 self._note(address, str(error), DIED)
             except asyncio.CancelledError:
@@ -151,9 +155,20 @@ class StageMonitor:
         return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
 
     async def _beat(self, address: StageAddress, stub: Any, request: Any) -> None:
-        """Call until the stage does not answer in time; its watch is then given up as well."""
+        """Call until the stage does not answer in time; its watch is then given up as well.
+
+        While it answers frames there is no need to ask, but now and then, to measure the link: on
+        a slow one heartbeats are a good part of what it carries.
+        """
+        called_at = time.monotonic()
         while True:
-            await asyncio.sleep(self._interval_seconds)
+            seen_at = max(called_at, self._answered_at(address))
+            await asyncio.sleep(seen_at + self._interval_seconds - time.monotonic())
+            now = time.monotonic()
+            is_seen = now - self._answered_at(address) < self._interval_seconds
+            if is_seen and now - called_at < _MEASURING_INTERVALS * self._interval_seconds:
+                continue
+            called_at = now
             asked = time.perf_counter()
             try:
                 await stub.Check(request, timeout=self._timeout_seconds)
@@ -185,6 +200,16 @@ class StageMonitor:
             write("stage", name=address.name, healthy=healthy, reason=reason)
         self._health[address] = health
         self._on_change(health)
+
+
+def _reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Why a health stream ended, in a sentence where it is for somebody to mend."""
+    fault = connection_fault(error.code(), error.details())
+    if fault is not None and fault in TLS_FAULTS:
+        return fault.value
+    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return "it does not accept the orchestrator's certificate"
+    return shortened(error.details() or error.code().name)
 
 
 def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import AsyncIterator, Optional
 
-from common.domain.detections import StreamOptions
+from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.server.guard import GuardedStream
+from common.wire.frames import image_bytes
 from common.wire.placements import stream_options_from_wire
 from protos.tandem.v1 import detector_pb2
+from services.orchestrator.session.quotas import UNLIMITED, Allowance
 
 
 class ClientRequests:
     """Reads a client's stream: `options` once, then `frames`."""
 
-    def __init__(self, stream: GuardedStream) -> None:
-        """Read from `stream`."""
+    def __init__(self, stream: GuardedStream, allowance: Allowance = UNLIMITED) -> None:
+        """Read from `stream`, no faster than the allowance has it."""
         self._stream = stream
+        self._allowance = allowance
+        self._is_live = False
         # A first request that was a frame.
         self._first: Optional[detector_pb2.DetectRequest] = None
 
@@ -34,6 +39,7 @@ class ClientRequests:
             return None
         # Read at once: what is part of a message keeps all of it, which may be a frame.
         options = stream_options_from_wire(first.options)
+        self._is_live = options.overload is OverloadPolicy.DROP_OLDEST
         if first.WhichOneof("request") == "options":
             self._stream.drop()
         else:
@@ -53,6 +59,7 @@ class ClientRequests:
         while request is not None:
             self._check(request, latest_id)
             latest_id = request.frame.frame_id
+            self._allowance.take(image_bytes(request.frame), live=self._is_live)
             yield request.frame
             # It may be large, and the next may be long in coming.
             del request
@@ -67,7 +74,12 @@ class ClientRequests:
             )
 
     async def _next(self) -> Optional[detector_pb2.DetectRequest]:
-        """The next request; None after the last."""
+        """The next request, once the quota allows it; None after the last."""
+        wait_seconds = self._allowance.wait_seconds(live=self._is_live)
+        if wait_seconds > 0:
+            # Nothing is read meanwhile, so that others may have the room.
+            self._stream.account.unreserve()
+            await asyncio.sleep(wait_seconds)
         async for request in self._stream:
             return request  # type: ignore[no-any-return]
         return None

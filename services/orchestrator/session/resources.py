@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Mapping
-
-import grpc
+from typing import Callable, Mapping, Tuple
 
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
+from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
+from services.orchestrator.session.quotas import IdentityQuotas
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class SessionResources:
         frames: counts the answers.
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
+        quotas: what each identity may use.
+        warnings: tells what is insecure; a sentence each.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -31,9 +33,11 @@ class SessionResources:
     """
 
     router: Router
-    channels: Mapping[StageAddress, grpc.aio.Channel]
+    channels: Mapping[StageAddress, ServerChannel]
     frames: FrameCounters
     metrics: Metrics
     draining: asyncio.Event
+    quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
+    warnings: Callable[[], Tuple[str, ...]] = tuple
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

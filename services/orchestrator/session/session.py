@@ -14,30 +14,32 @@ from typing import AsyncIterator, Optional
 
 import structlog
 
+from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import TandemError
 from common.domain.placement import NodePair, Stage
 from common.domain.status import SessionStatus
+from common.security.identity import Identity
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
 from common.wire.errors import error_to_wire
+from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.deadlines import FrameWeight
 from services.orchestrator.session.dispatcher import Dispatcher
 from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
+from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
-from services.orchestrator.session.window import Transfer, WindowEstimator
+from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
 
 log = structlog.get_logger()
 
 Frame = detector_pb2.Frame
 Response = detector_pb2.DetectResponse
 
-# One frame in each stage: more would only wait, and a live frame that waits grows old.
-_LIVE_SLOTS = 2
 # Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
 # for an older frame so that answers keep their order.
 _LIVE_LIMIT = 256
@@ -64,6 +66,7 @@ class Session:
 
     Attributes:
         session_id: for logs and status.
+        owner: whose session it is; None without TLS.
         dispatcher: has the session's frames served.
     """
 
@@ -73,6 +76,9 @@ class Session:
         options: StreamOptions,
         stream: GuardedStream,
         resources: SessionResources,
+        *,
+        allowance: Allowance = UNLIMITED,
+        owner: Optional[Identity] = None,
     ) -> None:
         """Serve the frames of `stream`.
 
@@ -81,17 +87,22 @@ class Session:
             options: those of the stream.
             stream: to be answered by, and whose bytes are accounted for.
             resources: what all sessions share.
+            allowance: what its owner's quota leaves.
+            owner: whose session it is; None without TLS.
         """
         self.session_id = session_id
+        self.owner = owner
         self.dispatcher = Dispatcher(session_id, options, resources, stream.account)
         self._stream = stream
         self._resources = resources
+        self._allowance = allowance
         is_live = options.overload is OverloadPolicy.DROP_OLDEST
-        self._gate = NewestWinsGate(_LIVE_SLOTS) if is_live else None
-        self._estimator = WindowEstimator()
-        self._adapts_window = not is_live and not resources.window
+        self._gate = NewestWinsGate(MIN_WINDOW) if is_live else None
+        self._estimator = WindowEstimator(is_live=is_live)
+        self._adapts_window = is_live or not resources.window
         self._slots = WindowSlots(resources.window or self._estimator.window)
         self._node_pair: Optional[NodePair] = None
+        self._codec: Optional[Codec] = None
         self._frames_answered = 0
         self._frames_in_flight = 0
 
@@ -99,7 +110,12 @@ class Session:
     def status(self) -> SessionStatus:
         """What is told of the session."""
         return SessionStatus(
-            self.session_id, self._node_pair, self._frames_answered, self._frames_in_flight
+            self.session_id,
+            self._node_pair,
+            self._frames_answered,
+            self._frames_in_flight,
+            self._codec,
+            self.dispatcher.rates.why(self._node_pair),
         )
 
     async def run(self, requests: ClientRequests) -> None:
@@ -120,6 +136,7 @@ class Session:
     async def _received(self, requests: ClientRequests) -> AsyncIterator[Frame]:
         async for frame in requests.frames():
             self._frames_in_flight += 1
+            self.dispatcher.rates.arrived(time.monotonic())
             yield frame
             # It may be large, and the next may be long in coming.
             del frame
@@ -129,7 +146,8 @@ class Session:
         arrival = _Arrival.now()
         if self._gate is None:
             return await self._answer(frame, arrival)
-        if not await self._gate.enter():
+        # Frames over the quota make room for newer ones, as those that come too fast do.
+        if not self._allowance.take_live_frame() or not await self._gate.enter():
             self._resources.frames.answered(None, "dropped", 0.0)
             return Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
         try:
@@ -203,8 +221,23 @@ class Session:
         window_is_full = self._frames_in_flight >= self._slots.size
         backlogged = window_is_full if self._gate is None else self._gate.crowded
         self._resources.router.served(route, timing, backlogged=backlogged)
+        self._learn_rate(route.node_pair, timing, backlogged=backlogged)
         if self._adapts_window:
             self._adapt_window(timing, backlogged)
+
+    def _learn_rate(
+        self, node_pair: NodePair, timing: detection_pb2.Timing, *, backlogged: bool
+    ) -> None:
+        self._codec = known_codec_from_wire(timing.backbone.codec)
+        estimates = self._resources.router.measurements.estimates
+        link = estimates.link(node_pair.backbone, node_pair.transformer)
+        self.dispatcher.rates.answered(
+            node_pair,
+            timing,
+            backlogged=backlogged,
+            round_trip_seconds=link.latency_seconds if link else 0.0,
+            now=time.monotonic(),
+        )
 
     def _adapt_window(self, timing: detection_pb2.Timing, backlogged: bool) -> None:
         if not backlogged:
@@ -216,8 +249,12 @@ class Session:
             timing.total_seconds,
             backbone.queue_seconds + transformer.queue_seconds,
             (_transfer(backbone), _transfer(transformer)),
+            max(backbone.execute_seconds, transformer.execute_seconds),
         )
-        self._resize_window(self._estimator.window)
+        if self._gate is None:
+            self._resize_window(self._estimator.window)
+        else:
+            self._gate.resize(self._estimator.window)
 
     def _resize_window(self, size: int) -> None:
         self._resources.metrics.window.inc(size - self._slots.size)

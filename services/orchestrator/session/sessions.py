@@ -11,6 +11,7 @@ import structlog
 
 from common.domain.errors import UnavailableError
 from common.domain.placement import StageAddress
+from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
 from services.orchestrator.routing.routes import StageHealth
 from services.orchestrator.session.requests import ClientRequests
@@ -44,12 +45,18 @@ class Sessions:
         Raises:
             InvalidInputError: its options or the order of its messages are wrong.
             UnavailableError: the server drains.
+            ResourceExhaustedError: the client has as many sessions as its quota allows.
         """
-        requests = ClientRequests(stream)
-        options = await requests.options()
-        if options is not None:
-            session = Session(uuid.uuid4().hex[:12], options, stream, self.resources)
-            await self._run(session, requests, stream.peer)
+        owner = calling_identity()
+        with self.resources.quotas.session(owner) as allowance:
+            requests = ClientRequests(stream, allowance)
+            options = await requests.options()
+            if options is not None:
+                session_id = uuid.uuid4().hex[:12]
+                session = Session(
+                    *(session_id, options, stream, self.resources), allowance=allowance, owner=owner
+                )
+                await self._run(session, requests, stream.peer)
         if self.resources.draining.is_set():
             raise UnavailableError("the server is draining")
 
@@ -71,7 +78,10 @@ class Sessions:
             for session in tuple(self.open.values()):
                 session.dispatcher.check_progress(now)
                 await session.dispatcher.leave_idle_routes(now)
-            self.resources.router.tick()
+            router = self.resources.router
+            router.tick()
+            for session in tuple(self.open.values()):
+                session.dispatcher.rates.decide(router.measurements.estimates, now)
             self.show_choice()
 
     def show_choice(self) -> None:
@@ -93,7 +103,8 @@ class Sessions:
 
     async def _run(self, session: Session, requests: ClientRequests, client: str) -> None:
         self.open[session.session_id] = session
-        log.info("session opened", session=session.session_id, client=client)
+        owner = {} if session.owner is None else {"identity": str(session.owner)}
+        log.info("session opened", session=session.session_id, client=client, **owner)
         try:
             await session.run(requests)
         finally:

@@ -84,6 +84,10 @@ def test_up_names_the_port_that_is_in_use():
 
 
 def test_up_at_an_address_of_another_machine():
-    ran = tandem("up", "--host", "192.0.2.1", "--bundle", "tests/data/toy-bundle")
+    there = ("up", "--host", "192.0.2.1", "--bundle", "tests/data/toy-bundle")
+    ran = tandem(*there)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("tandem: other machines could reach 192.0.2.1 without TLS")
+    ran = tandem(*there, "--insecure")
     assert ran.returncode == 1
     assert "192.0.2.1 is no address of this machine" in ran.stderr

@@ -5,10 +5,9 @@ import socket
 import time
 from contextlib import asynccontextmanager
 
-import grpc
-
 from common.domain.placement import Stage
 from common.server.health import DrainingHealth
+from common.wire.channels import ServerChannel
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.routes import DIED, SILENT
 from services.orchestrator.routing.routes import NOT_SERVING as NOT_SERVING_FAULT
@@ -46,7 +45,7 @@ class Watched:
 @asynccontextmanager
 async def watching(*addresses, timeout_seconds=1.0):
     told = Watched()
-    channels = {each: grpc.aio.insecure_channel(each.address) for each in addresses}
+    channels = {each: ServerChannel(each.address) for each in addresses}
     monitor = StageMonitor(
         channels,
         interval_seconds=0.05,

@@ -18,6 +18,7 @@ from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.interception import BoundedCalls
 from common.telemetry.metrics import Metrics
+from common.wire.channels import ServerChannel
 from protos.tandem.v1 import detector_pb2, detector_pb2_grpc, stage_pb2, stage_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Policy
@@ -198,7 +199,9 @@ class Rig:
 async def rig(toys, **changes):
     """A rig in front of `toys`, by the names of their nodes, all of them running."""
     channels = {
-        stage_address(node, Stage.BACKBONE, toy.address): grpc.aio.insecure_channel(toy.address)
+        stage_address(node, Stage.BACKBONE, toy.address): ServerChannel(
+            toy.address or "127.0.0.1:1"
+        )
         for node, toy in toys.items()
     }
     try:

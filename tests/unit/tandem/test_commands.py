@@ -76,6 +76,7 @@ def test_every_command_that_is_named_can_be_loaded():
     paths = [command.path for command in lazy_commands()]
     assert paths == [
         *("up", "detect", "status", "placement", "bench"),
+        *("certificates init", "certificates issue", "certificates show"),
         *(
             "model info",
             "model calibrate",
