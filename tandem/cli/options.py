@@ -45,6 +45,17 @@ AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
 
 
+def checked_address(text: str | None) -> str | None:
+    """Let an orchestrator's address or nothing through, before anything is opened or started.
+
+    Raises:
+        InvalidInputError: it is no address.
+    """
+    if text is not None:
+        parse_address(text, DEFAULT_PORT, "the server's address")
+    return text
+
+
 def checked_placement(name: str | None) -> str | None:
     """Let a placement's name, a pair of nodes, `auto` or nothing through; usage is checked here."""
     try:
@@ -84,13 +95,20 @@ RequireSignatureOption = Annotated[
     ),
 ]
 ServerOption = Annotated[
-    str, typer.Option("--server", metavar="HOST[:PORT]", help="Address of the orchestrator.")
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST[:PORT]",
+        callback=checked_address,
+        help="Address of the orchestrator.",
+    ),
 ]
 OptionalServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
         metavar="HOST[:PORT]",
+        callback=checked_address,
         help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]

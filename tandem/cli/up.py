@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.domain.address import DEFAULT_PORT
+from common.domain.address import DEFAULT_PORT, parse_host
 from common.domain.errors import UnavailableError
 from common.domain.redaction import fit_to_show
 from tandem.cli.console import show_json, show_line, show_notice, show_table
@@ -53,7 +53,10 @@ def up(
     *,
     bundle: BundleOption = None,
     host: Annotated[
-        str, typer.Option(help="Address that the orchestrator listens on; 0.0.0.0 for all.")
+        str,
+        typer.Option(
+            callback=parse_host, help="Address that the orchestrator listens on; 0.0.0.0 for all."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
