@@ -16,11 +16,12 @@ from typing import Any
 
 import grpc
 
+from benchmarks.camera import client_credentials
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, Host
 from benchmarks.instant import PROCESS
 from benchmarks.report import Row
 from common.domain.placement import EDGE, WORKSTATION
-from common.wire.connections import open_channel
+from common.wire.channels import ServerChannel
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tandem.processes import ServiceProcess
 
@@ -80,10 +81,21 @@ async def _rate(method: str, address: str) -> float:
     return float(await LOCAL_WORKSTATION.run(_MODULE, method, address))
 
 
-async def load(method: str, address: str) -> float:
+async def orchestrator_rate(address: str, certificates: str = "") -> float:
+    """Rate of an orchestrator, frames a second; `certificates` as of `benchmarks.camera`."""
+    return float(await LOCAL_WORKSTATION.run(_MODULE, _DETECT, address, certificates))
+
+
+async def load(method: str, address: str, certificates: str = "") -> float:
     """Frames a second over all streams."""
     started = [0.0] * _STREAMS
-    async with open_channel(address) as channel:
+    credentials = client_credentials(certificates)
+    server = ServerChannel(
+        address,
+        tls=None if credentials is None else credentials.load(),
+        server_name="" if credentials is None else credentials.server_name,
+    )
+    async with server.current as channel:
         counts = await asyncio.gather(
             *(_stream(channel, method, index, started) for index in range(_STREAMS))
         )
