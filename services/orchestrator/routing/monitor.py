@@ -101,11 +101,16 @@ class StageMonitor:
     async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
+            if channel.refusal:
+                self._note(address, channel.refusal, DIED)
+                await asyncio.sleep(self._interval_seconds)
+                continue
             # Its published types leave out Watch.
             stub: Any = health_pb2_grpc.HealthStub(channel.current)
             call = stub.Watch(request)
-            heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
-            # They end when the stage is silent; or by a fault in here, which is raised below.
+            heartbeats = asyncio.ensure_future(self._beat(address, channel, stub, request))
+            # They end when the stage is silent or revoked; or by a fault in here, which is raised
+            # below.
             heartbeats.add_done_callback(partial(_cancel, call))
             try:
                 await self._follow(address, stub, request, call)
@@ -115,7 +120,7 @@ class StageMonitor:
             except UnavailableError as error:
                 self._note(address, str(error), DIED)
             except asyncio.CancelledError:
-                # A heartbeat that found the stage silent cancels the watch, and no more.
+                # A heartbeat that found the stage silent or revoked cancels the watch, no more.
                 if self._closing or not heartbeats.done():
                     raise
                 heartbeats.result()
@@ -152,10 +157,14 @@ class StageMonitor:
             return ""
         return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
 
-    async def _beat(self, address: StageAddress, stub: Any, request: Any) -> None:
+    async def _beat(
+        self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
+    ) -> None:
         """Call until the stage does not answer in time; its watch is then given up as well."""
         while True:
             await asyncio.sleep(self._interval_seconds)
+            if channel.refusal:
+                return
             asked = time.perf_counter()
             try:
                 await stub.Check(request, timeout=self._timeout_seconds)
