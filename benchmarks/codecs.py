@@ -29,7 +29,7 @@ from rich.table import Table
 from common.bundle import Bundle, FixedInput, InputPolicy, Normalization, load_bundle
 from common.codec import FeatureCodec
 from common.codec.feature_statistics import FeatureStatistics
-from common.domain.codec import Codec
+from common.domain.codec import FEATURE_CODECS, Codec
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.files import replacing
@@ -132,7 +132,7 @@ def measure_codecs(
     for features in calibrated_on:
         statistics.add(features[0])
     codecs = FeatureCodec(statistics.calibration())
-    return [measure_codec(codecs, codec, tensors) for codec in Codec]
+    return [measure_codec(codecs, codec, tensors) for codec in FEATURE_CODECS]
 
 
 def measure_codec(codecs: FeatureCodec, codec: Codec, tensors: Sequence[np.ndarray]) -> Measurement:

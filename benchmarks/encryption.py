@@ -22,7 +22,7 @@ import psutil
 from benchmarks.camera import CameraPlan
 from benchmarks.cluster import Cluster, ClusterPlan
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, Host, run_to_end
-from benchmarks.relaying import orchestrator_rate
+from benchmarks.relaying import FRAMES, orchestrator_rate
 from benchmarks.report import Row, conclude, frames_per_second
 from benchmarks.suite import clip_images
 from common.certificates.folder import AuthorityFolder, set_up
@@ -107,9 +107,16 @@ class Alone:
         proxy: between the orchestrator and the stages; None: they are connected directly.
     """
 
-    def __init__(self, certificates: str, *, counted: bool = False) -> None:
-        """Prepare; `certificates` is the folder of an authority, or empty for no TLS."""
+    def __init__(self, certificates: str, frames: int, *, counted: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            certificates: folder of an authority; empty: no TLS.
+            frames: that a measurement sends.
+            counted: whether there is a proxy that counts bytes.
+        """
         self._certificates = certificates
+        self._frames = frames
         self._counted = counted
         self.proxy: CountingProxy | None = None
         self._address = ""
@@ -119,7 +126,7 @@ class Alone:
         """Measure once."""
         process = psutil.Process(self._pid)
         before = process.cpu_times()
-        rate = await orchestrator_rate(self._address, self._certificates)
+        rate = await orchestrator_rate(self._address, self._certificates, self._frames)
         after = process.cpu_times()
         return Speed(rate, after.user + after.system - before.user - before.system)
 
@@ -142,7 +149,9 @@ class Alone:
             stages = {each.value: stage for each in Stage}
             nodes = json.dumps({EDGE: stages, WORKSTATION: stages})
             listening = ("--nodes", nodes, "--port", "0", "--metrics-port", "0")
-            quiet = ("--log-level", "warning")
+            # A machine that is busy with other work must not make a stage unavailable.
+            patient = ("--health-timeout-seconds", "30", "--unavailable-after", "60")
+            quiet = ("--log-level", "warning", *patient)
             arguments = (*listening, *quiet, *self._security())
             told = await start(LOCAL_EDGE, "services.orchestrator", *arguments)
             self._address, self._pid = told.address, told.pid
@@ -160,10 +169,11 @@ class Alone:
         )
 
 
-async def orchestrator_ratios(certificates: str, repetitions: int) -> list[Row]:
+async def orchestrator_ratios(certificates: str, repetitions: int, frames: int) -> list[Row]:
     """How fast the orchestrator alone is with TLS, as a share of how fast it is without."""
     pairs = []
-    async with Alone("").running() as plain, Alone(certificates).running() as encrypted:
+    plain_one, encrypted_one = Alone("", frames), Alone(certificates, frames)
+    async with plain_one.running() as plain, encrypted_one.running() as encrypted:
         for _ in range(repetitions):
             pairs.append((await plain.speed(), await encrypted.speed()))
     rates = [each[1].frames_per_second / each[0].frames_per_second for each in pairs]
@@ -192,11 +202,11 @@ async def orchestrator_ratios(certificates: str, repetitions: int) -> list[Row]:
     ]
 
 
-async def bytes_ratio(certificates: str) -> Row:
+async def bytes_ratio(certificates: str, frames: int) -> Row:
     """The bytes between orchestrator and stage without TLS, as a share of those with it."""
     counts = []
     for folder in ("", certificates):
-        async with Alone(folder, counted=True).running() as system:
+        async with Alone(folder, frames, counted=True).running() as system:
             await system.speed()
             counts.append(system.proxy.count if system.proxy else 0)
     return Row(
@@ -208,7 +218,7 @@ async def bytes_ratio(certificates: str) -> Row:
     )
 
 
-async def pipeline_ratio(certificates: Path, frames: Path, repetitions: int) -> Row:
+async def pipeline_ratio(certificates: Path, pictures: Path, repetitions: int) -> Row:
     """The rate of paced engines with TLS, as a share of that without."""
     paced = dict.fromkeys(Stage, PACE_MS)
     plans = [
@@ -223,11 +233,11 @@ async def pipeline_ratio(certificates: Path, frames: Path, repetitions: int) -> 
     async with Cluster(plans[0]) as plain, Cluster(plans[1]) as encrypted:
         for _ in range(repetitions):
             without = frames_per_second(
-                await plain.stream(CameraPlan(str(frames), placement, **camera))  # type: ignore[arg-type]
+                await plain.stream(CameraPlan(str(pictures), placement, **camera))  # type: ignore[arg-type]
             )
             with_tls = frames_per_second(
                 await encrypted.stream(
-                    CameraPlan(str(frames), placement, certificates=str(certificates), **camera)  # type: ignore[arg-type]
+                    CameraPlan(str(pictures), placement, certificates=str(certificates), **camera)  # type: ignore[arg-type]
                 )
             )
             ratios.append(with_tls / without)
@@ -241,17 +251,17 @@ async def pipeline_ratio(certificates: Path, frames: Path, repetitions: int) -> 
     )
 
 
-async def measure(folder: Path, repetitions: int) -> list[Row]:
+async def measure(folder: Path, repetitions: int, frames: int) -> list[Row]:
     """Measure all."""
-    certificates, frames = folder / "certificates", folder / "frames"
+    certificates, pictures = folder / "certificates", folder / "pictures"
     make_certificates(certificates)
-    frames.mkdir()
+    pictures.mkdir()
     for index, image in enumerate(clip_images()):
-        (frames / f"{index:03}.jpg").write_bytes(image.data)
+        (pictures / f"{index:03}.jpg").write_bytes(image.data)
     return [
-        *await orchestrator_ratios(str(certificates), repetitions),
-        await pipeline_ratio(certificates, frames, repetitions),
-        await bytes_ratio(str(certificates)),
+        *await orchestrator_ratios(str(certificates), repetitions, frames),
+        await pipeline_ratio(certificates, pictures, repetitions),
+        await bytes_ratio(str(certificates), frames),
     ]
 
 
@@ -259,10 +269,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encryption", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5, help="of each measurement")
+    parser.add_argument(
+        "--frames", type=int, default=FRAMES, help="of each measurement of the orchestrator alone"
+    )
     parser.add_argument("--csv", type=Path, help="write the figures here, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tandem-benchmarks-") as folder:
-        rows = run_to_end(measure(Path(folder), options.repetitions))
+        rows = run_to_end(measure(Path(folder), options.repetitions, options.frames))
     conclude("What TLS costs", rows, options.csv)
 
 

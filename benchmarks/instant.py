@@ -36,8 +36,14 @@ class InstantBackbone(stage_pb2_grpc.BackboneServicer):
             if request.WhichOneof("request") == "open":
                 await context.write(stage_pb2.StageResponse(opened=stage_pb2.Opened()))
                 continue
+            # An orchestrator takes an answer without both timings for a fault.
             result = stage_pb2.FrameResult(
-                frame_id=request.frame.frame_id, detections=detection_pb2.Detections()
+                frame_id=request.frame.frame_id,
+                detections=detection_pb2.Detections(),
+                timing=detection_pb2.Timing(
+                    backbone=detection_pb2.StageTiming(),
+                    transformer=detection_pb2.StageTiming(),
+                ),
             )
             await context.write(stage_pb2.StageResponse(result=result))
 

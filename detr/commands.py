@@ -45,6 +45,17 @@ def _distillation_app() -> Any:
     return app
 
 
+def _bottleneck_app() -> Any:
+    from detr.bottleneck.cli import app
+
+    return app
+
+
+BOTTLENECK = Command(
+    "bottleneck",
+    "Train a bottleneck between the halves, and put it into a bundle.",
+    _bottleneck_app,
+)
 IMPORT = Command(
     "model import", "Make a bundle from official or Hugging Face weights.", _import_app
 )

@@ -16,6 +16,7 @@ from common.bundle.folder import ONNX_NAMES
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.reading import model_bytes
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
 
@@ -136,7 +137,7 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     device: TorchDevice = "auto"
     if options.device is not Device.AUTO:
         device = "cuda" if options.device is Device.CUDA else "cpu"
-    return load_half(onnx_path, options.threads, device)
+    return load_half(onnx_path, options.threads, device, sha256=options.sha256)
 
 
 def load_half(
@@ -144,6 +145,7 @@ def load_half(
     threads: int,
     device: TorchDevice = "auto",
     precision: TorchPrecision = "fp32",
+    sha256: str | None = None,
 ) -> TorchEngine:
     """Rebuild a half from its bundle.
 
@@ -155,9 +157,11 @@ def load_half(
         threads: CPU threads; 0 lets torch choose.
         device: the device to compute on; `auto` is a GPU if there is one.
         precision: the precision to compute in.
+        sha256: of the file's content that was checked; None: nobody checked it.
 
     Raises:
-        EngineError: the file cannot be loaded, or the device or precision cannot be had.
+        EngineError: the file cannot be loaded or has another sha256, or the device or precision
+            cannot be had.
     """
     try:
         bundle = load_bundle(onnx_path.parent)
@@ -170,8 +174,9 @@ def load_half(
     stage = stages[onnx_path.name]
     half_class = BackboneHalf if stage is Stage.BACKBONE else TransformerHalf
     half = half_class(DETR(bundle.manifest.architecture), bundle.manifest.split)
+    content = model_bytes(onnx_path, sha256, "torch")
     try:
-        half.load_state_dict(_initializers(onnx_path))
+        half.load_state_dict(_initializers(content))
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
@@ -180,8 +185,8 @@ def load_half(
     return TorchEngine(half, stage, device, precision)
 
 
-def _initializers(onnx_path: Path) -> dict[str, torch.Tensor]:
-    graph = onnx.load(str(onnx_path)).graph
+def _initializers(content: bytes) -> dict[str, torch.Tensor]:
+    graph = onnx.load_model_from_string(content).graph
     return {
         initializer.name: torch.from_numpy(onnx.numpy_helper.to_array(initializer).copy())
         for initializer in graph.initializer

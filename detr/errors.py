@@ -7,6 +7,7 @@ import sys
 import typer
 
 from common.domain.errors import CallerError, ServiceError, TandemError
+from common.domain.redaction import fit_to_show
 
 
 class WeightsError(CallerError):
@@ -22,5 +23,5 @@ def run_app(app: typer.Typer, program: str) -> None:
     try:
         app()
     except TandemError as error:
-        sys.stderr.write(f"{program}: {error}\n")
+        sys.stderr.write(f"{program}: {fit_to_show(str(error))}\n")
         sys.exit(1)

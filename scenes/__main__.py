@@ -1,4 +1,4 @@
-"""`python -m scenes`: fetch sources, export splits, draw contact sheets, make the clip."""
+"""`python -m scenes`: fetch sources, export splits, draw contact sheets, make clips."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import typer
 from numpy.typing import NDArray
 
 from common.domain.errors import TandemError
+from common.domain.redaction import fit_to_show
 from scenes.clip import write_clip
+from scenes.clip_folder import write_clip_folder
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
 from scenes.fetch import DEFAULT_CACHE, fetch_all, pack
+from scenes.random_clips import random_clip
 from scenes.sources import SceneSplit
 from scenes.splits import SPLIT_SEEDS, open_split
 
@@ -87,6 +90,32 @@ def clip(
         typer.echo(str(path))
 
 
+@app.command()
+def clips(
+    out: Annotated[Path, typer.Option(help="Folder of a folder for each clip.")],
+    *,
+    split: Annotated[str, typer.Option(help="train, val or unseen.")] = "train",
+    count: Annotated[int, typer.Option(min=1)] = 8,
+    frames: Annotated[int, typer.Option(min=1, help="Of each clip.")] = 96,
+    noise: Annotated[
+        float, typer.Option(min=0, max=64, help="Of the sensor, in grey levels.")
+    ] = 0.0,
+    seed: Seed = 20,
+    height: Annotated[int, typer.Option(min=32, help="Pixels; even.")] = 360,
+    width: Annotated[int, typer.Option(min=32, help="Pixels; even.")] = 480,
+    cache: Cache = DEFAULT_CACHE,
+) -> None:
+    """Make random clips and their annotations: DIR/000/clip.mp4, DIR/000/annotations.json."""
+    if height % 2 or width % 2:
+        raise typer.BadParameter("height and width of a video must be even.")
+    source = open_split(cache, _split(split), seed)
+    for index in range(count):
+        scenes = random_clip(source, index, frames, height=height, width=width, noise=noise)
+        description = f"Tandem clip {index} of split {split}, seed {seed}, noise {noise:g}"
+        for path in write_clip_folder(scenes, out / f"{index:03d}", description):
+            typer.echo(str(path))
+
+
 def _split(name: str) -> SceneSplit:
     for split in SPLIT_SEEDS:
         if split == name:
@@ -103,7 +132,7 @@ def main() -> None:
     try:
         app()
     except TandemError as error:
-        sys.stderr.write(f"python -m scenes: {error}\n")
+        sys.stderr.write(f"python -m scenes: {fit_to_show(str(error))}\n")
         sys.exit(1)
 
 

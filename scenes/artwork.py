@@ -100,7 +100,12 @@ def icon_from_rgba(artwork_set: str, name: str, rgba: NDArray[np.uint8]) -> Icon
     # Shrinking straight alpha would bleed the colour of invisible pixels into the edge.
     alpha = cropped[:, :, 3:].astype(np.uint16)
     premultiplied = np.concatenate([(cropped[:, :, :3] * alpha + 127) // 255, alpha], axis=2)
-    return Icon(artwork_set, name, tuple(_mips(premultiplied.astype(np.uint8))))
+    return Icon(artwork_set, name, icon_sizes(premultiplied.astype(np.uint8)))
+
+
+def icon_sizes(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """Return a premultiplied RGBA picture and its halvings, as an `Icon` holds them."""
+    return tuple(_mips(picture))
 
 
 def _mips(picture: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

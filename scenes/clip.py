@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -17,11 +15,10 @@ from common.domain.errors import ConfigurationError
 from scenes.artwork import Artwork, Icon, load_artwork
 from scenes.backgrounds import read_photograph
 from scenes.categories import CATEGORIES
-from scenes.coco_format import instances
+from scenes.clip_folder import write_clip_folder
 from scenes.compositor import Pose, Scene, SceneObject, paste, turned_patch
 
 WIDTH, HEIGHT = 480, 360  # pixels
-FRAMES_PER_SECOND = 24
 FRAMES_PER_SHOT = 80
 
 # Only Apache-2.0 and MIT artwork, so that the clip can be shared without conditions.
@@ -123,23 +120,8 @@ def write_clip(cache: Path, folder: Path) -> tuple[Path, Path]:
     Returns:
         Both paths.
     """
-    import av
-
-    folder.mkdir(parents=True, exist_ok=True)
-    video, annotations = folder / "clip.mp4", folder / "annotations.json"
-    pictures = []
-    with av.open(str(video), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FRAMES_PER_SECOND))
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = {"crf": "20", "preset": "slow"}
-        for number, scene in enumerate(clip_scenes(cache)):
-            frame = av.VideoFrame.from_ndarray(scene.pixels, format="rgb24")
-            container.mux(stream.encode(frame))
-            pictures.append((number, f"{number:06d}.jpg", HEIGHT, WIDTH, scene.objects))
-        container.mux(stream.encode())
-    content = instances(pictures, "Tandem demo clip; image id = frame number of clip.mp4, from 0")
-    annotations.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    return video, annotations
+    options = {"crf": "20", "preset": "slow"}
+    return write_clip_folder(clip_scenes(cache), folder, "Tandem demo clip", options)
 
 
 def _frame(shot: Shot, icons: list[Icon], photograph: NDArray[np.uint8], time: float) -> Scene:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from scenes.artwork import ALPHA_THRESHOLD, Artwork, Icon
 from scenes.backgrounds import Photographs, draw_background
+from scenes.camera import degrade
+from scenes.colours import jitter_colour
 
 Box = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in pixels; max edges lie one past the last pixel."""
@@ -86,10 +88,10 @@ def draw_scene(
     canvas = draw_background(rng, photographs, height, width)
     objects: list[SceneObject] = []
     taken: list[Box] = []
-    for icons, class_index in _choose_icons(rng, artwork, settings):
+    for icons, class_index in choose_icons(rng, artwork, settings):
         icon = icons[int(rng.integers(len(icons)))]
         size = rng.uniform(*settings.long_sides) * math.sqrt(height * width)
-        patch = _jitter_colour(rng, turned_patch(icon, _random_pose(rng, size, settings)))
+        patch = jitter_colour(rng, turned_patch(icon, random_pose(rng, size, settings)))
         corner = _find_place(rng, patch, taken, (height, width), settings)
         if corner is None:
             continue
@@ -104,22 +106,66 @@ def draw_scene(
 
 def turned_patch(icon: Icon, pose: Pose) -> NDArray[np.uint8]:
     """Return `icon` in `pose` as premultiplied RGBA, cropped to its box."""
+    source, matrix = _posed(icon, pose)
+    out_width, out_height = _extent(source, matrix)
+    middle = (out_width - 1) / 2, (out_height - 1) / 2
+    return _cropped(_warped(source, matrix, middle, (out_width, out_height)))
+
+
+def placed_patch(
+    icon: Icon, pose: Pose, x: float, y: float
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return `icon` in `pose` with its middle at (x, y), to a fraction of a pixel.
+
+    Args:
+        icon: what to draw.
+        pose: how.
+        x: in the frame; the first pixel's middle is 0.
+        y: likewise.
+
+    Returns:
+        Premultiplied RGBA, and the column and row of its first pixel in the frame.
+    """
+    source, matrix = _posed(icon, pose)
+    out_width, out_height = (side + 2 for side in _extent(source, matrix))
+    left, top = math.floor(x - (out_width - 1) / 2), math.floor(y - (out_height - 1) / 2)
+    patch = _warped(source, matrix, (x - left, y - top), (out_width, out_height))
+    return patch, (left, top)
+
+
+def _posed(icon: Icon, pose: Pose) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the picture to draw from, and its 2 x 2 matrix."""
     source = icon.at_least(pose.long_side)
-    height, width = source.shape[:2]
-    scale = pose.long_side / max(height, width)
+    scale = pose.long_side / max(source.shape[:2])
     horizontal = scale * math.sqrt(pose.aspect) * (-1.0 if pose.mirrored else 1.0)
     vertical = scale / math.sqrt(pose.aspect)
     cos = math.cos(math.radians(pose.angle_degrees))
     sin = math.sin(math.radians(pose.angle_degrees))
     matrix = np.array([[cos * horizontal, sin * vertical], [-sin * horizontal, cos * vertical]])
+    return source, matrix
+
+
+def _extent(source: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the width and height that the turned picture needs, with a margin."""
+    height, width = source.shape[:2]
     extent = np.abs(matrix) @ (width, height)
-    out_width, out_height = (math.ceil(float(side)) + 2 for side in extent)
+    return math.ceil(float(extent[0])) + 2, math.ceil(float(extent[1])) + 2
+
+
+def _warped(
+    source: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    middle: tuple[float, float],
+    size: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """Return the picture drawn about `middle` into width x height pixels."""
+    height, width = source.shape[:2]
     # Pixel centres sit at whole numbers, so the middle of n pixels is (n - 1) / 2.
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    offset = np.array([(out_width - 1) / 2, (out_height - 1) / 2]) - matrix @ middle
+    own_middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = np.array(middle) - matrix @ own_middle
     affine = np.concatenate([matrix, offset[:, None]], axis=1)
-    patch = cv2.warpAffine(source, affine, (out_width, out_height), flags=cv2.INTER_LINEAR)
-    return _cropped(np.asarray(patch, np.uint8))
+    patch = cv2.warpAffine(source, affine, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(patch, np.uint8)
 
 
 def paste(canvas: NDArray[np.uint8], patch: NDArray[np.uint8], left: int, top: int) -> Box | None:
@@ -157,7 +203,7 @@ def overlap(a: Box, b: Box) -> float:
     return width * height / min((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
 
 
-def _choose_icons(
+def choose_icons(
     rng: np.random.Generator, artwork: Artwork, settings: SceneSettings
 ) -> list[tuple[Sequence[Icon], int | None]]:
     """Draw categories first, so that those with few icons are as frequent; then shuffle."""
@@ -172,7 +218,8 @@ def _choose_icons(
     return [chosen[index] for index in rng.permutation(len(chosen))]
 
 
-def _random_pose(rng: np.random.Generator, long_side: float, settings: SceneSettings) -> Pose:
+def random_pose(rng: np.random.Generator, long_side: float, settings: SceneSettings) -> Pose:
+    """Draw how an object of `long_side` pixels is turned, stretched and mirrored."""
     return Pose(
         long_side=long_side,
         angle_degrees=rng.uniform(-1, 1) * settings.max_rotation_degrees,
@@ -204,21 +251,6 @@ def _find_place(
     return None
 
 
-def _jitter_colour(rng: np.random.Generator, patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = patch[:, :, 3:]
-    colour = patch[:, :, :3]
-    if rng.random() < 0.25:
-        hsv = cv2.cvtColor(np.ascontiguousarray(colour), cv2.COLOR_RGB2HSV)
-        turned = (hsv[:, :, 0].astype(np.int16) + int(rng.integers(-20, 21))) % 180
-        hsv[:, :, 0] = turned.astype(np.uint8)
-        colour = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
-    gain = rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
-    table = np.minimum(np.arange(256)[:, None] * gain, 255).astype(np.uint8)
-    colour = np.asarray(cv2.LUT(np.ascontiguousarray(colour), table[None]), np.uint8)
-    # Premultiplied colour never exceeds alpha.
-    return np.concatenate([np.minimum(colour, alpha), alpha], axis=2)
-
-
 def _cropped(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = _opaque_extent(patch)
     if rows is None or columns is None:
@@ -236,32 +268,3 @@ def _opaque_extent(
     if rows.size == 0:
         return None, None
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
-
-
-JPEG_QUALITIES = (30, 95)
-
-_EXPOSURE, _BLUR, _NOISE, _JPEG = 0.5, 0.15, 0.25, 0.5  # how often each happens
-
-
-def degrade(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return `pixels` (RGB uint8, H x W x 3) as a camera might have delivered them."""
-    if rng.random() < _EXPOSURE:
-        gain, offset = rng.uniform(0.75, 1.2), rng.uniform(-20, 20)
-        table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
-        pixels = np.asarray(cv2.LUT(pixels, table), np.uint8)
-    if rng.random() < _BLUR:
-        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
-    if rng.random() < _NOISE:
-        noise = rng.standard_normal(pixels.shape, np.float32) * rng.uniform(2, 10)
-        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    if rng.random() < _JPEG:
-        pixels = through_jpeg(pixels, int(rng.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1)))
-    return pixels
-
-
-def through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Return RGB `pixels` after JPEG compression at `quality`, with its artefacts."""
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

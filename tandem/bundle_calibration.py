@@ -13,7 +13,7 @@ import numpy as np
 from common.bundle import Bundle, Calibration, CodecDefaults, Manifest, load_bundle, write_bundle
 from common.codec import FeatureCodec
 from common.codec.feature_statistics import FeatureStatistics
-from common.domain.codec import Codec
+from common.domain.codec import FEATURE_CODECS, Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
@@ -81,14 +81,16 @@ def calibrate_bundle(
             finite.
     """
     bundle = load_bundle(folder)
-    # Its digest is written anew below, and must not bless a changed file.
-    bundle.onnx_path(Stage.TRANSFORMER)
+    # Their digests are written anew below, and must not bless a changed file.
+    bundle.check_files()
     statistics = FeatureStatistics()
     tried: list[np.ndarray] = []
     every = max(1, frames // _FRAMES_TRIED)
     options = compile_options(bundle.manifest, Stage.BACKBONE, Precision.FP32, None)
     path = bundle.onnx_path(Stage.BACKBONE)
-    with closing(load_engine(engine, path, 0, options)) as backbone:
+    with closing(
+        load_engine(engine, path, 0, options, sha256=bundle.sha256(path.name))
+    ) as backbone:
         for index, frame in enumerate(evenly_spread(source, frames)):
             features = _features(backbone, bundle.manifest, frame)
             statistics.add(features[0])
@@ -107,12 +109,12 @@ def evenly_spread(source: Source, frames: int) -> Iterator[SourceFrame]:
 
 
 def try_codecs(calibration: Calibration, tensors: list[np.ndarray]) -> list[CodecTrial]:
-    """What every codec makes of these features, each [1,channels,rows,columns]."""
+    """What every codec of features makes of these, each [1,channels,rows,columns]."""
     codecs = FeatureCodec(calibration)
     mean = np.array(calibration.mean)[:, None, None]
     power = sum(float(np.square(tensor - mean).sum()) for tensor in tensors)
     trials = []
-    for codec in Codec:
+    for codec in FEATURE_CODECS:
         encoded = [codecs.encode(tensor, codec) for tensor in tensors]
         error = sum(
             float(np.square(codecs.decode(one) - tensor, dtype=np.float64).sum())

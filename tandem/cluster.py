@@ -23,6 +23,7 @@ from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
+from tandem.signatures import required_key
 from tandem.threads import threads_per_engine
 
 NODES = (EDGE, WORKSTATION)
@@ -44,6 +45,8 @@ class ClusterOptions:
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
         device: where the stages' engines compute; None: on the CPU.
+        require_signature: file of the public key by which the bundle has to be signed; None: the
+            one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
         certificates: folder of an authority with certificates for both nodes and an operator;
@@ -57,6 +60,7 @@ class ClusterOptions:
     host: str = _LOOPBACK
     port: int = 0
     device: Device | None = None
+    require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
     certificates: Path | None = None
@@ -103,7 +107,7 @@ class LocalCluster:
             UnavailableError: a service did not start; with its last words.
         """
         options = self._options
-        load_bundle(options.bundle)
+        load_bundle(options.bundle, required_key(options.require_signature))
         refuse_exposure(
             parse_host(options.host), options.certificates is not None, options.insecure
         )
@@ -172,6 +176,9 @@ class LocalCluster:
         arguments.append(options.log_level)
         if options.device is not None:
             arguments += ["--device", options.device.value]
+        key = required_key(options.require_signature)
+        if key is not None:
+            arguments += ["--require-signature", str(key)]
         pace = options.paced_milliseconds.get(stage)
         return arguments if pace is None else [*arguments, "--paced-milliseconds", str(pace)]
 

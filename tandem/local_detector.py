@@ -29,10 +29,11 @@ from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.results import FrameResult
+from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
 
 T = TypeVar("T")
-Load = Callable[[Path, CompileOptions], Engine]
+Load = Callable[[Path, CompileOptions, str], Engine]
 
 # One in each thread, and one that waits for its turn.
 _MOST_IN_FLIGHT = 4
@@ -61,6 +62,7 @@ class LocalDetector:
         precision: Precision | str = Precision.FP32,
         engine_threads: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        require_signature: Path | str | None = None,
     ) -> None:
         """Load both halves; takes about a second, or minutes if the engine compiles them first.
 
@@ -73,19 +75,25 @@ class LocalDetector:
             engine_threads: CPU threads of each engine; None: half of the cores that this process
                 may use, since both engines run at the same time; 0 lets the engine choose.
             max_pixels: a frame with more, width times height, is refused before it is decoded.
+            require_signature: file of the public key by which the folder's `bundle.json` has to be
+                signed; None: the one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
 
         Raises:
-            ConfigurationError: there is no valid bundle, or the engine, or what the device needs,
-                is unknown or not installed.
+            ConfigurationError: there is no valid or no signed bundle, or the engine, or what the
+                device needs, is unknown or not installed.
             EngineError: the engine cannot load a half.
         """
-        self._bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self._bundle = (
+            bundle
+            if isinstance(bundle, Bundle)
+            else load_bundle(bundle, required_key(require_signature))
+        )
         self._max_pixels = max_pixels
         threads = threads_per_engine() if engine_threads is None else engine_threads
         where = None if device is None else Device(device)
 
-        def load(path: Path, options: CompileOptions) -> Engine:
-            return load_engine(engine, path, threads, options, where)
+        def load(path: Path, options: CompileOptions, sha256: str) -> Engine:
+            return load_engine(engine, path, threads, options, where, sha256=sha256)
 
         self._preparing = WorkerThread("prepare")
         self._backbone, self._transformer = (
@@ -195,7 +203,12 @@ class _EngineThread:
         self._thread = WorkerThread(stage.value)
 
         options = compile_options(bundle.manifest, stage, precision, None)
-        self._engine = self._thread.call(lambda: load(bundle.onnx_path(stage), options))
+
+        def loaded() -> Engine:
+            path = bundle.onnx_path(stage)
+            return load(path, options, bundle.sha256(path.name))
+
+        self._engine = self._thread.call(loaded)
 
     def wait_until_loaded(self) -> None:
         self._engine.result()

@@ -5,14 +5,19 @@ import itertools
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import AsyncIterator, Callable, List, Optional
+from dataclasses import astuple, dataclass, field
+from typing import AsyncIterator, Callable, Dict, List, Optional
+
+import numpy as np
 
 from common.domain.detections import OverloadPolicy
 from common.domain.placement import NodePair
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tests.streams import jpeg
+
+PICTURES = 8
+"""How many pictures a camera shows in turn: frame n is picture n modulo this."""
 
 
 @dataclass
@@ -21,6 +26,8 @@ class Camera:
 
     Attributes:
         fps: frames a second of a live one; 0: as fast as they are taken, none dropped.
+        placement: that it asks for.
+        codec: that it asks for; None leaves it to the server.
         sent: frames, so far.
         ids: of the frames answered, as they came.
         outcomes: counted; an error by its text.
@@ -28,11 +35,13 @@ class Camera:
         failed_at: when each error came.
         latencies: of the detections, in the server; seconds.
         pair: nodes that served the latest of them.
+        boxes: of every frame with detections, by its id; float64 [n,4], pixels.
     """
 
     name: str
     fps: float = 0.0
     placement: str = "auto"
+    codec: Optional[str] = None
     sent: int = 0
     ids: List[int] = field(default_factory=list)
     outcomes: "Counter[str]" = field(default_factory=Counter)
@@ -40,6 +49,7 @@ class Camera:
     failed_at: List[float] = field(default_factory=list)
     latencies: List[float] = field(default_factory=list)
     pair: Optional[NodePair] = None
+    boxes: Dict[int, np.ndarray] = field(default_factory=dict)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, address: str, ended: asyncio.Event) -> None:
@@ -47,13 +57,16 @@ class Camera:
         overload = OverloadPolicy.DROP_OLDEST if self.fps else OverloadPolicy.BLOCK
         async with DetectorClient(address) as client:
             async for result in client.detect(
-                self._frames(ended), placement=self.placement, overload=overload
+                self._frames(ended),
+                placement=self.placement,
+                overload=overload,
+                codec=self.codec,
             ):
                 self._take(result)
 
     async def _frames(self, ended: asyncio.Event) -> AsyncIterator[bytes]:
         due = time.monotonic()
-        for picture in itertools.cycle([jpeg(seed) for seed in range(8)]):
+        for picture in itertools.cycle([jpeg(seed) for seed in range(PICTURES)]):
             if ended.is_set():
                 return
             if self.fps:
@@ -74,6 +87,8 @@ class Camera:
             self.served_at.append(time.monotonic())
             self.latencies.append(result.timing.total_seconds)
             self.pair = result.node_pair
+            boxes = [astuple(each.box) for each in result.detections]
+            self.boxes[result.frame_id] = np.array(boxes).reshape(-1, 4)
         self._came.set()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -101,3 +116,24 @@ async def streaming(address: str, *cameras: Camera) -> AsyncIterator[None]:
         await asyncio.gather(*streams)
     for camera in cameras:
         assert camera.ids == list(range(camera.sent)), camera.name
+
+
+async def boxes_of_pictures(address: str, codec: str) -> List[np.ndarray]:
+    """The boxes of each of a camera's pictures while nothing disturbs it."""
+    camera = Camera("undisturbed", codec=codec)
+    async with streaming(address, camera):
+        await camera.served(2 * PICTURES)
+    for number, boxes in camera.boxes.items():
+        np.testing.assert_allclose(boxes, camera.boxes[number % PICTURES], atol=1e-3)
+    return [camera.boxes[number] for number in range(PICTURES)]
+
+
+def assert_own_boxes(camera: Camera, expected: List[np.ndarray]) -> None:
+    """Every frame with detections has the boxes of its own picture, to 1e-3 pixels."""
+    # Or equal boxes would say little.
+    for one, other in zip(expected, expected[1:]):
+        assert one.shape != other.shape or np.abs(one - other).max() > 1
+    for number, boxes in camera.boxes.items():
+        own = expected[number % PICTURES]
+        assert boxes.shape == own.shape, f"{camera.name}, frame {number}"
+        np.testing.assert_allclose(boxes, own, atol=1e-3, err_msg=f"{camera.name}, frame {number}")

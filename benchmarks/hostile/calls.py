@@ -31,12 +31,14 @@ _CALL_SECONDS = 120.0
 _WATCHED_ANSWERS = 2
 _SOCKET_SECONDS = 0.3
 _READ_BYTES = 1 << 16
-# What a caller may be told of its own fault. NOT_FOUND is health's, UNIMPLEMENTED gRPC's own.
+# What a caller may be told of its own fault. NOT_FOUND is health's, UNIMPLEMENTED gRPC's own, and
+# ABORTED says of latents that they refer to what was not sent.
 CALLER_S_FAULT = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.UNIMPLEMENTED,
     }

@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from common.bundle import Bundle, load_bundle
-from common.codec import FeatureCodec
-from common.domain.codec import Codec
+from common.codec import FeatureCodec, LatentCoders, LatentEncoder
+from common.domain.codec import FEATURE_CODECS, LATENT_CODECS
+from common.domain.frames import FrameGeometry
 from common.vision.preprocess import input_geometry
-from common.wire.frames import geometry_to_wire, tensor_to_wire
+from common.wire.frames import features_to_wire, geometry_to_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 from tests.poison import png
 
@@ -129,6 +130,20 @@ def _features(bundle: Bundle) -> Iterator[stage_pb2.Features]:
     shape = (1, manifest.feature_channels, rows, columns)
     values = np.random.default_rng(_SEED).normal(0, 1, shape).astype(np.float32)
     codec = FeatureCodec(manifest.codec.calibration)
-    for kind in Codec:
+    for kind in FEATURE_CODECS:
         tensor = tensor_to_wire(codec.encode(values, kind))
         yield stage_pb2.Features(geometry=geometry_to_wire(geometry), tensor=tensor)
+    if manifest.bottleneck is not None:
+        yield from _latents(bundle, manifest.bottleneck.channels, geometry, (rows, columns))
+
+
+def _latents(
+    bundle: Bundle, channels: int, geometry: FrameGeometry, grid: tuple[int, int]
+) -> Iterator[stage_pb2.Features]:
+    """A frame that is coded alone and one that refers to it, at every rate."""
+    coders, draw = LatentCoders.of_bundle(bundle), np.random.default_rng(_SEED)
+    for kind in LATENT_CODECS:
+        encoder = LatentEncoder(kind, coders.of(kind))
+        for frame_id in range(2):
+            latents = draw.integers(-300, 300, (1, channels, *grid)).astype(np.float32)
+            yield features_to_wire(encoder.encode(frame_id, latents, geometry))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Tuple, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Annotated, Literal, Self
 
+from common.bundle.reading import is_plain_name
 from common.domain.codec import CALIBRATED_BITS, LATENT_CODECS, Codec
 
 FORMAT_VERSION = 1
+LONGEST_INPUT = 8192
+"""Of an input's sides, pixels: the memory of an engine grows with both of them."""
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _inconsistent(message: str) -> PydanticCustomError:
@@ -25,18 +28,20 @@ class Architecture(_Frozen):
     """What the DETR is made of (DETR paper, section 3.2 and appendix A.4)."""
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-    base_width: int = Field(default=64, gt=0, description="channels of the ResNet's first stage")
+    base_width: int = Field(
+        default=64, gt=0, le=1024, description="channels of the ResNet's first stage"
+    )
     dilation: bool = Field(
         default=False, description="dilated last stage: the DC5 models, stride 16"
     )
-    encoder_layers: int = Field(default=6, ge=0)
-    decoder_layers: int = Field(default=6, ge=1)
-    hidden_dim: int = Field(default=256, gt=0, description="width of the transformer")
-    heads: int = Field(default=8, gt=0)
-    feedforward_dim: int = Field(default=2048, gt=0)
-    queries: int = Field(default=100, gt=0)
+    encoder_layers: int = Field(default=6, ge=0, le=64)
+    decoder_layers: int = Field(default=6, ge=1, le=64)
+    hidden_dim: int = Field(default=256, gt=0, le=8192, description="width of the transformer")
+    heads: int = Field(default=8, gt=0, le=256)
+    feedforward_dim: int = Field(default=2048, gt=0, le=1 << 16)
+    queries: int = Field(default=100, gt=0, le=10_000)
     classes: int = Field(
-        default=91, gt=0, description="rows of the class head less the 'no object' one"
+        default=91, gt=0, le=100_000, description="rows of the class head less the 'no object' one"
     )
 
     @model_validator(mode="after")
@@ -66,8 +71,8 @@ class ShortestEdgeInput(_Frozen):
     """DETR's own resize: the short side to `shortest_edge`, the long one at most `longest_edge`."""
 
     policy: Literal["shortest_edge"] = "shortest_edge"
-    shortest_edge: int = Field(default=800, gt=0, description="pixels")
-    longest_edge: int = Field(default=1333, gt=0, description="pixels")
+    shortest_edge: int = Field(default=800, gt=0, le=LONGEST_INPUT, description="pixels")
+    longest_edge: int = Field(default=1333, gt=0, le=LONGEST_INPUT, description="pixels")
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -82,18 +87,28 @@ class FixedInput(_Frozen):
     """Letterbox: a frame is scaled to fit, placed at the top left, and padded to this size."""
 
     policy: Literal["fixed"] = "fixed"
-    height: int = Field(gt=0, description="pixels")
-    width: int = Field(gt=0, description="pixels")
+    height: int = Field(gt=0, le=LONGEST_INPUT, description="pixels")
+    width: int = Field(gt=0, le=LONGEST_INPUT, description="pixels")
 
 
 InputPolicy = Annotated[Union[ShortestEdgeInput, FixedInput], Field(discriminator="policy")]
 
 
+# Pixels are divided by the one less the other, in float32.
+_Mean = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Divisor = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+
+
 class Normalization(_Frozen):
     """Per-channel (R, G, B) mean and standard deviation of pixels scaled to 0..1."""
 
-    mean: Tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: Tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: Tuple[_Mean, _Mean, _Mean] = (0.485, 0.456, 0.406)
+    std: Tuple[_Divisor, _Divisor, _Divisor] = (0.229, 0.224, 0.225)
+
+
+_Name = Annotated[str, Field(max_length=200)]
+# Of the wire's uint32 and of COCO files alike.
+_LARGEST_ID = (1 << 31) - 1
 
 
 class Category(_Frozen):
@@ -102,15 +117,15 @@ class Category(_Frozen):
     A row of the head without a category is never reported; COCO leaves some ids unused.
     """
 
-    class_index: int = Field(ge=0, description="row of the class head")
-    id: int = Field(ge=0, description="COCO category id")
-    name: str
+    class_index: int = Field(ge=0, le=100_000, description="row of the class head")
+    id: int = Field(ge=0, le=_LARGEST_ID, description="COCO category id")
+    name: _Name
 
 
 # These bounds are wide enough for any features, and no range within them overflows float32.
-_Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
-_Spread = Annotated[float, Field(ge=0, le=1e30)]
-_Clip = Annotated[float, Field(gt=0, le=1000)]
+_Finite = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+_Spread = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+_Clip = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class Calibration(_Frozen):
@@ -163,8 +178,10 @@ class RateMeasurement(_Frozen):
     average_precision: Optional[float] = Field(
         default=None, ge=0, le=1, description="AP on an annotated set"
     )
-    bytes_per_frame: float = Field(ge=0, description="coded given the frame before, mean")
-    bytes_per_key_frame: float = Field(ge=0, description="coded alone, mean")
+    bytes_per_frame: float = Field(
+        ge=0, allow_inf_nan=False, description="coded given the frame before, mean"
+    )
+    bytes_per_key_frame: float = Field(ge=0, allow_inf_nan=False, description="coded alone, mean")
 
 
 class LatentRate(_Frozen):
@@ -207,7 +224,7 @@ class Manifest(_Frozen):
     """The content of `bundle.json`."""
 
     format_version: Literal[1] = 1
-    name: str
+    name: _Name
     architecture: Architecture
     split: Literal["projected", "c5"] = Field(
         default="projected",
@@ -217,8 +234,10 @@ class Manifest(_Frozen):
     feature_stride: int = Field(gt=0, description="input pixels a feature cell")
     input: InputPolicy
     normalization: Normalization = Normalization()
-    categories: Tuple[Category, ...]
-    files: Dict[str, str] = Field(description="file name -> sha256, lower-case hexadecimal")
+    categories: Tuple[Category, ...] = Field(max_length=100_000)
+    files: Dict[str, str] = Field(
+        max_length=64, description="file name -> sha256, lower-case hexadecimal"
+    )
     codec: CodecDefaults = CodecDefaults()
     bottleneck: Optional[Bottleneck] = Field(
         default=None, description="without it the latent codecs cannot be used"
@@ -228,6 +247,14 @@ class Manifest(_Frozen):
     trained: bool = Field(
         default=True, description="false: random weights, whose boxes mean nothing"
     )
+
+    @field_validator("files")
+    @classmethod
+    def _are_plain_names(cls, value: Dict[str, str]) -> Dict[str, str]:
+        for name in value:
+            if not is_plain_name(name):
+                raise _inconsistent(f"{name!r} is no file directly in the bundle's folder")
+        return value
 
     @model_validator(mode="after")
     def _check_against_architecture(self) -> Self:

@@ -75,7 +75,7 @@ class FeatureCodec:
                 self._codecs[codec] = UniformCodec(bits, calibration, codec)
 
     def require(self, codec: Codec) -> None:
-        """Check that a codec can be served.
+        """Check that a codec of features can be served; `LatentCoders` has those of latents.
 
         Raises:
             PreconditionError: it needs a calibration, which the bundle lacks.

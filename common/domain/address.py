@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from common.domain.errors import InvalidInputError
+from common.domain.redaction import masked
 
 DEFAULT_PORT = 50050
 """Of the orchestrator, which is what clients connect to."""
@@ -75,10 +76,12 @@ def parse_address(
         port = str(default_port)
     if port is None or not (is_ip(host, 6) or _NAME.fullmatch(host)):
         raise InvalidInputError(
-            f"{what} {text!r} is not host:port, such as tx2.local:50050 or [::1]:50050"
+            f"{what} {masked(text)!r} is not host:port, such as tx2.local:50050 or [::1]:50050"
         )
     if not (port.isdecimal() and port.isascii()) or not 1 <= int(port[:6]) <= 65535:
-        raise InvalidInputError(f"{what} {text!r} is not host:port: a port is from 1 to 65535")
+        raise InvalidInputError(
+            f"{what} {masked(text)!r} is not host:port: a port is from 1 to 65535"
+        )
     return Address(host, int(port))
 
 
@@ -94,7 +97,7 @@ def parse_host(text: str) -> str:
     if port is None and (is_ip(host, 6) or _NAME.fullmatch(host)):
         return host
     reason = "is an address and a port" if port else "is no name or address"
-    raise InvalidInputError(f"the host {text!r} {reason}; give 127.0.0.1, ::1 or a name")
+    raise InvalidInputError(f"the host {masked(text)!r} {reason}; give 127.0.0.1, ::1 or a name")
 
 
 def bracketed(host: str) -> str:
@@ -154,7 +157,7 @@ def _unix_socket(text: str, what: str) -> str:
     if path.startswith("///"):
         path = path[2:]
     if not path or path.startswith("//"):
-        raise InvalidInputError(f"{what} {text!r} is not unix:PATH")
+        raise InvalidInputError(f"{what} {masked(text)!r} is not unix:PATH")
     return f"{scheme}:{path}"
 
 

@@ -69,12 +69,16 @@ class StreamOptions(DetectionOptions):
     Attributes:
         requested_pair: nodes that run the stages; None leaves the choice to the orchestrator.
         overload: what happens when frames come faster than they can be served.
-        codec: how features travel between the stages; None is the bundle's default.
+        codec: how features travel between the stages; None is the bundle's default, or the latent
+            rate that the orchestrator chooses.
+        max_link_bits_per_second: what the stream's features may take of the link between the
+            stages, on average; 0: no limit. Only where `codec` is None.
     """
 
     requested_pair: Optional[NodePair] = None
     overload: OverloadPolicy = OverloadPolicy.BLOCK
     codec: Optional[Codec] = None
+    max_link_bits_per_second: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class StageTiming:
     received_at_seconds: float = 0.0
     execute_after_seconds: float = 0.0
     power_watts: Optional[float] = None
+    codec: Optional[Codec] = None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class ServiceError(TandemError):
 
 
 class ReferenceMissingError(ServiceError):
-    """Latents refer to a frame that the receiver does not hold; as a key frame they would decode."""
+    """Latents refer to a frame that the receiver does not hold; coded alone they would decode."""
 
 
 class UnavailableError(ServiceError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
+from common.domain.codec import Codec
 from common.domain.placement import NodePair, Placement, Stage
 
 
@@ -77,6 +78,7 @@ class PredictedService:
         bytes_per_frame: what one frame sends over links, all together.
         energy_joules: energy to compute one frame; None where a node's power is not known.
         bottleneck: what limits the throughput, in words.
+        codec: the latent rate that this supposes; None: the bundle's default codec.
     """
 
     frames_per_second: float
@@ -84,6 +86,7 @@ class PredictedService:
     bytes_per_frame: float
     energy_joules: Optional[float]
     bottleneck: str
+    codec: Optional[Codec] = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,16 @@ class SessionStatus:
         node_pair: the nodes that served its latest frame; None before the first.
         frames_answered: number of frames answered so far.
         frames_in_flight: number of frames read and not yet answered.
+        codec: by which the features of its latest frame travelled; None: not known.
+        codec_reason: why the latent rate is what it is; empty where none is chosen.
     """
 
     session_id: str
     node_pair: Optional[NodePair]
     frames_answered: int
     frames_in_flight: int
+    codec: Optional[Codec] = None
+    codec_reason: str = ""
 
 
 @dataclass(frozen=True)

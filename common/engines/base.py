@@ -121,11 +121,14 @@ class LoadOptions:
             nothing to an engine that does not compute on the CPU.
         device: where to compute: one of the engine module's `DEVICES`, or AUTO if it has several.
         compilation: what an engine that compiles has to know; the others may do without.
+        sha256: of the file's content that was checked; the engine has to refuse any other
+            (`common.engines.reading`). None: nobody checked it.
     """
 
     threads: int
     device: Device
     compilation: Optional[CompileOptions] = None
+    sha256: Optional[str] = None
 
 
 class EngineModule(Protocol):

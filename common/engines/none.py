@@ -14,6 +14,7 @@ import onnxruntime
 
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.reading import model_bytes
 
 DEVICES = (Device.CPU,)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
@@ -26,9 +27,18 @@ Shapes = Dict[str, Tuple[int, ...]]
 class NoEngine:
     """Answers every input of a shape with the same seeded normal numbers."""
 
-    def __init__(self, onnx_path: Path, declared: Mapping[str, Tuple[object, ...]]) -> None:
-        """Answer for the graph in `onnx_path`, which declares its inputs with these shapes."""
-        self._onnx_path = onnx_path
+    def __init__(
+        self, name: str, content: bytes, declared: Mapping[str, Tuple[object, ...]]
+    ) -> None:
+        """Answer for a graph.
+
+        Args:
+            name: of its file.
+            content: of that file.
+            declared: the shapes of its inputs, as it declares them.
+        """
+        self._name = name
+        self._content = content
         self._declared = declared
         self._outputs: Dict[Tuple[Tuple[int, ...], ...], Dict[str, np.ndarray]] = {}
 
@@ -45,7 +55,7 @@ class NoEngine:
                 self._outputs[key] = self._make({n: a.shape for n, a in inputs.items()})
         # ONNX Runtime's exceptions share no public base class.
         except Exception as error:
-            raise EngineError(f"the inputs do not fit {self._onnx_path.name}: {error}") from error
+            raise EngineError(f"the inputs do not fit {self._name}: {error}") from error
         return {name: array.copy() for name, array in self._outputs[key].items()}
 
     def close(self) -> None:
@@ -66,20 +76,22 @@ class NoEngine:
             for symbol, size in zip(declared, shapes[name]):
                 if isinstance(symbol, str):
                     sizes[symbol] = size
-        session = _session(self._onnx_path, sizes)
+        session = _session(self._content, sizes)
         return {output.name: tuple(output.shape) for output in session.get_outputs()}
 
 
 def load(onnx_path: Path, options: LoadOptions) -> Engine:
     """Read a graph's inputs; see `common.engines.base.EngineModule.load`."""
+    content = model_bytes(onnx_path, options.sha256, "onnxruntime")
     try:
-        session = _session(onnx_path, {})
+        session = _session(content, {})
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error
-    return NoEngine(onnx_path, {each.name: tuple(each.shape) for each in session.get_inputs()})
+    declared = {each.name: tuple(each.shape) for each in session.get_inputs()}
+    return NoEngine(onnx_path.name, content, declared)
 
 
-def _session(onnx_path: Path, sizes: Mapping[str, int]) -> onnxruntime.InferenceSession:
+def _session(content: bytes, sizes: Mapping[str, int]) -> onnxruntime.InferenceSession:
     """Open a session that is asked for shapes and never run."""
     options = onnxruntime.SessionOptions()
     # The basic optimisations put in the sizes that are given below.
@@ -88,4 +100,4 @@ def _session(onnx_path: Path, sizes: Mapping[str, int]) -> onnxruntime.Inference
     options.log_severity_level = 3
     for symbol, size in sizes.items():
         options.add_free_dimension_override_by_name(symbol, size)
-    return onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

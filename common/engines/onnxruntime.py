@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, FrozenSet, Mapping, NamedTuple
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional
 
 import numpy as np
 import onnxruntime
@@ -12,6 +12,7 @@ import structlog
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.onnxruntime_providers import PROVIDERS, Choice, choices, load_libraries
+from common.engines.reading import model_bytes
 
 DEVICES = (Device.CPU, Device.CUDA, Device.TENSORRT, Device.OPENVINO)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset({Device.TENSORRT})
@@ -114,40 +115,45 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     *better, last = choices(onnx_path, options)
     for choice in better:
         try:
-            return _load(choice, onnx_path, options.threads)
+            return _load(choice, onnx_path, options)
         except EngineError as error:
             _log.warning("device not usable", device=choice.name, reason=str(error))
-    return _load(last, onnx_path, options.threads)
+    return _load(last, onnx_path, options)
 
 
-def _load(choice: Choice, onnx_path: Path, threads: int) -> Engine:
+def _load(choice: Choice, onnx_path: Path, options: LoadOptions) -> Engine:
     load_libraries(choice)
-    session = open_session(onnx_path, threads, choice)
+    session = open_session(onnx_path, options.threads, choice, options.sha256)
     engine = BoundOnnxRuntimeEngine if choice.is_on_nvidia_gpu else OnnxRuntimeEngine
     return engine(session, choice.name)
 
 
-def open_session(onnx_path: Path, threads: int, choice: Choice) -> onnxruntime.InferenceSession:
+def open_session(
+    onnx_path: Path, threads: int, choice: Choice, sha256: Optional[str] = None
+) -> onnxruntime.InferenceSession:
     """Load a graph for exactly the providers of `choice`.
 
     Raises:
-        EngineError: the file cannot be loaded, or ONNX Runtime left out one of the providers or
-            gives it nothing to do, either of which it mentions in its log only.
+        EngineError: the file cannot be loaded or has not this sha256, or ONNX Runtime left out one
+            of the providers or gives it nothing to do, either of which it mentions in its log only.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Idle threads that spin would take the cores from the other stage of this machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    # Its own format, which it would know by four bytes, has not been looked into.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     if choice.device is Device.OPENVINO:
         # It takes a graph whole, or leaves it to the CPU's provider without a word.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if choice.device is not Device.CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = list(choice.providers)
+    content = model_bytes(onnx_path, sha256, "onnxruntime")
     try:
         session = onnxruntime.InferenceSession(
-            str(onnx_path), options, providers=providers, enable_fallback=0
+            content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:
         raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Mapping
+from typing import Any, Dict, FrozenSet, Mapping, Optional
 
 import numpy as np
 import openvino
 
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.reading import model_bytes
 
 DEVICES = (Device.CPU,)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
@@ -18,14 +19,20 @@ HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
 class OpenVinoEngine:
     """A compiled OpenVINO model; see `common.engines.base.Engine`."""
 
-    def __init__(self, onnx_path: Path, options: Mapping[str, Any]) -> None:
-        """Compile a half with OpenVINO's options."""
+    def __init__(
+        self, onnx_path: Path, options: Mapping[str, Any], sha256: Optional[str] = None
+    ) -> None:
+        """Compile a half with OpenVINO's options; `sha256` as in `LoadOptions`."""
         self._onnx_path = onnx_path
+        self._sha256 = sha256
         self._options = dict(options)
         self._compile()
 
     def _compile(self) -> None:
-        compiled = openvino.Core().compile_model(str(self._onnx_path), "CPU", self._options)
+        core = openvino.Core()
+        content = model_bytes(self._onnx_path, self._sha256, "openvino")
+        # Without weights: those of an ONNX file are in it.
+        compiled = core.compile_model(core.read_model(content, b""), "CPU", self._options)
         self._shapes = {port.get_any_name(): port.get_partial_shape() for port in compiled.inputs}
         self._output_names = [port.get_any_name() for port in compiled.outputs]
         self._request = compiled.create_infer_request()
@@ -79,6 +86,8 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     if options.threads > 0:
         properties["INFERENCE_NUM_THREADS"] = options.threads
     try:
-        return OpenVinoEngine(onnx_path, properties)
+        return OpenVinoEngine(onnx_path, properties, options.sha256)
+    except EngineError:
+        raise
     except Exception as error:
         raise EngineError(f"openvino cannot load {onnx_path}: {error}") from error

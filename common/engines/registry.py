@@ -42,6 +42,8 @@ def load_engine(
     threads: int,
     options: Optional[CompileOptions] = None,
     device: Optional[Device] = None,
+    *,
+    sha256: Optional[str] = None,
 ) -> Engine:
     """Load a half of a model on the named engine.
 
@@ -54,17 +56,19 @@ def load_engine(
             they do not compute in.
         device: where to compute; None for the engine's first device, which is the CPU for all
             engines but TensorRT.
+        sha256: of the file's content that was checked; another is refused. None: nobody checked it.
 
     Raises:
         ConfigurationError: no engine has this name, its package or what the device needs is not
             installed, or the options do not fit it.
-        EngineError: the engine cannot load the file, or the device does not work.
+        EngineError: the engine cannot load the file, the file is not what was checked, or the
+            device does not work.
     """
     module = engine_module(name)
     chosen = _usable_device(name, module, device)
     if options is not None:
         _require_precision(name, module, chosen, options.precision)
-    return module.load(onnx_path, LoadOptions(threads, chosen, options))
+    return module.load(onnx_path, LoadOptions(threads, chosen, options, sha256))
 
 
 def engine_module(name: str) -> EngineModule:

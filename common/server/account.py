@@ -46,6 +46,8 @@ class StreamBytes:
         self._pool = budget.wide
         self._reserved_bytes = 0
         self._arrived: Optional[Charge] = None
+        # What it holds for as long as it is open.
+        self._kept_bytes = 0
         self._charges: Dict[int, Charge] = {}
 
     @property
@@ -171,6 +173,18 @@ class StreamBytes:
             self._noted(self._arrived).release()
             self._arrived = None
 
+    async def keep(self, count: int) -> None:
+        """Take room for what the stream holds until it ends, beside its messages.
+
+        Args:
+            count: bytes.
+
+        Raises:
+            ResourceExhaustedError: as for `reserve`.
+        """
+        await self._budget.held.take(self.holder, count, self._patience())
+        self._kept_bytes += count
+
     def try_copy(self, message_bytes: int) -> Optional[Charge]:
         """Take room for one more copy of a message, if that needs no wait; None if it does."""
         cost = self._budget.cost.of(message_bytes)
@@ -182,6 +196,8 @@ class StreamBytes:
         """Give all that the stream holds back: it has ended."""
         self.unreserve()
         self.drop()
+        self._budget.held.give_back(self.holder, self._kept_bytes)
+        self._kept_bytes = 0
         for charge in tuple(self._charges.values()):
             charge.release()
 

@@ -43,6 +43,9 @@ def channel_options(max_message_bytes: int) -> List[Tuple[str, Any]]:
         # Also how long a connection may take to be made: a busy device needs more than the 100 ms.
         ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # It pings after every answer, to find out how large a buffer the link deserves. Answers are
+        # small, and on a link of 64 kbit/s those pings take a sixth of it.
+        ("grpc.http2.bdp_probe", 0),
     ]
 
 

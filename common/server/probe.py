@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.address import parse_address
 from common.domain.errors import ConfigurationError, InvalidInputError
+from common.domain.redaction import fit_to_show
 from common.security.tls import TlsFiles, TlsMaterial, TlsPaths, channel_credentials
 from common.wire.connections import DIRECT_OPTIONS
 
@@ -85,10 +86,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         fault = fault_of(arguments[0], material=own_material())
     except (ConfigurationError, InvalidInputError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{fit_to_show(str(error))}\n")
         return 2
     if fault:
-        sys.stderr.write(f"{arguments[0]}: {fault}\n")
+        sys.stderr.write(f"{fit_to_show(f'{arguments[0]}: {fault}')}\n")
         return 1
     return 0
 

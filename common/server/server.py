@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from common.domain.address import Address
 from common.domain.errors import InternalError, TandemError
+from common.domain.redaction import fit_to_show
 from common.server.addresses import checked_host, listen, tcp_host
 from common.server.exposure import refuse_exposure
 from common.server.health import DrainingHealth
@@ -237,7 +238,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> 
     try:
         ended = asyncio.run(main())
     except TandemError as error:
-        sys.stderr.write(f"{program}: {error}\n")
+        sys.stderr.write(f"{program}: {fit_to_show(str(error))}\n")
         raise SystemExit(1 if isinstance(error, BackgroundWorkError) else 2) from None
     if not ended:
         log.error("threads that hang are left behind")

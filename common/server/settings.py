@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -20,9 +21,12 @@ from pydantic_settings import (
 )
 from typing_extensions import Literal
 
-from common.domain.errors import ConfigurationError
+from common.domain.address import parse_host
+from common.domain.errors import ConfigurationError, InvalidInputError
+from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.server.security_settings import SecuritySettings
+from common.yaml_files import read_yaml
 
 ENVIRONMENT_PREFIX = "TANDEM_"
 ENVELOPE_BYTES = 1024
@@ -37,6 +41,7 @@ _SERVICE = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$")
 _PORT_PART = re.compile(
     r"_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO|START|PORT_START|PORT_END|END))?$"
 )
+_OPTION_VALUE = re.compile(r"(--[\w-]+)=\S+")
 _LINKED_VARIABLE = re.compile(r"(?P<link>.+?)_ENV_")
 
 S = TypeVar("S", bound="ServerSettings")
@@ -52,6 +57,7 @@ class ServerSettings(SecuritySettings):
         cli_kebab_case=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        hide_input_in_errors=True,
     )
 
     config: Optional[Path] = Field(None, description="YAML file with any of these settings")
@@ -100,6 +106,14 @@ class ServerSettings(SecuritySettings):
         chosen = self.max_buffered_mebibytes << 20
         return chosen or MESSAGES_BUFFERED * self.max_message_bytes
 
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, value: str) -> str:
+        try:
+            return parse_host(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _check_buffer(self) -> ServerSettings:
         least = LEAST_MESSAGES_BUFFERED * self.max_message_mebibytes
@@ -139,19 +153,18 @@ def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
     Raises:
         ConfigurationError: a key is unknown or a value malformed, naming each.
     """
-    cli: CliSettingsSource[S] = CliSettingsSource(
-        kind, cli_parse_args=list(arguments), cli_prog_name=program
-    )
-    _refuse_unknown_environment(kind)
     try:
+        cli = _command_line(kind, arguments, program)
+        _refuse_unknown_environment(kind)
         from_cli = cli()
         path = from_cli.get("config") or os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
-        from_file = _read_yaml(Path(path)) if path else {}
+        from_file = _read_settings(Path(path)) if path else {}
         return kind(_cli_settings_source=cli, **from_file)  # type: ignore[call-arg]
+    # Not `from error`: a traceback would show the values.
     except ValidationError as error:
-        raise ConfigurationError(_first_lines(error)) from error
+        raise ConfigurationError(_first_lines(error)) from None
     except SettingsError as error:
-        raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(str(error)) from None
 
 
 def settings_or_exit(kind: Type[S], program: str) -> S:
@@ -159,8 +172,28 @@ def settings_or_exit(kind: Type[S], program: str) -> S:
     try:
         return load_settings(kind, sys.argv[1:], program)
     except ConfigurationError as error:
-        sys.stderr.write(f"{program}: {error}\n")
+        sys.stderr.write(f"{program}: {fit_to_show(str(error))}\n")
         raise SystemExit(2) from None
+
+
+def _command_line(kind: Type[S], arguments: Sequence[str], program: str) -> CliSettingsSource[S]:
+    """Parse a command line; wrong usage is told without the values, and exits with 2."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return CliSettingsSource(kind, cli_parse_args=list(arguments), cli_prog_name=program)
+    except SystemExit:
+        sys.stderr.write(fit_to_show(_without_values(told.getvalue()), keep="\n"))
+        raise
+
+
+def _without_values(usage: str) -> str:
+    """What argparse says of wrong usage, with the names of options, and not what follows them."""
+    sentence, colon, words = usage.partition("unrecognized arguments:")
+    shown = [word if word.startswith("-") else MASK for word in words.split()]
+    return _OPTION_VALUE.sub(rf"\1={MASK}", " ".join([sentence + colon, *shown])) + "\n" * bool(
+        colon
+    )
 
 
 def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:
@@ -178,13 +211,8 @@ def _ours() -> List[str]:
     return [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]
 
 
-def _read_yaml(path: Path) -> Dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+def _read_settings(path: Path) -> Dict[str, Any]:
+    content = read_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict):

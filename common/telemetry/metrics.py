@@ -100,6 +100,12 @@ class Metrics:
             ["peer", "direction"],
             registry=self.registry,
         )
+        self.key_frames = Counter(
+            "tandem_key_frames",
+            "Frames whose latents were coded alone, by reason (first, size, missing).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "tandem_in_flight_frames",
             "Frames read and not yet answered.",

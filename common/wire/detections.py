@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+from typing import Iterable, Mapping, Tuple
 
 from common.domain.detections import Box, Detection, DetectionOptions, FrameTiming, StageTiming
 from common.domain.errors import InternalError, InvalidInputError
 from common.domain.placement import Stage
 from common.wire.errors import ERROR_CODES
+from common.wire.frames import codec_to_wire, known_codec_from_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2, stage_pb2
 
 
-def detections_to_wire(detections: Iterable[Detection]) -> detection_pb2.Detections:
-    """All detections of a frame, in the order given."""
+def detections_to_wire(
+    detections: Iterable[Detection], *, names: bool = True
+) -> detection_pb2.Detections:
+    """All detections of a frame, in the order given; with the categories' `names`, or without."""
     return detection_pb2.Detections(
         detections=[
             detection_pb2.Detection(
                 category_id=detection.category_id,
-                category_name=detection.category_name,
+                category_name=detection.category_name if names else "",
                 score=detection.score,
                 box=detection_pb2.Box(
                     x_min=detection.box.x_min,
@@ -29,6 +32,13 @@ def detections_to_wire(detections: Iterable[Detection]) -> detection_pb2.Detecti
             for detection in detections
         ]
     )
+
+
+def add_category_names(detections: detection_pb2.Detections, names: Mapping[int, str]) -> None:
+    """Add the names that an answer leaves out; `names` are by the categories' ids."""
+    for detection in detections.detections:
+        if not detection.category_name:
+            detection.category_name = names.get(detection.category_id, "")
 
 
 def detections_from_wire(wire: detection_pb2.Detections) -> Tuple[Detection, ...]:
@@ -72,7 +82,8 @@ def checked_threshold(value: float) -> float:
 
 def stage_timing_to_wire(timing: StageTiming) -> detection_pb2.StageTiming:
     """One stage's timing; the fields have the same names on both sides."""
-    return detection_pb2.StageTiming(**vars(timing))
+    told = vars(timing)
+    return detection_pb2.StageTiming(**{**told, "codec": codec_to_wire(timing.codec)})
 
 
 def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
@@ -93,6 +104,7 @@ def stage_timing_from_wire(wire: detection_pb2.StageTiming) -> StageTiming:
     told = {name: getattr(wire, name) for name in StageTiming.__dataclass_fields__}
     if not wire.HasField("power_watts"):
         told["power_watts"] = None
+    told["codec"] = known_codec_from_wire(wire.codec)
     return StageTiming(**told)
 
 

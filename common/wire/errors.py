@@ -27,6 +27,7 @@ from common.domain.errors import (
     UnavailableError,
     shortened,
 )
+from common.domain.redaction import masked
 
 
 class ConnectionFault(Enum):
@@ -151,6 +152,8 @@ _ERROR_OF_CODE = {status.value[0]: error for status, error in _ERROR_OF_STATUS.i
 ERROR_CODES = frozenset(_ERROR_OF_CODE)
 """The codes that a frame's `error` answer may have."""
 
+# Far more than is told, and little to look for secrets in.
+_MOST_WORDS = 4096
 # An engine's own words may hold paths and memory addresses of the server.
 ENGINE_FAILURE_MESSAGE = "the engine failed; the cause is in the log of the stage"
 INTERNAL_FAILURE_MESSAGE = "internal error; the cause is in the server's log"
@@ -168,7 +171,8 @@ def public_message(error: BaseException) -> str:
     """What a peer may read about an error: never the internals of this process, never much."""
     if isinstance(error, EngineError):
         return ENGINE_FAILURE_MESSAGE
-    return shortened(str(error)) if isinstance(error, TandemError) else INTERNAL_FAILURE_MESSAGE
+    known = isinstance(error, TandemError)
+    return shortened(masked(str(error)[:_MOST_WORDS])) if known else INTERNAL_FAILURE_MESSAGE
 
 
 def error_to_wire(error: BaseException) -> status_pb2.Status:

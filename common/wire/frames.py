@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict, Iterable, Optional, Tuple
 
-from common.domain.codec import Codec, EncodedTensor
+from common.domain.codec import (
+    LATENT_CODECS,
+    Codec,
+    EncodedFeatures,
+    EncodedTensor,
+    RateFigures,
+)
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, PixelFormat, RawImage
 from common.wire.parsing import MAX_RANK
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
+
+# Beyond any features; what is told of a peer's rates is held against it.
+_MOST_BYTES = float(1 << 40)
 
 _FORMAT_TO_WIRE = {
     PixelFormat.RGB8: detector_pb2.PIXEL_FORMAT_RGB8,
@@ -123,6 +132,34 @@ def codec_from_wire(value: int) -> Optional[Codec]:
     return _CODEC_FROM_WIRE[value]
 
 
+def known_codec_from_wire(value: int) -> Optional[Codec]:
+    """The codec that an answer tells; None where it tells none, or one of a newer version."""
+    return _CODEC_FROM_WIRE.get(value)
+
+
+def latent_rates_from_wire(rates: Iterable[stage_pb2.LatentRate]) -> Tuple[RateFigures, ...]:
+    """What a backbone tells of its bundle's latent rates, the finest first.
+
+    A rate that cannot be is left out: nothing is chosen by it then.
+    """
+    told = {known_codec_from_wire(rate.codec): rate for rate in rates}
+    return tuple(
+        RateFigures(
+            codec,
+            told[codec].bytes_per_frame,
+            told[codec].bytes_per_key_frame,
+            told[codec].average_precision if told[codec].HasField("average_precision") else None,
+        )
+        for codec in LATENT_CODECS
+        if codec in told and _is_possible(told[codec])
+    )
+
+
+def _is_possible(rate: stage_pb2.LatentRate) -> bool:
+    sizes = (rate.bytes_per_frame, rate.bytes_per_key_frame)
+    return all(0 <= size < _MOST_BYTES for size in sizes) and 0 <= rate.average_precision <= 1
+
+
 def tensor_to_wire(encoded: EncodedTensor) -> tensor_pb2.Tensor:
     """An encoded tensor as it travels."""
     return tensor_pb2.Tensor(
@@ -142,3 +179,30 @@ def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
     if len(wire.shape) > MAX_RANK:
         raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
     return EncodedTensor(tuple(wire.shape), codec, wire.data)
+
+
+def features_to_wire(features: EncodedFeatures) -> stage_pb2.Features:
+    """A frame's features as they travel; what is the reference's is left out."""
+    wire = stage_pb2.Features(frame_id=features.frame_id, tensor=tensor_to_wire(features.tensor))
+    if features.geometry is not None:
+        wire.geometry.CopyFrom(geometry_to_wire(features.geometry))
+    if features.reference_id is not None:
+        wire.reference_frame_id = features.reference_id
+    return wire
+
+
+def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:
+    """A frame's features as they arrived; the stage checks their payload and their sizes.
+
+    Raises:
+        InvalidInputError: the tensor or the sizes are impossible, or the sizes are missing and no
+            reference has them.
+    """
+    is_predicted = wire.HasField("reference_frame_id")
+    has_own_geometry = wire.HasField("geometry") or not is_predicted
+    return EncodedFeatures(
+        frame_id=wire.frame_id,
+        tensor=tensor_from_wire(wire.tensor),
+        geometry=geometry_from_wire(wire.geometry) if has_own_geometry else None,
+        reference_id=wire.reference_frame_id if is_predicted else None,
+    )

@@ -16,6 +16,7 @@ from common.domain.status import (
     StageStatus,
     SystemStatus,
 )
+from common.wire.frames import codec_to_wire, known_codec_from_wire
 from common.wire.placements import (
     node_pair_to_wire,
     optional_node_pair_from_wire,
@@ -123,7 +124,7 @@ def _placement_to_wire(status: PlacementStatus) -> operations_pb2.PlacementStatu
         reason=status.reason,
         frames=status.frames,
         frames_per_second=status.frames_per_second,
-        prediction=operations_pb2.Prediction(**vars(prediction)) if prediction else None,
+        prediction=_prediction_to_wire(prediction) if prediction else None,
     )
 
 
@@ -141,6 +142,11 @@ def _placement_from_wire(wire: operations_pb2.PlacementStatus) -> PlacementStatu
     )
 
 
+def _prediction_to_wire(prediction: PredictedService) -> operations_pb2.Prediction:
+    codec = codec_to_wire(prediction.codec)
+    return operations_pb2.Prediction(**{**vars(prediction), "codec": codec})
+
+
 def _prediction_from_wire(wire: operations_pb2.Prediction) -> PredictedService:
     return PredictedService(
         frames_per_second=wire.frames_per_second,
@@ -148,6 +154,7 @@ def _prediction_from_wire(wire: operations_pb2.Prediction) -> PredictedService:
         bytes_per_frame=wire.bytes_per_frame,
         energy_joules=wire.energy_joules if wire.HasField("energy_joules") else None,
         bottleneck=wire.bottleneck,
+        codec=known_codec_from_wire(wire.codec),
     )
 
 
@@ -168,6 +175,8 @@ def _session_to_wire(status: SessionStatus) -> operations_pb2.SessionStatus:
         nodes=node_pair_to_wire(status.node_pair),
         frames_answered=status.frames_answered,
         frames_in_flight=status.frames_in_flight,
+        codec=codec_to_wire(status.codec),
+        codec_reason=status.codec_reason,
     )
 
 
@@ -181,4 +190,6 @@ def _session_from_wire(wire: operations_pb2.SessionStatus) -> SessionStatus:
         node_pair=optional_node_pair_from_wire(wire.nodes, wire.HasField("nodes")),
         frames_answered=wire.frames_answered,
         frames_in_flight=wire.frames_in_flight,
+        codec=known_codec_from_wire(wire.codec),
+        codec_reason=wire.codec_reason,
     )

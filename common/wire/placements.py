@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
+from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair, Placement
@@ -114,7 +115,22 @@ def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
         max_detections=wire.max_detections,
         overload=_OVERLOAD_FROM_WIRE[wire.overload],
         codec=codec,
+        max_link_bits_per_second=_checked_limit(wire, codec),
     )
+
+
+def _checked_limit(wire: detector_pb2.StreamOptions, codec: Optional[Codec]) -> int:
+    """The most bits a second of the stream's features; 0 is no limit.
+
+    Raises:
+        InvalidInputError: a codec is named as well, so that there is nothing left to choose.
+    """
+    if wire.max_link_bits_per_second and codec is not None:
+        raise InvalidInputError(
+            f"max_link_bits_per_second chooses the codec, and {codec.value} is asked for: "
+            "give one of them"
+        )
+    return wire.max_link_bits_per_second
 
 
 def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions:
@@ -130,4 +146,5 @@ def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions
         max_detections=options.max_detections,
         overload=_OVERLOAD_TO_WIRE[options.overload],
         codec=codec_to_wire(options.codec),
+        max_link_bits_per_second=options.max_link_bits_per_second,
     )

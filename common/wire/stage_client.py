@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import grpc
 
+from common.domain.codec import Codec, RateFigures
 from common.domain.errors import InvalidInputError, ServiceError, TandemError, UnavailableError
 from common.domain.placement import Stage
 from common.wire.connections import CallEnding
+from common.wire.frames import known_codec_from_wire, latent_rates_from_wire
 from common.wire.parsing import parse_answer
 from protos.tandem.v1 import detection_pb2, stage_pb2
 
@@ -31,6 +33,9 @@ class StageStream:
 
     Attributes:
         bundle_digest: of the bundle that the stage runs.
+        codec: by which a backbone sends features on; None where it does not tell.
+        latent_rates: what the rates of the bundle's bottleneck cost and keep, the finest first;
+            empty where it has none.
     """
 
     def __init__(self, call: Any, peer: str) -> None:
@@ -44,6 +49,8 @@ class StageStream:
         self._error: Optional[TandemError] = None
         self._reader: asyncio.Task[None]
         self.bundle_digest = ""
+        self.codec: Optional[Codec] = None
+        self.latent_rates: Tuple[RateFigures, ...] = ()
 
     @classmethod
     async def open(
@@ -91,6 +98,8 @@ class StageStream:
         if answer.WhichOneof("response") != "opened":
             raise UnavailableError(f"{self._peer} did not open the stream as it should")
         self.bundle_digest = answer.opened.bundle_digest
+        self.codec = known_codec_from_wire(answer.opened.codec)
+        self.latent_rates = latent_rates_from_wire(answer.opened.latent_rates)
 
     async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
         """Send one frame and wait for its answer.

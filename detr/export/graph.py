@@ -28,7 +28,7 @@ TRACED_SIZE = (64, 96)
 def write_backbone(half: BackboneHalf, path: Path) -> None:
     """`pixels` [N,3,H,W] to `features` [N,C,h,w]."""
     half.eval()
-    _export(
+    export_graph(
         half,
         (torch.zeros(1, 3, *TRACED_SIZE),),
         path,
@@ -41,7 +41,7 @@ def write_transformer(half: TransformerHalf, channels: int, hidden_dim: int, pat
     """`features` [N,C,h,w], `pos` [N or 1,d,h,w], `mask` [N,h,w] to `logits` and `boxes`."""
     half.eval()
     rows, columns = (size // 32 for size in TRACED_SIZE)
-    _export(
+    export_graph(
         half,
         (
             torch.zeros(1, channels, rows, columns),
@@ -58,13 +58,22 @@ def write_transformer(half: TransformerHalf, channels: int, hidden_dim: int, pat
     )
 
 
-def _export(
+def export_graph(
     half: torch.nn.Module,
     example: tuple[Tensor, ...],
     path: Path,
     inputs: dict[str, dict[int, str]],
     outputs: dict[str, dict[int, str]],
 ) -> None:
+    """Write a module as an ONNX file, and have onnx check it.
+
+    Args:
+        half: the module, in evaluation mode.
+        example: what it is traced with.
+        path: of the file.
+        inputs: the dynamic axes of each input and their names.
+        outputs: likewise.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         results = half(*example)
         for message in EXPORTER_DEPRECATIONS:

@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.bundle import Architecture, InputPolicy, Normalization
 from common.domain.errors import ConfigurationError
+from common.yaml_files import parse_yaml
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
@@ -39,9 +39,7 @@ def load_recipe_file(kind: type[AnyRecipe], package: str, name_or_file: str) -> 
         names = ", ".join(shipped_recipe_names(package))
         raise ConfigurationError(f"there is no recipe {name_or_file}; shipped recipes: {names}.")
     try:
-        return kind.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"recipe {name_or_file} is not valid YAML.") from error
+        return kind.model_validate(parse_yaml(text, f"recipe {name_or_file}"))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -13,6 +12,7 @@ from common.bundle import Architecture, FixedInput
 from common.domain.codec import Codec
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Placement, Stage
+from common.yaml_files import read_yaml
 
 UNSHAPED: Literal["unshaped"] = "unshaped"
 Link = Annotated[float, Field(gt=0)] | Literal["unshaped"]
@@ -202,12 +202,7 @@ def load_config(path: Path) -> Config:
         ConfigurationError: it cannot be read or is wrong, naming each bad key.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Config.model_validate(content)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+        return Config.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {problems(error)}") from error
 

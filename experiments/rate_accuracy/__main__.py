@@ -1,32 +1,35 @@
-"""AP and bytes a frame of every codec, against the frame as JPEG of several qualities.
+"""AP and bytes a frame: features, latents, JPEGs and videos, through running services.
 
-`python -m experiments.rate_accuracy --bundle DIR --images DIR --annotations FILE --output DIR
-[--limit N]` streams a COCO-format set through one local cluster once for each setting of
-`experiments.rate_accuracy.grid`, and writes a table, a CSV, a record and a plot. Answers are kept
-as they come: a stopped run goes on where it was.
+`python -m experiments.rate_accuracy --bundle DIR --output DIR` with `--images DIR --annotations
+FILE` (pictures in COCO's format, each for itself), with `--clips DIR` (see `python -m scenes
+clips`; may be given again), or both. Every setting of `experiments.rate_accuracy.grid` goes through
+one local cluster. A folder for each set and each clips' folder gets a table, a CSV, a record and
+plots. Answers are kept as they come: a stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import commit, machine_facts
 from common.bundle import Bundle, load_bundle
 from common.domain.errors import ConfigurationError
-from experiments.rate_accuracy.grid import Point, Setting, settings
-from experiments.rate_accuracy.report import comparisons, markdown, write_all
-from tandem.cli.console import frame_progress, show_line, show_notice
+from experiments.rate_accuracy.comparison import CLIP_LOSS, SINGLE_LOSS
+from experiments.rate_accuracy.grid import clip_settings, picture_settings
+from experiments.rate_accuracy.material import Material, open_clips
+from experiments.rate_accuracy.measure import measure
+from experiments.rate_accuracy.report import markdown, summary, write_all
+from experiments.rate_accuracy.tradeoff import Point
+from tandem.cli.console import show_line, show_notice
 from tandem.cli.options import detector
 from tandem.cli.running import exit_code_of, run
 from tandem.cluster import ClusterOptions
-from tandem.evaluation.answers import AnswerFile
-from tandem.evaluation.picture_set import PictureSet, category_names, open_picture_set
+from tandem.evaluation.picture_set import category_names, open_picture_set
 from tandem.evaluation.report import versions
-from tandem.evaluation.run import judge, stream
 
 PROGRAM = "rate_accuracy"
 
@@ -35,13 +38,25 @@ def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="a calibrated bundle's folder")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
+    parser.add_argument("--images", type=Path, help="folder of pictures")
+    parser.add_argument("--annotations", type=Path, help="of the pictures, in COCO's format")
+    parser.add_argument("--limit", type=_count, help="only so many pictures, those of lowest id")
     parser.add_argument(
-        "--annotations", type=Path, required=True, help="file in COCO's instances format"
+        "--clips", type=Path, action="append", default=[], help="folder of a clip, or of such ones"
+    )
+    parser.add_argument(
+        *("--noise", "-n"),
+        type=_levels,
+        action="append",
+        default=[],
+        help="measure the clips also with sensor noise of so many grey levels; may be given again",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--limit", type=_count, help="only so many pictures, those of lowest id")
     options = parser.parse_args()
+    if (options.images is None) != (options.annotations is None):
+        parser.error("--images and --annotations go together")
+    if options.images is None and not options.clips:
+        parser.error("give --images and --annotations, or --clips, or both")
     sys.exit(exit_code_of(lambda: _run(options), PROGRAM))
 
 
@@ -52,6 +67,13 @@ def _count(text: str) -> int:
     return count
 
 
+def _levels(text: str) -> float:
+    levels = float(text)
+    if not 0 < levels <= 64:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 64")
+    return levels
+
+
 def _run(options: argparse.Namespace) -> None:
     bundle = load_bundle(options.bundle)
     if bundle.manifest.codec.calibration is None:
@@ -59,66 +81,60 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {options.bundle} is not calibrated, so it has no codecs q6 to q2: run "
             "tandem model calibrate on frames that are not in this set"
         )
-    pictures = open_picture_set(
-        options.images,
-        options.annotations,
-        options.limit,
-        model=category_names(bundle),
-        say=show_notice,
-    )
-    points = run(_measure(bundle, pictures, options.output))
-    write_all(options.output, points, _about(bundle, pictures))
-    show_line(markdown(points))
-    for one in comparisons(points):
-        show_line(one.sentence())
+    run(_measure(bundle, _materials(bundle, options), options.output))
     show_line(f"written to {options.output}")
 
 
-async def _measure(bundle: Bundle, pictures: PictureSet, output: Path) -> list[Point]:
-    """Every setting, on one cluster."""
-    points = []
-    total = len(pictures.pictures)
+def _materials(bundle: Bundle, options: argparse.Namespace) -> list[Material]:
+    model = category_names(bundle)
+    found = []
+    if options.images is not None:
+        pictures = open_picture_set(
+            *(options.images, options.annotations, options.limit), model=model, say=show_notice
+        )
+        title = f"{len(pictures.pictures)} pictures, each alone"
+        found.append(Material("pictures", title, pictures))
+    for folder in options.clips:
+        found += [
+            open_clips(folder, noise=noise, model=model, say=show_notice)
+            for noise in (0.0, *options.noise)
+        ]
+    names = [material.name for material in found]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"the folders of clips need different names: {', '.join(names)}")
+    return found
+
+
+async def _measure(bundle: Bundle, materials: Sequence[Material], output: Path) -> None:
+    """Every material with every setting, on one cluster; writes as it goes."""
     async with detector(ClusterOptions(bundle=bundle.folder)) as client:
-        for setting in settings(bundle.manifest.input):
-            path = output / "answers" / f"{setting.key}.jsonl"
-            with AnswerFile(path, _identity(setting, bundle, pictures)) as file:
-                if file.resumed < total:
-                    with frame_progress(setting.key, total - file.resumed) as advance:
-                        await stream(client, pictures, setting.plan, file, advance)
-            points.append(_point(setting, pictures, file))
-            sys.stderr.write(f"{setting.key}: AP {points[-1].ap:.4f}, ")
-            sys.stderr.write(f"{points[-1].bytes_per_frame:,.0f} bytes a frame\n")
-    return points
+        for material in materials:
+            folder = output / material.name
+            manifest = bundle.manifest
+            chosen = clip_settings(manifest) if material.clips else picture_settings(manifest)
+            points: list[Point] = []
+            for setting in chosen:
+                point = await measure(client, material, setting, bundle, folder / "answers")
+                points.append(point)
+                show_notice(
+                    f"{material.name}, {setting.key}: AP {point.ap:.4f}, "
+                    f"{point.bytes_per_frame:,.0f} bytes a frame"
+                )
+            loss = CLIP_LOSS if material.clips else SINGLE_LOSS
+            write_all(folder, points, _about(bundle, material), loss)
+            show_line(f"{material.title}\n\n{markdown(points)}{summary(points, loss)}")
 
 
-def _point(setting: Setting, pictures: PictureSet, file: AnswerFile) -> Point:
-    evaluation = judge(pictures, file.answers)
-    if evaluation.bytes_per_frame is None:
-        raise ConfigurationError(f"{setting.key}: the server did not tell the placement of a frame")
-    return Point(
-        series=setting.series,
-        name=setting.name,
-        bytes_per_frame=evaluation.bytes_per_frame,
-        figures=evaluation.scores.figures,
-        frames=evaluation.frames,
-        fps=evaluation.fps,
-    )
-
-
-def _identity(setting: Setting, bundle: Bundle, pictures: PictureSet) -> Mapping[str, Any]:
-    return {"setting": setting.key, "bundle": bundle.digest, "set": pictures.digest}
-
-
-def _about(bundle: Bundle, pictures: PictureSet) -> Mapping[str, Any]:
+def _about(bundle: Bundle, material: Material) -> Mapping[str, Any]:
     calibration = bundle.manifest.codec.calibration
     name = bundle.manifest.name
     return {
-        "title": f"{name}: {len(pictures.pictures)} pictures through two nodes",
+        "title": f"{name}; {material.title}",
         "bundle": name,
         "bundle_digest": bundle.digest,
         "calibrated_on_frames": calibration.frames if calibration else 0,
-        "set": pictures.digest,
-        "frames": len(pictures.pictures),
+        **material.identity,
+        "frames": len(material.pictures.pictures),
         "machine": machine_facts(),
         "versions": versions(),
         **commit(),

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.bundle import InputPolicy
-from common.domain.codec import Codec
-from common.domain.errors import InvalidInputError
+from common.bundle import InputPolicy, Manifest
+from common.domain.codec import LATENT_CODECS, Codec
 from common.domain.placement import Placement
+from experiments.rate_accuracy.video import VideoCodec, VideoQuality
 from tandem.evaluation.run import EvaluationPlan
 from tandem.evaluation.sending import JpegSending
 
 JPEG_QUALITIES = (95, 80, 60, 40, 30, 25, 20, 15)
+CLIP_JPEG_QUALITIES = (80, 40, 15)
+CLIP_CODECS = (Codec.FP32, Codec.INT8, Codec.Q5, Codec.Q4, Codec.Q3, Codec.Q2)
+# Of frames as they are, and of frames at the network's size. Beyond their ends AP does not rise, or
+# is far below that of the features.
+CRFS = {VideoCodec.H264: (18, 23, 28, 33), VideoCodec.H265: (23, 28, 33, 38)}
+REDUCED_CRFS = {VideoCodec.H264: (14, 18, 23, 28), VideoCodec.H265: (14, 18, 23, 28, 33)}
 
 
 class Series(StrEnum):
     """A line of the plot."""
 
     FEATURES = "features"
+    LATENTS = "latents"
     JPEG = "jpeg"
     REDUCED_JPEG = "jpeg, reduced"
+    H264 = "h264"
+    REDUCED_H264 = "h264, reduced"
+    H265 = "h265"
+    REDUCED_H265 = "h265, reduced"
 
 
-DESCRIPTIONS = {
-    Series.FEATURES: "features, placement backbone",
-    Series.JPEG: "JPEG of the frame, placement workstation",
-    Series.REDUCED_JPEG: "JPEG of the frame at the network's size, placement workstation",
+_VIDEO_SERIES = {
+    VideoCodec.H264: (Series.H264, Series.REDUCED_H264),
+    VideoCodec.H265: (Series.H265, Series.REDUCED_H265),
 }
+
+
+@dataclass(frozen=True)
+class VideoSending:
+    """Encode a clip as video.
+
+    Attributes:
+        quality: and codec.
+        policy: reduce its frames first to the size that a model of this input policy sees; None:
+            leave their size.
+    """
+
+    quality: VideoQuality
+    policy: InputPolicy | None
 
 
 @dataclass(frozen=True)
@@ -38,120 +61,91 @@ class Setting:
 
     Attributes:
         series: its line.
-        name: of the codec, or `q` and JPEG's quality.
+        name: of the codec, or `q` and JPEG's quality, or `crf` and the video's.
         plan: how the pictures go through the system.
+        video: how a clip is encoded before; None: its frames go one by one.
     """
 
     series: Series
     name: str
     plan: EvaluationPlan
+    video: VideoSending | None = None
 
     @property
     def key(self) -> str:
         """A name for files, different for every setting."""
         return f"{self.series.name.lower().replace('_', '-')}-{self.name}"
 
+    @property
+    def over_time(self) -> bool:
+        """Whether a frame's bytes depend on the frames before it in its stream."""
+        return self.video is not None or self.series is Series.LATENTS
 
-def settings(policy: InputPolicy) -> list[Setting]:
+
+def picture_settings(manifest: Manifest) -> list[Setting]:
     """Every codec, and every quality of JPEG both as clients send it and reduced beforehand.
 
     A client that knows the model's input size loses nothing but bytes by reducing the frame
     itself; so that is the baseline that the features have to beat.
 
     Args:
-        policy: input size of the model.
+        manifest: of the model; without a bottleneck it has no latents.
     """
-    found = [
-        Setting(Series.FEATURES, codec.value, EvaluationPlan(Placement.BACKBONE, codec))
-        for codec in Codec
+    plain = [codec for codec in Codec if codec not in LATENT_CODECS]
+    return [
+        *_features(plain),
+        *_latents(manifest),
+        *_jpegs(Series.REDUCED_JPEG, JPEG_QUALITIES, manifest.input),
+        *_jpegs(Series.JPEG, JPEG_QUALITIES, None),
     ]
-    for series, size in ((Series.REDUCED_JPEG, policy), (Series.JPEG, None)):
-        found += [
-            Setting(series, f"q{quality}", _workstation(JpegSending(quality, size)))
-            for quality in JPEG_QUALITIES
-        ]
+
+
+def clip_settings(manifest: Manifest) -> list[Setting]:
+    """The codecs, some JPEGs, and videos of both sizes."""
+    found = [
+        *_features(CLIP_CODECS),
+        *_latents(manifest),
+        *_jpegs(Series.REDUCED_JPEG, CLIP_JPEG_QUALITIES, manifest.input),
+        *_jpegs(Series.JPEG, CLIP_JPEG_QUALITIES, None),
+    ]
+    for codec, (full, reduced) in _VIDEO_SERIES.items():
+        found += _videos(full, codec, CRFS[codec], None)
+        found += _videos(reduced, codec, REDUCED_CRFS[codec], manifest.input)
     return found
 
 
-def _workstation(jpeg: JpegSending) -> EvaluationPlan:
+def _features(codecs: Sequence[Codec]) -> list[Setting]:
+    return [
+        Setting(Series.FEATURES, codec.value, EvaluationPlan(Placement.BACKBONE, codec))
+        for codec in codecs
+    ]
+
+
+def _latents(manifest: Manifest) -> list[Setting]:
+    if manifest.bottleneck is None:
+        return []
+    return [
+        Setting(Series.LATENTS, codec.value, EvaluationPlan(Placement.BACKBONE, codec))
+        for codec in LATENT_CODECS
+    ]
+
+
+def _jpegs(series: Series, qualities: Sequence[int], size: InputPolicy | None) -> list[Setting]:
+    return [
+        Setting(series, f"q{quality}", _workstation(JpegSending(quality, size)))
+        for quality in qualities
+    ]
+
+
+def _videos(
+    series: Series, codec: VideoCodec, crfs: Sequence[int], size: InputPolicy | None
+) -> list[Setting]:
+    return [
+        Setting(series, f"crf{crf}", _workstation(), VideoSending(VideoQuality(codec, crf), size))
+        for crf in crfs
+    ]
+
+
+def _workstation(jpeg: JpegSending | None = None) -> EvaluationPlan:
     # The features do not cross the link, so they need no codec.
     return EvaluationPlan(Placement.WORKSTATION, Codec.FP32, jpeg)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting's outcome.
-
-    Attributes:
-        series: its line.
-        name: of the codec, or `q` and JPEG's quality.
-        bytes_per_frame: mean payload on the link.
-        figures: the twelve COCO figures.
-        frames: pictures evaluated.
-        fps: of this run; says little about the system, since reading pictures is part of it.
-    """
-
-    series: Series
-    name: str
-    bytes_per_frame: float
-    figures: dict[str, float]
-    frames: int
-    fps: float
-
-    @property
-    def ap(self) -> float:
-        """COCO's main figure, 0 to 1."""
-        return self.figures["AP"]
-
-
-class Bound(StrEnum):
-    """How a figure is to be read."""
-
-    EXACT = "interpolated"
-    AT_LEAST = "at least"
-    AT_MOST = "at most"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Bytes a frame that a line needs for an AP; a bound where the line does not reach so far."""
-
-    bytes_per_frame: float
-    bound: Bound
-
-
-def bytes_for(ap: float, line: Sequence[Point]) -> Cost:
-    """Bytes a frame with which a line reaches an AP.
-
-    Between neighbouring points AP is taken to be linear in the logarithm of the bytes. Where more
-    bytes gave less AP (by chance), the point with fewer bytes counts: a sender would choose it.
-
-    Args:
-        ap: to reach.
-        line: the points, in any order.
-
-    Raises:
-        InvalidInputError: the line has no points.
-    """
-    if not line:
-        raise InvalidInputError("a line without points has no cost")
-    useful: list[Point] = []
-    for point in sorted(line, key=lambda one: (one.bytes_per_frame, -one.ap)):
-        if not useful or point.ap > useful[-1].ap:
-            useful.append(point)
-    if ap > useful[-1].ap:
-        return Cost(useful[-1].bytes_per_frame, Bound.AT_LEAST)
-    if ap < useful[0].ap:
-        return Cost(useful[0].bytes_per_frame, Bound.AT_MOST)
-    above = next(index for index, point in enumerate(useful) if point.ap >= ap)
-    if useful[above].ap == ap:
-        return Cost(useful[above].bytes_per_frame, Bound.EXACT)
-    low, high = useful[above - 1], useful[above]
-    share = (ap - low.ap) / (high.ap - low.ap)
-    logarithm = (1 - share) * math.log(low.bytes_per_frame) + share * math.log(high.bytes_per_frame)
-    return Cost(math.exp(logarithm), Bound.EXACT)
-
-
-def line_of(points: Sequence[Point], series: Series) -> list[Point]:
-    """The points of one line, as they come."""
-    return [point for point in points if point.series is series]

@@ -10,6 +10,7 @@ from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
 from services.backbone.pictures import Pictures
+from services.backbone.places import FramePlaces
 from services.backbone.servicer import BackboneServicer
 from services.backbone.settings import BackboneSettings
 from services.backbone.stage import BackboneStage
@@ -25,12 +26,12 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     # Before gRPC: it starts a process.
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     security = security_of(settings, Role.BACKBONE, settings.node)
     server = ServiceServer("backbone", settings, settings.node, security)
-    stage = BackboneStage(bundle.manifest, pictures)
+    stage = BackboneStage(bundle, pictures)
     pipeline = Pipeline(stage, EngineThread(), settings.node)
     transformers = Transformers(
         settings.node,
@@ -40,7 +41,8 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     )
     senders = LabelNames((ORCHESTRATOR, *settings.transformers))
     host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)
-    servicer = BackboneServicer(host, stage, pipeline, transformers)
+    places = FramePlaces(settings.node, settings.frame_places)
+    servicer = BackboneServicer(host, stage, pipeline, transformers, places)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
     try:
         return await StageService(Stage.BACKBONE, settings, bundle, server, pipeline).run()

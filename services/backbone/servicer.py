@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from dataclasses import replace
+from functools import partial
+from typing import Any, Optional, Tuple
 
-from common.domain.codec import Codec
+from common.codec import KeyReason, LatentEncoder
+from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
+from common.domain.errors import ReferenceMissingError
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.server.guard import GuardedStream
-from common.wire.detections import checked_result
+from common.wire.detections import add_category_names, checked_result
+from common.wire.errors import error_from_wire
 from common.wire.frames import (
     codec_from_wire,
-    geometry_to_wire,
+    codec_to_wire,
+    features_to_wire,
     image_bytes,
     image_from_wire,
-    tensor_to_wire,
 )
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
-from services.backbone.stage import BackboneStage, FrameFeatures
+from services.backbone.places import FramePlaces
+from services.backbone.stage import BackboneStage, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
 from services.pipeline.frame_stream import (
     Context,
@@ -32,7 +38,7 @@ from services.pipeline.frame_stream import (
 )
 from services.pipeline.passage import Pipeline
 
-BackbonePipeline = Pipeline[Image, Picture, Codec, FrameFeatures]
+BackbonePipeline = Pipeline[Image, Picture, Encoding, FrameFeatures]
 
 
 class BackboneServicer(stage_pb2_grpc.BackboneServicer):
@@ -44,12 +50,14 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         stage: BackboneStage,
         pipeline: BackbonePipeline,
         transformers: Transformers,
+        places: FramePlaces,
     ) -> None:
-        """Serve `stage` by its `pipeline`, and stream its features to `transformers`."""
+        """Serve frames of `places` by `stage` and `pipeline`; features go to `transformers`."""
         self._host = host
         self._stage = stage
         self._pipeline = pipeline
         self._transformers = transformers
+        self._places = places
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -57,18 +65,24 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._places.require(opening.context.frames_from)
         nodes = NodePair(self._host.node, opening.downstream_node)
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
+        await stream.account.keep(self._stage.kept_bytes(codec))
         transformer = await self._transformers.open(opening, self._host.bundle.digest)
         frames = BackboneStream(
             *(self._host, facts, stream),
             pipeline=self._pipeline,
             codec=codec,
+            latents=self._stage.latent_encoder(codec, self._count_key_frame),
             transformer=transformer,
         )
         await frames.serve()
+
+    def _count_key_frame(self, reason: KeyReason) -> None:
+        self._host.metrics.key_frames.labels(reason.value).inc()
 
 
 class BackboneStream(FrameStream):
@@ -84,15 +98,27 @@ class BackboneStream(FrameStream):
         *,
         pipeline: BackbonePipeline,
         codec: Codec,
+        latents: Optional[LatentEncoder],
         transformer: StageStream,
     ) -> None:
         """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
 
-        For the other arguments see `FrameStream`.
+        Args:
+            host: see `FrameStream`.
+            facts: see `FrameStream`.
+            stream: see `FrameStream`.
+            pipeline: takes each frame to its features.
+            codec: of the features.
+            latents: codes the stream's latents, if the codec is one of latents.
+            transformer: gets the features.
         """
         super().__init__(host, facts, stream)
+        self._category_names = {each.id: each.name for each in host.bundle.manifest.categories}
         self._pipeline = pipeline
         self._codec = codec
+        self._latents = latents
+        # Each frame's latents are coded given those of the frame before, and sent in this order.
+        self._in_order = None if latents is None else pipeline.strand(stream)
         self._transformer = transformer
 
     async def serve(self) -> None:
@@ -115,28 +141,59 @@ class BackboneStream(FrameStream):
         """See `FrameStream.size_bytes`."""
         return image_bytes(frame)
 
+    def tell(self, opened: stage_pb2.Opened) -> None:
+        """See `FrameStream.tell`."""
+        opened.codec = codec_to_wire(self._codec)
+
     async def result_of(
         self, frame: detector_pb2.Frame
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
-        features = await self._pipeline.run(self.stream, image_from_wire(frame), self._codec)
-        return await self._ask_transformer(frame.frame_id, features), features.timing
-
-    async def _ask_transformer(
-        self, frame_id: int, features: FrameFeatures
-    ) -> stage_pb2.FrameResult:
-        node, metrics = self.facts.nodes.transformer, self.host.metrics
-        request = stage_pb2.TransformerRequest(
-            features=stage_pb2.Features(
-                frame_id=frame_id,
-                geometry=geometry_to_wire(features.geometry),
-                tensor=tensor_to_wire(features.tensor),
-            )
+        encoding = Encoding(frame.frame_id, self._codec, self._latents)
+        features = await self._pipeline.run(
+            *(self.stream, image_from_wire(frame), encoding), finishing=self._in_order
         )
+        result = await self._ask_transformer(features.encoded)
+        if features.kept is not None and _lacks_reference(result):
+            result = await self._ask_again(features.kept, result)
+        result.frame_id = frame.frame_id
+        return result, replace(features.timing, codec=self._codec)
+
+    async def _ask_again(
+        self, kept: KeptLatents, first: stage_pb2.FrameResult
+    ) -> stage_pb2.FrameResult:
+        """Have a frame's latents coded alone, and send them: the transformer lacks what they need.
+
+        Once, since nothing can be missing then.
+        """
+        encoded = await self._encoded_again(kept)
+        result = await self._ask_transformer(encoded)
+        # What the frame cost is what both of its ways cost.
+        timing = result.timing.transformer
+        timing.request_bytes += first.timing.transformer.request_bytes
+        timing.transfer_seconds += first.timing.transformer.transfer_seconds
+        return result
+
+    async def _encoded_again(self, kept: KeptLatents) -> EncodedFeatures:
+        if self._latents is None or self._in_order is None:
+            raise ValueError("the stream has no latents")
+        again = partial(self._latents.encode_again, kept.latents, kept.geometry)
+        return await self._in_order.call(again)
+
+    async def _ask_transformer(self, features: EncodedFeatures) -> stage_pb2.FrameResult:
+        node, metrics = self.facts.nodes.transformer, self.host.metrics
+        request = stage_pb2.TransformerRequest(features=features_to_wire(features))
         metrics.count_bytes(node, "sent", len(features.tensor.data))
-        result = await self._transformer.ask(request, frame_id)
+        result = await self._transformer.ask(request, features.frame_id)
         checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
+        add_category_names(result.detections, self._category_names)
         metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
             result.timing.transformer.transfer_seconds
         )
         return result
+
+
+def _lacks_reference(result: stage_pb2.FrameResult) -> bool:
+    if result.WhichOneof("result") != "error":
+        return False
+    return isinstance(error_from_wire(result.error), ReferenceMissingError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple, Union
+from typing import Dict, FrozenSet, List, Optional, Tuple, Union
 
 from pydantic import Field, field_validator
 from typing_extensions import Annotated
@@ -22,6 +22,12 @@ class BackboneSettings(StageSettings):
     transformers: Dict[str, Union[str, Annotated[List[str], Field(min_length=1)]]] = Field(
         description="host:port of each node's transformer, by the node's name; a list of them "
         "where a node has several"
+    )
+    frames_of: Optional[str] = Field(
+        None,
+        description="serve only frames of this node, or of these nodes, separated by commas; all "
+        "others are refused before a picture is sent. Those of an orchestrator that runs on no "
+        "node are of `orchestrator`",
     )
     max_image_megapixels: float = Field(
         DEFAULT_MAX_PIXELS / 1e6,
@@ -71,6 +77,18 @@ class BackboneSettings(StageSettings):
             segments=self.max_image_segments,
         )
 
+    @field_validator("frames_of")
+    @classmethod
+    def _are_nodes(cls, value: Optional[str]) -> Optional[str]:
+        if value is not None and not all(_names(value)):
+            raise ValueError("has to be a node's name, or several, separated by commas")
+        return value
+
+    @property
+    def frame_places(self) -> Optional[FrozenSet[str]]:
+        """The places whose frames are served; None: all."""
+        return None if self.frames_of is None else frozenset(_names(self.frames_of))
+
     @field_validator("transformers")
     @classmethod
     def _are_addresses(cls, value: Dict[str, Replicas]) -> Dict[str, Replicas]:
@@ -83,3 +101,7 @@ class BackboneSettings(StageSettings):
             node: (addresses,) if isinstance(addresses, str) else tuple(addresses)
             for node, addresses in self.transformers.items()
         }
+
+
+def _names(text: str) -> List[str]:
+    return [name.strip() for name in text.split(",")]

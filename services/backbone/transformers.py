@@ -55,7 +55,9 @@ class Transformers:
         context.CopyFrom(opening.context)
         context.sender = self._node
         request = stage_pb2.TransformerRequest(
-            open=stage_pb2.TransformerOpen(context=context, bundle_digest=bundle_digest)
+            open=stage_pb2.TransformerOpen(
+                context=context, bundle_digest=bundle_digest, without_category_names=True
+            )
         )
         peer = f"transformer on {opening.downstream_node}"
         return await StageStream.open(channel.current, Stage.TRANSFORMER, request, peer)

@@ -1,4 +1,4 @@
-"""`python -m services.check`: load both halves, compare, time, and read the sensors."""
+"""`python -m services.check`: load the halves, compare, time, and read the sensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 
 from common.bundle import load_bundle
 from common.domain.errors import TandemError
-from common.domain.placement import Stage
+from common.domain.redaction import fit_to_show
 from common.engines.base import Device, Precision
 from common.telemetry.logs import configure_logs
 from common.telemetry.sensors import Reading, find_sensors
@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
 def _sentence(check: HalfCheck) -> str:
     verdict = "good" if check.is_good else "TOO DIFFERENT"
     return (
-        f"{check.stage.value}: {check.engine}; loaded in {check.load_seconds:.1f} s; "
+        f"{check.graph.value}: {check.engine}; loaded in {check.load_seconds:.1f} s; "
         f"{check.milliseconds:.1f} ms an execution; relative error {check.relative_error:.2e}, "
         f"at most {check.bound:g}: {verdict}"
     )
@@ -69,14 +69,17 @@ def _sentence(check: HalfCheck) -> str:
 
 def _as_json(checks: List[HalfCheck], readings: List[Reading]) -> Dict[str, Any]:
     return {
-        "halves": [
-            {**asdict(check), "stage": check.stage.value, "good": check.is_good} for check in checks
-        ],
+        "halves": [_check_as_json(check) for check in checks],
         "sensors": [
             {"kind": reading.kind.name.lower(), "name": reading.name, "value": reading.value}
             for reading in readings
         ],
     }
+
+
+def _check_as_json(check: HalfCheck) -> Dict[str, Any]:
+    facts = asdict(check)
+    return {"stage": facts.pop("graph").value, **facts, "good": check.is_good}
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -90,12 +93,12 @@ def _run(arguments: argparse.Namespace) -> int:
         else read_reference(arguments.reference, bundle)
     )
     checks = []
-    for stage in Stage:
+    for graph in bundle.graphs:
         options = compile_options(
-            bundle.manifest, stage, arguments.engine_precision, arguments.engine_cache
+            bundle.manifest, graph, arguments.engine_precision, arguments.engine_cache
         )
         check = check_half(
-            bundle, stage, arguments.engine, options, reference[stage], device=arguments.device
+            bundle, graph, arguments.engine, options, reference[graph], device=arguments.device
         )
         checks.append(check)
         if not arguments.json:
@@ -121,7 +124,7 @@ def _main() -> None:
     try:
         code = _run(arguments)
     except (TandemError, OSError) as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        sys.stderr.write(f"{PROGRAM}: {fit_to_show(str(error))}\n")
         code = 2
     raise SystemExit(code)
 

@@ -12,7 +12,7 @@ from typing import Dict, Mapping, Optional
 
 import numpy as np
 
-from common.bundle import Bundle
+from common.bundle import BottleneckPart, Bundle, Graph
 from common.domain.errors import ConfigurationError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
@@ -36,10 +36,10 @@ _EXECUTIONS = 50
 
 @dataclass(frozen=True)
 class HalfCheck:
-    """The result of checking one half on one engine.
+    """The result of checking one half, or one part of the bottleneck, on one engine.
 
     Attributes:
-        stage: which half.
+        graph: which half or part.
         engine: the engine's description.
         load_seconds: how long loading took, which may include compiling.
         milliseconds: the median time of one execution at the bundle's usual size, copies included.
@@ -47,7 +47,7 @@ class HalfCheck:
         bound: the largest error allowed.
     """
 
-    stage: Stage
+    graph: Graph
     engine: str
     load_seconds: float
     milliseconds: float
@@ -62,17 +62,18 @@ class HalfCheck:
 
 @dataclass(frozen=True)
 class HalfReference:
-    """The inputs of a half and the outputs that ONNX Runtime gives for them; arrays by name."""
+    """Inputs of a half or a part, and what ONNX Runtime makes of them; arrays by name."""
 
     inputs: Tensors
     outputs: Tensors
 
 
-def compute_reference(bundle: Bundle) -> Dict[Stage, HalfReference]:
-    """Run both halves in ONNX Runtime on one input of the bundle's usual size.
+def compute_reference(bundle: Bundle) -> Dict[Graph, HalfReference]:
+    """Run all that a bundle has for engines in ONNX Runtime, on one input of its usual size.
 
     The input is noise with the statistics of a normalised picture. The last quarter of its width is
-    padding, so that the mask matters. The transformer gets the features that the backbone computes.
+    padding, so that the mask matters. The transformer, and the bottleneck's encoder, get the
+    features that the backbone computes, and the bottleneck's decoder the encoder's latents.
 
     Raises:
         ConfigurationError: the bundle is damaged, or ONNX Runtime is not installed.
@@ -89,21 +90,29 @@ def compute_reference(bundle: Bundle) -> Dict[Stage, HalfReference]:
     grid = (features.shape[2], features.shape[3])
     pos, mask = transformer_inputs(geometry, grid, bundle.manifest.architecture.hidden_dim)
     inputs = {"features": features, "pos": pos, "mask": mask}
-    return {Stage.BACKBONE: backbone, Stage.TRANSFORMER: _run(bundle, Stage.TRANSFORMER, inputs)}
+    halves: Dict[Graph, HalfReference] = {
+        Stage.BACKBONE: backbone,
+        Stage.TRANSFORMER: _run(bundle, Stage.TRANSFORMER, inputs),
+    }
+    if bundle.manifest.bottleneck is None:
+        return halves
+    encoder = _run(bundle, BottleneckPart.ENCODER, {"features": features})
+    decoder = _run(bundle, BottleneckPart.DECODER, dict(encoder.outputs))
+    return {**halves, BottleneckPart.ENCODER: encoder, BottleneckPart.DECODER: decoder}
 
 
-def write_reference(path: Path, bundle: Bundle, reference: Mapping[Stage, HalfReference]) -> None:
+def write_reference(path: Path, bundle: Bundle, reference: Mapping[Graph, HalfReference]) -> None:
     """Write a reference to an `.npz` file, for a device without ONNX Runtime."""
     arrays: Dict[str, np.ndarray] = {_DIGEST: np.array(bundle.digest)}
-    for stage, half in reference.items():
-        arrays.update({f"{stage.value}/in/{name}": one for name, one in half.inputs.items()})
-        arrays.update({f"{stage.value}/out/{name}": one for name, one in half.outputs.items()})
+    for graph, half in reference.items():
+        arrays.update({f"{graph.value}/in/{name}": one for name, one in half.inputs.items()})
+        arrays.update({f"{graph.value}/out/{name}": one for name, one in half.outputs.items()})
     with replacing(path) as beside, beside.open("wb") as file:
         # numpy's stubs take any keyword for its option allow_pickle.
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_reference(path: Path, bundle: Bundle) -> Dict[Stage, HalfReference]:
+def read_reference(path: Path, bundle: Bundle) -> Dict[Graph, HalfReference]:
     """Read what `write_reference` wrote.
 
     Raises:
@@ -118,27 +127,30 @@ def read_reference(path: Path, bundle: Bundle) -> Dict[Stage, HalfReference]:
     if digest != bundle.digest:
         raise ConfigurationError(f"{path} is of bundle {digest}, not of {bundle.digest}")
 
-    def part(stage: Stage, side: str) -> Dict[str, np.ndarray]:
-        prefix = f"{stage.value}/{side}/"
+    def arrays_of(graph: Graph, side: str) -> Dict[str, np.ndarray]:
+        prefix = f"{graph.value}/{side}/"
         return {n[len(prefix) :]: one for n, one in arrays.items() if n.startswith(prefix)}
 
-    return {stage: HalfReference(part(stage, "in"), part(stage, "out")) for stage in Stage}
+    return {
+        graph: HalfReference(arrays_of(graph, "in"), arrays_of(graph, "out"))
+        for graph in bundle.graphs
+    }
 
 
 def check_half(
     bundle: Bundle,
-    stage: Stage,
+    graph: Graph,
     engine: str,
     options: CompileOptions,
     reference: HalfReference,
     *,
     device: Optional[Device] = None,
 ) -> HalfCheck:
-    """Load a half, compare it with the reference, and time it.
+    """Load a half or a part, compare it with the reference, and time it.
 
     Args:
         bundle: the model.
-        stage: which half.
+        graph: which half or part.
         engine: name of the engine.
         options: for the engines that compile ahead.
         reference: the inputs, and the outputs to compare with.
@@ -148,14 +160,15 @@ def check_half(
         ConfigurationError: the bundle is damaged, or the engine is not installed.
         EngineError: the engine cannot load or run the half.
     """
-    path = bundle.onnx_path(stage)
+    path = bundle.onnx_path(graph)
+    sha256 = bundle.sha256(path.name)
     started = time.perf_counter()
-    with closing(load_engine(engine, path, 0, options, device)) as loaded:
+    with closing(load_engine(engine, path, 0, options, device, sha256=sha256)) as loaded:
         load_seconds = time.perf_counter() - started
         outputs = loaded.run(reference.inputs)
         seconds = [_timed(loaded, reference.inputs) for _ in range(_EXECUTIONS)]
         return HalfCheck(
-            stage=stage,
+            graph=graph,
             engine=loaded.description,
             load_seconds=load_seconds,
             milliseconds=statistics.median(seconds) * 1000,
@@ -178,6 +191,6 @@ def _timed(engine: Engine, inputs: Tensors) -> float:
     return time.perf_counter() - started
 
 
-def _run(bundle: Bundle, stage: Stage, inputs: Tensors) -> HalfReference:
-    with closing(load_engine(REFERENCE, bundle.onnx_path(stage), 0)) as engine:
+def _run(bundle: Bundle, graph: Graph, inputs: Tensors) -> HalfReference:
+    with closing(load_engine(REFERENCE, bundle.onnx_path(graph), 0)) as engine:
         return HalfReference(inputs, engine.run(inputs))

@@ -21,7 +21,7 @@ AUTOMATIC = "auto"
 class NodeSettings(BaseModel):
     """The stages of one device; several addresses of a stage are replicas that share its frames."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     backbone: Optional[Replicas] = Field(
         None, description="host:port of its backbone service, or a list of them"
@@ -60,8 +60,10 @@ class OrchestratorSettings(ServerSettings):
         ORCHESTRATOR,
         description="node that the orchestrator runs on, if any: frames to it cross no link",
     )
-    objective: Literal["throughput", "latency", "bytes", "energy"] = Field(
-        Policy.objective.value, description="what auto optimises"
+    objective: Literal["throughput", "latency", "bytes", "energy", "accuracy"] = Field(
+        Policy.objective.value,
+        description="what auto optimises; accuracy also gives streams that ask for no codec the "
+        "finest latent rate that the link carries",
     )
     switch_improvement: float = Field(
         Policy.improvement,

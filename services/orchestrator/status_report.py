@@ -116,6 +116,7 @@ def _predicted_service(prediction: Optional[Prediction]) -> Optional[PredictedSe
         bytes_per_frame=prediction.bytes_per_frame or 0.0,
         energy_joules=prediction.energy_joules,
         bottleneck=prediction.bottleneck,
+        codec=prediction.rate.codec if prediction.rate else None,
     )
 
 

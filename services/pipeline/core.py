@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Callable, Dict, Generic, Mapping, Protocol, Tuple, TypeVar, Union
+from typing import Callable, Dict, Generic, Mapping, Protocol, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
@@ -54,6 +54,13 @@ class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
             TandemError: the frame cannot be served.
         """
 
+    def engine_inputs(self, inputs: Inputs, options: Options) -> Dict[str, np.ndarray]:
+        """What of a prepared frame the engine gets, under names that say what it is to execute.
+
+        It is called on the engine's thread, more than once for a frame, so it must be quick.
+        """
+        return inputs.tensors
+
     @abstractmethod
     def finish(
         self,
@@ -75,8 +82,8 @@ class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
         """
 
     @abstractmethod
-    def typical_tensors(self) -> Dict[str, np.ndarray]:
-        """Inputs of the usual size, on which an engine must not fail."""
+    def typical_tensors(self) -> Sequence[Dict[str, np.ndarray]]:
+        """Inputs of the usual size, on which an engine must not fail: one of each kind."""
 
     @abstractmethod
     def stuck_after_seconds(self) -> Tuple[float, float]:

@@ -27,6 +27,7 @@ from common.server.ordered_stream import OrderedStream
 from common.telemetry.metrics import LabelNames, Metrics
 from common.wire.detections import options_from_wire, stage_timing_to_wire
 from common.wire.errors import error_to_wire
+from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
 
@@ -158,8 +159,17 @@ class FrameStream(ABC):
 
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
-        opened = stage_pb2.Opened(node=self.host.node, bundle_digest=self.host.bundle.digest)
+        bundle = self.host.bundle
+        opened = stage_pb2.Opened(
+            node=self.host.node,
+            bundle_digest=bundle.digest,
+            latent_rates=latent_rates_to_wire(bundle.manifest),
+        )
+        self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
+
+    def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
+        """Add to the answer to the opening what this kind of stage has to tell."""
 
     def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""

@@ -15,6 +15,7 @@ from common.domain.errors import TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
+from services.pipeline.strand import Strand
 from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 
@@ -48,24 +49,41 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         self.workers = TurnThreads(WORKER_THREADS, "worker")
         self.slow_worker = TurnThreads(1, "slow-worker")
 
-    async def run(self, stream: Hashable, frame: Frame, options: Options) -> Result:
+    def strand(self, stream: Hashable) -> Strand:
+        """A new strand of a stream on the workers, for `run`."""
+        return Strand(self.workers, (stream, "in order"))
+
+    async def run(
+        self,
+        stream: Hashable,
+        frame: Frame,
+        options: Options,
+        *,
+        preparing: Optional[Strand] = None,
+        finishing: Optional[Strand] = None,
+    ) -> Result:
         """Take one frame through the stage; if cancelled, it skips the steps that have not begun.
 
         Args:
             stream: the stream that the frame is of.
             frame: what the stage prepares.
             options: what the stream asked for.
+            preparing: on which the frame is prepared, if that depends on the frame before.
+            finishing: on which the frame is finished, if that does.
 
         Raises:
             TandemError: the frame cannot be served, or the engine failed.
             Exception: whatever else a step raised.
         """
-        passage = FramePassage(self, stream, frame, options)
+        passage = FramePassage(self, stream, frame, options, finishing)
         # The frame may be large, and is not needed once it is prepared.
         del frame
         # It gets its place in the stream's order now, because workers may swap frames.
         self.engine.expect(passage)
-        self.workers.submit((stream, "prepare"), passage.prepare)
+        if preparing is not None:
+            preparing.submit(passage.prepare)
+        else:
+            self.workers.submit((stream, "prepare"), passage.prepare)
         try:
             return await passage.answer
         finally:
@@ -74,13 +92,16 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
             del passage
 
     async def warm_up(self) -> None:
-        """Execute once at the usual size: the first time plans memory and may tune kernels.
+        """Execute all that a frame may need once, at the usual size.
+
+        The first time plans memory and may tune kernels.
 
         Raises:
             EngineError: the execution failed.
         """
         await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
-        await self.engine.test(self.stage.typical_tensors())
+        for tensors in self.stage.typical_tensors():
+            await self.engine.test(tensors)
 
     async def allow_batches(self, limits: BatchLimits) -> None:
         """Execute frames together within `limits`, if measuring shows a gain; the log says so.
@@ -89,7 +110,7 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
             EngineError: the engine fails on a single frame.
         """
         if limits.frames > 1:
-            tensors = self.stage.typical_tensors()
+            tensors = self.stage.typical_tensors()[0]
             frames = await frames_worth_batching(self.engine, tensors, limits.frames)
             self.engine.limits = replace(limits, frames=frames)
 
@@ -130,9 +151,11 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         stream: Hashable,
         frame: Frame,
         options: Options,
+        finishing: Optional[Strand],
     ) -> None:
         """Made on the event loop, which gets the answer."""
         self._pipeline = pipeline
+        self._finishing = finishing
         self.stream = stream
         self._make: Callable[[], Union[Inputs, Slow[Inputs]]]
         self._make = partial(pipeline.stage.prepare, frame)
@@ -167,12 +190,15 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
     @property
     def tensors(self) -> Dict[str, np.ndarray]:
         """On the engine's thread: its inputs by name."""
-        return self._prepared().tensors
+        return self._pipeline.stage.engine_inputs(self._prepared(), self._options)
 
     def executed(self, outcome: Outcome) -> None:
         """On the engine's thread: have a worker finish with what the engine made of the frame."""
         self._outcome = outcome
-        self._pipeline.workers.submit((self.stream, "finish"), self.finish)
+        if self._finishing is not None:
+            self._finishing.submit(self.finish)
+        else:
+            self._pipeline.workers.submit((self.stream, "finish"), self.finish)
 
     def finish(self) -> None:
         """On a worker: make the result, and tell who waits for it."""

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import structlog
 
 from common.bundle import Bundle
-from common.domain.errors import EngineError
 from common.domain.placement import Stage
-from common.engines.base import Engine, Precision
-from common.engines.paced import PacedEngine, SimulatedDevice
-from common.engines.registry import load_engine
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from services.pipeline.frame_stream import StageHost
+from services.pipeline.loading import load_stage_engine
 from services.pipeline.passage import Pipeline
 from services.pipeline.settings import StageSettings
-from services.pipeline.shapes import compile_options, largest_input_bytes
+from services.pipeline.shapes import largest_input_bytes, largest_latent_count
 from services.pipeline.watchdog import Watchdog
 
 log = structlog.get_logger()
 
 # A stage holds a message as it arrived, its payload, and what it decodes from that.
 _COPIES_HELD = 3
+# As the engine takes or gives it, as it is kept to be coded again, its level, and for each level
+# whether it changed.
+_BYTES_OF_A_LATENT = 4 + 2 + 2 + 1
 
 
 class StageService:
@@ -88,7 +89,8 @@ class StageService:
         self._is_up.set(1)
 
     async def _load(self) -> None:
-        engine = await self._pipeline.engine.load(self._loaded_engine)
+        load = partial(load_stage_engine, self._kind, self._settings, self._bundle)
+        engine = await self._pipeline.engine.load(load)
         log.info(
             "engine loaded",
             stage=self._kind.value,
@@ -96,36 +98,6 @@ class StageService:
             engine=engine.description,
             bundle=self._bundle.manifest.name,
             digest=self._bundle.digest,
-        )
-
-    def _loaded_engine(self) -> Engine:
-        settings = self._settings
-        try:
-            engine = self._engine_for(settings.max_batch)
-        except EngineError as error:
-            if settings.max_batch == 1:
-                raise
-            # A graph with a fixed batch dimension cannot be compiled for more than that. If it is
-            # something else, loading for single frames fails as well, and tells that.
-            log.warning("cannot load for batches", frames=settings.max_batch, error=str(error))
-            engine = self._engine_for(1)
-        if settings.paced_milliseconds > 0:
-            name = settings.paced_device
-            device = None if name is None else SimulatedDevice(name)
-            seconds = settings.paced_milliseconds / 1000
-            return PacedEngine(engine, seconds, device, settings.paced_batch_seconds)
-        return engine
-
-    def _engine_for(self, max_batch: int) -> Engine:
-        settings, bundle = self._settings, self._bundle
-        options = compile_options(
-            *(bundle.manifest, self._kind, Precision(settings.engine_precision)),
-            settings.engine_cache,
-            max_batch,
-        )
-        path = bundle.onnx_path(self._kind)
-        return load_engine(
-            settings.engine, path, settings.engine_threads, options, settings.engine_device
         )
 
     async def _tell(self, reason: str) -> None:
@@ -163,7 +135,9 @@ def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard
     )
     # Frames are copied to be executed together.
     inputs = 2 if settings.max_batch > 1 else 1
-    cost = FrameCost(_COPIES_HELD, inputs * largest_input_bytes(bundle.manifest, stage))
+    working_bytes = inputs * largest_input_bytes(bundle.manifest, stage)
+    working_bytes += _BYTES_OF_A_LATENT * largest_latent_count(bundle.manifest)
+    cost = FrameCost(_COPIES_HELD, working_bytes)
     budget = ByteBudget(
         settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
     )

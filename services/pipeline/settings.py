@@ -22,6 +22,11 @@ class StageSettings(ServerSettings):
         return super().max_message_bytes + ENVELOPE_BYTES
 
     bundle: Path = Field(description="folder of the model, with bundle.json")
+    require_signature: Optional[Path] = Field(
+        None,
+        description="file of the public key by which the bundle has to be signed; see "
+        "`tandem model sign`",
+    )
     node: str = Field(min_length=1, description="name of the device that this stage runs on")
     engine: str = Field(
         "onnxruntime",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
 
-from common.bundle import FixedInput, InputPolicy, Manifest
+from common.bundle import BottleneckPart, FixedInput, Graph, InputPolicy, Manifest
 from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Precision, ShapeRange
 
@@ -21,12 +21,12 @@ def typical_size(policy: InputPolicy) -> _Size:
     return policy.shortest_edge, min(policy.longest_edge, policy.shortest_edge * 4 // 3)
 
 
-def input_shapes(manifest: Manifest, stage: Stage, max_batch: int = 1) -> Dict[str, ShapeRange]:
-    """The shapes that each input of a half may have, for every size that the policy allows.
+def input_shapes(manifest: Manifest, graph: Graph, max_batch: int = 1) -> Dict[str, ShapeRange]:
+    """The shapes that each input of a graph may have, for every size that the policy allows.
 
     Args:
         manifest: of the bundle.
-        stage: which half.
+        graph: which half, or which part of the bottleneck.
         max_batch: how many frames may be executed together.
 
     With DETR's resize each side may be short or long. Its rounding makes the long side of a very
@@ -34,39 +34,51 @@ def input_shapes(manifest: Manifest, stage: Stage, max_batch: int = 1) -> Dict[s
     cell more is allowed, which at stride 32 covers pictures up to 64 times as long as wide.
     """
     low, usual, high = _sizes(manifest)
-    if stage is Stage.BACKBONE:
+    if graph is Stage.BACKBONE:
         return {"pixels": _range((3,), (low, usual, high), max_batch)}
     cells = tuple(_cells(size, manifest.feature_stride) for size in (low, usual, high))
+    features = _range((manifest.feature_channels,), cells, max_batch)
+    if graph is BottleneckPart.ENCODER:
+        return {"features": features}
+    if graph is BottleneckPart.DECODER:
+        return {"latents": _range((latent_channels(manifest),), cells, max_batch)}
     return {
-        "features": _range((manifest.feature_channels,), cells, max_batch),
+        "features": features,
         "pos": _range((manifest.architecture.hidden_dim,), cells, max_batch),
         "mask": _range((), cells, max_batch),
     }
 
 
+def latent_channels(manifest: Manifest) -> int:
+    """The channels of the bottleneck's latents; 0 if there is no bottleneck."""
+    return 0 if manifest.bottleneck is None else manifest.bottleneck.channels
+
+
 def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
     """The memory that a half's inputs take for one frame of the policy's largest size, bytes."""
-    policy = manifest.input
-    if isinstance(policy, FixedInput):
-        size = policy.height, policy.width
-    else:
-        size = policy.shortest_edge, policy.longest_edge
+    height, width = _largest_size(manifest.input)
     if stage is Stage.BACKBONE:
-        return 4 * 3 * size[0] * size[1]
-    rows, columns = _cells(size, manifest.feature_stride)
+        return 4 * 3 * height * width
+    rows, columns = _cells((height, width), manifest.feature_stride)
     return 4 * (manifest.feature_channels + manifest.architecture.hidden_dim) * rows * columns
+
+
+def largest_latent_count(manifest: Manifest) -> int:
+    """How many latents a frame of the policy's largest size has; 0 without a bottleneck."""
+    rows, columns = _cells(_largest_size(manifest.input), manifest.feature_stride)
+    return latent_channels(manifest) * rows * columns
 
 
 def compile_options(
     manifest: Manifest,
-    stage: Stage,
+    graph: Graph,
     precision: Precision,
     cache: Optional[Path],
     max_batch: int = 1,
 ) -> CompileOptions:
     """The options for an engine that compiles ahead; `cache` is the user's own if left out."""
     return CompileOptions(
-        shapes=input_shapes(manifest, stage, max_batch),
+        shapes=input_shapes(manifest, graph, max_batch),
         precision=precision,
         cache=cache if cache is not None else default_cache(),
     )
@@ -76,6 +88,13 @@ def default_cache() -> Path:
     """`tandem/engines` in the user's folder for caches."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "tandem" / "engines"
+
+
+def _largest_size(policy: InputPolicy) -> _Size:
+    """The largest height and width of an input, pixels; either may be the short side."""
+    if isinstance(policy, FixedInput):
+        return policy.height, policy.width
+    return policy.shortest_edge, policy.longest_edge
 
 
 def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:

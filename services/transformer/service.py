@@ -38,13 +38,14 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle)
+    bundle = load_bundle(settings.bundle, settings.require_signature)
     security = security_of(settings, Role.TRANSFORMER, settings.node)
     server = ServiceServer("transformer", settings, settings.node, security)
-    pipeline = Pipeline(TransformerStage(bundle.manifest), EngineThread(), settings.node)
+    stage = TransformerStage(bundle)
+    pipeline = Pipeline(stage, EngineThread(), settings.node)
     # No setting tells it which backbones there are.
     senders = LabelNames(room=_SENDERS_LEARNED)
     host = stage_host(Stage.TRANSFORMER, settings, bundle, server, senders)
-    servicer = TransformerServicer(host, pipeline)
+    servicer = TransformerServicer(host, stage, pipeline)
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
     return await StageService(Stage.TRANSFORMER, settings, bundle, server, pipeline).run()

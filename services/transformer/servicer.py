@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
+from common.domain.codec import LATENT_CODECS
 from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
 from common.wire.detections import detections_to_wire
-from common.wire.frames import geometry_from_wire, tensor_from_wire
+from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.frame_stream import (
     Context,
@@ -20,17 +21,25 @@ from services.pipeline.frame_stream import (
     sender_of,
 )
 from services.pipeline.passage import Pipeline
-from services.transformer.stage import DecodedFeatures, EncodedFeatures, FrameDetections
+from services.transformer.stage import (
+    ArrivedFeatures,
+    DecodedFeatures,
+    FrameDetections,
+    TransformerStage,
+)
 
-TransformerPipeline = Pipeline[EncodedFeatures, DecodedFeatures, DetectionOptions, FrameDetections]
+TransformerPipeline = Pipeline[ArrivedFeatures, DecodedFeatures, DetectionOptions, FrameDetections]
 
 
 class TransformerServicer(stage_pb2_grpc.TransformerServicer):
     """Features in, detections out."""
 
-    def __init__(self, host: StageHost, pipeline: TransformerPipeline) -> None:
-        """Serve by `pipeline`."""
+    def __init__(
+        self, host: StageHost, stage: TransformerStage, pipeline: TransformerPipeline
+    ) -> None:
+        """Serve `stage` by its `pipeline`."""
         self._host = host
+        self._stage = stage
         self._pipeline = pipeline
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
@@ -42,7 +51,14 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
         self._check_bundle(opening.bundle_digest, sender_of(opening.context))
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
-        await TransformerStream(self._host, facts, stream, self._pipeline).serve()
+        await stream.account.keep(self._stage.kept_bytes)
+        frames = TransformerStream(
+            *(self._host, facts, stream),
+            pipeline=self._pipeline,
+            stage=self._stage,
+            names=not opening.without_category_names,
+        )
+        await frames.serve()
 
     def _check_bundle(self, digest: str, sender: str) -> None:
         own = self._host.bundle.digest
@@ -63,11 +79,21 @@ class TransformerStream(FrameStream):
         host: StageHost,
         facts: StreamFacts,
         stream: GuardedStream,
+        *,
         pipeline: TransformerPipeline,
+        stage: TransformerStage,
+        names: bool,
     ) -> None:
-        """Serve `stream` by `pipeline`; for the other arguments see `FrameStream`."""
+        """Serve `stream` by the `pipeline` of `stage`; answer with categories' `names` or without.
+
+        For the other arguments see `FrameStream`.
+        """
         super().__init__(host, facts, stream)
         self._pipeline = pipeline
+        self._names = names
+        self._latents = stage.latent_decoder()
+        # Each frame's latents are decoded given those of the frame before.
+        self._in_order = pipeline.strand(stream)
 
     async def serve(self) -> None:
         """Serve the stream to its end.
@@ -87,10 +113,12 @@ class TransformerStream(FrameStream):
         self, frame: stage_pb2.Features
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
-        found = await self._pipeline.run(self.stream, _features(frame), self.facts.options)
-        detections = detections_to_wire(found.detections)
+        encoded = features_from_wire(frame)
+        is_latent = encoded.tensor.codec in LATENT_CODECS
+        arrived = ArrivedFeatures(encoded, self._latents)
+        found = await self._pipeline.run(
+            *(self.stream, arrived, self.facts.options),
+            preparing=self._in_order if is_latent else None,
+        )
+        detections = detections_to_wire(found.detections, names=self._names)
         return stage_pb2.FrameResult(frame_id=frame.frame_id, detections=detections), found.timing
-
-
-def _features(frame: stage_pb2.Features) -> EncodedFeatures:
-    return EncodedFeatures(tensor_from_wire(frame.tensor), geometry_from_wire(frame.geometry))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Dict, Mapping, Tuple
+from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from common.bundle import Manifest
-from common.codec import FeatureCodec
+from common.bundle import Bundle
+from common.codec import FeatureCodec, LatentCoders, LatentDecoder
 from common.codec.base import MAX_FEATURE, are_features
-from common.domain.codec import EncodedTensor
+from common.codec.latent_streams import FRAMES_HELD, HELD_BYTES_OF_A_LATENT
+from common.domain.codec import LATENT_CODECS, EncodedFeatures
 from common.domain.detections import Detection, DetectionOptions, StageTiming
 from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
@@ -19,23 +20,28 @@ from common.domain.placement import Stage
 from common.vision.position import transformer_inputs
 from common.vision.postprocess import detections
 from services.pipeline.core import StageCore
-from services.pipeline.shapes import input_shapes, typical_size
+from services.pipeline.shapes import (
+    input_shapes,
+    largest_latent_count,
+    latent_channels,
+    typical_size,
+)
 
 # A worker's step takes milliseconds.
 _STUCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class EncodedFeatures:
-    """One frame's features as they arrived, and the sizes of that frame."""
+class ArrivedFeatures:
+    """One frame's features as they arrived, and what decodes the latents of its stream."""
 
-    tensor: EncodedTensor
-    geometry: FrameGeometry
+    encoded: EncodedFeatures
+    latents: LatentDecoder
 
 
 @dataclass(frozen=True)
 class DecodedFeatures:
-    """One frame's features, mask and positional encoding, ready for the engine.
+    """One frame's features or latents, mask and positional encoding, ready for the engine.
 
     Attributes:
         tensors: the engine's inputs by name.
@@ -59,34 +65,51 @@ class FrameDetections:
 
 
 class TransformerStage(
-    StageCore[EncodedFeatures, DecodedFeatures, DetectionOptions, FrameDetections]
+    StageCore[ArrivedFeatures, DecodedFeatures, DetectionOptions, FrameDetections]
 ):
     """Decodes features, masks and positions them before the engine, reads boxes after it."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        """Serve this bundle's transformer."""
-        self._manifest = manifest
-        self._codec = FeatureCodec(manifest.codec.calibration)
-        self._shapes = input_shapes(manifest, Stage.TRANSFORMER)["features"]
-
-    def prepare(self, frame: EncodedFeatures) -> DecodedFeatures:
-        """Decode features, and make the inputs that go with them; see `StageCore.prepare`.
+    def __init__(self, bundle: Bundle) -> None:
+        """Serve this bundle's transformer.
 
         Raises:
+            ConfigurationError: the tables of the bundle's bottleneck are damaged.
+        """
+        manifest = bundle.manifest
+        self._manifest = manifest
+        self._codec = FeatureCodec(manifest.codec.calibration)
+        self._coders = LatentCoders.of_bundle(bundle)
+        self._shapes = input_shapes(manifest, Stage.TRANSFORMER)["features"]
+
+    def latent_decoder(self) -> LatentDecoder:
+        """What decodes the latents of a new stream."""
+        return LatentDecoder(self._coders, self._check_latents)
+
+    @property
+    def kept_bytes(self) -> int:
+        """The most memory that a stream takes beside its frames; it may be one of latents."""
+        return FRAMES_HELD * HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
+
+    def prepare(self, frame: ArrivedFeatures) -> DecodedFeatures:
+        """Decode features, and make the inputs that go with them; see `StageCore.prepare`.
+
+        The latents of a stream have to be prepared one at a time, in the order of their arrival.
+
+        Raises:
+            ReferenceMissingError: latents refer to a frame that is not held.
             InvalidInputError: the features do not fit the bundle, the geometry or their payload,
                 or are not finite, or too large.
+            PreconditionError: the bundle lacks what their codec needs.
         """
         started = time.perf_counter()
-        self._check_shape(frame.tensor.shape, frame.geometry)
-        features = self._codec.decode(frame.tensor)
-        if not are_features(features):
-            raise InvalidInputError(
-                f"a feature is not a finite number, or larger than {MAX_FEATURE:g}"
-            )
+        if frame.encoded.tensor.codec in LATENT_CODECS:
+            name, (features, geometry) = "latents", frame.latents.decode(frame.encoded)
+        else:
+            name, (features, geometry) = "features", self._features(frame.encoded)
         decoded = time.perf_counter()
-        tensors = self._tensors(features, frame.geometry)
+        tensors = {name: features, **self._beside(features, geometry)}
         preprocess_seconds = time.perf_counter() - decoded
-        return DecodedFeatures(tensors, frame.geometry, decoded - started, preprocess_seconds)
+        return DecodedFeatures(tensors, geometry, decoded - started, preprocess_seconds)
 
     def finish(
         self,
@@ -102,34 +125,64 @@ class TransformerStage(
         timing = replace(timing, postprocess_seconds=time.perf_counter() - started)
         return FrameDetections(found, timing)
 
-    def typical_tensors(self) -> Dict[str, np.ndarray]:
-        """Features of zeros, for a frame of the usual size."""
-        height, width = typical_size(self._manifest.input)
+    def typical_tensors(self) -> List[Dict[str, np.ndarray]]:
+        """Features and, if the bundle has a bottleneck, latents of zeros, of a usual frame."""
+        manifest = self._manifest
+        height, width = typical_size(manifest.input)
         geometry = FrameGeometry(height, width, height, width, height, width)
-        stride = self._manifest.feature_stride
-        shape = (1, self._manifest.feature_channels, -(-height // stride), -(-width // stride))
-        return self._tensors(np.zeros(shape, np.float32), geometry)
+
+        def zeros(channels: int) -> np.ndarray:
+            return np.zeros((1, channels, *self._grid(geometry)), np.float32)
+
+        features = zeros(manifest.feature_channels)
+        beside = self._beside(features, geometry)
+        if manifest.bottleneck is None:
+            return [{"features": features, **beside}]
+        latents = zeros(manifest.bottleneck.channels)
+        return [{"features": features, **beside}, {"latents": latents, **beside}]
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """See `StageCore.stuck_after_seconds`."""
         return _STUCK_SECONDS, _STUCK_SECONDS
 
-    def _check_shape(self, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
-        channels, stride = self._manifest.feature_channels, self._manifest.feature_stride
-        # ceil: each of the backbone's stride-2 layers rounds up.
-        expected = (
-            *(1, channels),
-            *(-(-side // stride) for side in (geometry.input_height, geometry.input_width)),
-        )
-        if shape != expected:
-            raise InvalidInputError(f"features have shape {shape}, {expected} is expected")
-        # Attention takes memory by the square of the cells: a peer must not choose how many.
-        if not self._shapes.contains(shape):
+    def _features(self, encoded: EncodedFeatures) -> Tuple[np.ndarray, FrameGeometry]:
+        if encoded.geometry is None:
             raise InvalidInputError(
-                f"features have shape {shape}, the bundle's input policy allows {self._shapes.max}"
+                f"features of codec {encoded.tensor.codec.value} cannot refer to another frame"
+            )
+        self._check_shape("features", encoded.tensor.shape, encoded.geometry)
+        features = self._codec.decode(encoded.tensor)
+        if not are_features(features):
+            raise InvalidInputError(
+                f"a feature is not a finite number, or larger than {MAX_FEATURE:g}"
+            )
+        return features, encoded.geometry
+
+    def _check_latents(self, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
+        self._check_shape("latents", shape, geometry)
+
+    def _check_shape(self, kind: str, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
+        channels = self._manifest.feature_channels
+        if kind == "latents":
+            channels = latent_channels(self._manifest)
+        expected = (1, channels, *self._grid(geometry))
+        if shape != expected:
+            raise InvalidInputError(f"{kind} have shape {shape}, {expected} is expected")
+        # Attention takes memory by the square of the cells: a peer must not choose how many.
+        if not self._shapes.contains((1, self._manifest.feature_channels, *expected[2:])):
+            raise InvalidInputError(
+                f"{kind} have shape {shape}, the bundle's input policy allows features of "
+                f"{self._shapes.max}"
             )
 
-    def _tensors(self, features: np.ndarray, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
+    def _grid(self, geometry: FrameGeometry) -> Tuple[int, int]:
+        """Rows and columns of a frame's features."""
+        stride = self._manifest.feature_stride
+        # ceil: each of the backbone's stride-2 layers rounds up.
+        return -(-geometry.input_height // stride), -(-geometry.input_width // stride)
+
+    def _beside(self, features: np.ndarray, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
+        """Positional encoding and mask that go with a frame's features or latents."""
         grid = (features.shape[2], features.shape[3])
         position, mask = transformer_inputs(geometry, grid, self._manifest.architecture.hidden_dim)
-        return {"features": features, "pos": position, "mask": mask}
+        return {"pos": position, "mask": mask}

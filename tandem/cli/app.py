@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
+from common.domain.redaction import fit_to_show
 from tandem import __version__
 from tandem.cli.commands import LazyCommand, lazy_commands
-from tandem.credentials import masked
 
 PROGRAM = "tandem"
 
@@ -29,7 +29,7 @@ def run_command(arguments: list[str]) -> int:
         sentence = " ".join(error.format_message().split()).rstrip(".")
         context = getattr(error, "ctx", None)
         path = context.command_path if context else PROGRAM
-        sys.stderr.write(f"{PROGRAM}: {masked(sentence)} (see {path} --help)\n")
+        sys.stderr.write(f"{PROGRAM}: {fit_to_show(sentence)} (see {path} --help)\n")
         return error.exit_code
     return code if isinstance(code, int) else 0
 

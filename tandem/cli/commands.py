@@ -78,6 +78,9 @@ def lazy_commands() -> Iterator[Command]:
         ("model info", "Show what a bundle holds.", _model_info),
         ("model calibrate", "Measure a bundle's features, for the codecs q6 to q2.", _calibrate),
         ("model build", "Compile both halves for this machine's NVIDIA GPU.", _model_build),
+        ("model keygen", "Make keys for signing bundles.", _model_keygen),
+        ("model sign", "Sign a bundle.", _model_sign),
+        ("model verify", "Check a bundle's signature and its files.", _model_verify),
     ):
         yield Command(path, summary, load, "client")
     yield Command(
@@ -158,6 +161,24 @@ def _model_build() -> typer.Typer:
     from tandem.cli.model import build
 
     return _app_of(build)
+
+
+def _model_keygen() -> typer.Typer:
+    from tandem.cli.signing import keygen
+
+    return _app_of(keygen)
+
+
+def _model_sign() -> typer.Typer:
+    from tandem.cli.signing import sign
+
+    return _app_of(sign)
+
+
+def _model_verify() -> typer.Typer:
+    from tandem.cli.signing import verify
+
+    return _app_of(verify)
 
 
 def _evaluation_app() -> typer.Typer:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,20 +21,20 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from tandem.credentials import masked
+from common.domain.redaction import fit_to_show, masked_value
 from tandem.results import FrameResult
 
 
 def show_line(text: str) -> None:
     """Print a line for people, on standard output, at once."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(fit_to_show(text) + "\n")
     sys.stdout.flush()
 
 
 def show_notice(text: str) -> None:
     """Tell people something on standard error, at once, while the work goes on."""
     # A progress bar on the same terminal is moved out of the way by rich.
-    sys.stderr.write(f"tandem: {masked(text)}\n")
+    sys.stderr.write(f"tandem: {fit_to_show(text)}\n")
     sys.stderr.flush()
 
 
@@ -47,6 +47,8 @@ def show_warning(text: str) -> None:
 
 def show_table(table: Table) -> None:
     """Print a table for people, on standard output."""
+    for column in table.columns:
+        column._cells[:] = [_fit_cell(cell) for cell in column.cells]
     # A pipe has no width of its own, and a wrapped table is hard to read or to search.
     width = None if sys.stdout.isatty() else 160
     Console(markup=False, highlight=False, width=width).print(table)
@@ -54,8 +56,25 @@ def show_table(table: Table) -> None:
 
 def show_json(value: Any) -> None:
     """Print one line of JSON on standard output, at once."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.write(json_line(value) + "\n")
     sys.stdout.flush()
+
+
+def json_line(value: Any) -> str:
+    """JSON in ASCII without line ends, and without secrets.
+
+    Control characters stand as JSON escapes them, so that a program reads what was there; it leaves
+    out but one, DEL.
+    """
+    return json.dumps(masked_value(value)).replace("\x7f", "\\u007f")
+
+
+def _fit_cell(cell: RenderableType) -> RenderableType:
+    if isinstance(cell, str):
+        return fit_to_show(cell)
+    if isinstance(cell, Text):
+        return Text(fit_to_show(cell.plain), style=cell.style)
+    return cell
 
 
 @contextmanager
@@ -65,7 +84,7 @@ def activity(text: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(text):
+    with console.status(Text(fit_to_show(text))):
         yield
 
 
@@ -93,7 +112,7 @@ def frame_progress(
         disable=not (visible and console.is_terminal),
     )
     with progress:
-        task = progress.add_task(text, total=total)
+        task = progress.add_task(fit_to_show(text), total=total)
         yield lambda: progress.advance(task)
 
 

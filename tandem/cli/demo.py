@@ -9,15 +9,24 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.bundle import Bundle, load_bundle
+from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
 from common.domain.placement import Placement
 from tandem.bench import BenchPlan, Sample, measure, report
 from tandem.cli.bench import show_reports
-from tandem.cli.console import frame_progress, show_line
+from tandem.cli.console import frame_progress, show_line, show_table
+from tandem.cli.crossings import (
+    JPEGS,
+    compared_codecs,
+    crossing,
+    crossing_name,
+    crossings_table,
+)
 from tandem.cli.options import local_cluster
 from tandem.cli.running import exit_code_of, run
 from tandem.cluster import ClusterOptions
@@ -70,14 +79,16 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         show_line(f"Model {bundle.manifest.name}, clip {source.info.name}: {len(frames)} frames")
         if not bundle.manifest.trained:
             show_line("This model has random weights: its boxes mean NOTHING yet.")
-        runs = run(_run_placements(bundle, frames))
-        _show_agreement(runs)
-        results = runs[Placement.BACKBONE]
-        pictured = max(results, key=lambda result: len(result.detections))
-        clip: Tally | None = None
+        runs = run(_run_all(bundle, frames))
+        _show_agreement(runs.placements)
+        objects = None
         if bundle.manifest.trained:
             objects = load_objects(shipped_clip().with_name("annotations.json"))
-            clip = tally(match_frame(one.detections, objects[one.frame_id]) for one in results)
+        _show_crossings(runs, objects)
+        results = runs.placements[Placement.BACKBONE]
+        pictured = max(results, key=lambda result: len(result.detections))
+        clip = _tally(results, objects)
+        if clip is not None and objects is not None:
             show_line(accuracy_sentence(clip))
             pictured = best_frame(results, objects)
         _write(source, frames, results, pictured, output)
@@ -85,21 +96,39 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
             check_clip_accuracy(bundle.manifest.name, clip)
 
 
-async def _run_placements(
-    bundle: Bundle, frames: Sequence[SourceFrame]
-) -> dict[Placement, list[FrameResult]]:
+@dataclass(frozen=True)
+class _Runs:
+    """The clip's results: by placement, with the bundle's own codec, and by codec."""
+
+    placements: dict[Placement, list[FrameResult]]
+    codecs: dict[Codec, list[FrameResult]]
+
+
+async def _run_all(bundle: Bundle, frames: Sequence[SourceFrame]) -> _Runs:
     images = [frame.image for frame in frames]
-    runs: dict[Placement, list[Sample]] = {}
-    plans = [_plan(placement, bundle, len(frames)) for placement in Placement]
+    placements = [_plan(placement, bundle, len(frames)) for placement in Placement]
+    backbone = _plan(Placement.BACKBONE, bundle, len(frames))
+    codecs = {codec: replace(backbone, codec=codec) for codec in compared_codecs(bundle)}
     async with local_cluster(ClusterOptions(bundle.folder)) as cluster:
         show_line("An edge node and a workstation node run on this machine.")
-        for plan in plans:
-            with frame_progress(f"placement {plan.placement.value}", plan.frames) as advance:
-                address = cluster.orchestrator.address
-                runs[plan.placement] = await measure(address, images, plan, advance)
+
+        async def measured(plan: BenchPlan, text: str) -> list[Sample]:
+            with frame_progress(text, plan.frames) as advance:
+                return await measure(cluster.orchestrator.address, images, plan, advance)
+
+        runs = [await measured(plan, f"placement {plan.placement.value}") for plan in placements]
+        by_codec = {
+            codec: _results(await measured(plan, f"codec {codec.value}"))
+            for codec, plan in codecs.items()
+        }
     codec = bundle.manifest.codec.default
-    show_reports([report(plan, runs[plan.placement], codec, {}) for plan in plans])
-    return {placement: [sample.result for sample in samples] for placement, samples in runs.items()}
+    show_reports([report(plan, one, codec, {}) for plan, one in zip(placements, runs, strict=True)])
+    by_placement = dict(zip(Placement, map(_results, runs), strict=True))
+    return _Runs(by_placement, by_codec)
+
+
+def _results(samples: Sequence[Sample]) -> list[FrameResult]:
+    return [sample.result for sample in samples]
 
 
 def _plan(placement: Placement, bundle: Bundle, frames: int) -> BenchPlan:
@@ -122,6 +151,25 @@ def _show_agreement(runs: dict[Placement, list[FrameResult]]) -> None:
     show_line(
         f"All placements gave the same {boxes} boxes (largest difference {difference:g} pixels)."
     )
+
+
+def _show_crossings(runs: _Runs, objects: Mapping[int, Sequence[TrueObject]] | None) -> None:
+    """What crosses between the nodes, and what is found with it."""
+    frames = runs.placements[Placement.WORKSTATION]
+    found = [crossing(JPEGS, Placement.WORKSTATION, frames, _tally(frames, objects))]
+    found += [
+        crossing(crossing_name(codec), Placement.BACKBONE, results, _tally(results, objects))
+        for codec, results in runs.codecs.items()
+    ]
+    show_table(crossings_table(found))
+
+
+def _tally(
+    results: Sequence[FrameResult], objects: Mapping[int, Sequence[TrueObject]] | None
+) -> Tally | None:
+    if objects is None:
+        return None
+    return tally(match_frame(one.detections, objects[one.frame_id]) for one in results)
 
 
 def largest_difference(one: Sequence[FrameResult], other: Sequence[FrameResult]) -> float:

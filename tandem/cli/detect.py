@@ -30,6 +30,7 @@ from tandem.cli.options import (
     OptionalServerOption,
     PlacementOption,
     RemoteServer,
+    RequireSignatureOption,
     ServerReconnectOption,
     refuse_with_server,
     remote_server,
@@ -65,6 +66,7 @@ def detect(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
     threshold: Annotated[
@@ -117,7 +119,7 @@ def detect(
     """
     refuse_with_server(server, bundle=bundle, device=device)
     where = remote_server(server, access) or ClusterOptions(
-        bundle=bundle or shipped_bundle(), device=device
+        bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
     )
 
     def opened() -> Source:
@@ -182,7 +184,7 @@ def _detection(
 ) -> AbstractAsyncContextManager[Detect]:
     """By a server, or by local nodes; in this process where neither is needed."""
     if isinstance(where, ClusterOptions) and not request.needs_services:
-        return local_detection(where.bundle, where.device, request)
+        return local_detection(where, request)
     return served_detection(where, request, reconnect_seconds)
 
 

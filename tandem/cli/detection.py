@@ -9,13 +9,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import EncodedImage
-from common.engines.base import Device
 from tandem.cli.console import activity
 from tandem.cli.options import RemoteServer
 from tandem.cli.options import detector as connected_detector
@@ -193,7 +191,7 @@ class _Feed:
 
 @asynccontextmanager
 async def local_detection(
-    bundle: Path, device: Device | None, request: DetectionRequest
+    options: ClusterOptions, request: DetectionRequest
 ) -> AsyncIterator[Detect]:
     """Detection in this process, without services; the model is loaded for as long.
 
@@ -201,7 +199,13 @@ async def local_detection(
         TandemError: it cannot be loaded.
     """
     with activity("loading the model"):
-        detector = await call_in_thread(lambda: LocalDetector(bundle, device=device))
+        detector = await call_in_thread(
+            lambda: LocalDetector(
+                options.bundle,
+                device=options.device,
+                require_signature=options.require_signature,
+            )
+        )
     with detector:
         yield lambda images: iterate_in_thread(
             detector.detect(

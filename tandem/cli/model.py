@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.bundle import Bundle, CodecDefaults, FixedInput, load_bundle
+from common.bundle import Bundle, CodecDefaults, FixedInput, Graph, Manifest, load_bundle
 from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
-from common.domain.placement import Stage
 from common.engines.base import Device, LoadOptions, PlanReport, Precision
 from common.engines.registry import engine_module
 from services.pipeline.shapes import compile_options
@@ -30,7 +29,8 @@ def info(
 ) -> None:
     """Show what a bundle holds, after checking its files against their digests."""
     bundle = load_bundle(folder)
-    sizes = {stage: bundle.onnx_path(stage).stat().st_size for stage in Stage}
+    bundle.check_files()
+    sizes = {graph: bundle.onnx_path(graph).stat().st_size for graph in bundle.graphs}
     if json:
         show_json(bundle_to_json(bundle, sizes))
     else:
@@ -99,14 +99,15 @@ def build(
 ) -> None:
     """Compile both halves for this machine's NVIDIA GPU ahead of time, with TensorRT.
 
-    It takes minutes the first time; what is in the cache already is only loaded, to see that it
-    still can be. A stage that finds its plan in the cache starts within seconds.
+    The parts of a bottleneck are compiled too. It takes minutes the first time; what is in the
+    cache already is only loaded, to see that it still can be. A stage that finds its plans in the
+    cache starts within seconds.
     """
     bundle = load_bundle(folder)
     built = []
-    for stage in Stage:
-        with activity(f"compiling the {stage.value} in {precision.value}"):
-            built.append(build_half(bundle, stage, precision, cache))
+    for graph in bundle.graphs:
+        with activity(f"compiling the {_words(graph)} in {precision.value}"):
+            built.append(build_half(bundle, graph, precision, cache))
         if not json:
             show_line(half_to_line(built[-1]))
     if json:
@@ -118,7 +119,7 @@ def half_to_line(half: BuiltHalf) -> str:
     plan = half.plan
     made = "was there already, loaded" if plan.was_cached else "compiled"
     return (
-        f"{half.stage.value}: {half.engine}, {made} in {plan.seconds:.1f} s: {plan.path} "
+        f"{_words(half.graph)}: {half.engine}, {made} in {plan.seconds:.1f} s: {plan.path} "
         f"({plan.size_bytes / 1e6:.1f} MB)"
     )
 
@@ -126,7 +127,7 @@ def half_to_line(half: BuiltHalf) -> str:
 def half_to_json(half: BuiltHalf) -> dict[str, Any]:
     """The same, by name."""
     return {
-        "stage": half.stage.value,
+        "stage": half.graph.value,
         "engine": half.engine,
         "path": str(half.plan.path),
         "bytes": half.plan.size_bytes,
@@ -166,12 +167,12 @@ def _calibration_table(calibrated: CalibratedBundle) -> Table:
     return table
 
 
-def bundle_to_json(bundle: Bundle, sizes: dict[Stage, int]) -> dict[str, Any]:
-    """The manifest, with the bundle's digest and the size of each half in bytes."""
+def bundle_to_json(bundle: Bundle, sizes: dict[Graph, int]) -> dict[str, Any]:
+    """The manifest, with the bundle's digest and the size of each half and part in bytes."""
     return {
         "folder": str(bundle.folder),
         "digest": bundle.digest,
-        "file_bytes": {stage.value: size for stage, size in sizes.items()},
+        "file_bytes": {graph.value: size for graph, size in sizes.items()},
         **bundle.manifest.model_dump(mode="json"),
     }
 
@@ -183,7 +184,24 @@ def _codec_sentence(codec: CodecDefaults) -> str:
     return f"{codec.default}; calibrated for {calibrated} on {codec.calibration.frames} frames"
 
 
-def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
+def _words(graph: Graph) -> str:
+    """A half's or a part's name, in words."""
+    name: str = graph.value
+    return name.replace("_", " ")
+
+
+def _bottleneck_sentence(manifest: Manifest) -> str:
+    bottleneck = manifest.bottleneck
+    if bottleneck is None:
+        return "none"
+    rates = []
+    for name, rate in bottleneck.rates.items():
+        cost = rate.measured
+        rates.append(name if cost is None else f"{name} {cost.bytes_per_frame:,.0f} bytes a frame")
+    return f"{bottleneck.channels} channels; " + ", ".join(rates)
+
+
+def _table(bundle: Bundle, sizes: dict[Graph, int]) -> Table:
     manifest = bundle.manifest
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
@@ -204,7 +222,8 @@ def _table(bundle: Bundle, sizes: dict[Stage, int]) -> Table:
         "categories": f"{len(manifest.categories)}: "
         + ", ".join(category.name for category in manifest.categories),
         "codec": _codec_sentence(manifest.codec),
-        "files": ", ".join(f"{stage.value} {size / 1e6:.1f} MB" for stage, size in sizes.items()),
+        "bottleneck": _bottleneck_sentence(manifest),
+        "files": ", ".join(f"{_words(graph)} {size / 1e6:.1f} MB" for graph, size in sizes.items()),
         "trained": "yes" if manifest.trained else "no: random weights, its boxes mean nothing",
         "origin": manifest.origin,
         "license": manifest.license,
@@ -223,17 +242,17 @@ ENGINE = "tensorrt"
 class BuiltHalf:
     """One half, compiled and loaded once."""
 
-    stage: Stage
+    graph: Graph
     engine: str
     plan: PlanReport
 
 
-def build_half(bundle: Bundle, stage: Stage, precision: Precision, cache: Path | None) -> BuiltHalf:
-    """Compile one half, unless the cache has it, and see that it can be loaded.
+def build_half(bundle: Bundle, graph: Graph, precision: Precision, cache: Path | None) -> BuiltHalf:
+    """Compile one half or part, unless the cache has it, and see that it can be loaded.
 
     Args:
         bundle: with the half.
-        stage: which.
+        graph: which half, or which part of the bottleneck.
         precision: to compute in.
         cache: for the plans; None: the user's own.
 
@@ -243,7 +262,8 @@ def build_half(bundle: Bundle, stage: Stage, precision: Precision, cache: Path |
     """
     # Imported by name, since most machines have neither TensorRT nor pycuda.
     tensorrt: Any = engine_module(ENGINE)
-    compilation = compile_options(bundle.manifest, stage, precision, cache)
-    options = LoadOptions(0, Device.CUDA, compilation)
-    with closing(tensorrt.load(bundle.onnx_path(stage), options)) as engine:
-        return BuiltHalf(stage, engine.description, engine.plan)
+    compilation = compile_options(bundle.manifest, graph, precision, cache)
+    path = bundle.onnx_path(graph)
+    options = LoadOptions(0, Device.CUDA, compilation, bundle.sha256(path.name))
+    with closing(tensorrt.load(path, options)) as engine:
+        return BuiltHalf(graph, engine.description, engine.plan)

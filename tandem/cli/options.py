@@ -21,6 +21,7 @@ from tandem.cli.access import AccessOptions
 from tandem.cli.console import activity
 from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
 from tandem.cluster import ClusterOptions, LocalCluster
+from tandem.signatures import REQUIRE_SIGNATURE_VARIABLE
 
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
@@ -42,6 +43,17 @@ class PlacementChoice(StrEnum):
 
 AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
+
+
+def checked_address(text: str | None) -> str | None:
+    """Let an orchestrator's address or nothing through, before anything is opened or started.
+
+    Raises:
+        InvalidInputError: it is no address.
+    """
+    if text is not None:
+        parse_address(text, DEFAULT_PORT, "the server's address")
+    return text
 
 
 def checked_placement(name: str | None) -> str | None:
@@ -74,14 +86,29 @@ BundleOption = Annotated[
         help="Folder of the model to run; the one that ships with Tandem if left out.",
     ),
 ]
+RequireSignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY",
+        envvar=REQUIRE_SIGNATURE_VARIABLE,
+        help="Refuse a model that is not signed by this public key; see tandem model sign.",
+    ),
+]
 ServerOption = Annotated[
-    str, typer.Option("--server", metavar="HOST[:PORT]", help="Address of the orchestrator.")
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST[:PORT]",
+        callback=checked_address,
+        help="Address of the orchestrator.",
+    ),
 ]
 OptionalServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
         metavar="HOST[:PORT]",
+        callback=checked_address,
         help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from common.domain.errors import TandemError
-from tandem.credentials import masked
+from common.domain.redaction import fit_to_show
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def exit_code_of(command: Callable[[], int | None], program: str) -> int:
 
 def _fail(program: str, sentence: str) -> int:
     # Whoever worded it: no password gets out here.
-    sys.stderr.write(f"{program}: {masked(' '.join(sentence.split()))}\n")
+    sys.stderr.write(f"{program}: {fit_to_show(' '.join(sentence.split()))}\n")
     return EXIT_FAILURE
 
 

@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.domain.address import DEFAULT_PORT
+from common.domain.address import DEFAULT_PORT, parse_host
 from common.domain.errors import UnavailableError
-from tandem.cli.console import show_json, show_line, show_table
+from common.domain.redaction import fit_to_show
+from tandem.cli.console import show_json, show_line, show_notice, show_table
 from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
     PacedOption,
+    RequireSignatureOption,
     local_cluster,
     parse_paced,
 )
@@ -43,14 +45,17 @@ class _Logs:
 
     def __call__(self, name: str, line: str) -> None:
         if self.shown:
-            sys.stderr.write(f"{name}: {line}\n")
+            sys.stderr.write(f"{name}: {fit_to_show(line)}\n")
 
 
 def up(
     *,
     bundle: BundleOption = None,
     host: Annotated[
-        str, typer.Option(help="Address that the orchestrator listens on; 0.0.0.0 for all.")
+        str,
+        typer.Option(
+            callback=parse_host, help="Address that the orchestrator listens on; 0.0.0.0 for all."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
@@ -59,6 +64,7 @@ def up(
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
     device: DeviceOption = None,
+    require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
     certificates: Annotated[
         Path | None,
@@ -91,6 +97,7 @@ def up(
         host=host,
         port=port,
         device=device,
+        require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
         certificates=certificates,
@@ -142,7 +149,7 @@ async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
                 ended = f"the {process.name} ended with exit code {wait.result()}"
                 if process is orchestrator:
                     raise UnavailableError(f"{ended}: {process.last_words()}")
-                sys.stderr.write(f"tandem: {ended}\n")
+                show_notice(ended)
     finally:
         for wait in waits:
             wait.cancel()

@@ -6,16 +6,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from common.domain.codec import Codec
 from common.domain.errors import ServiceError
-from common.domain.frames import EncodedImage
+from common.domain.frames import Image
 from common.domain.placement import Placement
 from detr.coco.average_precision import CocoScores, ResultRow, coco_scores
 from tandem.bench import link_bytes
 from tandem.client import DetectorClient
 from tandem.evaluation.answers import Answer, AnswerFile
-from tandem.evaluation.picture_set import Picture, PictureSet
+from tandem.evaluation.picture_set import PictureSet
 from tandem.evaluation.sending import JpegSending, SentPicture, load
 from tandem.results import FrameResult
 
@@ -33,6 +34,21 @@ class EvaluationPlan:
     placement: Placement | None = None
     codec: Codec | None = None
     jpeg: JpegSending | None = None
+
+
+@dataclass(frozen=True)
+class Supply:
+    """A picture that is made when it is sent.
+
+    Attributes:
+        image_id: of the picture in its set.
+        name: for messages about it.
+        load: makes it.
+    """
+
+    image_id: int
+    name: str
+    load: Callable[[], SentPicture]
 
 
 @dataclass(frozen=True)
@@ -69,31 +85,57 @@ async def stream(
         ServiceError: pictures could not be answered; the others' answers are kept.
         TandemError: a file cannot be read, or the server was lost.
     """
+    supplies = [
+        Supply(one.image_id, one.path.name, partial(load, one, plan.jpeg))
+        for one in pictures.pictures
+    ]
+    await stream_supplies(client, pictures, plan, supplies, file, advance=advance)
+
+
+async def stream_supplies(
+    client: DetectorClient,
+    pictures: PictureSet,
+    plan: EvaluationPlan,
+    supplies: Sequence[Supply],
+    file: AnswerFile,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Send what has no answer yet through one stream, and keep the answers; errors as `stream`.
+
+    Args:
+        client: of the system.
+        pictures: the set that they are pictures of.
+        plan: placement and codec; how pictures are encoded is the supplies' affair.
+        supplies: what to send, in this order.
+        file: gets the answers.
+        advance: is called after each answer.
+    """
     answered = {answer.image_id for answer in file.answers}
-    remaining = [picture for picture in pictures.pictures if picture.image_id not in answered]
-    sent: deque[tuple[Picture, SentPicture]] = deque()
+    remaining = [supply for supply in supplies if supply.image_id not in answered]
+    sent: deque[tuple[Supply, SentPicture]] = deque()
     failures: list[str] = []
     before = time.perf_counter()
 
-    def images() -> Iterator[EncodedImage]:
-        for picture in remaining:
-            prepared = load(picture, plan.jpeg)
-            sent.append((picture, prepared))
+    def images() -> Iterator[Image]:
+        for supply in remaining:
+            prepared = supply.load()
+            sent.append((supply, prepared))
             yield prepared.image
 
     async for result in client.detect(
         images(), placement=plan.placement, score_threshold=0.0, codec=plan.codec
     ):
-        picture, prepared = sent.popleft()
+        supply, prepared = sent.popleft()
         now = time.perf_counter()
         if result.error is not None:
-            failures.append(f"{picture.path.name}: {result.error}")
+            failures.append(f"{supply.name}: {result.error}")
         else:
-            file.append(answer_of(pictures, picture, prepared, result, now - before))
+            file.append(answer_of(pictures, supply.image_id, prepared, result, now - before))
             before = now
         advance()
     if failures:
-        total = len(pictures.pictures)
+        total = len(supplies)
         raise ServiceError(
             f"{len(failures)} of {total} frames could not be answered; the first is {failures[0]}; "
             "the answers of the others are kept, and the same command sends only these again"
@@ -102,16 +144,15 @@ async def stream(
 
 def answer_of(
     pictures: PictureSet,
-    picture: Picture,
+    image_id: int,
     prepared: SentPicture,
     result: FrameResult,
     seconds: float,
 ) -> Answer:
     """What to keep of a result."""
-    placement = result.placement
     rows = (
         ResultRow(
-            image_id=row.image_id,
+            image_id=image_id,
             x=row.x * prepared.scale_x,
             y=row.y * prepared.scale_y,
             width=row.width * prepared.scale_x,
@@ -119,14 +160,21 @@ def answer_of(
             score=row.score,
             category_id=row.category_id,
         )
-        for row in pictures.rows(picture.image_id, result.detections)
+        for row in pictures.rows(image_id, result.detections)
     )
     return Answer(
-        image_id=picture.image_id,
+        image_id=image_id,
         seconds=seconds,
-        link_bytes=None if placement is None else link_bytes(placement, result.timing),
+        link_bytes=_crossed(prepared, result),
         rows=tuple(rows),
     )
+
+
+def _crossed(prepared: SentPicture, result: FrameResult) -> int | None:
+    if prepared.link_bytes is not None:
+        return prepared.link_bytes
+    placement = result.placement
+    return None if placement is None else link_bytes(placement, result.timing)
 
 
 def judge(pictures: PictureSet, answers: Sequence[Answer]) -> Evaluation:

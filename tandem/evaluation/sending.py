@@ -8,7 +8,7 @@ import numpy as np
 
 from common.bundle import FixedInput, InputPolicy
 from common.domain.errors import InvalidInputError
-from common.domain.frames import EncodedImage
+from common.domain.frames import EncodedImage, Image
 from common.vision.preprocess import letterbox_size, shortest_edge_size
 from common.vision.resize import resize_bilinear
 from tandem.evaluation.picture_set import Picture
@@ -34,14 +34,17 @@ class SentPicture:
     """What goes over the wire.
 
     Attributes:
-        image: JPEG or PNG.
+        image: what the client sends.
         scale_x: boxes come in the sent picture's pixels; times this they are in the set's.
         scale_y: likewise.
+        link_bytes: what crosses the link for it, where that is not what the client sends; None:
+            as the services count.
     """
 
-    image: EncodedImage
+    image: Image
     scale_x: float = 1.0
     scale_y: float = 1.0
+    link_bytes: int | None = None
 
 
 def load(picture: Picture, jpeg: JpegSending | None) -> SentPicture:
@@ -62,15 +65,20 @@ def load(picture: Picture, jpeg: JpegSending | None) -> SentPicture:
         bgr = decode_picture(image)
     except InvalidInputError:
         return SentPicture(image)
-    reduced = _reduced(bgr, jpeg.policy)
+    return as_jpeg(bgr, jpeg)
+
+
+def as_jpeg(bgr: np.ndarray, jpeg: JpegSending) -> SentPicture:
+    """Reduce and encode a frame, [H,W,3] uint8."""
+    small = reduced(bgr, jpeg.policy)
     return SentPicture(
-        encode_jpeg(reduced, jpeg.quality),
-        scale_x=bgr.shape[1] / reduced.shape[1],
-        scale_y=bgr.shape[0] / reduced.shape[0],
+        encode_jpeg(small, jpeg.quality),
+        scale_x=bgr.shape[1] / small.shape[1],
+        scale_y=bgr.shape[0] / small.shape[0],
     )
 
 
-def _reduced(bgr: np.ndarray, policy: InputPolicy | None) -> np.ndarray:
+def reduced(bgr: np.ndarray, policy: InputPolicy | None) -> np.ndarray:
     """[H,W,3] to the size that the network sees, never enlarged."""
     if policy is None:
         return bgr

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from common.domain.errors import InvalidInputError
-from tandem.credentials import masked, masked_url
+from common.domain.redaction import masked, masked_url
 from tandem.pictures import JPEG_QUALITY
 from tandem.sources.base import (
     DEFAULT_RECONNECT_SECONDS,

@@ -11,7 +11,7 @@ from google.rpc import code_pb2
 
 from common.bundle import CodecDefaults, load_bundle, write_bundle
 from common.codec import FeatureCodec
-from common.domain.codec import Codec
+from common.domain.codec import FEATURE_CODECS, LATENT_CODECS, Codec
 from common.domain.errors import ConfigurationError
 from common.wire.frames import codec_to_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
@@ -30,17 +30,21 @@ BOX_ERROR = {
     Codec.Q4: 0.016,
     Codec.Q3: 0.025,
     Codec.Q2: 0.045,
+    Codec.LATENT_FINE: 1e-3,
+    Codec.LATENT: 0.008,
+    Codec.LATENT_COARSE: 0.03,
 }
 FRAME_SIZE = np.array([160, 120, 160, 120])
 
 
 @pytest.fixture(scope="module")
 def uncalibrated(tmp_path_factory):
-    """The toy bundle as it was before it was calibrated."""
+    """The toy bundle as it was before it was calibrated, and got a bottleneck."""
     folder = tmp_path_factory.mktemp("uncalibrated") / "toy"
     shutil.copytree(TOY_BUNDLE, folder)
     manifest = load_bundle(folder).manifest
-    write_bundle(folder, manifest.model_copy(update={"codec": CodecDefaults(default="int8")}))
+    plain = {"codec": CodecDefaults(default="int8"), "bottleneck": None}
+    write_bundle(folder, manifest.model_copy(update=plain))
     return folder
 
 
@@ -89,20 +93,30 @@ async def test_fewer_bits_take_fewer_bytes(cluster):
         answers = await answers_by(cluster, codec)
         sizes[codec] = sum(each.timing.transformer.request_bytes for each in answers)
     assert sizes[Codec.FP32] == 30 * 8 * 3 * 4 * 4
-    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+    for family in (FEATURE_CODECS, LATENT_CODECS):
+        of_family = [sizes[codec] for codec in family]
+        assert of_family == sorted(of_family, reverse=True)
     # q6 and q5 put one symbol into a byte, q4 and q3 two: of so few values, nothing is gained
     # between them.
     apart = [sizes[codec] for codec in (Codec.FP32, Codec.FP16, Codec.INT8, Codec.Q6, Codec.Q4)]
     assert len({*apart, sizes[Codec.Q2]}) == 6
+    assert len({sizes[codec] for codec in LATENT_CODECS}) == 3
 
 
-@pytest.mark.parametrize("codec", [Codec.Q6, Codec.Q2])
-async def test_an_uncalibrated_bundle_says_what_to_do(uncalibrated_cluster, codec):
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        (Codec.Q6, "tandem model calibrate"),
+        (Codec.Q2, "tandem model calibrate"),
+        (Codec.LATENT, "needs a bundle with a bottleneck, and this one has none"),
+    ],
+)
+async def test_an_uncalibrated_bundle_says_what_to_do(uncalibrated_cluster, codec, words):
     responses = await detect(
         uncalibrated_cluster.address, [options(codec=codec_to_wire(codec)), *FRAMES[:2]]
     )
     assert [each.error.code for each in responses] == [code_pb2.FAILED_PRECONDITION] * 2
-    assert all("tandem model calibrate" in each.error.message for each in responses)
+    assert all(words in each.error.message for each in responses)
 
 
 async def test_an_uncalibrated_bundle_serves_its_default_and_the_other_codecs(
@@ -145,7 +159,7 @@ async def test_a_corrupt_payload_is_refused_and_the_stream_goes_on(cluster):
     bundle = load_bundle(TOY_BUNDLE)
     codecs = FeatureCodec(bundle.manifest.codec.calibration)
     values = np.random.default_rng(0).normal(0, 0.2, (1, 8, 3, 4)).astype(np.float32)
-    tensors = [tensor_to_wire(codecs.encode(values, codec)) for codec in Codec]
+    tensors = [tensor_to_wire(codecs.encode(values, codec)) for codec in FEATURE_CODECS]
     requests = [
         stage_pb2.TransformerRequest(open=stage_pb2.TransformerOpen(bundle_digest=bundle.digest))
     ]

@@ -8,7 +8,7 @@ import pytest
 from common.domain.placement import NodePair, Placement
 from protos.tandem.v1 import detector_pb2
 from tandem.client import DetectorClient
-from tests.cameras import Camera, streaming
+from tests.cameras import Camera, assert_own_boxes, boxes_of_pictures, streaming
 from tests.harness import Cluster
 from tests.streams import detect, frame, status, watch_until
 
@@ -127,7 +127,9 @@ async def test_a_pinned_stream_waits_for_its_stage(whole):
 
 
 async def test_frames_in_flight_outlive_every_change_of_placement(whole):
-    camera = Camera("camera")
+    """Also those whose latents are coded given the frame before, which another route had."""
+    expected = await boxes_of_pictures(whole.address, "latent-fine")
+    camera = Camera("camera", codec="latent-fine")
     async with streaming(whole.address, camera), DetectorClient(whole.address) as operator:
         try:
             for placement in [*Placement, *reversed(Placement)]:
@@ -136,6 +138,7 @@ async def test_frames_in_flight_outlive_every_change_of_placement(whole):
         finally:
             await operator.set_placement(None)
     assert all_served(camera)
+    assert_own_boxes(camera, expected)
 
 
 async def test_a_flood_leaves_a_slow_camera_its_share(whole):
@@ -217,7 +220,8 @@ async def test_any_two_nodes_can_be_named():
 async def test_replicas_share_the_frames_and_outlive_one_another():
     replicas = {"edge.transformer": 2, "edge.backbone": 2}
     with running(nodes=("edge",), replicas=replicas) as cluster:
-        cameras = [Camera("first"), Camera("second")]
+        expected = await boxes_of_pictures(cluster.address, "latent-fine")
+        cameras = [Camera("first", codec="latent-fine"), Camera("second", codec="latent-fine")]
         names = {stage: (f"edge.{stage}", f"edge.{stage}.1") for stage in STAGES}
         async with streaming(cluster.address, *cameras):
             await cameras[0].served(100)
@@ -227,4 +231,6 @@ async def test_replicas_share_the_frames_and_outlive_one_another():
             cluster.stages["edge.transformer"].kill()
             cluster.stages["edge.backbone.1"].kill()
             await cameras[0].served(20)
-        assert all(all_served(camera) for camera in cameras)
+        for camera in cameras:
+            assert all_served(camera)
+            assert_own_boxes(camera, expected)

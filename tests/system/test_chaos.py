@@ -1,5 +1,7 @@
 """Whatever dies, hangs or is cut off: every frame is answered once, in order, without an error.
 
+The frames whose latents are coded over time have the boxes of an undisturbed run.
+
 `--chaos-seconds 180` runs the whole of it, `--chaos-seed` another course of events.
 """
 
@@ -9,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cameras import Camera, streaming
+from tests.cameras import Camera, assert_own_boxes, boxes_of_pictures, streaming
 from tests.harness import Cluster
 from tests.streams import status
 from tests.system.cuttable import CuttableLink, why_not
@@ -17,6 +19,10 @@ from tests.system.faults import Chaos
 from tests.system.gaps import longest_gaps, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# Latents that are coded given the frame before, and of which none keeps its level: a frame's boxes
+# depend on its own picture alone, unless it is decoded given another than its reference.
+OVER_TIME = "latent-fine"
 
 MOST_SECONDS = {"kill": 2.0, "hang": 5.0, "cut": 5.0}
 # To change over to something better is no reason to wait.
@@ -45,7 +51,9 @@ def chaos(pytestconfig, capsys):
 
 async def test_no_frame_is_lost_while_one_placement_is_complete(chaos, pytestconfig, capsys):
     faults, cluster = chaos
-    cameras = [Camera("first"), Camera("second"), Camera("live", fps=15.0)]
+    expected = await boxes_of_pictures(cluster.address, OVER_TIME)
+    coded = [Camera("second", codec=OVER_TIME), Camera("live", fps=15.0, codec=OVER_TIME)]
+    cameras = [Camera("first"), *coded]
     async with streaming(cluster.address, *cameras):
         await faults.run(pytestconfig.getoption("--chaos-seconds"))
     state = await status(cluster.address)
@@ -55,6 +63,8 @@ async def test_no_frame_is_lost_while_one_placement_is_complete(chaos, pytestcon
         sys.stdout.write("\n".join(["", *report(faults.events, cameras, gaps, state), ""]))
     for camera in cameras:
         assert set(camera.outcomes) <= {"detections", "dropped"}, camera.outcomes
+    for camera in coded:
+        assert_own_boxes(camera, expected)
     late = [
         f"{camera.name} waited {seconds:.2f} s after {event.kind} {event.part}"
         for camera, of_camera in zip(cameras, gaps)

@@ -116,11 +116,6 @@ class PlanCache:
         return self._folder / f"timings-{target.slug}.cache"
 
 
-def sha256_of(path: Path) -> str:
-    """Lower-case hexadecimal sha256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _facts_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 

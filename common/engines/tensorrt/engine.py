@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
@@ -12,9 +13,10 @@ import tensorrt
 
 from common.domain.errors import ConfigurationError, EngineError
 from common.engines.base import CompileOptions, Device, LoadOptions, PlanReport
+from common.engines.reading import model_bytes
 from common.engines.tensorrt.adapters import execution_of
 from common.engines.tensorrt.build import ReasonLog, build_plan
-from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget, sha256_of
+from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget
 from common.engines.tensorrt.gpu import Gpu, cuda_errors
 from common.engines.tensorrt.messages import plan_failure
 
@@ -30,13 +32,18 @@ class TensorRtEngine:
     Made, run and closed on one thread, to which pycuda's context belongs.
     """
 
-    def __init__(self, gpu: Gpu, onnx_path: Path, options: CompileOptions) -> None:
-        """Load the plan of a half, and build it if the cache has none."""
+    def __init__(
+        self, gpu: Gpu, onnx_path: Path, options: CompileOptions, sha256: Optional[str] = None
+    ) -> None:
+        """Load the plan of a half, and build it if the cache has none.
+
+        `sha256` is that of `LoadOptions`.
+        """
         self._gpu = gpu
         self._options = options
         self._log = ReasonLog()
         self._runtime = tensorrt.Runtime(self._log)
-        self._engine, self.plan = self._obtain(onnx_path)
+        self._engine, self.plan = self._obtain(onnx_path, sha256)
         self._execution = execution_of(self._engine)
 
     @property
@@ -82,17 +89,20 @@ class TensorRtEngine:
                     f"tensorrt takes {name} of shape {shape.min} to {shape.max}, got {actual.shape}"
                 )
 
-    def _obtain(self, onnx_path: Path) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
+    def _obtain(
+        self, onnx_path: Path, sha256: Optional[str]
+    ) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
         """Deserialise the plan from the cache, or a new one."""
         started = time.perf_counter()
         target = PlanTarget(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
-        key = PlanKey(onnx_path.stem, sha256_of(onnx_path), target, self._options)
+        content = model_bytes(onnx_path, sha256, "tensorrt")
+        key = PlanKey(onnx_path.stem, hashlib.sha256(content).hexdigest(), target, self._options)
         cache = PlanCache(self._options.cache)
         plan = cache.plan(key)
         engine = self._deserialized(plan) if plan is not None else None
         was_cached = engine is not None
         if plan is None or engine is None:
-            plan = self._build(onnx_path, key, cache)
+            plan = self._build(onnx_path, content, key, cache)
             engine = self._deserialized(plan)
         if engine is None:
             reason = plan_failure(self._log.take_errors())
@@ -104,7 +114,7 @@ class TensorRtEngine:
         self._log.take_errors()
         return self._runtime.deserialize_cuda_engine(plan)
 
-    def _build(self, onnx_path: Path, key: PlanKey, cache: PlanCache) -> bytes:
+    def _build(self, onnx_path: Path, content: bytes, key: PlanKey, cache: PlanCache) -> bytes:
         refused = self._log.take_errors()
         if refused:
             _log.warning("cached plan refused", half=key.half, reason=plan_failure(refused))
@@ -116,7 +126,7 @@ class TensorRtEngine:
         )
         timings = cache.timings(key.target)
         try:
-            built = build_plan(onnx_path.read_bytes(), self._options, timings, self._log)
+            built = build_plan(content, self._options, timings, self._log)
         except EngineError as error:
             raise EngineError(f"tensorrt cannot load {onnx_path}: {error}") from error
         try:
@@ -135,7 +145,7 @@ def load(onnx_path: Path, options: LoadOptions) -> TensorRtEngine:
     gpu = Gpu()
     try:
         with cuda_errors():
-            return TensorRtEngine(gpu, onnx_path, options.compilation)
+            return TensorRtEngine(gpu, onnx_path, options.compilation, options.sha256)
     except OSError as error:
         gpu.close()
         raise EngineError(f"tensorrt cannot load {onnx_path}: {error.strerror}") from error

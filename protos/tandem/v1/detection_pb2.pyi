@@ -1,3 +1,4 @@
+from protos.tandem.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -36,7 +37,7 @@ class Detections(_message.Message):
     def __init__(self, detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ...) -> None: ...
 
 class StageTiming(_message.Message):
-    __slots__ = ("node", "decode_seconds", "preprocess_seconds", "queue_seconds", "execute_seconds", "encode_seconds", "postprocess_seconds", "held_seconds", "transfer_seconds", "request_bytes", "received_at_seconds", "execute_after_seconds", "power_watts")
+    __slots__ = ("node", "decode_seconds", "preprocess_seconds", "queue_seconds", "execute_seconds", "encode_seconds", "postprocess_seconds", "held_seconds", "transfer_seconds", "request_bytes", "received_at_seconds", "execute_after_seconds", "power_watts", "codec")
     NODE_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PREPROCESS_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +51,7 @@ class StageTiming(_message.Message):
     RECEIVED_AT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     EXECUTE_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     POWER_WATTS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     node: str
     decode_seconds: float
     preprocess_seconds: float
@@ -63,7 +65,8 @@ class StageTiming(_message.Message):
     received_at_seconds: float
     execute_after_seconds: float
     power_watts: float
-    def __init__(self, node: _Optional[str] = ..., decode_seconds: _Optional[float] = ..., preprocess_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., execute_seconds: _Optional[float] = ..., encode_seconds: _Optional[float] = ..., postprocess_seconds: _Optional[float] = ..., held_seconds: _Optional[float] = ..., transfer_seconds: _Optional[float] = ..., request_bytes: _Optional[int] = ..., received_at_seconds: _Optional[float] = ..., execute_after_seconds: _Optional[float] = ..., power_watts: _Optional[float] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    def __init__(self, node: _Optional[str] = ..., decode_seconds: _Optional[float] = ..., preprocess_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., execute_seconds: _Optional[float] = ..., encode_seconds: _Optional[float] = ..., postprocess_seconds: _Optional[float] = ..., held_seconds: _Optional[float] = ..., transfer_seconds: _Optional[float] = ..., request_bytes: _Optional[int] = ..., received_at_seconds: _Optional[float] = ..., execute_after_seconds: _Optional[float] = ..., power_watts: _Optional[float] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("backbone", "transformer", "total_seconds", "received_at_seconds")

@@ -51,7 +51,7 @@ class DetectRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class StreamOptions(_message.Message):
-    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node")
+    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node", "max_link_bits_per_second")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class StreamOptions(_message.Message):
     CODEC_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_NODE_FIELD_NUMBER: _ClassVar[int]
     TRANSFORMER_NODE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LINK_BITS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     placement: Placement
     score_threshold: float
     max_detections: int
@@ -66,7 +67,8 @@ class StreamOptions(_message.Message):
     codec: _tensor_pb2.Codec
     backbone_node: str
     transformer_node: str
-    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ...) -> None: ...
+    max_link_bits_per_second: int
+    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ..., max_link_bits_per_second: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("frame_id", "captured_at", "encoded", "raw")

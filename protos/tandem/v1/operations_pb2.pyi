@@ -1,5 +1,6 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from protos.tandem.v1 import detector_pb2 as _detector_pb2
+from protos.tandem.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -130,32 +131,38 @@ class PlacementStatus(_message.Message):
     def __init__(self, placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., available: bool = ..., reason: _Optional[str] = ..., frames: _Optional[int] = ..., frames_per_second: _Optional[float] = ..., nodes: _Optional[_Union[NodePair, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("frames_per_second", "latency_seconds", "bytes_per_frame", "energy_joules", "bottleneck")
+    __slots__ = ("frames_per_second", "latency_seconds", "bytes_per_frame", "energy_joules", "bottleneck", "codec")
     FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     LATENCY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_FRAME_FIELD_NUMBER: _ClassVar[int]
     ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
     BOTTLENECK_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     frames_per_second: float
     latency_seconds: float
     bytes_per_frame: float
     energy_joules: float
     bottleneck: str
-    def __init__(self, frames_per_second: _Optional[float] = ..., latency_seconds: _Optional[float] = ..., bytes_per_frame: _Optional[float] = ..., energy_joules: _Optional[float] = ..., bottleneck: _Optional[str] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    def __init__(self, frames_per_second: _Optional[float] = ..., latency_seconds: _Optional[float] = ..., bytes_per_frame: _Optional[float] = ..., energy_joules: _Optional[float] = ..., bottleneck: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class SessionStatus(_message.Message):
-    __slots__ = ("session_id", "placement", "frames_answered", "frames_in_flight", "nodes")
+    __slots__ = ("session_id", "placement", "frames_answered", "frames_in_flight", "nodes", "codec", "codec_reason")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_ANSWERED_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    CODEC_REASON_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     placement: _detector_pb2.Placement
     frames_answered: int
     frames_in_flight: int
     nodes: NodePair
-    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., frames_answered: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., nodes: _Optional[_Union[NodePair, _Mapping]] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    codec_reason: str
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., frames_answered: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., nodes: _Optional[_Union[NodePair, _Mapping]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., codec_reason: _Optional[str] = ...) -> None: ...
 
 class EventCounts(_message.Message):
     __slots__ = ("switches", "failovers", "replayed_frames", "probe_frames")

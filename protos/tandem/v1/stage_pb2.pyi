@@ -38,26 +38,30 @@ class TransformerRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
 
 class TransformerOpen(_message.Message):
-    __slots__ = ("context", "bundle_digest")
+    __slots__ = ("context", "bundle_digest", "without_category_names")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_CATEGORY_NAMES_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     bundle_digest: str
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
+    without_category_names: bool
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., without_category_names: bool = ...) -> None: ...
 
 class StreamContext(_message.Message):
-    __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender")
+    __slots__ = ("session_id", "placement", "score_threshold", "max_detections", "sender", "frames_from")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FROM_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     placement: _detector_pb2.Placement
     score_threshold: float
     max_detections: int
     sender: str
-    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ...) -> None: ...
+    frames_from: str
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ..., frames_from: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id")
@@ -96,14 +100,16 @@ class StageResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("node", "bundle_digest", "latent_rates")
+    __slots__ = ("node", "bundle_digest", "latent_rates", "codec")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LATENT_RATES_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     node: str
     bundle_digest: str
     latent_rates: _containers.RepeatedCompositeFieldContainer[LatentRate]
-    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ...) -> None: ...
+    codec: _tensor_pb2.Codec
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class LatentRate(_message.Message):
     __slots__ = ("codec", "average_precision", "bytes_per_frame", "bytes_per_key_frame")

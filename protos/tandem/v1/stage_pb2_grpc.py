@@ -53,8 +53,9 @@ class BackboneServicer(object):
         `result` a frame, in the order of the requests. A frame that cannot be served gets an
         `error` result, and the stream goes on. The stream ends with
         INVALID_ARGUMENT     the first message is not `open`, or a later one is
-        FAILED_PRECONDITION  unknown downstream node, the halves are of different bundles, or the
-        codec needs a calibration that the bundle lacks; the message names
+        FAILED_PRECONDITION  unknown downstream node, the halves are of different bundles, the
+        codec needs a calibration that the bundle lacks, or the frames come
+        from a node whose frames are not served here; the message names
         the node, both digests, or the codec
         UNAVAILABLE          the transformer cannot be reached or was lost, or this stage drains
         RESOURCE_EXHAUSTED   too many streams, or a message over the size limit

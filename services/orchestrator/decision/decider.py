@@ -14,6 +14,7 @@ from services.orchestrator.decision.policy import (
     effective_objective,
     exclusions,
     in_order,
+    leading_criterion,
 )
 from services.orchestrator.decision.prediction import Prediction, predict
 from services.orchestrator.estimation.estimates import Estimates
@@ -104,7 +105,11 @@ class Decider:
         """
         unavailable = unavailable or {}
         pairs = in_order({*usable, *unavailable})
-        predictions = {each: predict(each, estimates, self.policy.located_at) for each in pairs}
+        policy = self.policy
+        predictions = {
+            each: predict(each, estimates, policy.located_at, chooses_rate=policy.chooses_rate)
+            for each in pairs
+        }
         excluded = exclusions(pairs, self.policy)
         choice = {each: predictions[each] for each in usable if each not in excluded}
         objective = effective_objective(self.policy.objective, choice)
@@ -168,5 +173,6 @@ class Decider:
 
 def _gain(challenger: Prediction, active: Prediction, objective: Objective) -> float:
     """By which share the challenger is better by the objective; 0 when it is not by that."""
-    cost = cost_of(challenger, objective)
-    return cost_of(active, objective) / cost - 1 if cost > 0 else float("inf")
+    criterion = leading_criterion(objective)
+    cost = cost_of(challenger, criterion)
+    return cost_of(active, criterion) / cost - 1 if cost > 0 else float("inf")

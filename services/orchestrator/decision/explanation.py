@@ -16,6 +16,7 @@ _AIMS = {
     Objective.LATENCY: "the shortest latency",
     Objective.BYTES: "the fewest bytes between places",
     Objective.ENERGY: "the least energy a frame",
+    Objective.ACCURACY: "the most frames a second, by the most accurate codec that links carry",
 }
 _REASONS = {
     "start": "It was the best that was known at the start.",
@@ -69,6 +70,8 @@ def _pair(node_pair: NodePair, decision: Decision, estimates: Estimates, policy:
         parts.append(
             f"limited by {prediction.bottleneck}; {_links_used(prediction, estimates, policy)}"
         )
+        if prediction.why_rate:
+            parts.append(prediction.why_rate)
     observed = estimates.pairs.get(node_pair)
     if observed is not None:
         parts.append(
@@ -104,6 +107,8 @@ def _figure(value: Optional[float], scale: float, unit: str) -> str:
 
 def _links_used(prediction: Prediction, estimates: Estimates, policy: Policy) -> str:
     used = []
+    if prediction.rate is not None:
+        estimates = estimates.with_features(prediction.rate.payload_bytes)
     for link in links_of(prediction.node_pair, policy.located_at):
         payload_bytes = link.payload_bytes(estimates) or 0.0
         size = f"{payload_bytes / 1e3:.3g} kB"

@@ -16,6 +16,10 @@ from services.orchestrator.estimation.limits import links_of, stage_keys
 _LINK_TOLERANCE_SECONDS = 1.0
 _STAGE_TOLERANCE_SECONDS = 10.0
 _NEVER = float("inf")
+# What would hold a link for longer stands in the way of the frames there, and is worth measuring
+# only where the link has long been idle: then it may take this share of the time.
+_MOST_LINK_SECONDS = 0.5
+_IDLE_LINK_SHARE = 0.02
 
 
 class MirrorBudget:
@@ -50,7 +54,8 @@ def pair_to_mirror(
     """The candidate of which most is unknown or outdated; None when all are known well enough.
 
     Of two that are equally unknown, the one that shares fewer stages with the active pair goes
-    first, since its mirrored requests slow the client's stream down less.
+    first, since its mirrored requests slow the client's stream down less. A pair is passed over
+    whose payload would hold a link for long, unless that has been idle.
 
     Args:
         candidates: node pairs that could be used.
@@ -60,7 +65,7 @@ def pair_to_mirror(
     """
     best: Optional[Tuple[Tuple[float, int, float], NodePair]] = None
     for candidate in candidates:
-        if candidate == active_pair:
+        if candidate == active_pair or _holds_a_link(candidate, estimates, located_at):
             continue
         overdue = [age / tolerance for age, tolerance in _ages(candidate, estimates, located_at)]
         if max(overdue) <= 1.0:
@@ -70,6 +75,17 @@ def pair_to_mirror(
         if best is None or rank > best[0]:
             best = (rank, candidate)
     return best[1] if best is not None else None
+
+
+def _holds_a_link(node_pair: NodePair, estimates: Estimates, located_at: str) -> bool:
+    """Whether a mirrored request would hold up what uses one of the pair's links."""
+    for link in links_of(node_pair, located_at):
+        estimate, seconds = link.estimate(estimates), link.payload_seconds(estimates)
+        if estimate is None or seconds is None:
+            continue
+        if seconds > max(_MOST_LINK_SECONDS, _IDLE_LINK_SHARE * estimate.age_seconds):
+            return True
+    return False
 
 
 def _stages_shared(one: NodePair, other: NodePair) -> int:

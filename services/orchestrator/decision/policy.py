@@ -31,6 +31,7 @@ class Objective(str, Enum):
     LATENCY = "latency"
     BYTES = "bytes"
     ENERGY = "energy"
+    ACCURACY = "accuracy"
 
 
 # To choose a node pair for its throughput is to want all of it.
@@ -58,6 +59,11 @@ class Policy:
     frames_may_leave: bool = True
     features_may_leave: bool = True
     located_at: str = ORCHESTRATOR
+
+    @property
+    def chooses_rate(self) -> bool:
+        """Whether streams that ask for no codec get the finest latent rate that links carry."""
+        return self.objective is Objective.ACCURACY
 
 
 def exclusion_reason(node_pair: NodePair, policy: Policy) -> str:
@@ -130,12 +136,26 @@ def cost_of(prediction: Prediction, criterion: Objective) -> float:
         Objective.LATENCY: prediction.latency_seconds,
         Objective.BYTES: prediction.bytes_per_frame,
         Objective.ENERGY: prediction.energy_joules,
+        Objective.ACCURACY: _loss(prediction),
     }[criterion]
     return float("inf") if cost is None else cost
+
+
+def _loss(prediction: Prediction) -> float:
+    """1 less the AP of the rate; 0 for the bundle's own codec, which is taken to lose nothing."""
+    precision = prediction.rate.average_precision if prediction.rate else None
+    return 0.0 if precision is None else 1 - precision
+
+
+def leading_criterion(objective: Objective) -> Objective:
+    """What decides first: each pair takes the most accurate codec that costs it no frames."""
+    return _criteria(objective)[0]
 
 
 def _criteria(objective: Objective) -> Tuple[Objective, ...]:
     if objective is Objective.THROUGHPUT:
         return (Objective.THROUGHPUT,)
+    if objective is Objective.ACCURACY:
+        return Objective.THROUGHPUT, Objective.ACCURACY, Objective.LATENCY
     criteria = [objective, Objective.THROUGHPUT, Objective.LATENCY]
     return tuple(dict.fromkeys(criteria))

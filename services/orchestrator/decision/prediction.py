@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterator, Optional, Sequence, Tuple
 
 from common.domain.placement import NodePair
+from services.orchestrator.decision.rates import (
+    RateDemand,
+    RateOption,
+    choose_rate,
+    rate_options,
+)
 from services.orchestrator.estimation.estimates import Estimates
 from services.orchestrator.estimation.limits import (
     Link,
     compute_limit,
+    engine_frames_per_second,
     link_limits,
     links_of,
     stage_keys,
@@ -36,6 +43,9 @@ class Prediction:
             known.
         assumed: what the prediction takes for granted without a measurement of its own, in words.
         age_seconds: age of its oldest measurement.
+        rate: the latent rate that this supposes; None: features travel as they do for streams for
+            which none is chosen.
+        why_rate: why it is that one, in words.
     """
 
     node_pair: NodePair
@@ -47,6 +57,8 @@ class Prediction:
     unknown: Tuple[str, ...] = ()
     assumed: Tuple[str, ...] = ()
     age_seconds: Optional[float] = None
+    rate: Optional[RateOption] = None
+    why_rate: str = ""
 
     @property
     def known(self) -> bool:
@@ -54,14 +66,44 @@ class Prediction:
         return not self.unknown
 
 
-def predict(node_pair: NodePair, estimates: Estimates, located_at: str) -> Prediction:
+def predict(
+    node_pair: NodePair, estimates: Estimates, located_at: str, *, chooses_rate: bool = False
+) -> Prediction:
     """What a node pair would reach.
 
     Args:
         node_pair: which nodes run the stages.
         estimates: what was measured.
         located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+        chooses_rate: whether features take the finest latent rate that does not hold the stages
+            back, where there is a bottleneck.
     """
+    options = _options(node_pair, estimates) if chooses_rate else ()
+    if not options:
+        return _predict(node_pair, estimates, located_at)
+    demand = _demand(node_pair, estimates)
+    rate = choose_rate(None, options, demand, 0.0)
+    option = next(each for each in options if each.codec is rate.codec)
+    prediction = _predict(node_pair, estimates.with_features(option.payload_bytes), located_at)
+    return replace(prediction, rate=option, why_rate=rate.why)
+
+
+def _options(node_pair: NodePair, estimates: Estimates) -> Sequence[RateOption]:
+    """The rates that there are to choose from; none where features cross no link."""
+    if node_pair.backbone == node_pair.transformer:
+        return ()
+    return rate_options(node_pair, estimates)
+
+
+def _demand(node_pair: NodePair, estimates: Estimates) -> RateDemand:
+    """As many frames as the stages can serve."""
+    link = estimates.link(node_pair.backbone, node_pair.transformer)
+    frames_per_second = engine_frames_per_second(node_pair, estimates)
+    known = link is not None and frames_per_second is not None
+    return RateDemand(frames_per_second or 0.0, link.bytes_per_second if link and known else None)
+
+
+def _predict(node_pair: NodePair, estimates: Estimates, located_at: str) -> Prediction:
     links = links_of(node_pair, located_at)
     unknown = tuple(_unknown(node_pair, links, estimates))
     bytes_per_frame = _bytes_per_frame(links, estimates)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Mapping, Optional, Tuple
 
+from common.domain.codec import Codec, RateFigures
 from common.domain.placement import NodePair, Stage
 
 LinkKey = Tuple[str, str]
@@ -44,12 +45,27 @@ class LinkEstimate:
         latency_seconds: round trip of a message that carries next to nothing.
         age_seconds: time since the latest measurement.
         borrowed: whether the other direction was measured in its place.
+        carried_bytes_per_second: what it carried over the latest second; 0 where it was idle.
     """
 
     bytes_per_second: float
     latency_seconds: float
     age_seconds: float
     borrowed: bool = False
+    carried_bytes_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class PayloadEstimate:
+    """The features of a frame by one codec.
+
+    Attributes:
+        payload_bytes: mean over the latest frames.
+        age_seconds: time since the latest of them.
+    """
+
+    payload_bytes: float
+    age_seconds: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,10 @@ class Estimates:
         frame_bytes: mean size of an encoded frame; None before the first.
         feature_bytes: mean size of a frame's encoded features; None before the first.
         watts: power of each node at work, where it is known.
+        codecs: what features take by each codec that frames have used.
+        latent_rates: by the backbone's node: what the rates of its bundle's bottleneck cost and
+            keep, the finest first.
+        default_codecs: by the backbone's node: the default of its bundle.
     """
 
     stages: Mapping[Tuple[str, Stage], StageEstimate] = field(default_factory=dict)
@@ -88,6 +108,13 @@ class Estimates:
     frame_bytes: Optional[float] = None
     feature_bytes: Optional[float] = None
     watts: Mapping[str, float] = field(default_factory=dict)
+    codecs: Mapping[Codec, PayloadEstimate] = field(default_factory=dict)
+    latent_rates: Mapping[str, Tuple[RateFigures, ...]] = field(default_factory=dict)
+    default_codecs: Mapping[str, Codec] = field(default_factory=dict)
+
+    def with_features(self, payload_bytes: float) -> Estimates:
+        """The same for frames whose features take so many bytes."""
+        return replace(self, feature_bytes=payload_bytes)
 
     def link(self, sender: str, receiver: str) -> Optional[LinkEstimate]:
         """The link from `sender` to `receiver`; the other direction where only that is known."""

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Deque, Dict, Mapping, Optional, Tuple
 
+from common.domain.codec import Codec, RateFigures
 from common.domain.detections import StageTiming
 from common.domain.placement import ORCHESTRATOR, NodePair, Stage
 from services.orchestrator.estimation.estimates import (
@@ -20,6 +21,7 @@ from services.orchestrator.estimation.limits import (
 )
 from services.orchestrator.estimation.link_rates import LinkRates
 from services.orchestrator.estimation.pair_rates import PairRate
+from services.orchestrator.estimation.payload_sizes import PayloadSizes
 from services.orchestrator.estimation.stage_times import StageKey, StageTimes
 
 _KEPT_PAYLOADS = 64
@@ -64,6 +66,9 @@ class EstimateKeeper:
         self._feature_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
         self._round_trips: Dict[str, Deque[Tuple[float, float]]] = {}
         self._watts: Dict[str, float] = {}
+        self._codecs = PayloadSizes()
+        self._latent_rates: Dict[str, Tuple[RateFigures, ...]] = {}
+        self._default_codecs: Dict[str, Codec] = {}
 
     def observe(
         self,
@@ -96,6 +101,8 @@ class EstimateKeeper:
             self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
         self._frame_bytes.append(backbone.request_bytes)
         self._feature_bytes.append(transformer.request_bytes)
+        if backbone.codec is not None:
+            self._codecs.observe(backbone.codec, transformer.request_bytes, now)
         self._pairs.setdefault(node_pair, PairRate()).observe(
             backbone.queue_seconds + transformer.queue_seconds,
             backbone.transfer_seconds + transformer.transfer_seconds,
@@ -107,6 +114,20 @@ class EstimateKeeper:
         """Take note of how long the orchestrator waited for a node's answer to a small message."""
         known = self._round_trips.setdefault(node, deque(maxlen=_KEPT_ROUND_TRIPS))
         known.append((now, seconds))
+
+    def observe_codecs(
+        self, node: str, default: Optional[Codec], latent_rates: Tuple[RateFigures, ...]
+    ) -> None:
+        """Take note of what a backbone tells of its bundle.
+
+        Args:
+            node: of the backbone.
+            default: the codec of streams that ask for none; None where that was not told.
+            latent_rates: what the rates of its bottleneck cost and keep, the finest first.
+        """
+        self._latent_rates[node] = latent_rates
+        if default is not None:
+            self._default_codecs[node] = default
 
     def observe_power(self, node: str, watts: float) -> None:
         """Take note of a node's power at work."""
@@ -122,6 +143,9 @@ class EstimateKeeper:
             frame_bytes=_mean(self._frame_bytes),
             feature_bytes=_mean(self._feature_bytes),
             watts=dict(self._watts),
+            codecs=self._codecs.estimates(now),
+            latent_rates=dict(self._latent_rates),
+            default_codecs=dict(self._default_codecs),
         )
         pairs = {
             node_pair: self._pair_estimate(node_pair, rate, rate.frames_per_second, measured, now)

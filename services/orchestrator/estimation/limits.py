@@ -11,9 +11,12 @@ from typing import List, Optional, Tuple
 
 from common.domain.placement import NodePair, Stage
 from services.orchestrator.estimation.estimates import Estimates, LinkEstimate, StageEstimate
+from services.orchestrator.estimation.link_rates import MESSAGE_OVERHEAD_BYTES
 
 # A younger observation of the node pair is of now, an older one may be of another load.
 _SHARE_MEMORY_SECONDS = 120.0
+# What takes less is no limit.
+_LEAST_SECONDS_PER_FRAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Link:
         link, payload_bytes = self.estimate(estimates), self.payload_bytes(estimates)
         if link is None or payload_bytes is None:
             return None
-        return payload_bytes / link.bytes_per_second
+        return (payload_bytes + MESSAGE_OVERHEAD_BYTES) / link.bytes_per_second
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,13 @@ def compute_limit(node_pair: NodePair, estimates: Estimates) -> Limit:
     if observed.compute_share < 1 and observed.age_seconds > _SHARE_MEMORY_SECONDS:
         return limit
     return Limit(limit.name, limit.seconds_per_frame / observed.compute_share)
+
+
+def engine_frames_per_second(node_pair: NodePair, estimates: Estimates) -> Optional[float]:
+    """Frames a second that the nodes can serve; None while a stage is not measured."""
+    if not is_measured(node_pair, estimates):
+        return None
+    return 1 / max(compute_limit(node_pair, estimates).seconds_per_frame, _LEAST_SECONDS_PER_FRAME)
 
 
 def modelled_compute_limit(node_pair: NodePair, estimates: Estimates) -> Limit:

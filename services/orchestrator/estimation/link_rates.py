@@ -7,9 +7,10 @@ most what the link can do, so the greater is the estimate, as in BBR (Cardwell e
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
 from common.domain.placement import Stage
 from services.orchestrator.estimation.estimates import LinkEstimate, LinkKey
@@ -33,6 +34,16 @@ _TELLING_BYTES = 16_000
 _CHANGE_FACTOR = 2.0
 # Without an answer for so long a use is idle, and may only remember.
 _FRESH_SECONDS = 1.0
+
+# What a message takes beside its payload: packet headers with time stamps, 66; HTTP/2 and gRPC with
+# their window updates, 40; fields of the message, 24 (docs/performance.md has the measurement).
+MESSAGE_OVERHEAD_BYTES = 130
+# A slope over fewer or more equal payloads is mostly noise, and so is one that tells of far more
+# than the payloads themselves show.
+_LEAST_SLOPE_SAMPLES = 24
+_SLOPE_SAMPLES = 64
+_LEAST_SPREAD_BYTES = 10.0
+_MOST_OF_LOWER_BOUND = 4.0
 
 LinkUseKey = Tuple[str, str, Stage]
 RoundTrip = Callable[[str, str], float]
@@ -86,6 +97,9 @@ class _LinkUse:
         recent = [sample for sample in self._samples if sample.at >= since]
         self.delivered_bytes_per_second = _delivery_rate(recent)
         self.quick_bytes_per_second = _quick_rate(recent, round_trip_seconds)
+        if not self.tells_change:
+            # Of small payloads the answer takes as long, so that this is too little.
+            self.quick_bytes_per_second = _slope_rate(self._samples, self.bytes_per_second)
 
     def changed(self, other: _LinkUse) -> Optional[float]:
         """The other use's rate now, over that when this one was measured; None if unknown."""
@@ -111,6 +125,27 @@ def _quick_rate(samples: List[_Sample], round_trip_seconds: float) -> float:
         if sample.payload_bytes >= _LARGE_SHARE * largest_bytes
     )
     return rates[int(_QUICK_QUANTILE * (len(rates) - 1))]
+
+
+def _slope_rate(samples: Sequence[_Sample], lower_bound: float) -> float:
+    """Bytes a second by how much longer a larger payload takes, as pathchar measures links.
+
+    Args:
+        samples: of one use of a link, all of them small payloads.
+        lower_bound: bytes a second that the link carries in any case.
+    """
+    recent = list(samples)[-_SLOPE_SAMPLES:]
+    if len(recent) < _LEAST_SLOPE_SAMPLES:
+        return lower_bound
+    sizes = [sample.payload_bytes for sample in recent]
+    mean_bytes = statistics.fmean(sizes)
+    spread = sum((size - mean_bytes) ** 2 for size in sizes)
+    if spread < len(sizes) * _LEAST_SPREAD_BYTES**2:
+        return lower_bound
+    seconds_per_byte = sum((s.payload_bytes - mean_bytes) * s.transfer_seconds for s in recent)
+    seconds_per_byte /= spread
+    most = _MOST_OF_LOWER_BOUND * lower_bound
+    return most if seconds_per_byte * most <= 1 else max(lower_bound, 1 / seconds_per_byte)
 
 
 def _own_rate(sample: _Sample, round_trip_seconds: float) -> float:
@@ -149,7 +184,7 @@ class LinkRates:
         if sender == receiver or payload_bytes <= 0:
             return
         use = self._uses.setdefault(key, _LinkUse(key))
-        use.add(_Sample(now, payload_bytes, transfer_seconds))
+        use.add(_Sample(now, payload_bytes + MESSAGE_OVERHEAD_BYTES, transfer_seconds))
 
     def estimates(self, now: float, round_trip: RoundTrip) -> Dict[LinkKey, LinkEstimate]:
         """Estimate both directions of every link that has carried anything.
@@ -165,7 +200,11 @@ class LinkRates:
             for sender, receiver in _directions(places):
                 bytes_per_second, age_seconds, borrowed = _direction(sender, uses, now)
                 estimates[sender, receiver] = LinkEstimate(
-                    bytes_per_second, round_trip(sender, receiver), age_seconds, borrowed
+                    bytes_per_second,
+                    round_trip(sender, receiver),
+                    age_seconds,
+                    borrowed,
+                    _carried(sender, uses, now),
                 )
         return estimates
 
@@ -187,6 +226,11 @@ def _directions(places: FrozenSet[str]) -> Iterator[LinkKey]:
     first, second = sorted(places)
     yield first, second
     yield second, first
+
+
+def _carried(sender: str, uses: List[_LinkUse], now: float) -> float:
+    own = [use for use in uses if use.key[0] == sender and use.age_seconds(now) <= _FRESH_SECONDS]
+    return sum(use.delivered_bytes_per_second for use in own)
 
 
 def _direction(sender: str, uses: List[_LinkUse], now: float) -> Tuple[float, float, bool]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Tuple
 
+from common.domain.codec import Codec, RateFigures
 from common.domain.placement import StageAddress
 from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
@@ -60,6 +61,20 @@ class Measurements:
     def observe_heartbeat(self, server: StageAddress, seconds: float) -> None:
         """Learn from the round trip of a heartbeat."""
         self._keeper.observe_round_trip(server.node, seconds, now=time.monotonic())
+
+    def observe_codecs(
+        self, node: str, default: Optional[Codec], latent_rates: Tuple[RateFigures, ...]
+    ) -> None:
+        """Learn from a backbone's answer to the opening of a stream; known at once.
+
+        Args:
+            node: of the backbone.
+            default: its bundle's default codec; None where it was not told.
+            latent_rates: what the rates of its bundle's bottleneck cost and keep.
+        """
+        self._keeper.observe_codecs(node, default, latent_rates)
+        if self.estimates.latent_rates.get(node, ()) != latent_rates:
+            self.refresh(time.monotonic())
 
     def answered_at(self, server: StageAddress) -> float:
         """When a frame that a server has served was answered last, by `time.monotonic`."""

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 _SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tandem.v1.Transformer"}
 # A stage whose machine does not even refuse a connection must not hold back the others.
 _FIRST_LOOK_SECONDS = 2.0
+# Of a stage that answers frames, one heartbeat is sent in so many intervals.
+_MEASURING_INTERVALS = 5
 
 
 class StageMonitor:
@@ -160,11 +162,22 @@ class StageMonitor:
     async def _beat(
         self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
     ) -> None:
-        """Call until the stage does not answer in time; its watch is then given up as well."""
+        """Call until the stage does not answer in time; its watch is then given up as well.
+
+        While it answers frames there is no need to ask, but now and then, to measure the link: on
+        a slow one heartbeats are a good part of what it carries.
+        """
+        called_at = time.monotonic()
         while True:
-            await asyncio.sleep(self._interval_seconds)
+            seen_at = max(called_at, self._answered_at(address))
+            await asyncio.sleep(seen_at + self._interval_seconds - time.monotonic())
             if channel.refusal:
                 return
+            now = time.monotonic()
+            is_seen = now - self._answered_at(address) < self._interval_seconds
+            if is_seen and now - called_at < _MEASURING_INTERVALS * self._interval_seconds:
+                continue
+            called_at = now
             asked = time.perf_counter()
             try:
                 await stub.Check(request, timeout=self._timeout_seconds)

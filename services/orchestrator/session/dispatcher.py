@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import AsyncIterator, Tuple
+from typing import AsyncIterator, Optional, Tuple
 
-from common.domain.detections import StreamOptions
+from common.domain.codec import Codec
+from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.placement import StageAddress
 from common.server.account import StreamBytes
+from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight, Pace, progress_deadline_seconds
 from services.orchestrator.session.mirrored_requests import MirroredRequests
+from services.orchestrator.session.rate_control import RateControl
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.route_choice import RouteChoice
 from services.orchestrator.session.route_streams import RouteStreams
@@ -31,6 +34,9 @@ class Dispatcher:
 
     A frame passes `serve` from top to bottom: a route is chosen, the frame is sent along it, and
     either has its result or goes round once more.
+
+    Attributes:
+        rates: by which codec features travel.
     """
 
     def __init__(
@@ -53,12 +59,20 @@ class Dispatcher:
         self._suspect_turn = resources.suspect_turn
         self._account = account
         self._pace = Pace()
+        self.rates = RateControl(
+            options,
+            router.options.policy,
+            is_live=options.overload is OverloadPolicy.DROP_OLDEST,
+        )
         self._streams = RouteStreams(
             session_id,
             options,
             resources.channels,
             router.table.in_flight,
             router.table.extra_seconds,
+            codec_for=self._codec_for,
+            on_opened=self._learn_codecs,
+            frames_from=router.options.policy.located_at,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining
@@ -146,6 +160,16 @@ class Dispatcher:
             return
         async with self._suspect_turn:
             yield
+
+    def _codec_for(self, route: Route) -> Optional[Codec]:
+        estimates = self._router.measurements.estimates
+        return self.rates.codec_for(route.node_pair, estimates, time.monotonic())
+
+    def _learn_codecs(self, route: Route, codec: Optional[Codec], stream: StageStream) -> None:
+        """A backbone has told what its bundle's codecs are."""
+        default = stream.codec if codec is None else None
+        node = route.backbone.node
+        self._router.measurements.observe_codecs(node, default, stream.latent_rates)
 
     def _learn(self, route: Route, weight: FrameWeight, latency_seconds: float) -> None:
         """A frame has come back along a route, with detections or an error of its own."""

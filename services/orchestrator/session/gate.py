@@ -46,6 +46,7 @@ class NewestWinsGate:
 
     def __init__(self, slots: int) -> None:
         """Serve up to `slots` frames at a time."""
+        self._slots = slots
         self._free = slots
         self._waiting: Optional[asyncio.Future[bool]] = None
 
@@ -76,8 +77,17 @@ class NewestWinsGate:
 
     def leave(self) -> None:
         """Give a slot back: to the frame that waits, if one does."""
-        if self._waiting is None:
-            self._free += 1
-        else:
+        self._free += 1
+        self._let_in()
+
+    def resize(self, slots: int) -> None:
+        """Change the number of slots; those taken stay so until they are given back."""
+        self._free += slots - self._slots
+        self._slots = slots
+        self._let_in()
+
+    def _let_in(self) -> None:
+        if self._free > 0 and self._waiting is not None:
             turn, self._waiting = self._waiting, None
+            self._free -= 1
             turn.set_result(True)

@@ -14,6 +14,7 @@ from typing import AsyncIterator, Optional
 
 import structlog
 
+from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import TandemError
 from common.domain.placement import NodePair, Stage
@@ -22,6 +23,7 @@ from common.security.identity import Identity
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
 from common.wire.errors import error_to_wire
+from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.routing.routes import Route
@@ -31,15 +33,13 @@ from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
-from services.orchestrator.session.window import Transfer, WindowEstimator
+from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
 
 log = structlog.get_logger()
 
 Frame = detector_pb2.Frame
 Response = detector_pb2.DetectResponse
 
-# One frame in each stage: more would only wait, and a live frame that waits grows old.
-_LIVE_SLOTS = 2
 # Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
 # for an older frame so that answers keep their order.
 _LIVE_LIMIT = 256
@@ -97,11 +97,12 @@ class Session:
         self._resources = resources
         self._allowance = allowance
         is_live = options.overload is OverloadPolicy.DROP_OLDEST
-        self._gate = NewestWinsGate(_LIVE_SLOTS) if is_live else None
-        self._estimator = WindowEstimator()
-        self._adapts_window = not is_live and not resources.window
+        self._gate = NewestWinsGate(MIN_WINDOW) if is_live else None
+        self._estimator = WindowEstimator(is_live=is_live)
+        self._adapts_window = is_live or not resources.window
         self._slots = WindowSlots(resources.window or self._estimator.window)
         self._node_pair: Optional[NodePair] = None
+        self._codec: Optional[Codec] = None
         self._frames_answered = 0
         self._frames_in_flight = 0
 
@@ -109,7 +110,12 @@ class Session:
     def status(self) -> SessionStatus:
         """What is told of the session."""
         return SessionStatus(
-            self.session_id, self._node_pair, self._frames_answered, self._frames_in_flight
+            self.session_id,
+            self._node_pair,
+            self._frames_answered,
+            self._frames_in_flight,
+            self._codec,
+            self.dispatcher.rates.why(self._node_pair),
         )
 
     async def run(self, requests: ClientRequests) -> None:
@@ -130,6 +136,7 @@ class Session:
     async def _received(self, requests: ClientRequests) -> AsyncIterator[Frame]:
         async for frame in requests.frames():
             self._frames_in_flight += 1
+            self.dispatcher.rates.arrived(time.monotonic())
             yield frame
             # It may be large, and the next may be long in coming.
             del frame
@@ -214,8 +221,23 @@ class Session:
         window_is_full = self._frames_in_flight >= self._slots.size
         backlogged = window_is_full if self._gate is None else self._gate.crowded
         self._resources.router.served(route, timing, backlogged=backlogged)
+        self._learn_rate(route.node_pair, timing, backlogged=backlogged)
         if self._adapts_window:
             self._adapt_window(timing, backlogged)
+
+    def _learn_rate(
+        self, node_pair: NodePair, timing: detection_pb2.Timing, *, backlogged: bool
+    ) -> None:
+        self._codec = known_codec_from_wire(timing.backbone.codec)
+        estimates = self._resources.router.measurements.estimates
+        link = estimates.link(node_pair.backbone, node_pair.transformer)
+        self.dispatcher.rates.answered(
+            node_pair,
+            timing,
+            backlogged=backlogged,
+            round_trip_seconds=link.latency_seconds if link else 0.0,
+            now=time.monotonic(),
+        )
 
     def _adapt_window(self, timing: detection_pb2.Timing, backlogged: bool) -> None:
         if not backlogged:
@@ -227,8 +249,12 @@ class Session:
             timing.total_seconds,
             backbone.queue_seconds + transformer.queue_seconds,
             (_transfer(backbone), _transfer(transformer)),
+            max(backbone.execute_seconds, transformer.execute_seconds),
         )
-        self._resize_window(self._estimator.window)
+        if self._gate is None:
+            self._resize_window(self._estimator.window)
+        else:
+            self._gate.resize(self._estimator.window)
 
     def _resize_window(self, size: int) -> None:
         self._resources.metrics.window.inc(size - self._slots.size)

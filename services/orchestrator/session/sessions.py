@@ -78,7 +78,10 @@ class Sessions:
             for session in tuple(self.open.values()):
                 session.dispatcher.check_progress(now)
                 await session.dispatcher.leave_idle_routes(now)
-            self.resources.router.tick()
+            router = self.resources.router
+            router.tick()
+            for session in tuple(self.open.values()):
+                session.dispatcher.rates.decide(router.measurements.estimates, now)
             self.show_choice()
 
     def show_choice(self) -> None:

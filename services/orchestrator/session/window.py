@@ -12,6 +12,11 @@ MAX_WINDOW = 16
 # late, with many they only grow old.
 _LEAST_BACKLOG_FRAMES = 0.7
 _MOST_BACKLOG_FRAMES = 2.0
+# A live frame that waits grows old: only as many as are at work, and none more once an engine is
+# busy nearly all the time.
+_LEAST_LIVE_BACKLOG_FRAMES = 0.25
+_MOST_LIVE_BACKLOG_FRAMES = 1.0
+_BUSY_SHARE = 0.85
 # Answers that an estimate is made of, at least; a window that is just filling up misleads.
 _LEAST_ROUND_ANSWERS = 8
 # Frames in front of it in the link make a transfer this many times as long at most; one that is
@@ -66,9 +71,14 @@ class WindowEstimator:
         window: frames in flight, `MIN_WINDOW` to `MAX_WINDOW`.
     """
 
-    def __init__(self) -> None:
-        """Begin small: a window too large would fill queues that are slow to empty."""
+    def __init__(self, *, is_live: bool = False) -> None:
+        """Begin small: a window too large would fill queues that are slow to empty.
+
+        Args:
+            is_live: whether frames are worth less the longer they wait.
+        """
         self.window = MIN_WINDOW
+        self._is_live = is_live
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
         self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
@@ -80,6 +90,7 @@ class WindowEstimator:
         latency_seconds: float,
         queue_seconds: float,
         transfers: Tuple[Transfer, Transfer],
+        execute_seconds: float = 0.0,
     ) -> None:
         """Take note of the answer to a frame that was in flight while the window was full.
 
@@ -88,6 +99,7 @@ class WindowEstimator:
             latency_seconds: from reading the frame to its answer.
             queue_seconds: of these, waiting for an engine.
             transfers: the picture's to the backbone, the features' to the transformer.
+            execute_seconds: in the slower of the two engines.
         """
         moving_seconds = sum(link.learn(transfer) for link, transfer in zip(self._links, transfers))
         if self._began is None:
@@ -112,7 +124,7 @@ class WindowEstimator:
             return
         throughput = answers / elapsed_seconds
         at_work = throughput * statistics.median(self._wait_free_seconds)
-        self._adjust(self.window - at_work)
+        self._adjust(self.window - at_work, throughput * execute_seconds)
         self.pause()
 
     def pause(self) -> None:
@@ -126,8 +138,14 @@ class WindowEstimator:
         self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
         self.pause()
 
-    def _adjust(self, backlog_frames: float) -> None:
-        if backlog_frames < _LEAST_BACKLOG_FRAMES:
+    def _adjust(self, backlog_frames: float, busy_share: float) -> None:
+        if self._is_live:
+            may_grow = backlog_frames < _LEAST_LIVE_BACKLOG_FRAMES and busy_share < _BUSY_SHARE
+            may_shrink = backlog_frames > _MOST_LIVE_BACKLOG_FRAMES
+        else:
+            may_grow = backlog_frames < _LEAST_BACKLOG_FRAMES
+            may_shrink = backlog_frames > _MOST_BACKLOG_FRAMES
+        if may_grow:
             self.window = min(MAX_WINDOW, self.window + 1)
-        elif backlog_frames > _MOST_BACKLOG_FRAMES:
+        elif may_shrink:
             self.window = max(MIN_WINDOW, self.window - 1)

@@ -210,7 +210,7 @@ def exchange_halves(folder):
 
 
 def damage_with_the_right_digest(folder):
-    (folder / "backbone.onnx").write_bytes(b"no graph")
+    (folder / "backbone.onnx").write_bytes(b"\x12\x08no graph")
     write_bundle(folder, load_bundle(folder).manifest)
 
 

@@ -25,6 +25,9 @@ from common.bundle import (
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 
+# ONNX files of nothing but their producer's name.
+FIRST, SECOND, ANOTHER = b"\x12\x05first", b"\x12\x06second", b"\x12\x07another"
+
 
 def manifest(**changes: Any) -> Manifest:
     content: Dict[str, Any] = {
@@ -43,8 +46,8 @@ def manifest(**changes: Any) -> Manifest:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "backbone.onnx").write_bytes(b"first half")
-    (tmp_path / "transformer.onnx").write_bytes(b"second half")
+    (tmp_path / "backbone.onnx").write_bytes(FIRST)
+    (tmp_path / "transformer.onnx").write_bytes(SECOND)
     return tmp_path
 
 
@@ -53,8 +56,8 @@ def test_what_is_written_is_read(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle == written
     assert bundle.manifest.files == {
-        "backbone.onnx": hashlib.sha256(b"first half").hexdigest(),
-        "transformer.onnx": hashlib.sha256(b"second half").hexdigest(),
+        "backbone.onnx": hashlib.sha256(FIRST).hexdigest(),
+        "transformer.onnx": hashlib.sha256(SECOND).hexdigest(),
     }
     assert bundle.digest == hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
     assert bundle.onnx_path(Stage.TRANSFORMER) == folder / "transformer.onnx"
@@ -63,13 +66,13 @@ def test_what_is_written_is_read(folder: Path) -> None:
 def test_the_digest_follows_every_file(folder: Path) -> None:
     first = write_bundle(folder, manifest()).digest
     assert write_bundle(folder, manifest()).digest == first
-    (folder / "backbone.onnx").write_bytes(b"another half")
+    (folder / "backbone.onnx").write_bytes(ANOTHER)
     assert write_bundle(folder, manifest()).digest != first
 
 
 def test_a_changed_half_is_refused(folder: Path) -> None:
     bundle = write_bundle(folder, manifest())
-    (folder / "backbone.onnx").write_bytes(b"first hale")
+    (folder / "backbone.onnx").write_bytes(ANOTHER)
     with pytest.raises(ConfigurationError, match=r"backbone\.onnx has sha256"):
         bundle.onnx_path(Stage.BACKBONE)
     assert bundle.onnx_path(Stage.TRANSFORMER).is_file()

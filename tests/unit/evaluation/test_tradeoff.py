@@ -1,12 +1,14 @@
 import pytest
 
 from common.domain.errors import InvalidInputError
-from experiments.rate_accuracy.grid import Bound, Cost, Point, Series, bytes_for
-from experiments.rate_accuracy.report import comparisons, markdown, write_all
+from experiments.rate_accuracy.comparison import comparisons, price, price_table
+from experiments.rate_accuracy.grid import Series
+from experiments.rate_accuracy.report import markdown, write_all
+from experiments.rate_accuracy.tradeoff import Bound, Cost, Point, bytes_for, envelope
 
 
 def point(size, ap, name="q80", series=Series.JPEG):
-    return Point(series, name, size, dict.fromkeys(FIGURES, ap), 10, 5.0)
+    return Point(series, name, size, size - 40, dict.fromkeys(FIGURES, ap), 10, 5.0)
 
 
 FIGURES = (
@@ -47,15 +49,81 @@ def test_a_line_without_points_has_no_cost():
         bytes_for(0.3, [])
 
 
-def test_reports(tmp_path):
-    features = [point(4000, 0.35, "fp32", Series.FEATURES), point(1500, 0.3, "q4", Series.FEATURES)]
-    points = [*features, *LINE]
-    (found,) = comparisons(points)
+FEATURES_LINE = [
+    point(4000, 0.35, "fp32", Series.FEATURES),
+    point(1500, 0.3, "q4", Series.FEATURES),
+]
+LATENTS_LINE = [
+    point(200, 0.34, "latent", Series.LATENTS),
+    point(100, 0.28, "latent-coarse", Series.LATENTS),
+]
+VIDEO_LINES = [
+    point(900, 0.33, "crf23", Series.H265),
+    point(600, 0.27, "crf28", Series.H265),
+    # Of the smaller frame, and better.
+    point(800, 0.34, "crf18", Series.REDUCED_H265),
+]
+
+
+def test_a_codec_is_compared_to_each_rival_that_was_measured():
+    (found,) = comparisons([*FEATURES_LINE, *LINE])
     assert found.ratio == pytest.approx(0.75)
     assert "needs 2,000 for that: 0.75 of its bytes" in found.sentence()
-    assert "| features q4 | 0.3000 | -5.00 | 0.3000 | 1,500 |" in markdown(points)
-    write_all(tmp_path, points, {"title": "test"})
+    found = comparisons([*FEATURES_LINE, *LATENTS_LINE, *LINE, *VIDEO_LINES])
+    assert [(one.codec, one.rival.split()[0]) for one in found] == [
+        *(("q4", "JPEG"), ("q4", "H.265"), ("latent", "JPEG"), ("latent", "H.265")),
+        *(("latent-coarse", "JPEG"), ("latent-coarse", "H.265")),
+    ]
+    # The line of video is the better of both sizes.
+    assert found[3].cost == Cost(800, Bound.EXACT)
+    assert found[3].ratio == pytest.approx(0.25)
+
+
+def test_everything_has_a_price_at_one_ap():
+    points = [*FEATURES_LINE, *LATENTS_LINE, *LINE, *VIDEO_LINES]
+    found = price(points, 0.01)
+    assert found.ap == pytest.approx(0.34)
+    assert found.costs["latents"].bytes_per_frame == pytest.approx(200)
+    assert found.costs["H.265 of the better size"].bytes_per_frame == pytest.approx(800)
+    text = price_table(found)
+    assert "| H.265 of the better size | 800 | 4.0 |" in text
+    assert "| latents | 200 |  |" in text
+    assert price(LINE, 0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "rival", "text"),
+    [
+        # H.265 does not reach 0.345, the latents do not either: nothing is known of their ratio.
+        (0.005, VIDEO_LINES, "| H.265 of the better size | more than 800 |  |"),
+        (0.02, VIDEO_LINES[:2], "| H.265 of the better size | 900 | 5.1 |"),
+        (0.015, VIDEO_LINES[:2], "| H.265 of the better size | more than 900 | more than 4.8 |"),
+        # The latents' coarsest is better than that.
+        (0.1, VIDEO_LINES[:2], "| H.265 of the better size | less than 600 |  |"),
+        (0.075, VIDEO_LINES[:2], "| H.265 of the better size | 621 | more than 6.2 |"),
+    ],
+)
+def test_bounds_stay_bounds(loss, rival, text):
+    assert text in price_table(price([*FEATURES_LINE, *LATENTS_LINE, *rival], loss))
+
+
+def test_the_envelope_rises():
+    assert [(one.bytes_per_frame, one.ap) for one in envelope(VIDEO_LINES)] == [
+        (600, 0.27),
+        (800, 0.34),
+    ]
+
+
+def test_reports(tmp_path):
+    points = [*FEATURES_LINE, *LATENTS_LINE, *LINE, *VIDEO_LINES]
+    table = markdown(points)
+    assert "| features q4 | 0.3000 | -5.00 | 0.3000 | 1,500 | 1,460 |" in table
+    assert "| latents latent | 0.3400 | -1.00 | 0.3400 | 200 | 160 |" in table
+    assert "| H.265 crf18 at the network's size | 0.3400 |" in table
+    write_all(tmp_path, points, {"title": "test"}, 0.01)
     lines = (tmp_path / "rate-accuracy.csv").read_text().splitlines()
-    assert lines[0].startswith("series,name,bytes_per_frame,frames,fps,AP,AP50")
+    assert lines[0].startswith("series,name,bytes_per_frame,payload_bytes,frames,fps,AP,AP50")
     assert len(lines) == 1 + len(points)
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".md", ".png"}
+    written = (tmp_path / "rate-accuracy.md").read_text()
+    assert "at AP 0.3400, 1.0 points under fp32" in written

@@ -45,7 +45,7 @@ class Numbers(StageCore):
         return number if options is None else options()
 
     def typical_tensors(self):
-        return numbered(0)
+        return [numbered(0)]
 
     def stuck_after_seconds(self):
         return self.stuck

@@ -59,6 +59,27 @@ async def test_all_is_given_back():
     assert taken(budget) == 0
 
 
+async def test_what_a_stream_keeps_is_counted_until_it_ends():
+    budget = budget_of()
+    stream, _ = stream_of(budget)
+    await stream.keep(700)
+    (await read(stream, 1000)).release()
+    assert budget.held.taken_bytes == 700
+    stream.close()
+    stream.close()
+    assert taken(budget) == 0
+
+
+async def test_what_a_stream_keeps_has_to_fit(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
+    budget = budget_of()
+    stream, _ = stream_of(budget)
+    with pytest.raises(ResourceExhaustedError, match="no room"):
+        await stream.keep(budget.held.size_bytes + 1)
+    stream.close()
+    assert taken(budget) == 0
+
+
 async def test_reads_that_may_bring_anything_are_few_and_half_of_them_a_peer_s():
     budget = budget_of()
     tasks = [await pending(stream_of(budget, "one")[0].reserve()) for _ in range(5)]

@@ -77,7 +77,14 @@ def test_every_command_that_is_named_can_be_loaded():
     assert paths == [
         *("up", "detect", "status", "placement", "bench"),
         *("certificates init", "certificates issue", "certificates show"),
-        *("model info", "model calibrate", "model build"),
+        *(
+            "model info",
+            "model calibrate",
+            "model build",
+            "model keygen",
+            "model sign",
+            "model verify",
+        ),
         *("evaluate", "distill", "model import", "train"),
     ]
     for command in lazy_commands():

@@ -56,7 +56,7 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_not_yaml(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("a: [")
-    with pytest.raises(ConfigurationError, match="not valid YAML"):
+    with pytest.raises(ConfigurationError, match="is not YAML: line 1, column 5"):
         load_recipe(str(path))
 
 

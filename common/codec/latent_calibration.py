@@ -1,0 +1,134 @@
+"""Makes the tables of the entropy coder from latents like those that it will see."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+
+from common.bundle import Bottleneck, LatentRate
+from common.codec.latent_codes import LARGEST_ODDS, ODDS_UNIT
+from common.codec.latent_contexts import KINDS
+from common.codec.latent_levels import CodedLevels, levels_of
+from common.codec.latent_order import Question, key_levels, next_levels
+from common.codec.latent_tables import LatentTables, RateTables
+from common.domain.errors import InvalidInputError
+
+# How many decisions of even odds an entry of a table is taken to have had beforehand.
+_PRIOR = 2.0
+_SWEEPS = 12
+_LARGEST_STEP = 2.0
+
+
+def calibrate_latents(bottleneck: Bottleneck, sequences: Sequence[np.ndarray]) -> LatentTables:
+    """Make tables for every rate of a bottleneck.
+
+    Args:
+        bottleneck: its channels and rates.
+        sequences: float32 [frames,channels,rows,columns] with integer values, each of frames that
+            follow each other; a single frame is a sequence of one. Every frame counts as a key
+            frame, and all but the first of each as one that is coded given the one before.
+
+    Raises:
+        InvalidInputError: the latents are no numbers or of other channels, or no frame follows
+            another.
+    """
+    if not any(len(sequence) > 1 for sequence in sequences):
+        raise InvalidInputError(
+            "latents are calibrated on frames that follow each other: give a video"
+        )
+    for sequence in sequences:
+        if sequence.ndim != 4 or sequence.shape[1] != bottleneck.channels:
+            raise InvalidInputError(
+                f"latents of shape {sequence.shape} are not those of {bottleneck.channels} channels"
+            )
+    return LatentTables(
+        channels=bottleneck.channels,
+        rates={
+            codec: rate_tables(bottleneck.channels, rate, sequences)
+            for codec, rate in bottleneck.rates.items()
+        },
+    )
+
+
+def rate_tables(channels: int, rate: LatentRate, sequences: Sequence[np.ndarray]) -> RateTables:
+    """The tables of one rate; see `calibrate_latents`."""
+    record = _Record()
+    for sequence in sequences:
+        reference: Optional[CodedLevels] = None
+        for frame in sequence:
+            alone = levels_of(rate, frame[None], None)
+            key_levels(record, alone.levels.shape, alone.levels.astype(np.int32))
+            coded = levels_of(rate, frame[None], reference)
+            if reference is not None:
+                next_levels(record, reference, coded.levels.astype(np.int32))
+            reference = coded
+    return {
+        kind: {
+            name: tuple(int(entry) for entry in entries)
+            for name, entries in zip(tables, record.fitted(kind, channels))
+        }
+        for kind, tables in KINDS.items()
+    }
+
+
+class _Record:
+    """Answers truly, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self._entries: Dict[str, List[np.ndarray]] = {kind: [] for kind in KINDS}
+
+    def ask(self, *questions: Question) -> List[np.ndarray]:
+        for question in questions:
+            columns = [*question.entries, _known(question.answers)]
+            self._entries[question.kind].append(np.stack(columns).astype(np.uint16))
+        return [_known(question.answers) for question in questions]
+
+    def plain(self, bits: Optional[np.ndarray], count: int) -> np.ndarray:
+        return _known(bits)
+
+    def fitted(self, kind: str, channels: int) -> List[np.ndarray]:
+        """The tables of one kind: additive logistic regression on all that was asked."""
+        sizes = [size.entries(channels) for size in KINDS[kind].values()]
+        if not self._entries[kind]:
+            return [np.zeros(size, np.int64) for size in sizes]
+        *entries, answers = np.concatenate(self._entries[kind], axis=1).astype(np.intp)
+        places = np.ravel_multi_index(tuple(entries), tuple(sizes))
+        distinct, where = np.unique(places, return_inverse=True)
+        total = np.bincount(where)
+        yes = np.bincount(where, answers)
+        return _fit([*np.unravel_index(distinct, tuple(sizes))], sizes, total, yes)
+
+
+def _known(answers: Optional[np.ndarray]) -> np.ndarray:
+    if answers is None:
+        raise ValueError("only what is known can be recorded")
+    return answers
+
+
+def _fit(
+    entries: Sequence[np.ndarray], sizes: Sequence[int], total: np.ndarray, yes: np.ndarray
+) -> List[np.ndarray]:
+    """Tables whose entries' sums are log-odds, by Newton's method on one table after the other.
+
+    Args:
+        entries: of each table, the entry of each context [n].
+        sizes: how many entries each table has.
+        total: how many decisions each context had [n].
+        yes: how many of them were yes [n].
+    """
+    mean = np.log((yes.sum() + 1) / (total.sum() - yes.sum() + 1))
+    tables = [np.zeros(size) for size in sizes]
+    tables[0][:] = mean
+    odds = np.full(len(total), mean)
+    for _ in range(_SWEEPS):
+        for index, entry in enumerate(entries):
+            chance = 1 / (1 + np.exp(-odds))
+            gradient = np.bincount(entry, yes - total * chance, sizes[index])
+            curvature = np.bincount(entry, total * chance * (1 - chance), sizes[index])
+            step = gradient / (curvature + _PRIOR / 4)
+            step = np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+            tables[index] += step
+            odds += step[entry]
+    limit = 2 * LARGEST_ODDS
+    return [np.clip(np.rint(table * ODDS_UNIT), -limit, limit).astype(np.int64) for table in tables]

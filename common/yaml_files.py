@@ -1,0 +1,56 @@
+"""Reads YAML files; what is wrong with one is told by its place, never by its text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Match
+
+import yaml
+
+from common.domain.errors import ConfigurationError
+
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; None if it is empty.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not YAML. The sentence quotes none of its
+            lines, which may hold a password.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not YAML: it is no text in UTF-8") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The content of YAML; `name` is for errors, which are those of `read_yaml`."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        # Not `from error`: a traceback would show the line.
+        raise ConfigurationError(f"{name} is not YAML: {_place(error)}") from None
+    except yaml.YAMLError:
+        raise ConfigurationError(f"{name} is not YAML: it has control characters") from None
+    except RecursionError:
+        raise ConfigurationError(f"{name} is not YAML: it nests too deeply") from None
+    except ValueError:
+        # Of a date or a number that there is not.
+        raise ConfigurationError(f"{name} is not YAML: it has an impossible value") from None
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return where + _QUOTED.sub(_without_text, error.problem or "it cannot be read")
+
+
+def _without_text(match: Match[str]) -> str:
+    """Punctuation and what the parser calls a thing stay, such as `','` and `'<stream end>'`."""
+    return match[0] if len(match[1]) <= 1 or match[1].startswith("<") else "'...'"

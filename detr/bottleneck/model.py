@@ -1,0 +1,131 @@
+"""Encoder and decoder of the bottleneck, and the prior by which training counts bits.
+
+The features that cross the cut are standardised by channel and reduced to a few latents a cell,
+without a change of resolution. A latent counts in steps: at the usual rate it is rounded to an
+integer. Training puts noise in the place of rounding (Balle et al., 2017, arXiv 1611.01704), and
+draws the step anew for each sample, so that one model serves a range of rates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LATENT_UNITS = 16
+"""Latents leave the exported encoder as integers, in this fraction of a usual step."""
+
+LATENT_LIMIT = 32767.0
+"""The largest magnitude of an exported latent, in these units."""
+
+_LEAST_PROBABILITY = 1e-9
+
+
+@dataclass(frozen=True)
+class BottleneckSizes:
+    """What a bottleneck is made of.
+
+    Attributes:
+        features: channels of the features.
+        channels: channels of the latents.
+        encoder_width: channels of the encoder's hidden layers.
+        decoder_width: channels of the decoder's hidden layers.
+    """
+
+    features: int
+    channels: int
+    encoder_width: int
+    decoder_width: int
+
+
+class LatentEncoder(nn.Module):
+    """Features to latents, which are counted in usual steps."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, sizes: BottleneckSizes) -> None:
+        """Build with random weights; `mean` and `std` are those of no model yet."""
+        super().__init__()
+        width = sizes.encoder_width
+        self.register_buffer("mean", torch.zeros(sizes.features))
+        self.register_buffer("std", torch.ones(sizes.features))
+        self.conv1 = nn.Conv2d(sizes.features, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, sizes.channels, 1)
+        # Of each channel: how many steps its standard deviation spans.
+        self.log_gain = nn.Parameter(torch.full((sizes.channels,), 0.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Latents [N,channels,h,w] of features [N,C,h,w]."""
+        x = (features - self.mean[:, None, None]) / self.std[:, None, None]
+        x = functional.silu(self.conv1(x))
+        x = x + functional.silu(self.conv2(x))
+        return self.out(x) * self.log_gain.exp()[:, None, None]  # type: ignore[no-any-return]
+
+
+class LatentDecoder(nn.Module):
+    """Latents, rounded or not, to features."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, sizes: BottleneckSizes) -> None:
+        """Build with random weights; `mean` and `std` are those of no model yet."""
+        super().__init__()
+        width = sizes.decoder_width
+        self.register_buffer("mean", torch.zeros(sizes.features))
+        self.register_buffer("std", torch.ones(sizes.features))
+        self.log_gain = nn.Parameter(torch.full((sizes.channels,), 0.0))
+        self.conv1 = nn.Conv2d(sizes.channels, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, sizes.features, 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Features [N,C,h,w] of latents [N,channels,h,w]."""
+        x = functional.silu(self.conv1(latents * self.log_gain.exp()[:, None, None]))
+        x = x + functional.silu(self.conv2(x))
+        return self.out(x) * self.std[:, None, None] + self.mean[:, None, None]  # type: ignore[no-any-return]
+
+
+class LatentPrior(nn.Module):
+    """A logistic distribution of each channel's latents, by which training counts bits.
+
+    The codec has better ones: it knows the frame before, and a latent's neighbours.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Begin with one that is as wide as three usual steps."""
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.full((channels,), 0.0))
+
+    def forward(self, latents: Tensor, step: Tensor) -> Tensor:
+        """Bits of each of the latents [N,channels,h,w], in intervals of `step` [N,1,1,1]."""
+        centred = latents - self.mean[:, None, None]
+        scale = self.log_scale.exp()[:, None, None]
+        # The tails are equal, and only below zero their difference is exact.
+        centred = -centred.abs()
+        upper = torch.sigmoid((centred + step / 2) / scale)
+        lower = torch.sigmoid((centred - step / 2) / scale)
+        return -(upper - lower).clamp(min=_LEAST_PROBABILITY).log2()
+
+
+class Bottleneck(nn.Module):
+    """Encoder, decoder and prior."""
+
+    def __init__(self, sizes: BottleneckSizes) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.sizes = sizes
+        self.encoder = LatentEncoder(sizes)
+        self.decoder = LatentDecoder(sizes)
+        self.prior = LatentPrior(sizes.channels)
+
+    def standardise(self, mean: Tensor, std: Tensor) -> None:
+        """Take over the mean and standard deviation [C] of the features of each channel."""
+        for part in (self.encoder, self.decoder):
+            part.mean.copy_(mean)
+            part.std.copy_(std.clamp(min=1e-6))

@@ -1,0 +1,89 @@
+"""The bottleneck's two parts in the form that is exported: integers between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from common.domain.placement import Stage
+from detr.bottleneck.model import (
+    LATENT_LIMIT,
+    LATENT_UNITS,
+    BottleneckSizes,
+    LatentDecoder,
+    LatentEncoder,
+)
+
+
+class EncoderPart(nn.Module):
+    """Features to latents in units, which are integers."""
+
+    def __init__(self, encoder: LatentEncoder) -> None:
+        """Take over a trained encoder's convolutions; they must not be trained afterwards."""
+        super().__init__()
+        self.mean = _parameter(encoder.mean)
+        self.scale = _parameter(1 / encoder.std)
+        self.conv1, self.conv2, self.out = encoder.conv1, encoder.conv2, encoder.out
+        gain = encoder.log_gain.detach().exp() * LATENT_UNITS
+        with torch.no_grad():
+            self.out.weight *= gain[:, None, None, None]
+            cast(Tensor, self.out.bias).mul_(gain)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Latents [N,channels,h,w] of features [N,C,h,w]."""
+        x = _silu(self.conv1((features - self.mean) * self.scale))
+        x = x + _silu(self.conv2(x))
+        # TensorRT 8.2 has no Round.
+        return (self.out(x) + 0.5).floor().clamp(-LATENT_LIMIT, LATENT_LIMIT)  # type: ignore[no-any-return]
+
+
+class DecoderPart(nn.Module):
+    """Latents in units to features."""
+
+    def __init__(self, decoder: LatentDecoder) -> None:
+        """Take over a trained decoder's convolutions; they must not be trained afterwards."""
+        super().__init__()
+        self.conv1, self.conv2, self.out = decoder.conv1, decoder.conv2, decoder.out
+        gain = decoder.log_gain.detach().exp() / LATENT_UNITS
+        with torch.no_grad():
+            self.conv1.weight *= gain[:, None, None]
+            self.out.weight *= decoder.std[:, None, None, None]
+            cast(Tensor, self.out.bias).mul_(decoder.std).add_(decoder.mean)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Features [N,C,h,w] of latents [N,channels,h,w]."""
+        x = _silu(self.conv1(latents))
+        x = x + _silu(self.conv2(x))
+        return self.out(x)  # type: ignore[no-any-return]
+
+
+def part_of(stage: Stage, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Rebuild the part of a stage from its weights, by their names in the exported graph.
+
+    Raises:
+        KeyError: a weight is missing.
+        RuntimeError: a weight is of another shape, or there is one too many.
+    """
+    width, inputs = weights["conv1.weight"].shape[:2]
+    outputs = len(weights["out.weight"])
+    sizes = (inputs, outputs) if stage is Stage.BACKBONE else (outputs, inputs)
+    sizes_of_all = BottleneckSizes(sizes[0], sizes[1], width, width)
+    part: nn.Module
+    if stage is Stage.BACKBONE:
+        part = EncoderPart(LatentEncoder(sizes_of_all))
+    else:
+        part = DecoderPart(LatentDecoder(sizes_of_all))
+    part.load_state_dict(dict(weights))
+    return part
+
+
+def _parameter(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().clone()[None, :, None, None])
+
+
+def _silu(x: Tensor) -> Tensor:
+    # Written out: ONNX has no such operator before opset 21.
+    return x * torch.sigmoid(x)

@@ -1,0 +1,67 @@
+"""What the services send for a frame: the message around its payload.
+
+The services count payloads. Around them stand the frame's id, its sizes and those of its features,
+which a frame that refers to the one before leaves out. gRPC's and TCP's own headers, some 60 bytes
+a message, are not counted here, as those of RTP and UDP are not counted for video.
+"""
+
+from __future__ import annotations
+
+from common.bundle import Manifest
+from common.domain.codec import LATENT_CODECS, Codec, EncodedTensor
+from common.domain.frames import EncodedImage
+from common.vision.preprocess import input_geometry
+from common.wire.frames import frame_to_wire, geometry_to_wire, tensor_to_wire
+from protos.tandem.v1 import stage_pb2
+
+FrameSize = tuple[int, int]
+"""Height and width, pixels."""
+
+
+def image_message_bytes(payload_bytes: int, frame_id: int) -> int:
+    """Size of the message that takes an encoded image to a backbone.
+
+    Args:
+        payload_bytes: of the image.
+        frame_id: its number in the stream, from 0.
+    """
+    frame = frame_to_wire(frame_id, EncodedImage(bytes(payload_bytes)))
+    return stage_pb2.BackboneRequest(frame=frame).ByteSize()
+
+
+def features_message_bytes(
+    payload_bytes: int, frame_id: int, size: FrameSize, manifest: Manifest, codec: Codec
+) -> int:
+    """Size of the message that takes a frame's features, or latents coded alone.
+
+    Args:
+        payload_bytes: of the features.
+        frame_id: its number in the stream, from 0.
+        size: of the frame.
+        manifest: of the model.
+        codec: of the features.
+    """
+    geometry = input_geometry(*size, manifest.input)
+    stride, bottleneck = manifest.feature_stride, manifest.bottleneck
+    channels = manifest.feature_channels
+    if bottleneck is not None and codec in LATENT_CODECS:
+        channels = bottleneck.channels
+    rows, columns = (-(-side // stride) for side in (geometry.input_height, geometry.input_width))
+    tensor = EncodedTensor((1, channels, rows, columns), codec, bytes(payload_bytes))
+    features = stage_pb2.Features(
+        frame_id=frame_id, geometry=geometry_to_wire(geometry), tensor=tensor_to_wire(tensor)
+    )
+    return stage_pb2.TransformerRequest(features=features).ByteSize()
+
+
+def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> int:
+    """Size of the message that takes a frame's latents, coded given those of the frame before.
+
+    Args:
+        payload_bytes: of the latents.
+        frame_id: its number in the stream, from 1.
+        codec: of the latents.
+    """
+    tensor = tensor_to_wire(EncodedTensor((), codec, bytes(payload_bytes)))
+    features = stage_pb2.Features(frame_id=frame_id, tensor=tensor, reference_frame_id=frame_id - 1)
+    return stage_pb2.TransformerRequest(features=features).ByteSize()

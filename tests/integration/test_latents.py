@@ -1,0 +1,249 @@
+"""Latents that are coded over time: whatever is lost, every frame has its own boxes.
+
+Runs on Python 3.8.
+"""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import code_pb2
+
+from common.domain.codec import LATENT_CODECS
+from common.wire.frames import codec_to_wire
+from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
+from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
+from tests.meddling import meddling, refusal
+from tests.streams import boxes, detect, encoded, frame, jpeg, options, picture
+
+FRAMES = 30
+NAMES = {1: "person", 3: "car", 17: "cat"}
+FINE = tensor_pb2.CODEC_LATENT_FINE
+WIDE = picture(0, 120, 160 + FRAMES)
+
+
+def pan(number):
+    """Frame `number` of a slow pan."""
+    rgb = np.ascontiguousarray(WIDE[:, number : number + 160])
+    return detector_pb2.Frame(frame_id=number, encoded=encoded(rgb, ".png"))
+
+
+PAN = [pan(number) for number in range(FRAMES)]
+
+
+async def through(backbone, frames=PAN, codec=FINE):
+    """The results of frames that are sent to a backbone, which sends them to node edge."""
+    context = stage_pb2.StreamContext(session_id="test", sender="orchestrator", score_threshold=0.0)
+    opening = stage_pb2.BackboneOpen(context=context, downstream_node="edge", codec=codec)
+    requests = [stage_pb2.BackboneRequest(open=opening)]
+    requests += [stage_pb2.BackboneRequest(frame=each) for each in frames]
+    async with grpc.aio.insecure_channel(backbone.address) as channel:
+        call = stage_pb2_grpc.BackboneStub(channel).Process(iter(requests))
+        opened, *answers = [each async for each in call]
+    assert opened.WhichOneof("response") == "opened"
+    results = [each.result for each in answers]
+    assert [each.frame_id for each in results] == [each.frame_id for each in frames]
+    return results
+
+
+@asynccontextmanager
+async def backbone_beside(cluster, meddle):
+    """A backbone whose transformer on node edge is meddled with."""
+    async with meddling(cluster.stages["edge.transformer"].address, meddle) as address:
+        process = ServiceProcess(
+            "services.backbone",
+            *("--bundle", str(TOY_BUNDLE), "--node", "edge", "--port", "0"),
+            *("--metrics-port", "0", "--transformers", f'{{"edge": "{address}"}}'),
+        )
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, lambda: process.announcement)
+            yield process
+        finally:
+            process.close()
+
+
+@pytest.fixture(scope="module")
+def expected(cluster):
+    """Each frame's boxes when nothing is disturbed."""
+    results = asyncio.run(through(cluster.stages["edge.backbone"]))
+    return [boxes(each) for each in results]
+
+
+def assert_right(results, expected):
+    for result, own in zip(results, expected):
+        assert result.WhichOneof("result") == "detections", result
+        for found in result.detections.detections:
+            assert found.category_name == NAMES[found.category_id]
+        np.testing.assert_allclose(boxes(result), own, atol=1e-3)
+
+
+def key_frames(process):
+    return {
+        reason: process.metric("tandem_key_frames_total", reason=reason)
+        for reason in ("first", "size", "missing")
+    }
+
+
+async def test_a_frame_is_coded_given_the_one_before(cluster, expected):
+    backbone = cluster.stages["workstation.backbone"]
+    results = await through(backbone)
+    assert_right(results, expected)
+    sizes = [each.timing.transformer.request_bytes for each in results]
+    assert max(sizes[1:]) < sizes[0]
+    assert key_frames(backbone) == {"first": 1, "size": 0, "missing": 0}
+    # Neighbours differ, or equal boxes would say little.
+    for one, next_one in zip(expected, expected[1:]):
+        assert np.abs(one - next_one).max() > 0.05
+
+
+@pytest.mark.parametrize("codec", LATENT_CODECS)
+async def test_boxes_do_not_drift(cluster, codec):
+    """The last frame of a long stream is as near to fp32 as the first."""
+    backbone = cluster.stages["edge.backbone"]
+    exact = await through(backbone, codec=tensor_pb2.CODEC_FP32)
+    ours = await through(backbone, codec=codec_to_wire(codec))
+    errors = [np.abs(boxes(one) - boxes(two)).mean() for one, two in zip(ours, exact)]
+    assert 0 < np.mean(errors[-8:]) < 2 * np.mean(errors[:8]) + 0.01
+
+
+async def test_frames_whose_references_are_lost_are_sent_again_at_once(cluster, expected):
+    sent = []
+
+    def lose(features):
+        sent.append(len(features.tensor.data))
+        is_predicted = features.HasField("reference_frame_id")
+        if is_predicted and features.frame_id % 5 == 1:
+            return refusal(features, code_pb2.ABORTED)
+        return None
+
+    async with backbone_beside(cluster, lose) as backbone:
+        results = await through(backbone)
+        assert_right(results, expected)
+        missing = key_frames(backbone)["missing"]
+        assert missing >= 6
+        assert len(sent) == FRAMES + missing
+        # The bytes of both ways count.
+        assert backbone.metric("tandem_link_bytes_total", direction="sent", peer="edge") == sum(
+            sent
+        )
+        assert sum(each.timing.transformer.request_bytes for each in results) == sum(sent)
+
+
+async def test_a_transformer_that_never_holds_a_reference_is_asked_twice_a_frame(cluster):
+    sent = Counter()
+
+    def lose(features):
+        sent[features.HasField("reference_frame_id")] += 1
+        return refusal(features, code_pb2.ABORTED)
+
+    async with backbone_beside(cluster, lose) as backbone:
+        results = await through(backbone)
+    assert [each.error.code for each in results] == [code_pb2.ABORTED] * FRAMES
+    assert sum(sent.values()) == 2 * FRAMES
+
+
+async def test_a_frame_that_fails_is_not_sent_again_and_those_after_it_are_right(cluster, expected):
+    sent = Counter()
+
+    def fail(features):
+        sent[features.frame_id] += 1
+        bad = features.frame_id % 3 == 1 and features.frame_id < FRAMES
+        return refusal(features, code_pb2.INTERNAL) if bad else None
+
+    async with backbone_beside(cluster, fail) as backbone:
+        results = await through(backbone)
+    for number, result in enumerate(results):
+        if number % 3 == 1:
+            assert result.error.code == code_pb2.INTERNAL
+        else:
+            assert_right([result], [expected[number]])
+    assert max(sent.values()) == 1
+
+
+async def test_a_payload_that_is_damaged_on_the_way_is_its_own_fault(cluster, expected):
+    def damage(features):
+        if features.frame_id in (5, 6, 20):
+            features.tensor.data = features.tensor.data[:-1]
+
+    async with backbone_beside(cluster, damage) as backbone:
+        results = await through(backbone)
+    codes = {number: each.error.code for number, each in enumerate(results) if each.error.code}
+    assert codes[5] == codes[20] == code_pb2.INVALID_ARGUMENT
+    assert set(codes) == {5, 20} or codes[6] == code_pb2.INVALID_ARGUMENT
+    good = [number for number in range(FRAMES) if number not in codes]
+    assert_right([results[number] for number in good], [expected[number] for number in good])
+
+
+async def test_a_camera_that_changes_its_size_goes_on(cluster):
+    large = [frame(number, jpeg(number, 240, 320)).frame for number in range(10, 15)]
+    frames = [*PAN[:5], *large, *PAN[20:25]]
+    backbone = cluster.stages["workstation.backbone"]
+    before = key_frames(backbone)["size"]
+    results = await through(backbone, frames)
+    alone = [(await through(backbone, [each]))[0] for each in frames]
+    assert_right(results, [boxes(each) for each in alone])
+    assert key_frames(backbone)["size"] == before + 2
+
+
+@pytest.mark.parametrize("ids", [[7] * FRAMES, list(range(FRAMES))[::-1]])
+async def test_frames_may_come_with_any_ids(cluster, expected, ids):
+    """Frames that another route has lost come late, and a peer may number as it likes."""
+    frames = [detector_pb2.Frame(frame_id=n, encoded=each.encoded) for n, each in zip(ids, PAN)]
+    assert_right(await through(cluster.stages["edge.backbone"], frames), expected)
+
+
+async def test_latents_and_features_share_an_engine_that_batches():
+    def requests_of(stream):
+        codec = FINE if stream % 2 else tensor_pb2.CODEC_FP32
+        pictures = [frame(number, jpeg(1000 * stream + number)) for number in range(8)]
+        return [options(codec=codec), *pictures]
+
+    paced = ("--paced-milliseconds", "20", "--paced-batch", "8=40", "--max-batch", "8")
+    cluster = Cluster(stage_arguments=paced, nodes=("edge",))
+    try:
+        alone = [await detect(cluster.address, requests_of(stream)) for stream in range(4)]
+        beside = await asyncio.gather(
+            *(detect(cluster.address, requests_of(stream)) for stream in range(16))
+        )
+        for stage in ("backbone", "transformer"):
+            process = cluster.stages[f"edge.{stage}"]
+            executions = process.metric("tandem_batch_frames_count", stage=stage)
+            frames = process.metric("tandem_batch_frames_sum", stage=stage)
+            assert frames - 4 * 8 == 16 * 8
+            assert (frames - 4 * 8) / (executions - 4 * 8) > 1.5
+    finally:
+        cluster.close()
+    for own, others in zip(alone, beside):
+        assert_right(others, [boxes(each) for each in own])
+
+
+async def test_a_part_that_fails_takes_its_stage_out_of_service_until_it_computes(tmp_path):
+    told = tmp_path / "faulty"
+    cluster = Cluster(
+        nodes=("edge",),
+        faulty={"edge.transformer": told},
+        orchestrator_arguments=("--unavailable-after", "30", "--recovery-seconds", "0.1"),
+    )
+    process = cluster.stages["edge.transformer"]
+    try:
+        told.write_text("part:fail")
+        requests = [options(codec=FINE), *(frame(number) for number in range(8))]
+        answering = asyncio.ensure_future(detect(cluster.address, requests))
+        await logged(process, "the engine still fails")
+        told.unlink()
+        answers = await answering
+    finally:
+        cluster.close()
+    assert [each.WhichOneof("result") for each in answers][-1] == "detections"
+
+
+async def logged(process, event):
+    """Wait until a service has logged an event."""
+    for _ in range(300):
+        if any(each["event"] == event for each in process.log_events()):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{event!r} is not in the log: {process.log_text()}")
