@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from common.domain.errors import ConfigurationError
 from common.domain.frames import FrameGeometry
 from detr.bottleneck.losses import LOSS_NAMES, draw_noise, losses, trained_parts
-from detr.bottleneck.model import Bottleneck, BottleneckSizes
 from detr.bottleneck.recipe import BottleneckRecipe
 from detr.bottleneck.signals import Signals, open_cache, shuffled, signals_of
 from detr.distillation.teacher import Teacher
 from detr.model import DETR
+from detr.model.bottleneck import Bottleneck, BottleneckSizes
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from detr.training.data import categories_of, check_data, evaluation_folder, training_batches
 from detr.training.evaluation import Detector, Predictor, evaluate
