@@ -20,6 +20,9 @@ from pathlib import Path
 from common.domain.detections import OverloadPolicy, StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
+from common.domain.placement import WORKSTATION
+from common.security.identity import Identity, Role
+from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
@@ -44,6 +47,7 @@ class CameraPlan:
         camera_fps: frames a second of a live camera, whose newest frame wins; 0: as fast as
             they are taken.
         seconds: after which no more frames are sent, however many there are; 0: no limit.
+        certificates: folder of an authority, as of `LocalCluster`; empty: no TLS.
     """
 
     frames: str
@@ -55,6 +59,7 @@ class CameraPlan:
     in_flight: int = MOST_IN_FLIGHT
     camera_fps: float = 0.0
     seconds: float = 0.0
+    certificates: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,23 @@ async def stream(address: str, plan: CameraPlan) -> list[Answer]:
     answers: list[Answer] = []
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as streams:
         for _ in range(plan.clients):
-            client = await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
+            client = DetectorClient(
+                address, reconnect_seconds=0, credentials=client_credentials(plan.certificates)
+            )
+            await stack.enter_async_context(client)
             streams.create_task(_one_stream(client, supply, plan, answers))
     return answers[plan.warm_up :]
+
+
+def client_credentials(certificates: str) -> Credentials | None:
+    """Of the client in the folder of an authority; None where there is no folder."""
+    if not certificates:
+        return None
+    own = Path(certificates) / "client"
+    name = Identity(Role.ORCHESTRATOR, WORKSTATION).server_name
+    return Credentials(
+        own / "peers-ca.crt", own / "client.crt", own / "client.key", server_name=name
+    )
 
 
 async def _one_stream(
