@@ -15,8 +15,9 @@ from common.codec.latent_order import Question, key_levels, next_levels
 from common.codec.latent_tables import LatentTables, RateTables
 from common.domain.errors import InvalidInputError
 
-# How many decisions of even odds an entry of a table is taken to have had beforehand.
-_PRIOR = 2.0
+# Before anything is counted, an entry is taken to be 0 with a variance of 2: one with few decisions
+# says little.
+_PRECISION = 0.5
 # Every sequence stands still in the end, as cameras do: tables made from nothing but movement would
 # spend as much on a picture that stays as on one that moves.
 _STILL_FRAMES = 2
@@ -172,13 +173,15 @@ def _fit(
     mean = np.log((yes.sum() + 1) / (total.sum() - yes.sum() + 1))
     tables = [np.zeros(size) for size in sizes]
     tables[0][:] = mean
+    expected = [mean] + [0.0] * (len(sizes) - 1)
     odds = np.full(len(total), mean)
     for _ in range(_SWEEPS):
         for index, entry in enumerate(entries):
             chance = 1 / (1 + np.exp(-odds))
             gradient = np.bincount(entry, yes - total * chance, sizes[index])
             curvature = np.bincount(entry, total * chance * (1 - chance), sizes[index])
-            step = gradient / (curvature + _PRIOR / 4)
+            pull = _PRECISION * (tables[index] - expected[index])
+            step = (gradient - pull) / (curvature + _PRECISION)
             step = np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
             tables[index] += step
             odds += step[entry]
