@@ -15,7 +15,22 @@ ENUMS = {
     detector_pb2.Placement: ["UNSPECIFIED", "FULL", "BACKBONE", "TRANSFORMER", "WORKSTATION"],
     detector_pb2.OverloadPolicy: ["UNSPECIFIED", "BLOCK", "DROP_OLDEST"],
     detector_pb2.PixelFormat: ["UNSPECIFIED", "RGB8", "BGR8", "GRAY8"],
-    tensor_pb2.Codec: [*("UNSPECIFIED", "FP32", "FP16", "INT8", "Q6", "Q5", "Q4", "Q3", "Q2")],
+    tensor_pb2.Codec: [
+        *(
+            "UNSPECIFIED",
+            "FP32",
+            "FP16",
+            "INT8",
+            "Q6",
+            "Q5",
+            "Q4",
+            "Q3",
+            "Q2",
+            "LATENT_FINE",
+            "LATENT",
+            "LATENT_COARSE",
+        )
+    ],
 }
 FIELDS = {
     detector_pb2.DetectRequest: ["options", "frame"],
@@ -27,6 +42,7 @@ FIELDS = {
         "codec",
         "backbone_node",
         "transformer_node",
+        "max_link_bits_per_second",
     ],
     detector_pb2.Frame: ["frame_id", "captured_at", "encoded", "raw"],
     detector_pb2.RawImage: ["width", "height", "pixel_format", "data"],

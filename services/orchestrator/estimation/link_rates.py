@@ -36,7 +36,7 @@ _CHANGE_FACTOR = 2.0
 _FRESH_SECONDS = 1.0
 
 # What a message takes beside its payload: packet headers with time stamps, 66; HTTP/2 and gRPC with
-# their window updates, 40; fields of the message, 24 (docs/performance.md has the measurement).
+# their window updates, 40; fields of the message, 24 (docs/decisions/0030-latent-rates.md).
 MESSAGE_OVERHEAD_BYTES = 130
 # A slope over fewer or more equal payloads is mostly noise, and so is one that tells of far more
 # than the payloads themselves show.
