@@ -23,7 +23,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_batches.py tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
-  tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain \
+  tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
   $(wildcard tests/unit/*.py)
 
 .PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick sbom audit stubs format hooks help
