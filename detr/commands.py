@@ -51,10 +51,11 @@ def _bottleneck_app() -> Any:
     return app
 
 
-BOTTLENECK = Command(
-    "bottleneck",
-    "Train a bottleneck between the halves, and put it into a bundle.",
-    _bottleneck_app,
+BOTTLENECK_TRAIN = Command(
+    "bottleneck train", "Train a bottleneck between a model's halves.", _bottleneck_app
+)
+BOTTLENECK_EXPORT = Command(
+    "bottleneck export", "Put a trained bottleneck into a copy of a bundle.", _bottleneck_app
 )
 IMPORT = Command(
     "model import", "Make a bundle from official or Hugging Face weights.", _import_app

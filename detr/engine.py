@@ -11,12 +11,12 @@ import onnx
 import torch
 from torch import nn
 
-from common.bundle import load_bundle
-from common.bundle.folder import ONNX_NAMES
+from common.bundle import BottleneckPart, Graph, Manifest, load_bundle
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.reading import model_bytes
+from detr.export.bottleneck_parts import part_of
 from detr.export.halves import BackboneHalf, TransformerHalf
 from detr.model import DETR
 
@@ -27,8 +27,18 @@ TorchDevice = Literal["auto", "cpu", "cuda"]
 TorchPrecision = Literal["fp32", "tf32", "bf16"]
 """tf32 and bf16 are for GPUs: products of numbers rounded to 10 and to 7 bits."""
 
-INPUTS = {Stage.BACKBONE: ("pixels",), Stage.TRANSFORMER: ("features", "pos", "mask")}
-OUTPUTS = {Stage.BACKBONE: ("features",), Stage.TRANSFORMER: ("logits", "boxes")}
+INPUTS: dict[Graph, tuple[str, ...]] = {
+    Stage.BACKBONE: ("pixels",),
+    Stage.TRANSFORMER: ("features", "pos", "mask"),
+    BottleneckPart.ENCODER: ("features",),
+    BottleneckPart.DECODER: ("latents",),
+}
+OUTPUTS: dict[Graph, tuple[str, ...]] = {
+    Stage.BACKBONE: ("features",),
+    Stage.TRANSFORMER: ("logits", "boxes"),
+    BottleneckPart.ENCODER: ("latents",),
+    BottleneckPart.DECODER: ("features",),
+}
 
 
 class TorchEngine:
@@ -37,15 +47,15 @@ class TorchEngine:
     def __init__(
         self,
         half: nn.Module,
-        stage: Stage,
+        graph: Graph,
         device: TorchDevice = "auto",
         precision: TorchPrecision = "fp32",
     ) -> None:
         """Put a half that holds its weights on its device.
 
         Args:
-            half: a half of the model.
-            stage: the stage that the half computes.
+            half: a half of the model, or a part of its bottleneck.
+            graph: which of them.
             device: the device to compute on; `auto` is a GPU if there is one.
             precision: the precision to compute in; inputs and outputs are float32 in any case.
 
@@ -53,7 +63,7 @@ class TorchEngine:
             EngineError: there is no such device, or it does not take this precision.
         """
         self._device = _usable(device)
-        self._stage = stage
+        self._graph = graph
         self._precision = precision
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._pinned: dict[str, torch.Tensor] = {}
@@ -80,14 +90,14 @@ class TorchEngine:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Execute once; see `common.engines.base.Engine.run`."""
         try:
-            tensors = [self._on_device(name, inputs[name]) for name in INPUTS[self._stage]]
+            tensors = [self._on_device(name, inputs[name]) for name in INPUTS[self._graph]]
             with torch.inference_mode():
                 outputs = self._half(*tensors)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise EngineError(f"torch failed: {error!r}") from error
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
-        names = OUTPUTS[self._stage]
+        names = OUTPUTS[self._graph]
         try:
             # The first of these copies waits for the GPU.
             arrays = [output.float().contiguous().cpu().numpy() for output in outputs]
@@ -167,22 +177,31 @@ def load_half(
         bundle = load_bundle(onnx_path.parent)
     except TandemError as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    stages = {name: stage for stage, name in ONNX_NAMES.items()}
-    if onnx_path.name not in stages:
-        known = " or ".join(stages)
+    graphs = {f"{graph.value}.onnx": graph for graph in (*Stage, *BottleneckPart)}
+    if onnx_path.name not in graphs:
+        known = " or ".join(graphs)
         raise EngineError(f"torch cannot load {onnx_path}: its name is not {known}")
-    stage = stages[onnx_path.name]
-    half_class = BackboneHalf if stage is Stage.BACKBONE else TransformerHalf
-    half = half_class(DETR(bundle.manifest.architecture), bundle.manifest.split)
+    graph = graphs[onnx_path.name]
     content = model_bytes(onnx_path, sha256, "torch")
     try:
-        half.load_state_dict(_initializers(content))
+        module = _module(graph, bundle.manifest, _initializers(content))
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    if threads > 0:
+    # A part is loaded after its half, and has the half's threads.
+    if threads > 0 and isinstance(graph, Stage):
         torch.set_num_threads(threads)
-    return TorchEngine(half, stage, device, precision)
+    return TorchEngine(module, graph, device, precision)
+
+
+def _module(graph: Graph, manifest: Manifest, weights: dict[str, torch.Tensor]) -> nn.Module:
+    """Rebuild a half or a part of the bottleneck with its weights."""
+    if isinstance(graph, BottleneckPart):
+        return part_of(graph, weights)
+    half_class = BackboneHalf if graph is Stage.BACKBONE else TransformerHalf
+    half = half_class(DETR(manifest.architecture), manifest.split)
+    half.load_state_dict(weights)
+    return half
 
 
 def _initializers(content: bytes) -> dict[str, torch.Tensor]:

@@ -1,31 +1,46 @@
-"""Measures a bundle's features on real frames, for the codecs q6 to q2."""
+"""Measures a bundle's features and latents on real frames, for the codecs that need them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from common.bundle import Bundle, Calibration, CodecDefaults, Manifest, load_bundle, write_bundle
+from common.bundle import (
+    BottleneckPart,
+    Bundle,
+    Calibration,
+    CodecDefaults,
+    Graph,
+    Manifest,
+    load_bundle,
+    write_bundle,
+)
+from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec import FeatureCodec
 from common.codec.feature_statistics import FeatureStatistics
+from common.codec.latent_calibration import calibrate_latents, measure_latents
 from common.domain.codec import FEATURE_CODECS, Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.registry import load_engine
+from common.files import replace_text
 from common.vision.decode import decode_image
 from common.vision.limits import DEFAULT_MAX_PIXELS
 from common.vision.preprocess import preprocess
 from services.pipeline.shapes import compile_options
 from tandem.sources import Source, SourceFrame
+from tandem.sources.base import SourceKind
 
 # Frames that every codec is tried on at the end.
 _FRAMES_TRIED = 8
+# Frames of a video that are looked at one after the other, to see how latents change.
+_RUN_FRAMES = 30
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,11 @@ def calibrate_bundle(
     engine: str = "onnxruntime",
     advance: Callable[[], None] = lambda: None,
 ) -> CalibratedBundle:
-    """Measure the features of a bundle and write its calibration into `bundle.json`.
+    """Measure a bundle's features, and write its calibration into `bundle.json`.
+
+    If it has a bottleneck and the source is a video, the tables of its latents are made as well,
+    from short runs of frames that follow each other, and each rate's bytes are measured. A folder
+    of pictures leaves the tables as they are.
 
     The bundle's digest changes, so every node needs the new manifest. The same frames give the
     same manifest on the same machine.
@@ -77,29 +96,100 @@ def calibrate_bundle(
 
     Raises:
         ConfigurationError: the bundle or the engine is wrong.
-        InvalidInputError: there are no frames, one cannot be decoded, or the features are not
-            finite.
+        InvalidInputError: there are no frames, one cannot be decoded, the features are not
+            finite, or there are only pictures for a bottleneck that has no tables yet.
     """
     bundle = load_bundle(folder)
     # Their digests are written anew below, and must not bless a changed file.
     bundle.check_files()
-    statistics = FeatureStatistics()
-    tried: list[np.ndarray] = []
-    every = max(1, frames // _FRAMES_TRIED)
-    options = compile_options(bundle.manifest, Stage.BACKBONE, Precision.FP32, None)
-    path = bundle.onnx_path(Stage.BACKBONE)
-    with closing(
-        load_engine(engine, path, 0, options, sha256=bundle.sha256(path.name))
-    ) as backbone:
-        for index, frame in enumerate(evenly_spread(source, frames)):
-            features = _features(backbone, bundle.manifest, frame)
-            statistics.add(features[0])
-            if index % every == 0:
-                tried.append(features)
-            advance()
-    calibration = statistics.calibration()
-    calibrated = write_bundle(folder, _with_calibration(bundle.manifest, calibration, default))
-    return CalibratedBundle(calibrated, try_codecs(calibration, tried))
+    seen = _look(bundle, source, frames, engine, advance)
+    calibration = seen.statistics.calibration()
+    manifest = _with_calibration(bundle.manifest, calibration, default)
+    if seen.sequences and manifest.bottleneck is not None:
+        tables = calibrate_latents(manifest.bottleneck, seen.sequences)
+        bottleneck = measure_latents(manifest.bottleneck, tables, seen.sequences)
+        files = {**manifest.files, LATENT_TABLES_NAME: ""}
+        manifest = manifest.model_copy(update={"bottleneck": bottleneck, "files": files})
+        replace_text(folder / LATENT_TABLES_NAME, tables.model_dump_json() + "\n")
+    return CalibratedBundle(write_bundle(folder, manifest), try_codecs(calibration, seen.tried))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of a source.
+
+    Attributes:
+        statistics: of the features of frames that are spread over it.
+        tried: some of these features, float32 [1,channels,rows,columns].
+        sequences: the latents of frames that follow each other, float32
+            [frames,channels,rows,columns]; none without a bottleneck or of a folder of pictures.
+    """
+
+    statistics: FeatureStatistics
+    tried: list[np.ndarray]
+    sequences: list[np.ndarray]
+
+
+def _look(
+    bundle: Bundle, source: Source, frames: int, engine: str, advance: Callable[[], None]
+) -> _Seen:
+    count = source.info.frame_count
+    runs: list[range] = []
+    if bundle.manifest.bottleneck is not None:
+        if source.info.kind in (SourceKind.VIDEO, SourceKind.LIVE):
+            runs = runs_of(count, frames)
+        elif LATENT_TABLES_NAME not in bundle.manifest.files:
+            raise InvalidInputError(
+                "the bundle's bottleneck is calibrated on frames that follow each other: give a "
+                "video"
+            )
+    every = max(1, (count or 0) // frames)
+    spread = range(0, every * frames, every)
+    tried_every = every * max(1, frames // _FRAMES_TRIED)
+    seen = _Seen(FeatureStatistics(), [], [])
+    latents: dict[range, list[np.ndarray]] = {run: [] for run in runs}
+    last = max(run.stop for run in [spread, *runs])
+    with ExitStack() as stack:
+        backbone = stack.enter_context(_engine(bundle, Stage.BACKBONE, engine))
+        encoder = (
+            stack.enter_context(_engine(bundle, BottleneckPart.ENCODER, engine)) if runs else None
+        )
+        for index, frame in enumerate(islice(source, last)):
+            followed = [run for run in runs if index in run]
+            if index not in spread and not followed:
+                continue
+            features, rows, columns = _features(backbone, bundle.manifest, frame)
+            if index in spread:
+                seen.statistics.add(features[0, :, :rows, :columns])
+                if index % tried_every == 0:
+                    seen.tried.append(features[:, :, :rows, :columns])
+                advance()
+            if encoder is not None and followed:
+                latents[followed[0]].append(encoder.run({"features": features})["latents"][0])
+    seen.sequences.extend(np.stack(run) for run in latents.values() if run)
+    return seen
+
+
+def runs_of(count: int | None, frames: int) -> list[range]:
+    """Which frames of a video to look at one after the other: at most so many, in short runs.
+
+    Args:
+        count: how many frames the video has; of unknown length, its beginning is taken.
+        frames: how many to look at.
+    """
+    if count is None or count <= frames:
+        return [range(frames)]
+    number = max(1, frames // _RUN_FRAMES)
+    starts = (count * index // number for index in range(number))
+    return [range(start, start + frames // number) for start in starts]
+
+
+@contextmanager
+def _engine(bundle: Bundle, graph: Graph, engine: str) -> Iterator[Engine]:
+    options = compile_options(bundle.manifest, graph, Precision.FP32, None)
+    path = bundle.onnx_path(graph)
+    with closing(load_engine(engine, path, 0, options, sha256=bundle.sha256(path.name))) as loaded:
+        yield loaded
 
 
 def evenly_spread(source: Source, frames: int) -> Iterator[SourceFrame]:
@@ -131,8 +221,10 @@ def try_codecs(calibration: Calibration, tensors: list[np.ndarray]) -> list[Code
     return trials
 
 
-def _features(backbone: Engine, manifest: Manifest, frame: SourceFrame) -> np.ndarray:
-    """Of one frame: float32 [1,channels,rows,columns], only the cells that see the picture."""
+def _features(
+    backbone: Engine, manifest: Manifest, frame: SourceFrame
+) -> tuple[np.ndarray, int, int]:
+    """Of one frame: float32 [1,channels,h,w], and the rows and columns that see the picture."""
     try:
         rgb = decode_image(frame.image, DEFAULT_MAX_PIXELS)
     except InvalidInputError as error:
@@ -141,7 +233,7 @@ def _features(backbone: Engine, manifest: Manifest, frame: SourceFrame) -> np.nd
     features = backbone.run({"pixels": pixels})["features"]
     stride = manifest.feature_stride
     rows, columns = -(-geometry.valid_height // stride), -(-geometry.valid_width // stride)
-    return features[:, :, :rows, :columns]
+    return features, rows, columns
 
 
 def _with_calibration(

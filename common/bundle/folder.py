@@ -22,11 +22,6 @@ from common.files import replace_text
 
 MANIFEST_NAME = "bundle.json"
 ONNX_NAMES = {Stage.BACKBONE: "backbone.onnx", Stage.TRANSFORMER: "transformer.onnx"}
-BOTTLENECK_NAMES = {
-    Stage.BACKBONE: "bottleneck_encoder.onnx",
-    Stage.TRANSFORMER: "bottleneck_decoder.onnx",
-}
-"""Each half's part of the bottleneck."""
 LATENT_TABLES_NAME = "latent_tables.json"
 
 

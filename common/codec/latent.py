@@ -153,9 +153,9 @@ class _Answers:
 
     def ask(self, *questions: Question) -> List[np.ndarray]:
         odds = [self._odds(question) for question in questions]
+        known = [question.answers.ravel() for question in questions if question.answers is not None]
         if len(questions) == 1:
-            return [self._decisions.decide(odds[0], questions[0].answers)]
-        known = [question.answers for question in questions if question.answers is not None]
+            return [self._decisions.decide(odds[0], known[0] if known else None)]
         answers = np.concatenate(known) if known else None
         decided = self._decisions.decide(np.concatenate(odds), answers)
         return np.split(decided, np.cumsum([len(each) for each in odds])[:-1])
@@ -165,7 +165,7 @@ class _Answers:
 
     def _odds(self, question: Question) -> np.ndarray:
         tables = self._tables[question.kind]
-        odds: np.ndarray = tables[0][question.entries[0]]
+        odds = tables[0].take(question.entries[0])
         for table, entry in zip(tables[1:], question.entries[1:]):
-            odds += table[entry]
-        return odds
+            odds = odds + table.take(entry)
+        return odds.ravel()

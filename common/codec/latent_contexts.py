@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
@@ -21,15 +21,13 @@ LONGEST_REST = 16
 PART = 256
 """Shares are counted in parts of 1/256."""
 
-_NEAR_MOST = 8
-_BUSY = (8, 16, 24, 36, 48, 64, 80, 100, 124, 152, 188, 240, 320)
-_FILLED = (8, 20, 32, 48, 64, 80, 100, 124, 152, 188)
-_PLACE_BEFORE = (1, 16, 24, 40, 64, 96, 136)
-_AROUND_BEFORE = (1, 3, 6, 12, 24, 48, 96)
-_CELL = (1, 10, 20, 33, 51, 77, 102, 141)
-_AROUND = (1, 5, 10, 20, 33, 51, 77, 102)
-_CURVE = (-8, -4, -2, -1, 0, 1, 2, 3, 5, 9)
-_MOTION = (-26, -13, -6, -3, -1, 0, 1, 3, 6, 13, 26)
+_MOST_SIGNS = 8
+_FILLED = np.array((8, 20, 32, 48, 64, 80, 100, 124, 152, 188))
+_AROUND_BEFORE = np.array((1, 3, 6, 12, 24, 48, 96))
+_CELL = np.array((1, 10, 20, 33, 51, 77, 102, 141))
+_AROUND = np.array((1, 5, 10, 20, 33, 51, 77, 102))
+_CURVE = np.array((-8, -4, -2, -1, 0, 1, 2, 3, 5, 9))
+_MOTION = np.array((-26, -13, -6, -3, -1, 0, 1, 3, 6, 13, 26))
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Size:
         return self.channel * channels + self.fixed
 
 
-def _by_group(bounds: Sequence[int]) -> Size:
+def _by_group(bounds: np.ndarray) -> Size:
     return Size(fixed=1 + (GROUPS - 1) * (len(bounds) + 1))
 
 
@@ -53,16 +51,13 @@ _LONGER = {"bits": Size(fixed=LONGEST_REST)}
 KINDS: Dict[str, Dict[str, Size]] = {
     "key_some": {
         "channel": Size(channel=1),
-        "near": Size(fixed=_NEAR_MOST + 2),
-        "agree": Size(fixed=_NEAR_MOST + 2),
-        "busy": Size(fixed=len(_BUSY) + 2),
+        "agree": Size(fixed=_MOST_SIGNS + 2),
         "cell": _by_group(_FILLED),
     },
-    "key_positive": {"channel": Size(channel=1), "signs": Size(fixed=2 * _NEAR_MOST + 2)},
+    "key_positive": {"channel": Size(channel=1), "signs": Size(fixed=2 * _MOST_SIGNS + 2)},
     "key_two": {
         "channel": Size(channel=1),
-        "near": Size(fixed=_NEAR_MOST + 2),
-        "busy": Size(fixed=len(_BUSY) + 2),
+        "agree": Size(fixed=_MOST_SIGNS + 2),
         "filled": Size(fixed=len(_FILLED) + 1),
     },
     "key_more": _MORE,
@@ -70,9 +65,7 @@ KINDS: Dict[str, Dict[str, Size]] = {
     "next_changed": {
         "level": Size(channel=4),
         "before": Size(fixed=2),
-        "cell_before": Size(fixed=len(_PLACE_BEFORE) + 1),
         "around_before": Size(fixed=len(_AROUND_BEFORE) + 1),
-        "cell": _by_group(_CELL),
         "around": _by_group(_AROUND),
     },
     "next_up": {
@@ -94,13 +87,11 @@ class Grid:
     Attributes:
         channel: intp [channels,rows,columns], of each level.
         parts: the cells of each colour of a chessboard: intp indices of row-major cells.
-        neighbours: how many of a cell's four neighbours are there, at least 1: [rows,columns].
         groups: the channels of each group.
     """
 
     channel: np.ndarray
     parts: Tuple[np.ndarray, np.ndarray]
-    neighbours: np.ndarray
     groups: Tuple[slice, ...]
 
 
@@ -114,7 +105,6 @@ def grid_of(shape: Tuple[int, int, int]) -> Grid:
     return Grid(
         channel=channel,
         parts=(np.flatnonzero(colour == 0), np.flatnonzero(colour == 1)),
-        neighbours=np.maximum(four_around(np.ones((1, rows, columns), np.int32))[0], 1),
         groups=tuple(slice(first, last) for first, last in zip(bounds, bounds[1:])),
     )
 
@@ -140,45 +130,23 @@ def nine_around(values: np.ndarray) -> np.ndarray:
     return total
 
 
-def _class(values: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
-    return np.searchsorted(bounds, values, side="right")
+def _class(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    return bounds.searchsorted(values, side="right")
 
 
-@dataclass(frozen=True)
-class KeyNeighbours:
-    """Contexts of one part of a key frame: near, agree, signs [channels,cells]; busy [cells]."""
-
-    near: np.ndarray
-    agree: np.ndarray
-    signs: np.ndarray
-    busy: np.ndarray
-
-
-def first_part(shape: Tuple[int, int]) -> KeyNeighbours:
-    """Of the part that knows no neighbour; `shape` is that of [channels,cells]."""
-    nothing = np.zeros(shape, np.intp)
-    return KeyNeighbours(nothing, nothing, nothing, np.zeros(shape[1], np.intp))
-
-
-def second_part(small: np.ndarray, grid: Grid) -> KeyNeighbours:
-    """Of the part whose neighbours are all known.
+def neighbours_signs(small: np.ndarray, cells: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """What the neighbours of a key frame's second part tell.
 
     Args:
         small: the levels of the first part between -2 and 2, and 0: int32 [channels,rows,columns].
-        grid: of this shape.
+        cells: the second part's.
+
+    Returns:
+        Classes [channels,cells] of the sum of a level's four neighbours: of its size, and with its
+        sign. Class 0 is that of the first part, which knows nothing.
     """
-    channels = len(small)
-    cells = grid.parts[1]
-    size = np.abs(small)
-    near = four_around(size).reshape(channels, -1)[:, cells]
-    signs = four_around(small).reshape(channels, -1)[:, cells]
-    total = PART * four_around(size.sum(axis=0)) // (grid.neighbours * channels)
-    return KeyNeighbours(
-        near=1 + np.minimum(near, _NEAR_MOST),
-        agree=1 + np.minimum(np.abs(signs), _NEAR_MOST),
-        signs=1 + _NEAR_MOST + signs,
-        busy=1 + _class(total.ravel()[cells], _BUSY),
-    )
+    total = four_around(small).reshape(len(small), -1)[:, cells]
+    return 1 + np.abs(total), 1 + _MOST_SIGNS + total
 
 
 def cell_filled(count: np.ndarray, before: int, group: int) -> np.ndarray:
@@ -191,13 +159,6 @@ def cell_filled(count: np.ndarray, before: int, group: int) -> np.ndarray:
 def filled(count: np.ndarray, channels: int) -> np.ndarray:
     """Class of how many levels of a cell are not 0, in all channels."""
     return _class(PART * count // channels, _FILLED)
-
-
-def cell_changed(count: np.ndarray, before: int, group: int) -> np.ndarray:
-    """Class of how many levels of a cell changed, in the channels of the groups before."""
-    if not before:
-        return np.zeros(count.shape, np.intp)
-    return 1 + (group - 1) * (len(_CELL) + 1) + _class(PART * count // before, _CELL)
 
 
 def around_changed(count: np.ndarray, before: int, group: int) -> np.ndarray:
@@ -213,38 +174,41 @@ def changed(count: np.ndarray, channels: int) -> np.ndarray:
     return _class(PART * count // channels, _CELL)
 
 
-def changed_before(count: np.ndarray, channels: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Classes of how many levels of a cell, and of those around, changed in the reference."""
-    around = PART * (nine_around(count) - count) // (8 * channels)
-    return _class(PART * count // channels, _PLACE_BEFORE), _class(around, _AROUND_BEFORE)
+def changed_before(count: np.ndarray, channels: int) -> np.ndarray:
+    """Class of how many levels of the eight cells around changed in the reference."""
+    return _class(PART * (nine_around(count) - count) // (8 * channels), _AROUND_BEFORE)
 
 
-def curve_and_motion(levels: np.ndarray, change: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def curve_and_motion(
+    levels: np.ndarray, change: np.ndarray, at: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
     """Where a level may go to: towards its neighbours, and on with what moves.
 
     Args:
         levels: of the reference, at most 127 in size: int32 [channels,rows,columns].
         change: what was added to them in the reference, at most 127 in size.
+        at: of which levels to tell, as row-major indices [n].
 
     Returns:
-        Classes of the curvature, and of the change that the movement of the nine cells around in
-        the reference explains: its gradients times the flow that fits its change best.
+        Classes [n] of the curvature, and of the change that the movement of the nine cells around
+        in the reference explains: its slopes times the flow that fits its change best.
     """
-    curvature = np.zeros_like(levels)
-    slope_y, slope_x = np.zeros_like(levels), np.zeros_like(levels)
+    cells = levels.shape[1] * levels.shape[2]
+    curvature, slope_x = np.zeros_like(levels), np.zeros_like(levels)
     down = levels[:, :-1] - levels[:, 1:]
-    curvature[:, 1:] += down
-    curvature[:, :-1] -= down
-    slope_y[:, 1:] += down
+    slope_y = np.zeros_like(levels)
+    slope_y[:, 1:] = down
+    curvature[:, 1:] = down
     slope_y[:, :-1] += down
+    curvature[:, :-1] -= down
     right = levels[:, :, :-1] - levels[:, :, 1:]
+    slope_x[:, :, 1:] = right
     curvature[:, :, 1:] += right
-    curvature[:, :, :-1] -= right
-    slope_x[:, :, 1:] += right
     slope_x[:, :, :-1] += right
-    motion = np.zeros_like(levels)
+    curvature[:, :, :-1] -= right
+    motion = np.zeros(len(at), np.int64)
     for slope in (slope_y, slope_x):
         power = nine_around((slope * slope).sum(axis=0, dtype=np.int64)) + 1
         flow = 64 * nine_around((slope * change).sum(axis=0, dtype=np.int64)) // power
-        motion += flow.astype(np.int32) * slope
-    return _class(curvature, _CURVE), _class(motion, _MOTION)
+        motion += flow.ravel()[at % cells] * slope.ravel()[at]
+    return _class(curvature.ravel()[at], _CURVE), _class(motion, _MOTION)

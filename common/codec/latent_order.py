@@ -12,7 +12,7 @@ from typing import List, Optional, Protocol, Sequence, Tuple
 import numpy as np
 
 from common.codec import latent_contexts as contexts
-from common.codec.latent_contexts import LONGEST_REST, STEPS, Grid, KeyNeighbours, grid_of
+from common.codec.latent_contexts import LONGEST_REST, STEPS, Grid, grid_of
 from common.codec.latent_levels import CodedLevels
 from common.domain.errors import InvalidInputError
 
@@ -25,9 +25,8 @@ class Question:
 
     Attributes:
         kind: a key of `latent_contexts.KINDS`.
-        entries: of each table of the kind, which entry counts: integers [n] each, or fewer axes
-            that broadcast to n.
-        answers: bool [n] when writing; None when reading.
+        entries: of each table of the kind, which entry counts; integers that broadcast together.
+        answers: bool of the broadcast shape when writing; None when reading.
     """
 
     kind: str
@@ -39,7 +38,7 @@ class Answers(Protocol):
     """Who answers questions: a writer, a reader or a calibration."""
 
     def ask(self, *questions: Question) -> List[np.ndarray]:
-        """Take one step of decisions, of one or several kinds; the answers, bool [n] each."""
+        """Take one step of decisions, of one or several kinds; the answers, flat, of each."""
         ...
 
     def plain(self, bits: Optional[np.ndarray], count: int) -> np.ndarray:
@@ -70,13 +69,11 @@ def key_levels(
     for index, cells in enumerate(grid.parts):
         if not len(cells):
             continue
-        around = (
-            contexts.second_part(levels.reshape(shape), grid)
-            if index
-            else contexts.first_part((channels, len(cells)))
-        )
+        agree = signs = np.zeros((channels, len(cells)), np.intp)
+        if index:
+            agree, signs = contexts.neighbours_signs(levels.reshape(shape), cells)
         part = None if given is None else given[:, cells]
-        levels[:, cells] = _key_part(answers, grid, around, part)
+        levels[:, cells] = _key_part(answers, grid, agree, signs, part)
     flat = levels.reshape(-1)
     at = np.flatnonzero(np.abs(flat) == 2)
     sizes = None if known is None else np.abs(known.reshape(-1)[at]) - 2
@@ -86,10 +83,14 @@ def key_levels(
 
 
 def _key_part(
-    answers: Answers, grid: Grid, around: KeyNeighbours, given: Optional[np.ndarray]
+    answers: Answers,
+    grid: Grid,
+    agree: np.ndarray,
+    signs: np.ndarray,
+    given: Optional[np.ndarray],
 ) -> np.ndarray:
     """The levels of one part between -2 and 2, int32 [channels,cells]."""
-    channels, cells = around.near.shape
+    channels, cells = agree.shape
     some = np.zeros((channels, cells), bool)
     for group, here in enumerate(grid.groups):
         if here.start == here.stop:
@@ -97,23 +98,20 @@ def _key_part(
         count = some[: here.start].sum(axis=0)
         entries = [
             np.arange(here.start, here.stop)[:, None],
-            around.near[here],
-            around.agree[here],
-            around.busy,
+            agree[here],
             contexts.cell_filled(count, here.start, group),
         ]
-        wanted = None if given is None else (given[here] != 0).reshape(-1)
-        shape = (here.stop - here.start, cells)
-        some[here] = _ask(answers, "key_some", entries, shape, wanted).reshape(shape)
+        wanted = None if given is None else given[here] != 0
+        answered = answers.ask(Question("key_some", entries, wanted))[0]
+        some[here] = answered.reshape(-1, cells)
     channel, cell = np.nonzero(some)
-    near = around.near[channel, cell]
-    signs = [channel, around.signs[channel, cell]]
     full = contexts.filled(some.sum(axis=0), channels)
-    sizes = [channel, near, around.busy[cell], full[cell]]
+    sign = [channel, signs[channel, cell]]
+    size = [channel, agree[channel, cell], full[cell]]
     values = None if given is None else given[channel, cell]
     positive, two = answers.ask(
-        Question("key_positive", signs, None if values is None else values > 0),
-        Question("key_two", sizes, None if values is None else np.abs(values) > 1),
+        Question("key_positive", sign, None if values is None else values > 0),
+        Question("key_two", size, None if values is None else np.abs(values) > 1),
     )
     levels = np.zeros((channels, cells), np.int32)
     levels[channel, cell] = np.where(positive, 1, -1) * (1 + two)
@@ -134,12 +132,12 @@ def next_levels(
     channel = grid.channel.reshape(-1)[at]
     small = np.clip(before, -_LARGEST_CONTEXT, _LARGEST_CONTEXT)
     change = np.clip(reference.change, -_LARGEST_CONTEXT, _LARGEST_CONTEXT)
-    curve, motion = contexts.curve_and_motion(small, change)
+    curve, motion = contexts.curve_and_motion(small, change, at)
     level = small.reshape(-1)[at]
     directions = [
         channel * 7 + 3 + np.clip(level, -3, 3),
-        curve.reshape(-1)[at],
-        motion.reshape(-1)[at],
+        curve,
+        motion,
     ]
     counts = contexts.changed(changed.sum(axis=0), shape[0]).reshape(-1)
     sizes = [
@@ -167,7 +165,7 @@ def _changed(
     """Which levels are not those of the reference: bool [channels,rows,columns]."""
     channels, rows, columns = shape = reference.levels.shape
     before = reference.change != 0
-    cell_before, around_before = contexts.changed_before(before.sum(axis=0), channels)
+    around_before = contexts.changed_before(before.sum(axis=0), channels)
     level = grid.channel * 4 + np.minimum(np.abs(reference.levels.astype(np.int32)), 3)
     changed = np.zeros(shape, bool)
     for group, here in enumerate(grid.groups):
@@ -177,27 +175,13 @@ def _changed(
         entries = [
             level[here],
             before[here].astype(np.intp),
-            cell_before,
             around_before,
-            contexts.cell_changed(count, here.start, group),
             contexts.around_changed(count, here.start, group),
         ]
-        part = (here.stop - here.start, rows, columns)
-        answer = None if wanted is None else wanted[here].reshape(-1)
-        changed[here] = _ask(answers, "next_changed", entries, part, answer).reshape(part)
+        part = None if wanted is None else wanted[here]
+        answered = answers.ask(Question("next_changed", entries, part))[0]
+        changed[here] = answered.reshape(-1, rows, columns)
     return changed
-
-
-def _ask(
-    answers: Answers,
-    kind: str,
-    entries: Sequence[np.ndarray],
-    shape: Tuple[int, ...],
-    wanted: Optional[np.ndarray],
-) -> np.ndarray:
-    """Ask for a block of this shape, to which the entries broadcast."""
-    whole = [np.broadcast_to(each, shape).reshape(-1) for each in entries]
-    return answers.ask(Question(kind, whole, wanted))[0]
 
 
 def _rest(
@@ -209,7 +193,7 @@ def _rest(
     for step in range(STEPS):
         if not len(open_):
             return rest
-        entries = [channel[open_], np.full(len(open_), step)]
+        entries = [channel[open_], np.array([step])]
         wanted = None if sizes is None else sizes[open_] > step
         more = answers.ask(Question(f"{frame}_more", entries, wanted))[0]
         open_ = open_[more]

@@ -12,23 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.bundle import PART_OF, LatentRate, Manifest, load_bundle, write_bundle
 from common.bundle import Bottleneck as BottleneckManifest
-from common.bundle import LatentRate, load_bundle, write_bundle
-from common.bundle.folder import BOTTLENECK_NAMES, LATENT_TABLES_NAME
+from common.bundle.folder import LATENT_TABLES_NAME, ONNX_NAMES
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
-from detr.bottleneck.model import LATENT_UNITS, Bottleneck, BottleneckSizes
-from detr.bottleneck.parts import DecoderPart, EncoderPart
 from detr.bottleneck.recipe import BottleneckRecipe
 from detr.errors import ExportError
-from detr.export.graph import export_graph
+from detr.export.bottleneck_parts import DecoderPart, EncoderPart
+from detr.export.bundle import check_halves, frozen_copy
+from detr.export.graph import export_graph, write_transformer
+from detr.export.halves import TransformerHalf
+from detr.model import DETR
+from detr.model.bottleneck import LATENT_UNITS, Bottleneck, BottleneckSizes
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint
 
 TOLERANCE = 1e-3
 """Largest difference of decoded features, in standard deviations."""
 _MOST_MOVED = 1e-3
 """Share of the latents that may be one unit off, since they lie between two."""
+
+_PART_NAMES = {stage: f"{part.value}.onnx" for stage, part in PART_OF.items()}
 
 _TRACED_GRID = (5, 7)
 # None is the traced one; the last is a batch of two.
@@ -42,12 +47,12 @@ class TrainedRun:
     Attributes:
         recipe: what was done.
         bottleneck: with the averaged weights.
-        transformer: the averaged weights of the tuned model; None if it was not tuned.
+        model: the averaged weights of the model whose transformer was tuned; None if none was.
     """
 
     recipe: BottleneckRecipe
     bottleneck: Bottleneck
-    transformer: dict[str, Tensor] | None
+    model: dict[str, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,10 @@ def load_run(folder: Path) -> TrainedRun:
 def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottleneck:
     """Copy a bundle to `out` with a bottleneck; `out` appears only when all went well.
 
+    A transformer that was tuned with the bottleneck replaces the bundle's.
+
     Raises:
-        ConfigurationError: `out` exists, the bundle is not of the model, or its transformer would
-            have to be exported anew, because it was tuned.
+        ConfigurationError: `out` exists, or the bundle is not of the model.
         ExportError: a part does not compute what it computes in torch.
     """
     if out.exists():
@@ -103,9 +109,11 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
         folder = Path(temporary) / "bundle"
         shutil.copytree(bundle, folder)
         (folder / LATENT_TABLES_NAME).unlink(missing_ok=True)
+        if run.model is not None:
+            _write_tuned(run, manifest, folder)
         difference = _write_parts(run.bottleneck, folder)
         files = {name: "" for name in manifest.files if name != LATENT_TABLES_NAME}
-        files.update(dict.fromkeys(BOTTLENECK_NAMES.values(), ""))
+        files.update(dict.fromkeys(_PART_NAMES.values(), ""))
         described = BottleneckManifest(
             channels=sizes.channels,
             rates={
@@ -121,6 +129,18 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
     return ExportedBottleneck(sizes.channels, difference)
 
 
+def _write_tuned(run: TrainedRun, manifest: Manifest, folder: Path) -> None:
+    model = DETR(manifest.architecture)
+    model.load_state_dict(run.model or {})
+    with torch.no_grad():
+        model.class_embed.bias[-1] += run.recipe.no_object_shift
+    path = folder / ONNX_NAMES[Stage.TRANSFORMER]
+    half = TransformerHalf(frozen_copy(model), manifest.split)
+    hidden_dim = manifest.architecture.hidden_dim
+    write_transformer(half, manifest.feature_channels, hidden_dim, path)
+    check_halves(model.eval(), folder / ONNX_NAMES[Stage.BACKBONE], path)
+
+
 def _write_parts(bottleneck: Bottleneck, folder: Path) -> float:
     encoder, decoder = EncoderPart(bottleneck.encoder), DecoderPart(bottleneck.decoder)
     sizes, std = bottleneck.sizes, bottleneck.encoder.std
@@ -130,7 +150,7 @@ def _write_parts(bottleneck: Bottleneck, folder: Path) -> float:
     ):
         axes = {0: "batch", 2: "rows", 3: "columns"}
         example = (torch.zeros(1, channels, *_TRACED_GRID),)
-        path = folder / BOTTLENECK_NAMES[stage]
+        path = folder / _PART_NAMES[stage]
         export_graph(part.eval(), example, path, {names[0]: axes}, {names[1]: axes})
     return _check_parts(encoder, decoder, folder, std, bottleneck.encoder.mean)
 
@@ -139,7 +159,7 @@ def _check_parts(
     encoder: nn.Module, decoder: nn.Module, folder: Path, std: Tensor, mean: Tensor
 ) -> float:
     """Compare both parts with torch; returns the largest difference of features, in deviations."""
-    paths = [folder / BOTTLENECK_NAMES[stage] for stage in (Stage.BACKBONE, Stage.TRANSFORMER)]
+    paths = [folder / _PART_NAMES[stage] for stage in (Stage.BACKBONE, Stage.TRANSFORMER)]
     first, second = (load_engine("onnxruntime", path, 0) for path in paths)
     generator = torch.Generator().manual_seed(0)
     largest = 0.0

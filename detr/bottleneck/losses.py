@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detr.bottleneck.model import Bottleneck
 from detr.bottleneck.recipe import Weights
 from detr.bottleneck.signals import Signals
 from detr.distillation.losses import output_loss
 from detr.model import DETR
+from detr.model.bottleneck import Bottleneck
 from detr.training.task import WEIGHTS
 
 LOSS_NAMES = ("loss", "bits", "features", "memory", "outputs")

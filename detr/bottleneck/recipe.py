@@ -78,6 +78,9 @@ class BottleneckRecipe(Frozen):
         lt=1,
         description="share of the steps, at the end, in which the transformer is trained as well",
     )
+    no_object_shift: float = Field(
+        default=0.0, description="as in a training recipe; of a transformer that was tuned"
+    )
     tuned_factor: float = Field(
         default=0.1, gt=0, description="of the learning rate, for the transformer"
     )

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from common.domain.errors import ConfigurationError
 from common.domain.frames import FrameGeometry
 from detr.bottleneck.losses import LOSS_NAMES, draw_noise, losses, trained_parts
-from detr.bottleneck.model import Bottleneck, BottleneckSizes
 from detr.bottleneck.recipe import BottleneckRecipe
 from detr.bottleneck.signals import Signals, open_cache, shuffled, signals_of
 from detr.distillation.teacher import Teacher
 from detr.model import DETR
+from detr.model.bottleneck import Bottleneck, BottleneckSizes
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from detr.training.data import categories_of, check_data, evaluation_folder, training_batches
 from detr.training.evaluation import Detector, Predictor, evaluate
@@ -86,6 +86,7 @@ def train_bottleneck(
     if checkpoint.exists():
         _restore(state, load_checkpoint(checkpoint), recipe, teacher, checkpoint)
     folder = evaluation_folder(run, surroundings.cache, workers=surroundings.workers)
+    surroundings.output.mkdir(parents=True, exist_ok=True)
     metrics = MetricsFile(surroundings.output, state.step, LOSS_NAMES)
     since: list[Tensor] = []
     with closing(batches(state.step)) as signals:

@@ -45,19 +45,20 @@ def build_command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_tandem)
-    for name, describe in (("certificates", _certificates), ("model", _model)):
+    groups = {"bottleneck": _bottleneck, "certificates": _certificates, "model": _model}
+    for name, describe in groups.items():
         commands = typer.Typer()
         commands.callback()(describe)
         app.add_typer(commands, name=name)
     command: Any = typer.main.get_group(app)
     for added in lazy_commands():
-        *groups, _ = added.path.split()
+        *above, _ = added.path.split()
         parent = command
-        for group in groups:
+        for group in above:
             parent = parent.commands[group]
         parent.add_command(LazyCommand(added))
     # Listed last, behind the commands that people use every day.
-    for name in ("certificates", "model"):
+    for name in groups:
         command.commands[name] = command.commands.pop(name)
     return command
 
@@ -73,6 +74,10 @@ def _tandem(
     A backbone turns frames into features, a transformer turns features into boxes; each half
     runs on the edge device or on the workstation. Everything also runs on this machine alone.
     """
+
+
+def _bottleneck() -> None:
+    """Learn to send features in few bytes: train a bottleneck, and put it into a bundle."""
 
 
 def _certificates() -> None:

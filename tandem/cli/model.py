@@ -61,10 +61,11 @@ def calibrate(
     ] = "onnxruntime",
     json: JsonOption = False,
 ) -> None:
-    """Measure a bundle's features on real frames, for the codecs q6 to q2.
+    """Measure a bundle's features on real frames, for the codecs q6 to q2 and the latent ones.
 
-    Their ranges are written into bundle.json. The bundle's digest changes with it, so give every
-    node the new file and restart its stages.
+    Ranges are written into bundle.json. If the bundle has a bottleneck and the source is a video,
+    latent_tables.json is written as well. The bundle's digest changes with it, so give every node
+    the new files and restart its stages.
     """
     with closing(open_source(images)) as source:
         available = source.info.frame_count

@@ -85,7 +85,7 @@ def test_every_command_that_is_named_can_be_loaded():
             "model sign",
             "model verify",
         ),
-        *("evaluate", "distill", "model import", "train"),
+        *("evaluate", "bottleneck export", "bottleneck train", "distill", "model import", "train"),
     ]
     for command in lazy_commands():
         assert command.path.split()[-1] in typer.main.get_group(command.load()).commands

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from common.domain.placement import Stage
-from detr.bottleneck.model import (
+from common.bundle import BottleneckPart
+from detr.model.bottleneck import (
     LATENT_LIMIT,
     LATENT_UNITS,
     BottleneckSizes,
@@ -60,8 +60,8 @@ class DecoderPart(nn.Module):
         return self.out(x)  # type: ignore[no-any-return]
 
 
-def part_of(stage: Stage, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Rebuild the part of a stage from its weights, by their names in the exported graph.
+def part_of(kind: BottleneckPart, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Rebuild a part from its weights, by their names in the exported graph.
 
     Raises:
         KeyError: a weight is missing.
@@ -69,13 +69,11 @@ def part_of(stage: Stage, weights: Mapping[str, Tensor]) -> nn.Module:
     """
     width, inputs = weights["conv1.weight"].shape[:2]
     outputs = len(weights["out.weight"])
-    sizes = (inputs, outputs) if stage is Stage.BACKBONE else (outputs, inputs)
-    sizes_of_all = BottleneckSizes(sizes[0], sizes[1], width, width)
     part: nn.Module
-    if stage is Stage.BACKBONE:
-        part = EncoderPart(LatentEncoder(sizes_of_all))
+    if kind is BottleneckPart.ENCODER:
+        part = EncoderPart(LatentEncoder(BottleneckSizes(inputs, outputs, width, width)))
     else:
-        part = DecoderPart(LatentDecoder(sizes_of_all))
+        part = DecoderPart(LatentDecoder(BottleneckSizes(outputs, inputs, width, width)))
     part.load_state_dict(dict(weights))
     return part
 
