@@ -12,6 +12,7 @@ AUDIT := $(VENV)/.audit-installed
 # What ships, each with its packages' hashes.
 SHIPPED := runtime services edge jetpack
 QUICK := output/experiments/quick
+RATE := output/rate-accuracy
 # What needs neither the client nor torch, which run on 3.11 only.
 EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_bad_input.py tests/integration/test_faults.py \
@@ -20,13 +21,13 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
-  tests/integration/test_batches.py tests/unit/codec \
+  tests/integration/test_batches.py tests/integration/test_frame_places.py tests/unit/bundle tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
-  tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain \
+  tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
   $(wildcard tests/unit/*.py)
 
-.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick sbom audit stubs format hooks help
+.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick rate-accuracy sbom audit stubs format hooks help
 
 PARALLEL_TESTS := tests/unit tests/contract
 SERIAL_TESTS := tests/integration tests/system
@@ -42,6 +43,7 @@ help:
 	@echo "make wheel   the package that users install, in dist/, tried in a fresh environment"
 	@echo "make bench   what Tandem reaches of what this machine could, recorded and compared"
 	@echo "make experiments-quick  the placement experiment with slim models, and its page"
+	@echo "make rate-accuracy  AP against bytes: features, latents, JPEGs, videos (MODEL=demo-r34: of that one)"
 	@echo "make sbom    lists of the packages that ship (CycloneDX), in output/sbom"
 	@echo "make audit   known vulnerabilities of these packages, asked of osv.dev"
 	@echo "make stubs   regenerate the Python stubs of protos/"
@@ -99,6 +101,17 @@ experiments-quick: $(DEV)
 	rm -rf $(QUICK)
 	$(BIN)/python -m experiments.placements --config experiments/configs/quick.yaml --output $(QUICK)
 	$(BIN)/python -m experiments.figures $(QUICK)
+
+# About 20 minutes on two cores. A stopped run goes on where it was, with the same pictures and clips.
+# PUBLISH=1 puts what was measured into docs/accuracy.md, which says how, and README.md.
+rate-accuracy: $(DEV)
+	test -d cache/scenes || $(BIN)/python -m scenes fetch
+	test -f $(RATE)/scenes/instances.json || $(BIN)/python -m scenes export val --out $(RATE)/scenes
+	test -f $(RATE)/clips/005/annotations.json || $(BIN)/python -m scenes clips --split val --count 6 --out $(RATE)/clips
+	$(BIN)/python -m experiments.rate_accuracy --bundle models/$(or $(MODEL),demo-r50) \
+	  --images $(RATE)/scenes/images --annotations $(RATE)/scenes/instances.json \
+	  --clips models/demo-clip --noisy-clips 8 models/demo-clip --clips $(RATE)/clips \
+	  --output $(RATE)/$(or $(MODEL),demo-r50) $(if $(PUBLISH),--publish)
 
 # CycloneDX, with each package's hashes. The sources of Tandem's images are Dockerfiles, whose base images
 # have lists of their own: `docker buildx build --sbom=true`.

@@ -39,7 +39,7 @@ class CameraPlan:
     Attributes:
         frames: folder of JPEG files, sent in turn, over and over.
         placement: of every stream.
-        codec: name of the feature codec.
+        codec: name of the feature codec; empty leaves it to the server.
         count: frames measured, over all clients.
         warm_up: frames answered before, over all clients; left out of what is printed.
         clients: concurrent streams, each over a connection of its own.
@@ -77,6 +77,7 @@ class Answer:
         feature_bytes: of the features, as the transformer got them.
         dropped: a newer frame took its place.
         placement: that served it; empty when none did.
+        codec: by which its features travelled; empty where that was not told.
     """
 
     answered_at: float
@@ -89,6 +90,7 @@ class Answer:
     feature_bytes: int
     dropped: bool
     placement: str = ""
+    codec: str = ""
 
 
 async def stream(address: str, plan: CameraPlan) -> list[Answer]:
@@ -136,7 +138,7 @@ async def _one_stream(
     async for result in client.detect(
         _paced(supply, plan.camera_fps),
         placement=plan.placement,
-        codec=plan.codec,
+        codec=plan.codec or None,
         overload=OverloadPolicy.DROP_OLDEST if live else OverloadPolicy.BLOCK,
         max_in_flight=_LIVE_IN_FLIGHT if live else plan.in_flight,
     ):
@@ -169,6 +171,7 @@ def _answer(result: FrameResult) -> Answer:
         feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
         dropped=result.dropped,
         placement=result.node_pair.name if result.node_pair else "",
+        codec=timing.backbone.codec.value if timing.backbone and timing.backbone.codec else "",
     )
 
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from benchmarks.report import commit, machine_facts
 from common.bundle import Bundle, load_bundle
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, InvalidInputError
 from experiments.rate_accuracy.comparison import CLIP_LOSS, SINGLE_LOSS
 from experiments.rate_accuracy.grid import clip_settings, picture_settings
 from experiments.rate_accuracy.material import Material, open_clips
 from experiments.rate_accuracy.measure import measure
+from experiments.rate_accuracy.publish import publish
 from experiments.rate_accuracy.report import markdown, summary, write_all
 from experiments.rate_accuracy.tradeoff import Point
 from tandem.cli.console import show_line, show_notice
@@ -32,6 +33,8 @@ from tandem.evaluation.picture_set import category_names, open_picture_set
 from tandem.evaluation.report import versions
 
 PROGRAM = "rate_accuracy"
+_MOST_NOISE = 64
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -45,17 +48,23 @@ def main() -> None:
         "--clips", type=Path, action="append", default=[], help="folder of a clip, or of such ones"
     )
     parser.add_argument(
-        *("--noise", "-n"),
-        type=_levels,
+        "--noisy-clips",
+        nargs=2,
+        metavar=("LEVELS", "DIR"),
         action="append",
         default=[],
-        help="measure the clips also with sensor noise of so many grey levels; may be given again",
+        help="the same, with sensor noise of so many grey levels added",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="also put tables and plots into docs/accuracy.md and README.md",
+    )
     options = parser.parse_args()
     if (options.images is None) != (options.annotations is None):
         parser.error("--images and --annotations go together")
-    if options.images is None and not options.clips:
+    if options.images is None and not (options.clips or options.noisy_clips):
         parser.error("give --images and --annotations, or --clips, or both")
     sys.exit(exit_code_of(lambda: _run(options), PROGRAM))
 
@@ -68,9 +77,12 @@ def _count(text: str) -> int:
 
 
 def _levels(text: str) -> float:
-    levels = float(text)
-    if not 0 < levels <= 64:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 64")
+    try:
+        levels = float(text)
+    except ValueError:
+        levels = 0.0
+    if not 0 < levels <= _MOST_NOISE:
+        raise InvalidInputError(f"{text} is no noise above 0 and at most {_MOST_NOISE} grey levels")
     return levels
 
 
@@ -81,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
             f"bundle {options.bundle} is not calibrated, so it has no codecs q6 to q2: run "
             "tandem model calibrate on frames that are not in this set"
         )
-    run(_measure(bundle, _materials(bundle, options), options.output))
+    run(_measure(bundle, _materials(bundle, options), options.output, publishing=options.publish))
     show_line(f"written to {options.output}")
 
 
@@ -94,18 +106,20 @@ def _materials(bundle: Bundle, options: argparse.Namespace) -> list[Material]:
         )
         title = f"{len(pictures.pictures)} pictures, each alone"
         found.append(Material("pictures", title, pictures))
-    for folder in options.clips:
-        found += [
-            open_clips(folder, noise=noise, model=model, say=show_notice)
-            for noise in (0.0, *options.noise)
-        ]
+    clips = [(0.0, folder) for folder in options.clips]
+    clips += [(_levels(text), Path(folder)) for text, folder in options.noisy_clips]
+    found += [
+        open_clips(folder, noise=noise, model=model, say=show_notice) for noise, folder in clips
+    ]
     names = [material.name for material in found]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"the folders of clips need different names: {', '.join(names)}")
     return found
 
 
-async def _measure(bundle: Bundle, materials: Sequence[Material], output: Path) -> None:
+async def _measure(
+    bundle: Bundle, materials: Sequence[Material], output: Path, *, publishing: bool
+) -> None:
     """Every material with every setting, on one cluster; writes as it goes."""
     async with detector(ClusterOptions(bundle=bundle.folder)) as client:
         for material in materials:
@@ -122,6 +136,8 @@ async def _measure(bundle: Bundle, materials: Sequence[Material], output: Path) 
                 )
             loss = CLIP_LOSS if material.clips else SINGLE_LOSS
             write_all(folder, points, _about(bundle, material), loss)
+            if publishing:
+                publish(_ROOT, material.name, points, folder, loss)
             show_line(f"{material.title}\n\n{markdown(points)}{summary(points, loss)}")
 
 

@@ -13,11 +13,12 @@ from experiments.rate_accuracy.video import VideoCodec, VideoQuality
 from tandem.evaluation.run import EvaluationPlan
 from tandem.evaluation.sending import JpegSending
 
-JPEG_QUALITIES = (95, 80, 60, 40, 30, 25, 20, 15)
-CLIP_JPEG_QUALITIES = (80, 40, 15)
+# Of frames as they are, and of frames at the network's size, which need more quality.
+JPEG_QUALITIES = (80, 40, 20, 15, 10, 5)
+REDUCED_JPEG_QUALITIES = (95, 80, 60, 40, 25, 15)
+CLIP_JPEG_QUALITIES, REDUCED_CLIP_JPEG_QUALITIES = (80, 30, 10), (90, 60, 25)
 CLIP_CODECS = (Codec.FP32, Codec.INT8, Codec.Q5, Codec.Q4, Codec.Q3, Codec.Q2)
-# Of frames as they are, and of frames at the network's size. Beyond their ends AP does not rise, or
-# is far below that of the features.
+# Beyond their ends AP does not rise, or is far below that of the features.
 CRFS = {VideoCodec.H264: (18, 23, 28, 33), VideoCodec.H265: (23, 28, 33, 38)}
 REDUCED_CRFS = {VideoCodec.H264: (14, 18, 23, 28), VideoCodec.H265: (14, 18, 23, 28, 33)}
 
@@ -95,7 +96,7 @@ def picture_settings(manifest: Manifest) -> list[Setting]:
     return [
         *_features(plain),
         *_latents(manifest),
-        *_jpegs(Series.REDUCED_JPEG, JPEG_QUALITIES, manifest.input),
+        *_jpegs(Series.REDUCED_JPEG, REDUCED_JPEG_QUALITIES, manifest.input),
         *_jpegs(Series.JPEG, JPEG_QUALITIES, None),
     ]
 
@@ -105,7 +106,7 @@ def clip_settings(manifest: Manifest) -> list[Setting]:
     found = [
         *_features(CLIP_CODECS),
         *_latents(manifest),
-        *_jpegs(Series.REDUCED_JPEG, CLIP_JPEG_QUALITIES, manifest.input),
+        *_jpegs(Series.REDUCED_JPEG, REDUCED_CLIP_JPEG_QUALITIES, manifest.input),
         *_jpegs(Series.JPEG, CLIP_JPEG_QUALITIES, None),
     ]
     for codec, (full, reduced) in _VIDEO_SERIES.items():

@@ -1,17 +1,17 @@
 """What the services send for a frame: the message around its payload.
 
 The services count payloads. Around them stand the frame's id, its sizes and those of its features,
-which a frame that refers to the one before leaves out. gRPC's and TCP's own headers, some 60 bytes
-a message, are not counted here, as those of RTP and UDP are not counted for video.
+which a frame that is coded given the one before leaves out. gRPC's and TCP's own headers, some 60
+bytes a message, are not counted here, as those of RTP and UDP are not counted for video.
 """
 
 from __future__ import annotations
 
 from common.bundle import Manifest
-from common.domain.codec import LATENT_CODECS, Codec, EncodedTensor
+from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures, EncodedTensor
 from common.domain.frames import EncodedImage
 from common.vision.preprocess import input_geometry
-from common.wire.frames import frame_to_wire, geometry_to_wire, tensor_to_wire
+from common.wire.frames import features_to_wire, frame_to_wire
 from protos.tandem.v1 import stage_pb2
 
 FrameSize = tuple[int, int]
@@ -48,10 +48,7 @@ def features_message_bytes(
         channels = bottleneck.channels
     rows, columns = (-(-side // stride) for side in (geometry.input_height, geometry.input_width))
     tensor = EncodedTensor((1, channels, rows, columns), codec, bytes(payload_bytes))
-    features = stage_pb2.Features(
-        frame_id=frame_id, geometry=geometry_to_wire(geometry), tensor=tensor_to_wire(tensor)
-    )
-    return stage_pb2.TransformerRequest(features=features).ByteSize()
+    return _message_bytes(EncodedFeatures(frame_id, tensor, geometry))
 
 
 def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> int:
@@ -62,6 +59,9 @@ def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> 
         frame_id: its number in the stream, from 1.
         codec: of the latents.
     """
-    tensor = tensor_to_wire(EncodedTensor((), codec, bytes(payload_bytes)))
-    features = stage_pb2.Features(frame_id=frame_id, tensor=tensor, reference_frame_id=frame_id - 1)
-    return stage_pb2.TransformerRequest(features=features).ByteSize()
+    tensor = EncodedTensor((), codec, bytes(payload_bytes))
+    return _message_bytes(EncodedFeatures(frame_id, tensor, None, frame_id - 1))
+
+
+def _message_bytes(features: EncodedFeatures) -> int:
+    return stage_pb2.TransformerRequest(features=features_to_wire(features)).ByteSize()

@@ -16,6 +16,8 @@ from experiments.rate_accuracy.grid import Series
 from experiments.rate_accuracy.plot import draw, draw_overview
 from experiments.rate_accuracy.tradeoff import Point, reference_ap
 
+CHART_NAME, OVERVIEW_NAME = "rate-accuracy.png", "overview.png"
+RECORD_NAME = "rate-accuracy.json"
 _NAMES = {
     Series.FEATURES: "features {}",
     Series.LATENTS: "latents {}",
@@ -78,8 +80,8 @@ def write_all(folder: Path, points: Sequence[Point], about: Mapping[str, Any], l
         "comparisons": [{**asdict(one), "ratio": one.ratio} for one in comparisons(points)],
         "price": None if found is None else asdict(found),
     }
-    replace_text(folder / "rate-accuracy.json", json.dumps(record, indent=2) + "\n")
+    replace_text(folder / RECORD_NAME, json.dumps(record, indent=2) + "\n")
     replace_text(folder / "rate-accuracy.md", markdown(points) + summary(points, loss))
     title = str(about.get("title", ""))
-    draw(points, folder / "rate-accuracy.png", title)
-    draw_overview(points, folder / "overview.png", title)
+    draw(points, folder / CHART_NAME, title)
+    draw_overview(points, folder / OVERVIEW_NAME, title)

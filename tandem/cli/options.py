@@ -129,6 +129,40 @@ CodecOption = Annotated[
         + "; the model's own if left out.",
     ),
 ]
+
+
+class ObjectiveChoice(StrEnum):
+    """What the orchestrator's automatic choice optimises."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    BYTES = "bytes"
+    ENERGY = "energy"
+    ACCURACY = "accuracy"
+
+
+ObjectiveOption = Annotated[
+    ObjectiveChoice | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        help="What auto optimises: "
+        + ", ".join(each.value for each in ObjectiveChoice)
+        + ". With accuracy, streams that ask for no codec get the finest latent rate that their "
+        "link carries.",
+    ),
+]
+BitsPerSecondOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits-per-second",
+        metavar="LIMIT",
+        min=1,
+        help="What features may take of the link between the stages, on average: the finest latent "
+        "rate within it is chosen, frame after frame. Takes a model with a bottleneck; not beside "
+        "--codec.",
+    ),
+]
 DeviceOption = Annotated[
     Device | None,
     typer.Option(
@@ -170,6 +204,18 @@ def parse_paced(text: str | None) -> dict[Stage, float]:
             )
         paced[stage] = milliseconds
     return paced
+
+
+def refuse_both(codec: Codec | None, bits_per_second: int | None) -> None:
+    """A codec leaves no rate to choose.
+
+    Raises:
+        BadParameter: a limit is given all the same.
+    """
+    if codec is not None and bits_per_second is not None:
+        raise typer.BadParameter(
+            f"--codec {codec.value} leaves no rate to choose", param_hint="--bits-per-second"
+        )
 
 
 def refuse_with_server(server: str | None, **local: object) -> None:

@@ -19,6 +19,7 @@ from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
+    ObjectiveOption,
     PacedOption,
     RequireSignatureOption,
     local_cluster,
@@ -63,6 +64,7 @@ def up(
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
+    objective: ObjectiveOption = None,
     device: DeviceOption = None,
     require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
@@ -100,6 +102,7 @@ def up(
         require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
+        objective=objective.value if objective else None,
         certificates=certificates,
         insecure=insecure,
         log_level=log_level.value,

@@ -1,8 +1,9 @@
 import pytest
 
-from common.domain.errors import InvalidInputError
+from common.domain.errors import ConfigurationError, InvalidInputError
 from experiments.rate_accuracy.comparison import comparisons, price, price_table
 from experiments.rate_accuracy.grid import Series
+from experiments.rate_accuracy.publish import headline, publish
 from experiments.rate_accuracy.report import markdown, write_all
 from experiments.rate_accuracy.tradeoff import Bound, Cost, Point, bytes_for, envelope
 
@@ -127,3 +128,44 @@ def test_reports(tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".md", ".png"}
     written = (tmp_path / "rate-accuracy.md").read_text()
     assert "at AP 0.3400, 1.0 points under fp32" in written
+
+
+def test_what_was_measured_goes_between_its_lines(tmp_path):
+    (tmp_path / "docs/images").mkdir(parents=True)
+    accuracy, readme = tmp_path / "docs/accuracy.md", tmp_path / "README.md"
+    accuracy.write_text(
+        "a\n<!-- measured: demo-clip -->\nold\n<!-- end -->\nb\n"
+        "<!-- measured: other -->\nold\n<!-- end -->\n"
+    )
+    readme.write_text("a\n\n<!-- measured: demo-clip -->\n<!-- end -->\n\nb\n")
+    points = [*FEATURES_LINE, *LATENTS_LINE, *LINE, *VIDEO_LINES]
+    about = {"bundle": "toy", "bundle_digest": "0123456789", "frames": 10}
+    write_all(tmp_path, points, about, 0.01)
+    for _ in range(2):
+        publish(tmp_path, "demo-clip", points, tmp_path, 0.01)
+        text = accuracy.read_text()
+        assert text.startswith(
+            "a\n<!-- measured: demo-clip -->\n\nMeasured with `toy` (digest `01234567`)"
+        )
+        assert text.count("| features q4 |") == 1
+        assert text.endswith("b\n<!-- measured: other -->\nold\n<!-- end -->\n")
+        assert "H.265 at low delay needs 800 for the same accuracy, 4 times" in readme.read_text()
+    assert (tmp_path / "docs/images/rate-accuracy-demo-clip.png").exists()
+    assert (tmp_path / "docs/images/rate-accuracy-overview.png").exists()
+    with pytest.raises(ConfigurationError, match="0 places for what was measured of clips"):
+        publish(tmp_path, "clips", points, tmp_path, 0.01)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [*FEATURES_LINE, *VIDEO_LINES],
+        [*FEATURES_LINE, *LATENTS_LINE],
+        # The latents do not reach the AP; video is cheaper; video is cheaper still.
+        [*FEATURES_LINE, point(200, 0.2, "latent", Series.LATENTS), *VIDEO_LINES],
+        [*FEATURES_LINE, point(900, 0.345, "latent", Series.LATENTS), *VIDEO_LINES],
+        [*FEATURES_LINE, *LATENTS_LINE, point(100, 0.345, "crf18", Series.H265)],
+    ],
+)
+def test_no_gain_is_no_headline(points):
+    assert headline(points, 0.01) is None
