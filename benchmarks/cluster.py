@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, LOOPBACK, Host
-from common.domain.placement import Stage
+from common.domain.placement import WORKSTATION, Stage
 from common.security.identity import Identity, Role
 from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.cluster import (
@@ -117,6 +117,7 @@ class Cluster(LocalCluster):
             *orchestrator_arguments(f"{cameras.address}:0", self._seen_from(cameras)),
             *("--health-interval-seconds", str(HEALTH_INTERVAL_SECONDS)),
             *(*_QUIET, *_exposed(cameras), *self._plan.orchestrator),
+            *self._security(Identity(Role.ORCHESTRATOR, WORKSTATION)),
         ]
         process = await cameras.start("orchestrator", "services.orchestrator", arguments)
         # First, so that it does not report stages that we stop as lost.

@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -222,26 +222,20 @@ async def pipeline_ratio(certificates: Path, pictures: Path, repetitions: int) -
     """The rate of paced engines with TLS, as a share of that without."""
     paced = dict.fromkeys(Stage, PACE_MS)
     plans = [
-        ClusterPlan(
-            *(shipped_bundle(),), engine="none", paced_milliseconds=paced, certificates=folder
-        )
+        ClusterPlan(shipped_bundle(), engine="none", paced_milliseconds=paced, certificates=folder)
         for folder in (None, certificates)
     ]
-    camera = {"codec": "int8", "count": _FRAMES, "warm_up": _WARM_UP}
-    placement = Placement.BACKBONE.value
+    without_tls = CameraPlan(
+        str(pictures), Placement.BACKBONE.value, "int8", count=_FRAMES, warm_up=_WARM_UP
+    )
+    with_tls = replace(without_tls, certificates=str(certificates))
     ratios, shares = [], []
     async with Cluster(plans[0]) as plain, Cluster(plans[1]) as encrypted:
         for _ in range(repetitions):
-            without = frames_per_second(
-                await plain.stream(CameraPlan(str(pictures), placement, **camera))  # type: ignore[arg-type]
-            )
-            with_tls = frames_per_second(
-                await encrypted.stream(
-                    CameraPlan(str(pictures), placement, certificates=str(certificates), **camera)  # type: ignore[arg-type]
-                )
-            )
-            ratios.append(with_tls / without)
-            shares.append(f"{with_tls * PACE_MS / 1000:.3f} / {without * PACE_MS / 1000:.3f}")
+            plain_fps = frames_per_second(await plain.stream(without_tls))
+            tls_fps = frames_per_second(await encrypted.stream(with_tls))
+            ratios.append(tls_fps / plain_fps)
+            shares.append(f"{tls_fps * PACE_MS / 1000:.3f} / {plain_fps * PACE_MS / 1000:.3f}")
     return Row(
         "paced 20 + 20 ms, backbone: frames/s with TLS / without",
         statistics.median(ratios),

@@ -162,12 +162,7 @@ def _lines(report: CertificateReport, shown: Path) -> Iterator[str]:
         ("SHA-256", report.fingerprint),
     ):
         if value:
-            # A certificate may come from anybody, and a terminal obeys some characters.
-            yield f"  {name:<9} {''.join(map(_harmless, value))}"
-
-
-def _harmless(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+            yield f"  {name:<9} {value}"
 
 
 def _hosts_by_node(told: list[str]) -> dict[str, list[str]]:

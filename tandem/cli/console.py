@@ -46,7 +46,7 @@ def show_notice(text: str) -> None:
 def show_warning(text: str) -> None:
     """Print a line of what is insecure, on standard output, among what is told beside it."""
     Console(markup=False, highlight=False, soft_wrap=True).print(
-        Text(f"insecure: {text}", style="yellow")
+        Text(f"insecure: {fit_to_show(text)}", style="yellow")
     )
 
 
