@@ -26,7 +26,7 @@ from common.domain.frames import FrameGeometry
 
 FRAMES_HELD = 4
 """How many frames a receiver holds as references; a sender of Tandem's names the last one only."""
-HELD_BYTES_OF_A_LATENT = 3
+HELD_BYTES_OF_A_LATENT = 6
 """What a frame that is held takes for each of its latents: its level, and whether it changed."""
 
 _NO_BOTTLENECK = (
