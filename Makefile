@@ -8,6 +8,9 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 STUBS := $(VENV)/.stubs-installed
 EDGE := $(VENV)/.edge-installed
+AUDIT := $(VENV)/.audit-installed
+# What ships, each with its packages' hashes.
+SHIPPED := runtime services edge jetpack
 QUICK := output/experiments/quick
 RATE := output/rate-accuracy
 # What needs neither the client nor torch, which run on 3.11 only.
@@ -18,13 +21,13 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
-  tests/integration/test_batches.py tests/unit/codec \
+  tests/integration/test_batches.py tests/integration/test_frame_places.py tests/unit/bundle tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain \
   $(wildcard tests/unit/*.py)
 
-.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick rate-accuracy stubs format hooks help
+.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick rate-accuracy sbom audit stubs format hooks help
 
 PARALLEL_TESTS := tests/unit tests/contract
 SERIAL_TESTS := tests/integration tests/system
@@ -41,6 +44,8 @@ help:
 	@echo "make bench   what Tandem reaches of what this machine could, recorded and compared"
 	@echo "make experiments-quick  the placement experiment with slim models, and its page"
 	@echo "make rate-accuracy  AP against bytes: features, latents, JPEGs, videos (MODEL=demo-r34: of that one)"
+	@echo "make sbom    lists of the packages that ship (CycloneDX), in output/sbom"
+	@echo "make audit   known vulnerabilities of these packages, asked of osv.dev"
 	@echo "make stubs   regenerate the Python stubs of protos/"
 	@echo "make format  format the code"
 	@echo "make hooks   check each commit before it is made"
@@ -108,6 +113,22 @@ rate-accuracy: $(DEV)
 	  --clips models/demo-clip --noisy-clips 8 models/demo-clip --clips $(RATE)/clips \
 	  --output $(RATE)/$(or $(MODEL),demo-r50) $(if $(PUBLISH),--publish)
 
+# CycloneDX, with each package's hashes. The sources of Tandem's images are Dockerfiles, whose base images
+# have lists of their own: `docker buildx build --sbom=true`.
+sbom: $(AUDIT)
+	mkdir -p output/sbom
+	for name in $(SHIPPED); do \
+	  PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements requirements/$$name.txt --pyproject pyproject.toml \
+	    --mc-type application --output-reproducible --validate -o output/sbom/$$name.cdx.json || exit; \
+	done
+
+# Needs the network: it tells osv.dev the names and releases of the packages, and nothing else.
+audit: $(AUDIT)
+	@status=0; for name in $(SHIPPED); do \
+	  $(VENV)/audit/bin/pip-audit --require-hashes --disable-pip --vulnerability-service osv \
+	    --progress-spinner off --requirement requirements/$$name.txt || status=$$?; \
+	done; exit $$status
+
 stubs: $(STUBS)
 	scripts/generate_stubs.sh
 
@@ -122,7 +143,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --requirement requirements/runtime.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/runtime.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -132,11 +153,16 @@ $(DEV): requirements/dev.txt $(RUNTIME)
 
 $(EDGE): requirements/edge-dev.txt $(RUNTIME)
 	$(shell scripts/find_python38.sh || echo python3.8) -m venv $(VENV)/edge
-	$(VENV)/edge/bin/pip install --quiet --requirement requirements/edge-dev.txt
+	$(VENV)/edge/bin/pip install --quiet --require-hashes --requirement requirements/edge-dev.txt
+	touch $@
+
+$(AUDIT): requirements/audit.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --require-hashes --requirement requirements/audit.txt
 	touch $@
 
 # A virtual environment of its own: the generator's protobuf is older than the one we run on.
 $(STUBS): requirements/stubs.txt | $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/stubs
-	$(VENV)/stubs/bin/pip install --quiet --requirement requirements/stubs.txt
+	$(VENV)/stubs/bin/pip install --quiet --require-hashes --requirement requirements/stubs.txt
 	touch $@

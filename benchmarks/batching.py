@@ -66,7 +66,7 @@ async def measure(folder: Path, rounds: int, window: int) -> list[Row]:
         together = await stack.enter_async_context(Cluster(plan_of(bundle, _MAX_BATCH, window)))
 
         async def answers(cluster: Cluster, what: dict[str, int]) -> list[Answer]:
-            plan = CameraPlan(frames, Placement.BACKBONE.value, _CODEC, **what)
+            plan = CameraPlan(frames, Placement.BACKBONE.value, _CODEC, **what)  # type: ignore[arg-type]
             return await cluster.stream(plan)
 
         measured = [

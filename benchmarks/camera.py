@@ -20,6 +20,9 @@ from pathlib import Path
 from common.domain.detections import OverloadPolicy, StageTiming
 from common.domain.errors import ServiceError, TandemError
 from common.domain.frames import EncodedImage
+from common.domain.placement import WORKSTATION
+from common.security.identity import Identity, Role
+from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
@@ -36,7 +39,7 @@ class CameraPlan:
     Attributes:
         frames: folder of JPEG files, sent in turn, over and over.
         placement: of every stream.
-        codec: name of the feature codec.
+        codec: name of the feature codec; empty leaves it to the server.
         count: frames measured, over all clients.
         warm_up: frames answered before, over all clients; left out of what is printed.
         clients: concurrent streams, each over a connection of its own.
@@ -44,6 +47,7 @@ class CameraPlan:
         camera_fps: frames a second of a live camera, whose newest frame wins; 0: as fast as
             they are taken.
         seconds: after which no more frames are sent, however many there are; 0: no limit.
+        certificates: folder of an authority, as of `LocalCluster`; empty: no TLS.
     """
 
     frames: str
@@ -55,6 +59,7 @@ class CameraPlan:
     in_flight: int = MOST_IN_FLIGHT
     camera_fps: float = 0.0
     seconds: float = 0.0
+    certificates: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Answer:
         feature_bytes: of the features, as the transformer got them.
         dropped: a newer frame took its place.
         placement: that served it; empty when none did.
+        codec: by which its features travelled; empty where that was not told.
     """
 
     answered_at: float
@@ -84,6 +90,7 @@ class Answer:
     feature_bytes: int
     dropped: bool
     placement: str = ""
+    codec: str = ""
 
 
 async def stream(address: str, plan: CameraPlan) -> list[Answer]:
@@ -102,9 +109,23 @@ async def stream(address: str, plan: CameraPlan) -> list[Answer]:
     answers: list[Answer] = []
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as streams:
         for _ in range(plan.clients):
-            client = await stack.enter_async_context(DetectorClient(address, reconnect_seconds=0))
+            client = DetectorClient(
+                address, reconnect_seconds=0, credentials=client_credentials(plan.certificates)
+            )
+            await stack.enter_async_context(client)
             streams.create_task(_one_stream(client, supply, plan, answers))
     return answers[plan.warm_up :]
+
+
+def client_credentials(certificates: str) -> Credentials | None:
+    """Of the client in the folder of an authority; None where there is no folder."""
+    if not certificates:
+        return None
+    own = Path(certificates) / "client"
+    name = Identity(Role.ORCHESTRATOR, WORKSTATION).server_name
+    return Credentials(
+        own / "peers-ca.crt", own / "client.crt", own / "client.key", server_name=name
+    )
 
 
 async def _one_stream(
@@ -117,7 +138,7 @@ async def _one_stream(
     async for result in client.detect(
         _paced(supply, plan.camera_fps),
         placement=plan.placement,
-        codec=plan.codec,
+        codec=plan.codec or None,
         overload=OverloadPolicy.DROP_OLDEST if live else OverloadPolicy.BLOCK,
         max_in_flight=_LIVE_IN_FLIGHT if live else plan.in_flight,
     ):
@@ -150,6 +171,7 @@ def _answer(result: FrameResult) -> Answer:
         feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
         dropped=result.dropped,
         placement=result.node_pair.name if result.node_pair else "",
+        codec=timing.backbone.codec.value if timing.backbone and timing.backbone.codec else "",
     )
 
 

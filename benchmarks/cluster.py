@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.camera import Answer, CameraPlan
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, LOOPBACK, Host
 from common.domain.placement import Stage
+from common.security.identity import Identity, Role
 from services.arguments import orchestrator_arguments, stage_arguments
 from tandem.cluster import (
     HEALTH_INTERVAL_SECONDS,
@@ -38,6 +39,7 @@ class ClusterPlan:
         used: the stages that are started, each as node and stage; None: both on both nodes.
         extra: more arguments of a stage's service, by node and stage.
         orchestrator: more arguments of the orchestrator.
+        certificates: folder of an authority, as of `LocalCluster`; None: no TLS.
     """
 
     bundle: Path
@@ -50,6 +52,7 @@ class ClusterPlan:
     used: Collection[tuple[str, Stage]] | None = None
     extra: Mapping[tuple[str, Stage], Sequence[str]] = field(default_factory=dict)
     orchestrator: Sequence[str] = ()
+    certificates: Path | None = None
 
     @property
     def stages(self) -> list[tuple[Host, Stage]]:
@@ -70,7 +73,7 @@ class Cluster(LocalCluster):
 
     def __init__(self, plan: ClusterPlan) -> None:
         """Prepare; nothing is started yet."""
-        super().__init__(ClusterOptions(plan.bundle))
+        super().__init__(ClusterOptions(plan.bundle, certificates=plan.certificates))
         self._plan = plan
         self._ports = free_ports(2 * len(plan.stages), LOOPBACK)
 
@@ -131,6 +134,7 @@ class Cluster(LocalCluster):
         ]
         if stage in plan.paced_milliseconds:
             arguments += ["--paced-milliseconds", str(plan.paced_milliseconds[stage])]
+        arguments += self._security(Identity(Role(stage.value), host.node))
         return [*arguments, *plan.extra.get((host.node, stage), ())]
 
     def _seen_from(self, viewer: Host) -> dict[tuple[str, Stage], list[str]]:

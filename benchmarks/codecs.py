@@ -4,7 +4,8 @@
 [--batch 2] [--frames 8] [--csv FILE]` runs the backbone over frames of the source, calibrates on
 the first half of them, encodes and decodes features of the second half, and prints, for each
 codec, the median time of a call on one thread, the bytes, how those compare with fp32 and with the
-zeroth-order entropy (each channel of each frame by its own histogram), and the error. The same
+zeroth-order entropy (each channel of each frame by its own histogram), and the error. If the bundle
+has a bottleneck, its rates follow, alone and given the frame before, on the first frames. The same
 frames as JPEG, at the network's input size, stand below: what a link would carry instead.
 """
 
@@ -13,20 +14,22 @@ from __future__ import annotations
 import argparse
 import csv
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import zstandard
 from rich.table import Table
 
+from benchmarks.codec_rows import Measurement, median_ms
+from benchmarks.latents import measure_latents
 from common.bundle import Bundle, FixedInput, InputPolicy, Normalization, load_bundle
+from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec import FeatureCodec
 from common.codec.feature_statistics import FeatureStatistics
 from common.domain.codec import FEATURE_CODECS, Codec
@@ -42,32 +45,6 @@ from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
 
 JPEG_QUALITIES = (95, 90, 75, 50)
-REPETITIONS = 30
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One codec over all frames; what does not apply is None.
-
-    Attributes:
-        name: of the codec, or JPEG's quality.
-        encode_ms: median of a call, milliseconds.
-        decode_ms: median of a call, milliseconds.
-        bytes_per_frame: mean.
-        share_of_fp32: bytes over those of fp32.
-        over_entropy: bytes over the per-channel entropy of the quantised values.
-        bits_per_value: of the bytes.
-        relative_error: root mean square error over the features' standard deviation.
-    """
-
-    name: str
-    encode_ms: float
-    decode_ms: float
-    bytes_per_frame: float
-    share_of_fp32: float
-    over_entropy: float | None = None
-    bits_per_value: float | None = None
-    relative_error: float | None = None
 
 
 def main() -> None:
@@ -84,11 +61,15 @@ def main() -> None:
     options = parser.parse_args()
     bundle = load_bundle(options.bundle or shipped_bundle())
     policy = options.input_size or bundle.manifest.input
-    frames = read_frames(options.source or str(shipped_clip()), 2 * options.frames)
+    source = options.source or str(shipped_clip())
+    frames = read_frames(source, 2 * options.frames)
     features = run_backbone(bundle, policy, frames)
     half = len(frames) // 2
     tensors = batched(features[half:], options.batch)
     rows = measure_codecs(features[:half], tensors)
+    if LATENT_TABLES_NAME in bundle.manifest.files:
+        following = read_frames(source, options.frames + 1, spread=False)
+        rows += measure_latents(bundle, run_backbone(bundle, policy, following))
     rows += measure_jpeg(frames[half:], policy, rows[0].bytes_per_frame)
     title = f"{bundle.manifest.name}, tensors {tensors[0].shape}, {tensors[0].nbytes:,} bytes fp32"
     show(rows, title)
@@ -96,12 +77,12 @@ def main() -> None:
         write_csv(rows, options.csv, bundle, tensors[0].shape)
 
 
-def read_frames(source: str, count: int) -> list[np.ndarray]:
-    """Frames spread over the source, uint8 [H,W,3] RGB."""
+def read_frames(source: str, count: int, *, spread: bool = True) -> list[np.ndarray]:
+    """Frames spread over the source, or its first ones, uint8 [H,W,3] RGB."""
     with closing(open_source(source)) as opened:
         return [
             cv2.cvtColor(decode_picture(frame.image), cv2.COLOR_BGR2RGB)
-            for frame in evenly_spread(opened, count)
+            for frame in (evenly_spread(opened, count) if spread else islice(opened, count))
         ]
 
 
@@ -195,17 +176,6 @@ def entropy_bytes(values: np.ndarray) -> float:
         counts = np.unique(channel, return_counts=True)[1]
         bits -= float((counts * np.log2(counts / counts.sum())).sum())
     return bits / 8
-
-
-def median_ms(call: Callable[[Any], Any], arguments: Sequence[Any]) -> float:
-    """Milliseconds of one call."""
-    taken = []
-    for index in range(REPETITIONS):
-        argument = arguments[index % len(arguments)]
-        started = time.perf_counter()
-        call(argument)
-        taken.append(time.perf_counter() - started)
-    return float(np.median(taken)) * 1e3
 
 
 def show(rows: Sequence[Measurement], title: str) -> None:

@@ -6,6 +6,7 @@ A shaped link is made of network namespaces: it takes Linux, root and iproute2.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -28,6 +29,9 @@ _MINIMUM_BURST_BYTES = 4_000
 # What the filter may let through at once: this long at full rate, at least a few packets.
 _BURST_SECONDS = 0.002
 _QUEUE = "50ms"
+# Of Ethernet, and four of them: a modem keeps more, and then everything on the link is late.
+_PACKET_BYTES = 1_600
+_SLOW_QUEUE_BYTES = 6_000
 _DEVICE = "tandem0"
 
 
@@ -118,10 +122,12 @@ class ShapedLink:
     Attributes:
         edge: where the edge's processes run.
         workstation: where the workstation's run.
+        megabits: rate of each direction, Mbit/s; 0: not limited.
     """
 
     def __init__(self, edge_core: int = 0, workstation_core: int = 1) -> None:
         """Name the namespaces after this process; nothing is made yet."""
+        self.megabits = 0.0
         own = os.getpid()
         self.edge = Host(EDGE, edge_core, "10.77.0.1", f"tandem-edge-{own}")
         self.workstation = Host(
@@ -170,23 +176,26 @@ class ShapedLink:
         self._remove()
 
     def shape(self, megabits: float) -> None:
-        """Limit each direction to `megabits` a second; packets wait in a queue of 50 ms."""
+        """Limit each direction to `megabits` a second; packets wait in a queue of 50 ms.
+
+        Under 1 Mbit/s in a queue of a few packets, and no more than one goes out at once.
+        """
+        self.megabits = megabits
         bytes_a_second = megabits * 1e6 / 8
-        burst = max(_MINIMUM_BURST_BYTES, int(bytes_a_second * _BURST_SECONDS))
-        limit = ("rate", f"{megabits}mbit", "burst", f"{burst}b", "latency", _QUEUE)
+        if megabits < 1:
+            burst, queue = _PACKET_BYTES, ("limit", f"{_SLOW_QUEUE_BYTES}b")
+        else:
+            burst = max(_MINIMUM_BURST_BYTES, int(bytes_a_second * _BURST_SECONDS))
+            queue = ("latency", _QUEUE)
+        limit = ("rate", f"{round(megabits * 1e6)}bit", "burst", f"{burst}b", *queue)
         for host in self._hosts():
-            _run(
-                "tc",
-                "-n",
-                str(host.namespace),
-                "qdisc",
-                "replace",
-                "dev",
-                _DEVICE,
-                "root",
-                "tbf",
-                *limit,
-            )
+            _run("tc", *_device_of(host, "replace"), "root", "tbf", *limit)
+
+    def carried_bytes(self) -> tuple[int, int]:
+        """What has left for the workstation and for the edge so far, with all headers."""
+        told = [_run("tc", "-s", "-j", *_device_of(host, "show")) for host in self._hosts()]
+        to_workstation, to_edge = (int(json.loads(each)[0]["bytes"]) for each in told)
+        return to_workstation, to_edge
 
     def _hosts(self) -> tuple[Host, Host]:
         return self.edge, self.workstation
@@ -203,7 +212,12 @@ def _ip(*arguments: str) -> None:
     _run("ip", *arguments)
 
 
-def _run(*command: str) -> None:
+def _device_of(host: Host, action: str) -> tuple[str, ...]:
+    return ("-n", str(host.namespace), "qdisc", action, "dev", _DEVICE)
+
+
+def _run(*command: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise ServiceError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

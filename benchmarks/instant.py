@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from common.security.tls import TlsFiles, TlsPaths
 from common.wire.connections import open_channel
 from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 
@@ -34,8 +36,14 @@ class InstantBackbone(stage_pb2_grpc.BackboneServicer):
             if request.WhichOneof("request") == "open":
                 await context.write(stage_pb2.StageResponse(opened=stage_pb2.Opened()))
                 continue
+            # An orchestrator takes an answer without both timings for a fault.
             result = stage_pb2.FrameResult(
-                frame_id=request.frame.frame_id, detections=detection_pb2.Detections()
+                frame_id=request.frame.frame_id,
+                detections=detection_pb2.Detections(),
+                timing=detection_pb2.Timing(
+                    backbone=detection_pb2.StageTiming(),
+                    transformer=detection_pb2.StageTiming(),
+                ),
             )
             await context.write(stage_pb2.StageResponse(result=result))
 
@@ -79,8 +87,15 @@ class Sink(grpc.GenericRpcHandler):
             pass
 
 
-async def serve(kind: str, target: str) -> None:
-    """Serve until killed."""
+async def serve(kind: str, target: str = "", certificates: str = "") -> None:
+    """Serve until killed.
+
+    Args:
+        kind: `stage`, `relay` or `sink`.
+        target: where a relay passes streams on to.
+        certificates: folder of a transformer's certificate, by which to serve with TLS; empty:
+            without.
+    """
     server = grpc.aio.server(options=_OPTIONS if kind == "sink" else None)
     if kind != "relay":
         servicer = health.aio.HealthServicer()
@@ -93,7 +108,14 @@ async def serve(kind: str, target: str) -> None:
         server.add_generic_rpc_handlers((Sink(),))
     else:
         server.add_generic_rpc_handlers((Relay(open_channel(target)),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if certificates:
+        folder = Path(certificates)
+        paths = TlsPaths(
+            folder / "peers-ca.crt", folder / "transformer.crt", folder / "transformer.key"
+        )
+        port = server.add_secure_port("127.0.0.1:0", TlsFiles(paths).server_credentials())
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     announcement = f'{{"address": "127.0.0.1:{port}", "metrics": "", "pid": 0}}\n'
     sys.stdout.write(announcement)
@@ -102,4 +124,4 @@ async def serve(kind: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[-1]))
+    asyncio.run(serve(*sys.argv[1:]))

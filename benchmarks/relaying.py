@@ -16,18 +16,21 @@ from typing import Any
 
 import grpc
 
+from benchmarks.camera import client_credentials
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, Host
 from benchmarks.instant import PROCESS
 from benchmarks.report import Row
+from common.domain.errors import ServiceError
 from common.domain.placement import EDGE, WORKSTATION
-from common.wire.connections import open_channel
+from common.wire.channels import ServerChannel
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from tandem.processes import ServiceProcess
 
 _FRAME_BYTES = 20_000
 _STREAMS = 4
 _IN_FLIGHT = 16
-_FRAMES = 4000
+FRAMES = 4000
+"""Of a measurement, over all streams, beside those that warm it up."""
 _WARM_UP_FRAMES = 400
 _DETECT = "/tandem.v1.Detector/Detect"
 _MODULE = "benchmarks.relaying"
@@ -80,19 +83,35 @@ async def _rate(method: str, address: str) -> float:
     return float(await LOCAL_WORKSTATION.run(_MODULE, method, address))
 
 
-async def load(method: str, address: str) -> float:
+async def orchestrator_rate(address: str, certificates: str = "", frames: int = FRAMES) -> float:
+    """Rate of an orchestrator, frames a second; `certificates` as of `benchmarks.camera`."""
+    arguments = (_DETECT, address, certificates, str(frames))
+    return float(await LOCAL_WORKSTATION.run(_MODULE, *arguments))
+
+
+async def load(
+    method: str, address: str, certificates: str = "", frames: int | str = FRAMES
+) -> float:
     """Frames a second over all streams."""
     started = [0.0] * _STREAMS
-    async with open_channel(address) as channel:
+    credentials = client_credentials(certificates)
+    server = ServerChannel(
+        address,
+        tls=None if credentials is None else credentials.load(),
+        server_name="" if credentials is None else credentials.server_name,
+    )
+    async with server.current as channel:
         counts = await asyncio.gather(
-            *(_stream(channel, method, index, started) for index in range(_STREAMS))
+            *(_stream(channel, method, index, started, int(frames)) for index in range(_STREAMS))
         )
         return sum(counts) / (time.perf_counter() - min(started))
 
 
-async def _stream(channel: grpc.aio.Channel, method: str, index: int, started: list[float]) -> int:
+async def _stream(
+    channel: grpc.aio.Channel, method: str, index: int, started: list[float], count: int
+) -> int:
     """One stream; the frames counted are those after its warm-up."""
-    opening, frames = _messages(method)
+    opening, frames = _messages(method, count)
     call: Any = channel.stream_stream(method)()
     await call.write(opening)
     if method == PROCESS:
@@ -107,7 +126,9 @@ async def _stream(channel: grpc.aio.Channel, method: str, index: int, started: l
 
     sending = asyncio.create_task(send())
     answered = 0
-    while await call.read() is not grpc.aio.EOF:
+    while (answer := await call.read()) is not grpc.aio.EOF:
+        if method == _DETECT:
+            _check(answer)
         slots.release()
         answered += 1
         if answered == _WARM_UP_FRAMES // _STREAMS:
@@ -116,16 +137,27 @@ async def _stream(channel: grpc.aio.Channel, method: str, index: int, started: l
     return answered - _WARM_UP_FRAMES // _STREAMS
 
 
-def _messages(method: str) -> tuple[bytes, Iterator[bytes]]:
+def _check(answer: bytes) -> None:
+    """Check that a frame was served: an orchestrator that answers with errors is fast.
+
+    Raises:
+        ServiceError: it was not.
+    """
+    response = detector_pb2.DetectResponse.FromString(answer)
+    if response.WhichOneof("result") != "detections":
+        raise ServiceError(f"a frame failed: {response.error.message}")
+
+
+def _messages(method: str, frames: int) -> tuple[bytes, Iterator[bytes]]:
     data = bytes(_FRAME_BYTES)
-    count = (_FRAMES + _WARM_UP_FRAMES) // _STREAMS
-    frames = [detector_pb2.Frame(frame_id=index, encoded=data) for index in range(count)]
+    count = (frames + _WARM_UP_FRAMES) // _STREAMS
+    images = [detector_pb2.Frame(frame_id=index, encoded=data) for index in range(count)]
     if method == PROCESS:
         opening = stage_pb2.BackboneRequest(open=stage_pb2.BackboneOpen())
-        made = [stage_pb2.BackboneRequest(frame=frame).SerializeToString() for frame in frames]
+        made = [stage_pb2.BackboneRequest(frame=image).SerializeToString() for image in images]
         return opening.SerializeToString(), iter(made)
     options = detector_pb2.DetectRequest(options=detector_pb2.StreamOptions())
-    made = [detector_pb2.DetectRequest(frame=frame).SerializeToString() for frame in frames]
+    made = [detector_pb2.DetectRequest(frame=image).SerializeToString() for image in images]
     return options.SerializeToString(), iter(made)
 
 

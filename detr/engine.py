@@ -188,7 +188,8 @@ def load_half(
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
-    if threads > 0:
+    # A part is loaded after its half, and has the half's threads.
+    if threads > 0 and isinstance(graph, Stage):
         torch.set_num_threads(threads)
     return TorchEngine(module, graph, device, precision)
 

@@ -5,6 +5,8 @@
 #
 # Later JetPacks (Orin, Thor): docker/jetpack.Dockerfile.
 
+# A tag may be moved to another image, a digest not: scripts/pin_images.sh tells today's, to be given as
+# --build-arg BASE_IMAGE=nvcr.io/nvidia/l4t-cuda:10.2.460-runtime@sha256:...
 ARG BASE_IMAGE=nvcr.io/nvidia/l4t-cuda:10.2.460-runtime
 # The part of NVIDIA's apt repository that has CUDA and TensorRT without the board's own packages;
 # empty where the base image has both.
@@ -43,7 +45,8 @@ COPY requirements/edge.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     "python${PYTHON}" -m venv --without-pip /opt/venv \
  && /opt/venv/bin/python get-pip.py "pip==24.3.1" "setuptools==75.3.2" "wheel==0.45.1" \
- && /opt/venv/bin/pip install --only-binary :all: --requirement edge.txt
+ && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement edge.txt \
+ && grep -oE '^[^ ;]+==[^ ;]+' edge.txt > releases.txt
 
 # libcuda comes with the GPU's driver at run time; here its stub is linked against.
 ARG CUDA_ROOT=/usr/local/cuda-10.2
@@ -52,7 +55,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     printf 'CUDA_ROOT = "%s"\nCUDA_ENABLE_CURAND = False\n' "${CUDA_ROOT}" > /etc/aksetup-defaults.py \
  && export LIBRARY_PATH="${CUDA_ROOT}/lib64/stubs:${CUDA_ROOT}/targets/aarch64-linux/lib/stubs" \
  && export CPATH="${CUDA_ROOT}/include:${CUDA_ROOT}/targets/aarch64-linux/include" \
- && /opt/venv/bin/pip install --no-build-isolation --no-binary pycuda --constraint edge.txt \
+ && /opt/venv/bin/pip install --no-build-isolation --no-binary pycuda --constraint releases.txt \
       "pycuda==${PYCUDA}"
 
 # oss:    compiled from NVIDIA's source of exactly the version that apt has

@@ -14,6 +14,8 @@
 # Images for R36 before .4 and from .4 on cannot be exchanged. Without `--runtime nvidia` a
 # container sees no GPU, and nothing says so before the engine is loaded.
 
+# A tag may be moved to another image, a digest not: scripts/pin_images.sh tells today's, to be given as
+# --build-arg BASE_IMAGE=nvcr.io/nvidia/l4t-cuda:12.6.11-runtime@sha256:...
 ARG BASE_IMAGE=nvcr.io/nvidia/l4t-cuda:12.6.11-runtime
 FROM ${BASE_IMAGE} AS base
 # The part of NVIDIA's apt repository that has CUDA and TensorRT without the board's own packages.
@@ -44,21 +46,22 @@ WORKDIR /build
 COPY requirements/jetpack.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     "python${PYTHON}" -m venv /opt/venv \
- && /opt/venv/bin/pip install --only-binary :all: --requirement jetpack.txt
+ && /opt/venv/bin/pip install --only-binary :all: --require-hashes --requirement jetpack.txt \
+ && grep -oE '^[^ ;]+==[^ ;]+' jetpack.txt > releases.txt
 
 # libcuda comes with the GPU's driver at run time; here its stub is linked against.
 ARG PYCUDA=2026.1
 RUN --mount=type=cache,target=/root/.cache/pip \
     printf 'CUDA_ROOT = "/usr/local/cuda"\nCUDA_ENABLE_CURAND = False\n' > /etc/aksetup-defaults.py \
  && export LIBRARY_PATH=/usr/local/cuda/lib64/stubs CPATH=/usr/local/cuda/include \
- && /opt/venv/bin/pip install --no-binary pycuda --constraint jetpack.txt "pycuda==${PYCUDA}"
+ && /opt/venv/bin/pip install --no-binary pycuda --constraint releases.txt "pycuda==${PYCUDA}"
 # jtop's power, load and temperatures, where the host's /run/jtop.sock is mounted; has to be the
 # version of jetson-stats that the host runs (`jtop --version`). Left out by default: the kernel's
 # own files tell the same of power.
 ARG JETSON_STATS=
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "${JETSON_STATS}" ]; then \
-      /opt/venv/bin/pip install --constraint jetpack.txt "jetson-stats==${JETSON_STATS}" ; \
+      /opt/venv/bin/pip install --constraint releases.txt "jetson-stats==${JETSON_STATS}" ; \
     fi
 COPY docker/build_tensorrt_bindings.sh ./
 RUN sh build_tensorrt_bindings.sh system /opt/venv && /opt/venv/bin/pip uninstall --yes pip

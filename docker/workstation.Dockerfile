@@ -11,6 +11,8 @@
 #
 # `--target client` makes the `tandem` command instead, for a machine without Python 3.11.
 
+# A tag may be moved to another image, a digest not: scripts/pin_images.sh tells today's, to be given as
+# --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS dependencies
@@ -18,10 +20,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 # The base image's pip installs into it: what is copied from here on holds none.
 RUN python -m venv --without-pip /opt/venv
 WORKDIR /build
-COPY requirements/services.in requirements/runtime.txt ./
-# What the services need, in the releases that runtime.txt locks.
+COPY requirements/services.txt requirements/runtime.txt ./
+# What the services need. pip takes hashes of all packages or of none: for those that are added below,
+# the lock is a list of releases.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install --constraint runtime.txt --requirement services.in
+    pip --python /opt/venv/bin/python install --require-hashes --requirement services.txt \
+ && grep -oE '^[^ ;]+==[^ ;]+' runtime.txt > releases.txt
 
 # Empty: the CPU alone. `onnxruntime` needs a driver for CUDA 13 (580 or later), whose libraries are
 # wheels; `tensorrt` one for CUDA 12. onnxruntime and onnxruntime-gpu are the same files: only one
@@ -34,7 +38,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
       onnxruntime) set -- "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" "nvidia-ml-py>=12" ;; \
       *) echo "GPU is onnxruntime, tensorrt or empty, not '${GPU}'" >&2; exit 2 ;; \
     esac \
- && pip --python /opt/venv/bin/python install --constraint runtime.txt "$@"
+ && pip --python /opt/venv/bin/python install --constraint releases.txt "$@"
 
 # TensorRT's libraries are wheels; pycuda is compiled against the driver API's headers, out of a
 # wheel too, and against an empty libcuda, since the driver's own comes with the GPU at run time.
@@ -43,7 +47,7 @@ ARG PYCUDA=2026.1
 ENV CUDA_ROOT=/build/cuda
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ "${GPU}" = tensorrt ]; then \
-      pip --python /opt/venv/bin/python install --constraint runtime.txt \
+      pip --python /opt/venv/bin/python install --constraint releases.txt \
         "tensorrt-cu12==${TENSORRT}" "nvidia-ml-py>=12" \
         nvidia-cuda-runtime-cu12 nvidia-cuda-profiler-api-cu12 ; \
     fi
@@ -55,13 +59,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
    && cp -r /opt/venv/lib/python3*/site-packages/nvidia/cuda_*/include/. "${CUDA_ROOT}/include" \
    && echo 'int empty;' | gcc -shared -fPIC -Wl,-soname,libcuda.so.1 -x c - -o "${CUDA_ROOT}/lib/libcuda.so" \
    && printf 'CUDA_ROOT = "%s"\nCUDA_ENABLE_CURAND = False\n' "${CUDA_ROOT}" > /etc/aksetup-defaults.py \
-   && pip --python /opt/venv/bin/python install --constraint runtime.txt --no-binary pycuda \
+   && pip --python /opt/venv/bin/python install --constraint releases.txt --no-binary pycuda \
         "pycuda==${PYCUDA}" ; \
     fi
 
 FROM dependencies AS client-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install --requirement runtime.txt
+    pip --python /opt/venv/bin/python install --require-hashes --requirement runtime.txt
 
 FROM ${BASE_IMAGE} AS base
 ARG VERSION=0.2.0

@@ -16,6 +16,7 @@ PUBLISHED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "threat-model.md",
     "LICENSE": "LICENSE.txt",
     "NOTICE": "NOTICE.txt",
     "models/records/demo-r34/curve.png": "images/demo-r34-curve.png",

@@ -20,6 +20,7 @@ from common.domain.detections import (
     StageTiming,
 )
 from common.domain.errors import (
+    AccessDeniedError,
     CallerError,
     ConfigurationError,
     EngineError,
@@ -36,6 +37,7 @@ from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
 
 if TYPE_CHECKING:
+    from tandem.access import Credentials
     from tandem.client import DetectorClient
     from tandem.local_detector import LocalDetector
     from tandem.results import FrameResult
@@ -44,10 +46,12 @@ __version__ = "0.2.0"
 
 __all__ = [
     "DEFAULT_SCORE_THRESHOLD",
+    "AccessDeniedError",
     "Box",
     "CallerError",
     "Codec",
     "ConfigurationError",
+    "Credentials",
     "Detection",
     "DetectorClient",
     "EncodedImage",
@@ -75,6 +79,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import what needs gRPC or an engine when it is asked for."""
+    if name == "Credentials":
+        from tandem.access import Credentials
+
+        return Credentials
     if name == "DetectorClient":
         from tandem.client import DetectorClient
 

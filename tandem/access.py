@@ -139,6 +139,10 @@ def refusal_of(
         return AccessDeniedError(f"the server at {address} does not accept this {proof}")
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return AccessDeniedError(f"the server at {address} does not let you do this")
+    if fault is ConnectionFault.CLOSED and credentials is None:
+        return UnavailableError(
+            f"no Tandem orchestrator answers at {address}, or it wants TLS (--tls-ca)"
+        )
     if fault is ConnectionFault.CLOSED:
         return AccessDeniedError(f"the server at {address} {_why_closed(credentials)}")
     if fault is ConnectionFault.NO_TLS:
@@ -161,9 +165,7 @@ def refusal_of(
 
 
 def _why_closed(credentials: Credentials | None) -> str:
-    if credentials is None:
-        return "closes the connection: it wants TLS (--tls-ca)"
-    if credentials.token is not None:
+    if credentials is not None and credentials.token is not None:
         return "closes the connection: it wants a certificate there, not a token"
     return (
         "closes the connection: it does not accept this certificate, which has expired or is of an "

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -38,6 +39,7 @@ class BenchPlan:
         window: frames of one stream in flight at the server; None: the server finds its own.
         score_threshold: see `DetectorClient.detect`.
         max_detections: see `DetectorClient.detect`.
+        bits_per_second: what each stream's features may take of the link; 0: no limit.
     """
 
     placement: Placement
@@ -48,6 +50,7 @@ class BenchPlan:
     window: int | None = None
     score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
+    bits_per_second: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class BenchReport:
 
     Attributes:
         placement: the placement that was measured.
-        codec: name of the feature codec; None if the model of a server chose it.
+        codec: name of the feature codec, or of each that the server chose, the most used first;
+            None where it does not tell.
         clients: number of concurrent streams.
         frames: number of frames measured.
         fps: frames answered a second, over all clients.
@@ -160,6 +164,7 @@ async def _stream(
         _shared(supply),
         placement=plan.placement,
         codec=plan.codec,
+        max_link_bits_per_second=plan.bits_per_second,
         score_threshold=plan.score_threshold,
         max_detections=plan.max_detections,
         max_in_flight=(plan.window or _MOST_IN_FLIGHT) + 1,
@@ -191,7 +196,7 @@ def report(
     latencies = sorted(1000 * timing.total_seconds for timing in timings)
     return BenchReport(
         placement=plan.placement,
-        codec=codec,
+        codec=codec or _codecs_used(timings),
         clients=plan.clients,
         frames=len(samples),
         fps=fps,
@@ -202,6 +207,11 @@ def report(
         efficiency=fps / ideal_fps,
         simulated={stage.value: milliseconds for stage, milliseconds in simulated.items()},
     )
+
+
+def _codecs_used(timings: Sequence[FrameTiming]) -> str | None:
+    told = Counter(one.backbone.codec for one in timings if one.backbone and one.backbone.codec)
+    return ", ".join(codec.value for codec, _ in told.most_common()) or None
 
 
 def link_bytes(placement: Placement, timing: FrameTiming) -> int:

@@ -1,4 +1,4 @@
-"""Measures a bundle's features and latents on real frames, for the codecs that need to know them."""
+"""Measures a bundle's features and latents on real frames, for the codecs that need them."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ def _look(
             runs = runs_of(count, frames)
         elif LATENT_TABLES_NAME not in bundle.manifest.files:
             raise InvalidInputError(
-                "the bundle's bottleneck is calibrated on frames that follow each other: give a video"
+                "the bundle's bottleneck is calibrated on frames that follow each other: give a "
+                "video"
             )
     every = max(1, (count or 0) // frames)
     spread = range(0, every * frames, every)

@@ -123,6 +123,7 @@ class DetectorClient:
         max_detections: int = 0,
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,
+        max_link_bits_per_second: int = 0,
         max_in_flight: int | None = None,
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
@@ -140,6 +141,9 @@ class DetectorClient:
             max_detections: at most this many a frame, the highest scores first; 0: all.
             overload: `DROP_OLDEST` for a live source, whose newest frame wins.
             codec: how features travel between the stages; None leaves it to the server.
+            max_link_bits_per_second: what the features may take of the link between the stages, on
+                average: the server chooses the finest latent rate within it. 0: no limit; only
+                without a `codec`, and of effect where the bundle has a bottleneck.
             max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
                 for a live source, since dropped frames wait for older ones to be answered.
 
@@ -155,6 +159,7 @@ class DetectorClient:
             max_detections=max_detections,
             overload=overload,
             codec=_codec_named(codec),
+            max_link_bits_per_second=_checked_limit(max_link_bits_per_second, codec),
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
@@ -271,6 +276,16 @@ def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:
     if isinstance(name, NodePair):
         return name
     return name.node_pair if isinstance(name, Placement) else NodePair.parse(name)
+
+
+def _checked_limit(bits_per_second: int, codec: Codec | str | None) -> int:
+    if not 0 <= bits_per_second < 1 << 64:
+        raise InvalidInputError(f"max_link_bits_per_second is {bits_per_second}, not 0 or more")
+    if bits_per_second and codec is not None:
+        raise InvalidInputError(
+            "with max_link_bits_per_second the server chooses the codec: give one of them"
+        )
+    return bits_per_second
 
 
 def _codec_named(name: Codec | str | None) -> Codec | None:

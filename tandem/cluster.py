@@ -49,6 +49,7 @@ class ClusterOptions:
             one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
         window: frames of a session in flight; None: the orchestrator finds its own.
+        objective: what the orchestrator's automatic choice optimises; None: its default.
         certificates: folder of an authority with certificates for both nodes and an operator;
             None: no TLS.
         insecure: whether other machines may be served without TLS.
@@ -63,6 +64,7 @@ class ClusterOptions:
     require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
+    objective: str | None = None
     certificates: Path | None = None
     insecure: bool = False
     log_level: str = "warning"
@@ -185,8 +187,10 @@ class LocalCluster:
     def _orchestrator_options(self) -> list[str]:
         interval = str(HEALTH_INTERVAL_SECONDS)
         arguments = ["--health-interval-seconds", interval, "--log-level", self._options.log_level]
-        window = self._options.window
-        return arguments if window is None else [*arguments, "--window", str(window)]
+        window, objective = self._options.window, self._options.objective
+        if window is not None:
+            arguments += ["--window", str(window)]
+        return arguments if objective is None else [*arguments, "--objective", objective]
 
     def _security(self, identity: Identity) -> list[str]:
         """What secures a service; only the orchestrator is ever reached from elsewhere."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 from common.domain.errors import TandemError
+from common.domain.redaction import fit_to_show
 
 PROGRAM = "python -m common.certificates"
 # What a server listens on may stand where a host is asked for; nobody can call it by that.
@@ -85,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(fit_to_show(text) + "\n")
 
 
 def _fail(text: str) -> int:
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    sys.stderr.write(f"{PROGRAM}: {fit_to_show(text)}\n")
     return 2
 
 

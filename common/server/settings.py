@@ -10,7 +10,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -21,7 +21,8 @@ from pydantic_settings import (
 )
 from typing_extensions import Literal
 
-from common.domain.errors import ConfigurationError
+from common.domain.address import parse_host
+from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.server.security_settings import SecuritySettings
@@ -104,6 +105,14 @@ class ServerSettings(SecuritySettings):
         """How much memory messages and what is made of them may take at a time, bytes."""
         chosen = self.max_buffered_mebibytes << 20
         return chosen or MESSAGES_BUFFERED * self.max_message_bytes
+
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, value: str) -> str:
+        try:
+            return parse_host(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _check_buffer(self) -> ServerSettings:

@@ -64,6 +64,28 @@ class _Head:
         self._file.close()
 
 
+class _Answer:
+    """What is answered, as a file whose reader may hang up as TLS tells it or as TCP does."""
+
+    closed = False
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except ssl.SSLError as error:
+            # The one of the two that wsgiref takes for what it is, and does not print.
+            raise BrokenPipeError(errno.EPIPE, "the reader hung up") from error
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Handler(WSGIRequestHandler):
     """Handles one request."""
 
@@ -74,6 +96,7 @@ class _Handler(WSGIRequestHandler):
         """Prepare to read the request."""
         super().setup()
         self.rfile = _Head(self.rfile)  # type: ignore[assignment]
+        self.wfile = _Answer(self.wfile)  # type: ignore[assignment]
 
     def get_environ(self) -> Dict[str, Any]:
         """What the application gets to know of the request."""

@@ -145,6 +145,12 @@ class Metrics:
             "Frames sent again since their route was lost.",
             registry=self.registry,
         )
+        self.rate_changes = Counter(
+            "tandem_rate_changes",
+            "Changes of the latent rate of a stream, by the codec that was taken.",
+            ["codec"],
+            registry=self.registry,
+        )
         self.probe_frames = Counter(
             "tandem_probe_frames",
             "Copies of frames sent for measurement only.",

@@ -7,6 +7,7 @@ from typing import Optional, Set
 
 import grpc
 
+from common.domain.errors import UnavailableError
 from common.security.identity import Identity
 from common.security.tls import TlsFiles, TlsMaterial, channel_credentials
 from common.wire.connections import Options, open_channel
@@ -44,6 +45,7 @@ class ServerChannel:
             InvalidInputError: that is no address.
         """
         self._address = address
+        self._server = server
         name = server.server_name if server else server_name
         checked = [("grpc.ssl_target_name_override", name)] if tls and name else []
         self._options = [*options, *checked]
@@ -53,8 +55,26 @@ class ServerChannel:
         self._leaving: Set[asyncio.Future[None]] = set()
 
     @property
+    def refusal(self) -> str:
+        """Why the server must not be called; empty while it may be.
+
+        gRPC tells nobody which certificate a server has shown, so that only its identity can be
+        revoked here, and not one certificate.
+        """
+        if self._tls is None or self._server is None:
+            return ""
+        is_revoked = self._server.uri in self._tls.material.revoked
+        return f"{self._server} is revoked" if is_revoked else ""
+
+    @property
     def current(self) -> grpc.aio.Channel:
-        """The channel that a new call takes; ask again for the next one."""
+        """The channel that a new call takes; ask again for the next one.
+
+        Raises:
+            UnavailableError: the server's identity is revoked.
+        """
+        if self.refusal:
+            raise UnavailableError(self.refusal)
         if self._tls is not None:
             material = self._tls.material
             if material is not self._material:

@@ -42,8 +42,8 @@ class ConnectionFault(Enum):
     EXPIRED = "its certificate has expired or is not valid yet"
     WRONG_NAME = "its certificate is of another server"
     CLOSED = (
-        "it closes each new connection, since it wants TLS, or does not accept the certificate of "
-        "this side"
+        "it closes each new connection: nobody is behind it, it wants TLS, or it does not accept "
+        "the certificate of this side"
     )
 
 

@@ -86,6 +86,7 @@ def train_bottleneck(
     if checkpoint.exists():
         _restore(state, load_checkpoint(checkpoint), recipe, teacher, checkpoint)
     folder = evaluation_folder(run, surroundings.cache, workers=surroundings.workers)
+    surroundings.output.mkdir(parents=True, exist_ok=True)
     metrics = MetricsFile(surroundings.output, state.step, LOSS_NAMES)
     since: list[Tensor] = []
     with closing(batches(state.step)) as signals:

@@ -12,6 +12,7 @@ from common.domain.detections import StageTiming
 from common.domain.errors import ReferenceMissingError
 from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
+from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
 from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
@@ -65,7 +66,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
-        self._places.require(opening.context.frames_from)
+        self._places.require(opening.context.frames_from, calling_identity())
         nodes = NodePair(self._host.node, opening.downstream_node)
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)

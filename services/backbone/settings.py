@@ -27,7 +27,8 @@ class BackboneSettings(StageSettings):
         None,
         description="serve only frames of this node, or of these nodes, separated by commas; all "
         "others are refused before a picture is sent. Those of an orchestrator that runs on no "
-        "node are of `orchestrator`",
+        "node are of `orchestrator`. With TLS the orchestrator's certificate has to have one of "
+        "these names, too",
     )
     max_image_megapixels: float = Field(
         DEFAULT_MAX_PIXELS / 1e6,

@@ -16,6 +16,7 @@ from common.domain.errors import (
     CallerError,
     InternalError,
     InvalidInputError,
+    ReferenceMissingError,
     TandemError,
     UnavailableError,
 )
@@ -232,7 +233,9 @@ class FrameStream(ABC):
         )
 
     def _log_failure(self, frame_id: int, error: Exception) -> None:
-        write = log.info if isinstance(error, CallerError) else log.error
+        # A frame whose reference is missing is sent again at once.
+        is_usual = isinstance(error, (CallerError, ReferenceMissingError))
+        write = log.info if is_usual else log.error
         write(
             "frame failed",
             stage=self.host.stage.value,

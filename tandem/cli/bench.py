@@ -17,9 +17,10 @@ from common.domain.placement import Placement, Stage
 from common.files import refuse_overwriting
 from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import frame_progress, show_json, show_line, show_table
+from tandem.cli.console import frame_progress, kilobytes, show_json, show_line, show_table
 from tandem.cli.options import (
     PLACEMENT_NAMES,
+    BitsPerSecondOption,
     BundleOption,
     CodecOption,
     DeviceOption,
@@ -29,6 +30,7 @@ from tandem.cli.options import (
     RemoteServer,
     local_cluster,
     parse_paced,
+    refuse_both,
     refuse_with_server,
     remote_server,
 )
@@ -55,6 +57,7 @@ def bench(
         ),
     ] = None,
     codec: CodecOption = None,
+    bits_per_second: BitsPerSecondOption = None,
     frames: Annotated[
         int, typer.Option(min=2, help="Frames measured for each placement, over all clients.")
     ] = 100,
@@ -90,11 +93,15 @@ def bench(
 
     Without --server local nodes are started for the time of the run.
     """
+    refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device, paced=paced)
     pace = parse_paced(paced)
     images = load_images(source or str(shipped_clip()), writing=trace)
     plans = [
-        BenchPlan(one, codec, frames, warm_up, clients, window)
+        BenchPlan(
+            *(one, codec, frames, warm_up, clients, window),
+            bits_per_second=bits_per_second or 0,
+        )
         for one in ([placement] if placement else Placement)
     ]
     where = remote_server(server, access) or ClusterOptions(
@@ -137,7 +144,7 @@ def show_reports(reports: list[BenchReport]) -> None:
             *(f"{one.fps:.1f}", f"{one.ideal_fps:.1f}", f"{one.efficiency:.0%}"),
             *(f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99)),
             *(f"{one.stage_ms[stage.value]['execute']:.1f}" for stage in Stage),
-            f"{one.bytes_per_frame / 1000:.1f}",
+            kilobytes(one.bytes_per_frame),
         )
     show_table(table)
     show_line(
@@ -161,7 +168,8 @@ async def _bench(
     reports = []
     async with AsyncExitStack() as stack:
         if isinstance(where, ClusterOptions):
-            name = name or load_bundle(where.bundle).manifest.codec.default
+            if not plans[0].bits_per_second:
+                name = name or load_bundle(where.bundle).manifest.codec.default
             cluster = await stack.enter_async_context(local_cluster(where))
             where = RemoteServer(cluster.orchestrator.address, None)
         for plan in plans:

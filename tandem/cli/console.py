@@ -25,6 +25,11 @@ from common.domain.redaction import fit_to_show, masked_value
 from tandem.results import FrameResult
 
 
+def kilobytes(count: float) -> str:
+    """A size in kilobytes, with as many digits as tell small ones apart."""
+    return f"{count / 1000:.1f}" if count >= 1000 else f"{count / 1000:.3f}"
+
+
 def show_line(text: str) -> None:
     """Print a line for people, on standard output, at once."""
     sys.stdout.write(fit_to_show(text) + "\n")

@@ -23,6 +23,7 @@ from tandem.cli.detection import (
     served_detection,
 )
 from tandem.cli.options import (
+    BitsPerSecondOption,
     BundleOption,
     CodecOption,
     DeviceOption,
@@ -32,6 +33,7 @@ from tandem.cli.options import (
     RemoteServer,
     RequireSignatureOption,
     ServerReconnectOption,
+    refuse_both,
     refuse_with_server,
     remote_server,
 )
@@ -69,6 +71,7 @@ def detect(
     require_signature: RequireSignatureOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
+    bits_per_second: BitsPerSecondOption = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Leave out boxes with a lower score.")
     ] = DEFAULT_SCORE_THRESHOLD,
@@ -113,10 +116,11 @@ def detect(
 ) -> None:
     """Detect objects in a picture, a folder, a video, a camera's or a network stream.
 
-    Without --server the model runs in this process; --placement, --codec, --live and cameras start
-    local nodes for the time of the run. Without --output the boxes are printed. Frames that cannot
-    be served are named, and the exit code is then 1.
+    Without --server the model runs in this process; --placement, --codec, --bits-per-second, --live
+    and cameras start local nodes for the time of the run. Without --output the boxes are printed.
+    Frames that cannot be served are named, and the exit code is then 1.
     """
+    refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device)
     where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
@@ -131,6 +135,7 @@ def detect(
         return DetectionRequest(
             placement=placement,
             codec=codec,
+            bits_per_second=bits_per_second or 0,
             threshold=threshold,
             max_detections=max_detections,
             live=kind is SourceKind.LIVE if live is None else live,

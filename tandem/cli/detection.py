@@ -41,6 +41,7 @@ class DetectionRequest:
     Attributes:
         placement: which node runs which stage, by name; None: whatever serves best.
         codec: how features travel between the stages; None is the model's own.
+        bits_per_second: what features may take of the link between the stages; 0: no limit.
         threshold: boxes with a lower score are left out.
         max_detections: boxes a frame, the best; 0: all.
         live: the newest frame wins; a file is played at its own speed.
@@ -49,6 +50,7 @@ class DetectionRequest:
 
     placement: str | None = None
     codec: Codec | None = None
+    bits_per_second: int = 0
     threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
     live: bool = False
@@ -57,7 +59,8 @@ class DetectionRequest:
     @property
     def needs_services(self) -> bool:
         """Whether this process alone cannot do it: there are nodes, codecs and dropped frames."""
-        return self.placement is not None or self.codec is not None or self.live
+        chooses_codec = self.codec is not None or self.bits_per_second > 0
+        return self.placement is not None or chooses_codec or self.live
 
 
 @dataclass
@@ -233,6 +236,7 @@ async def served_detection(
             max_detections=request.max_detections,
             overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
             codec=request.codec,
+            max_link_bits_per_second=request.bits_per_second,
         )
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import show_json, show_line, show_table, show_warning
+from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
     AUTOMATIC,
     DEFAULT_SERVER,
@@ -97,12 +97,12 @@ async def _show_placement(
             "placement": _name(system.active_pair, None),
         }
         if explain:
-            told["explanation"] = list(system.explanation)
+            told["explanation"] = [*system.explanation, *_rate_sentences(system)]
         show_json(told)
         return
     show_line(_placement_sentence(system))
     if explain:
-        for sentence in system.explanation:
+        for sentence in (*system.explanation, *_rate_sentences(system)):
             show_line(sentence)
 
 
@@ -124,17 +124,25 @@ def status_to_json(system: SystemStatus) -> dict[str, Any]:
     return told
 
 
+def _rate_sentences(system: SystemStatus) -> Iterator[str]:
+    """Why the features of each stream take the rate that they take."""
+    for session in system.sessions:
+        if session.codec_reason:
+            yield f"stream {session.session_id}: {session.codec_reason}."
+
+
 def _show_tables(system: SystemStatus) -> None:
     show_table(_stages_table(system))
     show_table(_placements_table(system))
     if system.links:
         show_table(_links_table(system))
     if system.sessions:
-        sessions = Table("stream", "placement", "frames answered", "in flight")
+        sessions = Table("stream", "placement", "codec", "frames answered", "in flight")
         for session in system.sessions:
             sessions.add_row(
                 session.session_id,
                 _name(session.node_pair, "none yet"),
+                session.codec.value if session.codec else "",
                 str(session.frames_answered),
                 str(session.frames_in_flight),
             )
@@ -179,7 +187,7 @@ def _placements_table(system: SystemStatus) -> Table:
             f"{one.frames_per_second:.1f}",
             f"{expected.frames_per_second:.1f}" if expected else "",
             f"{expected.latency_seconds * 1e3:.1f}" if expected else "",
-            f"{expected.bytes_per_frame / 1e3:.1f}" if expected else "",
+            kilobytes(expected.bytes_per_frame) if expected else "",
             expected.bottleneck if expected else "",
         )
     return table

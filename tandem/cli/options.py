@@ -45,6 +45,17 @@ AUTOMATIC = "auto"
 PLACEMENT_NAMES = ", ".join(placement.value for placement in Placement)
 
 
+def checked_address(text: str | None) -> str | None:
+    """Let an orchestrator's address or nothing through, before anything is opened or started.
+
+    Raises:
+        InvalidInputError: it is no address.
+    """
+    if text is not None:
+        parse_address(text, DEFAULT_PORT, "the server's address")
+    return text
+
+
 def checked_placement(name: str | None) -> str | None:
     """Let a placement's name, a pair of nodes, `auto` or nothing through; usage is checked here."""
     try:
@@ -84,13 +95,20 @@ RequireSignatureOption = Annotated[
     ),
 ]
 ServerOption = Annotated[
-    str, typer.Option("--server", metavar="HOST[:PORT]", help="Address of the orchestrator.")
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST[:PORT]",
+        callback=checked_address,
+        help="Address of the orchestrator.",
+    ),
 ]
 OptionalServerOption = Annotated[
     str | None,
     typer.Option(
         "--server",
         metavar="HOST[:PORT]",
+        callback=checked_address,
         help="Orchestrator to use; without it all runs on this machine, for the time of the run.",
     ),
 ]
@@ -109,6 +127,40 @@ CodecOption = Annotated[
         help="How features travel between the stages: "
         + ", ".join(codec.value for codec in Codec)
         + "; the model's own if left out.",
+    ),
+]
+
+
+class ObjectiveChoice(StrEnum):
+    """What the orchestrator's automatic choice optimises."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    BYTES = "bytes"
+    ENERGY = "energy"
+    ACCURACY = "accuracy"
+
+
+ObjectiveOption = Annotated[
+    ObjectiveChoice | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        help="What auto optimises: "
+        + ", ".join(each.value for each in ObjectiveChoice)
+        + ". With accuracy, streams that ask for no codec get the finest latent rate that their "
+        "link carries.",
+    ),
+]
+BitsPerSecondOption = Annotated[
+    int | None,
+    typer.Option(
+        "--bits-per-second",
+        metavar="LIMIT",
+        min=1,
+        help="What features may take of the link between the stages, on average: the finest latent "
+        "rate within it is chosen, frame after frame. Takes a model with a bottleneck; not beside "
+        "--codec.",
     ),
 ]
 DeviceOption = Annotated[
@@ -152,6 +204,18 @@ def parse_paced(text: str | None) -> dict[Stage, float]:
             )
         paced[stage] = milliseconds
     return paced
+
+
+def refuse_both(codec: Codec | None, bits_per_second: int | None) -> None:
+    """A codec leaves no rate to choose.
+
+    Raises:
+        BadParameter: a limit is given all the same.
+    """
+    if codec is not None and bits_per_second is not None:
+        raise typer.BadParameter(
+            f"--codec {codec.value} leaves no rate to choose", param_hint="--bits-per-second"
+        )
 
 
 def refuse_with_server(server: str | None, **local: object) -> None:

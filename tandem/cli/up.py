@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.domain.address import DEFAULT_PORT
+from common.domain.address import DEFAULT_PORT, parse_host
 from common.domain.errors import UnavailableError
 from common.domain.redaction import fit_to_show
 from tandem.cli.console import show_json, show_line, show_notice, show_table
@@ -19,6 +19,7 @@ from tandem.cli.options import (
     BundleOption,
     DeviceOption,
     JsonOption,
+    ObjectiveOption,
     PacedOption,
     RequireSignatureOption,
     local_cluster,
@@ -52,7 +53,10 @@ def up(
     *,
     bundle: BundleOption = None,
     host: Annotated[
-        str, typer.Option(help="Address that the orchestrator listens on; 0.0.0.0 for all.")
+        str,
+        typer.Option(
+            callback=parse_host, help="Address that the orchestrator listens on; 0.0.0.0 for all."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The orchestrator's port; 0 picks a free one.")
@@ -60,6 +64,7 @@ def up(
     window: Annotated[
         int | None, typer.Option(min=1, help="Frames of one stream in flight at a time.")
     ] = None,
+    objective: ObjectiveOption = None,
     device: DeviceOption = None,
     require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
@@ -97,6 +102,7 @@ def up(
         require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,
+        objective=objective.value if objective else None,
         certificates=certificates,
         insecure=insecure,
         log_level=log_level.value,

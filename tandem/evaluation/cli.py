@@ -11,7 +11,14 @@ from common.bundle import load_bundle
 from common.domain.codec import Codec
 from common.files import refuse_overwriting
 from tandem.cli.access import AccessOptions, with_access
-from tandem.cli.console import frame_progress, show_json, show_line, show_notice, show_table
+from tandem.cli.console import (
+    frame_progress,
+    kilobytes,
+    show_json,
+    show_line,
+    show_notice,
+    show_table,
+)
 from tandem.cli.options import (
     PLACEMENT_NAMES,
     BundleOption,
@@ -122,7 +129,7 @@ def evaluate(
         return
     show_table(figures_table(evaluation))
     size = evaluation.bytes_per_frame
-    link = f", {size / 1000:.1f} kB a frame on the link" if size is not None else ""
+    link = f", {kilobytes(size)} kB a frame on the link" if size is not None else ""
     show_line(f"{evaluation.frames} frames, {evaluation.fps:.1f} a second{link}")
     show_line(f"written to {output}: results.json, record.json, precision-recall.png")
 

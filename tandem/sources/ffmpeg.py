@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.redaction import masked_url
 from common.vision.headers import read_header
 from common.vision.jpeg_markers import JPEG_MAGIC
 from common.vision.limits import DEFAULT_MAX_PIXELS
@@ -111,11 +112,11 @@ class FFmpegReader(Reader):
         try:
             frame = next(self._frames, None)
         except av.error.ExitError as error:
-            raise LostError(SILENT) from error
+            raise LostError(SILENT) from _quotable(error, self._is_remote)
         except (av.FFmpegError, OSError) as error:
             if self._is_remote:
                 told = "it hung up" if error.errno in _HUNG_UP else reason(error)
-                raise LostError(told) from error
+                raise LostError(told) from None
             raise InvalidInputError(f"{self._name} cannot be decoded: {reason(error)}") from error
         return None if frame is None else self._picture(frame)
 
@@ -241,19 +242,27 @@ def _open(
     except av.error.ExitError as error:
         raise UnavailableError(
             f"{name} does not answer: nothing to see for {connect_seconds:.0f} s"
-        ) from error
+        ) from _quotable(error, is_remote)
     except (av.FFmpegError, OSError, ValueError) as error:
         if is_remote and not isinstance(error, _NO_VIDEO):
             cause = _unknown_host(where) if isinstance(where, str) else None
-            raise UnavailableError(f"{name} does not answer: {cause or reason(error)}") from error
-        raise InvalidInputError(f"{name} is neither a picture nor a video") from error
+            raise UnavailableError(f"{name} does not answer: {cause or reason(error)}") from None
+        raise InvalidInputError(f"{name} is neither a picture nor a video") from _quotable(
+            error, is_remote
+        )
+
+
+def _quotable(error: Exception, is_remote: bool) -> Exception | None:
+    """The cause for a traceback; none of a URL, since FFmpeg's own words repeat it."""
+    return None if is_remote else error
 
 
 def _unknown_host(url: str) -> str | None:
     """That the name of its host is not found, which FFmpeg calls an input/output error."""
     try:
         host = urlsplit(url).hostname
-        if host:
+        # Before a slash in a password stands what is taken for a host.
+        if host and host in masked_url(url).lower():
             socket.getaddrinfo(host, None)
     except socket.gaierror:
         return f"the name {host} is not found"

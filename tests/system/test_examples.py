@@ -253,19 +253,36 @@ def is_free(host):
 def test_two_machines(tmp_path):
     edge, workstation = (f"127.{random.randint(2, 250)}.{number}.1" for number in (1, 2))
     assert is_free(edge)
+    made = tmp_path / "made"
+    named = [
+        f"--host={node}={host}" for node, host in (("edge", edge), ("workstation", workstation))
+    ]
+    run("tandem", "certificates", "init", made, *named)
     hosts = {"EDGE": edge, "WORKSTATION": workstation}
+    there = {**hosts, "CERTIFICATES": str(made / "workstation")}
+    own = {**hosts, "CERTIFICATES": str(made / "edge")}
+
+    def known_as(name):
+        return {
+            "TANDEM_TLS_CA": str(made / name / "peers-ca.crt"),
+            "TANDEM_TLS_CERTIFICATE": str(made / name / f"{name}.crt"),
+            "TANDEM_TLS_KEY": str(made / name / f"{name}.key"),
+        }
+
     (tmp_path / "a.jpg").write_bytes(encoded(".jpg"))
-    with machine("workstation", TOY_BUNDLE, **hosts), machine("edge", TOY_BUNDLE, **hosts) as here:
+    with machine("workstation", TOY_BUNDLE, **there), machine("edge", TOY_BUNDLE, **own) as here:
 
         def is_up():
             asked = ["tandem", "status", "--server", edge, "--json"]
-            ran = subprocess.run(asked, env=environment(), capture_output=True, text=True)
+            operator = environment(**known_as("operator"))
+            ran = subprocess.run(asked, env=operator, capture_output=True, text=True)
             stages = json.loads(ran.stdout)["stages"] if ran.returncode == 0 else []
             return [each["healthy"] for each in stages] == [True] * 4
 
         assert wait_until(is_up, 60)
-        named = ("--placement", "backbone", "--json")
-        told = run("tandem", "detect", tmp_path / "a.jpg", "--server", edge, *named)
+        wanted = ("--placement", "backbone", "--json")
+        picture = ("tandem", "detect", tmp_path / "a.jpg", "--server", edge)
+        told = run(*picture, *wanted, **known_as("client"))
         assert json.loads(told)["placement"] == "backbone"
         here.send_signal(signal.SIGTERM)
         here.wait(30)

@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Deque, Dict, List
 
+from common.domain.detections import StageTiming
 from common.domain.placement import NodePair
-from protos.tandem.v1 import detection_pb2
 from services.orchestrator.estimation.link_rates import MESSAGE_OVERHEAD_BYTES
 
 _WINDOW_SECONDS = 1.5
@@ -43,14 +43,23 @@ class LinkQueue:
     def observe(
         self,
         node_pair: NodePair,
-        timing: detection_pb2.Timing,
+        backbone: StageTiming,
+        transformer: StageTiming,
         *,
         backlogged: bool,
         round_trip_seconds: float,
         now: float,
     ) -> None:
-        """Take note of an answer; see `RateControl.answered`."""
-        backbone, transformer = timing.backbone, timing.transformer
+        """Take note of an answer.
+
+        Args:
+            node_pair: the nodes that served the frame.
+            backbone: what the backbone tells of it.
+            transformer: what the transformer tells of it.
+            backlogged: whether further frames of the session were waiting.
+            round_trip_seconds: of a small message over the link between the nodes; 0: not known.
+            now: when the answer came; seconds, of any steady clock.
+        """
         answers = self._answers.setdefault(node_pair, deque())
         answers.append(
             _Answer(

@@ -103,11 +103,16 @@ class StageMonitor:
     async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
         while True:
+            if channel.refusal:
+                self._note(address, channel.refusal, DIED)
+                await asyncio.sleep(self._interval_seconds)
+                continue
             # Its published types leave out Watch.
             stub: Any = health_pb2_grpc.HealthStub(channel.current)
             call = stub.Watch(request)
-            heartbeats = asyncio.ensure_future(self._beat(address, stub, request))
-            # They end when the stage is silent; or by a fault in here, which is raised below.
+            heartbeats = asyncio.ensure_future(self._beat(address, channel, stub, request))
+            # They end when the stage is silent or revoked; or by a fault in here, which is raised
+            # below.
             heartbeats.add_done_callback(partial(_cancel, call))
             try:
                 await self._follow(address, stub, request, call)
@@ -117,7 +122,7 @@ class StageMonitor:
             except UnavailableError as error:
                 self._note(address, str(error), DIED)
             except asyncio.CancelledError:
-                # A heartbeat that found the stage silent cancels the watch, and no more.
+                # A heartbeat that found the stage silent or revoked cancels the watch, no more.
                 if self._closing or not heartbeats.done():
                     raise
                 heartbeats.result()
@@ -154,7 +159,9 @@ class StageMonitor:
             return ""
         return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
 
-    async def _beat(self, address: StageAddress, stub: Any, request: Any) -> None:
+    async def _beat(
+        self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
+    ) -> None:
         """Call until the stage does not answer in time; its watch is then given up as well.
 
         While it answers frames there is no need to ask, but now and then, to measure the link: on
@@ -164,6 +171,8 @@ class StageMonitor:
         while True:
             seen_at = max(called_at, self._answered_at(address))
             await asyncio.sleep(seen_at + self._interval_seconds - time.monotonic())
+            if channel.refusal:
+                return
             now = time.monotonic()
             is_seen = now - self._answered_at(address) < self._interval_seconds
             if is_seen and now - called_at < _MEASURING_INTERVALS * self._interval_seconds:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Deque, Dict, Optional
+from typing import Deque, Dict, List, Optional
 
 from common.domain.codec import Codec
 from common.domain.detections import StreamOptions
 from common.domain.placement import NodePair
+from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.decision.rates import (
@@ -96,16 +97,27 @@ class RateControl:
         if self._chooses:
             self._queue.observe(
                 node_pair,
-                timing,
+                stage_timing_from_wire(timing.backbone),
+                stage_timing_from_wire(timing.transformer),
                 backlogged=backlogged,
                 round_trip_seconds=round_trip_seconds,
                 now=now,
             )
 
-    def decide(self, estimates: Estimates, now: float) -> None:
-        """Choose anew for the node pairs in use; call it at regular intervals."""
-        for node_pair in tuple(self._choices):
+    def decide(self, estimates: Estimates, now: float) -> List[Codec]:
+        """Choose anew for the node pairs in use; call it at regular intervals.
+
+        Returns:
+            Each codec that has taken another's place.
+        """
+        before = dict(self._choices)
+        for node_pair in before:
             self._choose(node_pair, estimates, now)
+        return [
+            after.codec
+            for node_pair, after in self._choices.items()
+            if after.codec is not before[node_pair].codec
+        ]
 
     def _choose(self, node_pair: NodePair, estimates: Estimates, now: float) -> None:
         options = rate_options(node_pair, estimates)

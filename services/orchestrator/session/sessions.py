@@ -81,7 +81,9 @@ class Sessions:
             router = self.resources.router
             router.tick()
             for session in tuple(self.open.values()):
-                session.dispatcher.rates.decide(router.measurements.estimates, now)
+                for codec in session.dispatcher.rates.decide(router.measurements.estimates, now):
+                    self.resources.metrics.rate_changes.labels(codec.value).inc()
+                    log.info("rate chosen", session=session.session_id, codec=codec.value)
             self.show_choice()
 
     def show_choice(self) -> None:

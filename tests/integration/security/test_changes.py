@@ -156,6 +156,26 @@ async def test_a_peer_that_is_revoked_under_load_loses_its_streams_and_no_frame(
             realm.revoke()
 
 
+async def test_a_server_whose_identity_is_revoked_is_called_no_more(secured, realm):
+    """A transformer calls nobody: what counts is that nobody connects to it."""
+    client = realm.credentials(realm.issue("client/camera"))
+    async with load(secured.address, client) as (under_way, task):
+        node = under_way.responses[-1].timing.transformer.node
+        realm.revoke(f"transformer/{node}")
+        ended = time.monotonic() + CUT_SECONDS
+        try:
+            while under_way.responses[-1].timing.transformer.node == node:
+                assert time.monotonic() < ended, "the revoked transformer is still asked"
+                await under_way.answered(1)
+            await under_way.answered(10)
+            assert under_way.responses[-1].timing.transformer.node != node
+        finally:
+            realm.revoke()
+        under_way.stop()
+        assert await asyncio.wait_for(task, 30) is grpc.StatusCode.OK
+        under_way.check_nothing_lost()
+
+
 async def _served_on(cluster, realm, node):
     """Have a frame served on both stages of a node."""
     credentials = realm.credentials(realm.issue("client/camera"))

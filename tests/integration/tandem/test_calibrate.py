@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from common.bundle import FixedInput, load_bundle, write_bundle
-from common.codec import FeatureCodec
+from common.bundle.folder import LATENT_TABLES_NAME
+from common.codec import FeatureCodec, LatentCoders
 from common.domain.codec import CALIBRATED_BITS, Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image
 from common.vision.preprocess import preprocess
-from tandem.bundle_calibration import calibrate_bundle, evenly_spread
+from tandem.bundle_calibration import calibrate_bundle, evenly_spread, runs_of
 from tandem.shipped import shipped_clip
 from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE
@@ -170,3 +171,38 @@ def test_bytes_are_within_a_few_percent_of_the_entropy(folder, pictures):
             encoded = codecs.encode(features, codec)
             entropy = entropy_bytes(codecs.decode(encoded))
             assert len(encoded.data) <= MOST_OVER_ENTROPY * entropy, codec
+
+
+def test_a_video_makes_the_tables_of_latents_and_pictures_leave_them(tmp_path, pictures):
+    folder = shutil.copytree(TOY_BUNDLE, tmp_path / "toy")
+    before = (folder / LATENT_TABLES_NAME).read_bytes()
+    calibrate_bundle(folder, open_source(str(pictures)), 12)
+    assert (folder / LATENT_TABLES_NAME).read_bytes() == before
+    bundle = calibrate_bundle(folder, open_source(str(shipped_clip())), 12).bundle
+    assert (folder / LATENT_TABLES_NAME).read_bytes() != before
+    bundle.check_files()
+    assert LatentCoders.of_bundle(bundle).of(Codec.LATENT)
+    for rate in bundle.manifest.bottleneck.rates.values():
+        assert 0 < rate.measured.bytes_per_frame < rate.measured.bytes_per_key_frame
+
+
+def test_a_bottleneck_without_tables_is_not_calibrated_on_pictures(tmp_path, pictures):
+    folder = shutil.copytree(TOY_BUNDLE, tmp_path / "toy")
+    manifest = load_bundle(folder).manifest
+    files = {name: each for name, each in manifest.files.items() if name != LATENT_TABLES_NAME}
+    write_bundle(folder, manifest.model_copy(update={"files": files}))
+    with pytest.raises(InvalidInputError, match="give a video"):
+        calibrate_bundle(folder, open_source(str(pictures)), 12)
+
+
+@pytest.mark.parametrize(
+    ("count", "frames", "runs"),
+    [
+        (None, 300, [range(300)]),
+        (200, 300, [range(300)]),
+        (240, 60, [range(30), range(120, 150)]),
+        (240, 20, [range(20)]),
+    ],
+)
+def test_runs_are_spread_over_a_video(count, frames, runs):
+    assert runs_of(count, frames) == runs

@@ -163,3 +163,28 @@ def test_settings_of_services_in_the_environment_do_not_reach_the_children():
             TANDEM_NONSENSE="1",
         )
     assert json_of(finished)[0]["frames"] == 2
+
+
+def test_other_machines_may_reach_it_with_certificates(tmp_path):
+    made = tmp_path / "made"
+    assert tandem("certificates", "init", made).returncode == 0
+
+    def known_as(name):
+        return (
+            *("--tls-ca", made / name / "peers-ca.crt"),
+            *("--tls-certificate", made / name / f"{name}.crt"),
+            *("--tls-key", made / name / f"{name}.key"),
+        )
+
+    with up("--host", "0.0.0.0", "--certificates", made) as (_, told):
+        server = ("--server", "localhost:" + told["orchestrator"]["address"].rpartition(":")[2])
+        assert told["orchestrator"]["metrics"].startswith("https://")
+        status = json_of(tandem("status", *server, *known_as("operator"), "--json"))
+        assert [stage["healthy"] for stage in status["stages"]] == [True] * 4
+        assert status["warnings"] == []
+        assert tandem("placement", "full", *server, *known_as("client")).returncode == 1
+        assert tandem("status", *server).returncode == 1
+    with up("--host", "0.0.0.0", "--insecure") as (_, told):
+        server = ("--server", "localhost:" + told["orchestrator"]["address"].rpartition(":")[2])
+        shown = tandem("status", *server).stdout
+    assert "insecure: other machines reach this orchestrator without TLS" in shown

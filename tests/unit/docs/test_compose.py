@@ -96,7 +96,7 @@ def test_prometheus_takes_its_configuration(made, tmp_path):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     (tmp_path / "targets.yml").write_text('[{"targets": ["backbone:9151"]}]')
     text = text.replace("/etc/prometheus/tls", str(made / "prometheus"))
-    text = text.replace("/etc/prometheus/targets.yml", str(tmp_path / "targets.yml"))
+    text = text.replace("/tmp/targets.yml", str(tmp_path / "targets.yml"))
     text = text.replace("/etc/prometheus", str(ROOT / "deploy/prometheus"))
     (tmp_path / "prometheus.yml").write_text(text)
     done = subprocess.run(

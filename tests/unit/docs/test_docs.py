@@ -54,7 +54,7 @@ FOLDERS = [
 ]
 # Paths that a reader or a command makes, or that another project has.
 ELSEWHERE = re.compile(
-    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^benchmarks/record\.jsonl$|^docs/images/experiments/NAME|^tandem/?$|[*<>{}$]|NAME|\.\.\."
+    r"^models/(detr|coco)|^docker/compose$|^docker\.io$|^benchmarks/record\.jsonl$|^docs/images/experiments/NAME|^tandem/?$|^tandem/v1/|[*<>{}$]|NAME|\.\.\."
 )
 
 
@@ -201,6 +201,8 @@ def _settings_tables(text):
 def test_environment_variables_are_settings(page):
     known = {f"TANDEM_{name.upper()}" for model in SERVICES.values() for name in model.model_fields}
     named = set(re.findall(r"`(TANDEM_[A-Z_]+)`", PAGES[page])) - {"TANDEM_"}
+    # What the `tandem` command reads.
+    known |= {"TANDEM_TLS_CA", "TANDEM_TLS_SERVER_NAME", "TANDEM_TOKEN"}
     # Shown as what is refused, and as what a cluster injects.
     assert named - known <= {"TANDEM_X", "TANDEM_BACKBONE_SERVICE_HOST"}
 

@@ -45,3 +45,17 @@ async def test_a_frame_that_gives_up_does_not_take_a_slot_with_it():
     await asyncio.gather(waiting, return_exceptions=True)
     gate.leave()
     assert await gate.enter() is True
+
+
+async def test_slots_can_be_added_and_taken_away_while_they_are_in_use():
+    gate = NewestWinsGate(1)
+    await gate.enter()
+    waiting = await entered(gate)
+    gate.resize(2)
+    assert await waiting is True
+    gate.resize(1)
+    waiting = await entered(gate)
+    gate.leave()
+    assert not waiting.done()
+    gate.leave()
+    assert await waiting is True

@@ -154,3 +154,19 @@ async def test_the_first_look_waits_for_no_machine_that_does_not_answer():
             await told.monitor.first_look()
             assert (await told.next_change()).healthy
             assert time.monotonic() - began < 4.0
+
+
+async def test_a_stage_that_answers_frames_gets_few_heartbeats():
+    async with ToyBackbone().running() as toy, watching(toy_address(toy)) as told:
+        assert (await told.next_change()).healthy
+        beats = 0
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            told.answered_at = time.monotonic()
+            try:
+                await asyncio.wait_for(told.heartbeats.get(), 0.01)
+                beats += 1
+            except TimeoutError:
+                continue
+        # Of twenty intervals, every fifth; and one that was under way.
+        assert 1 <= beats <= 6

@@ -160,3 +160,22 @@ async def test_slots_can_be_added_and_taken_away_while_they_are_in_use():
     slots.release()
     await waiting
     assert slots.taken == 1
+
+
+def test_a_live_stream_has_as_many_in_flight_as_are_at_work_on_a_slow_link():
+    estimator = WindowEstimator(is_live=True)
+    now = 0.0
+    for _ in range(400):
+        # A frame takes 120 ms, 80 of them on the link, and waits nowhere.
+        now += 0.120 / estimator.window
+        estimator.observe(now, 0.120, 0.0, (_AT_ONCE, Transfer(150, 0.080)), 0.020)
+        if estimator.window / 0.120 > 24:
+            break
+    assert estimator.window == 3
+
+
+def test_a_live_stream_gets_no_more_in_flight_than_keep_an_engine_busy():
+    estimator = WindowEstimator(is_live=True)
+    for number in range(400):
+        estimator.observe(number * 0.020, 0.042, 0.0, (_AT_ONCE, _AT_ONCE), 0.0195)
+    assert estimator.window == MIN_WINDOW

@@ -52,6 +52,9 @@ class ToyBackbone:
         answer: gives the result of each frame: a function of the frame's id and the call's context.
         openings: the first message of each stream.
         frame_ids: of the frames that came, in their order.
+        codecs: of the stream that each frame came on, as on the wire, by its id.
+        opened: what it answers to openings; a test may add what it tells.
+        refused: codecs, as on the wire, that it takes no stream for.
         health: tells whether it serves.
         address: where it listens.
     """
@@ -60,6 +63,9 @@ class ToyBackbone:
         self.answer = serves
         self.openings = []
         self.frame_ids = []
+        self.codecs = {}
+        self.opened = stage_pb2.Opened(node="toy", bundle_digest="d")
+        self.refused = set()
         self.health = health.aio.HealthServicer()
         self.address = ""
 
@@ -69,11 +75,14 @@ class ToyBackbone:
 
         class Servicer(stage_pb2_grpc.BackboneServicer):
             async def Process(self, request_iterator, context):  # noqa: N802
-                toy.openings.append((await request_iterator.__anext__()).open)
-                opened = stage_pb2.Opened(node="toy", bundle_digest="d")
-                await context.write(stage_pb2.StageResponse(opened=opened))
+                opening = (await request_iterator.__anext__()).open
+                toy.openings.append(opening)
+                if opening.codec in toy.refused:
+                    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not by this codec")
+                await context.write(stage_pb2.StageResponse(opened=toy.opened))
                 async for request in request_iterator:
                     toy.frame_ids.append(request.frame.frame_id)
+                    toy.codecs[request.frame.frame_id] = opening.codec
                     result = await toy.answer(request.frame.frame_id, context)
                     await context.write(stage_pb2.StageResponse(result=result))
 

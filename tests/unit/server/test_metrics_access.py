@@ -3,6 +3,7 @@
 import shutil
 import socket
 import ssl
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -190,3 +191,15 @@ def test_a_monitor_may_have_a_token_instead(folder):
         assert "tandem_toy 7.0" in scrape(server, context(folder, MONITOR))
         for headers in ({}, {"Authorization": f"Bearer {other}"}, {"Authorization": "Bearer x"}):
             assert refusal(server, context(folder), **headers) == FORBIDDEN
+
+
+def test_monitors_that_hang_up_leave_no_traceback(folder, server, capfd):
+    monitor = context(folder, MONITOR)
+    for _ in range(20):
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        # Closing resets the connection, so that the answer cannot be written.
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with monitor.wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert "tandem_toy 7.0" in scrape(server, monitor)
+    assert capfd.readouterr().err == ""

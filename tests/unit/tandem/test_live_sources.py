@@ -2,6 +2,7 @@ import functools
 import http.server
 import threading
 import time
+import traceback
 from contextlib import closing, contextmanager
 
 import pytest
@@ -202,3 +203,21 @@ def test_nobody_there_is_told_without_the_password(scheme):
         open_source(f"{scheme}://admin:geh@im@127.0.0.1:1/x")
     assert "geh" not in str(caught.value)
     assert "im@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://admin:geheim@127.0.0.1:1/live",
+        "rtsp://admin:ge/heim@127.0.0.1:1/live",
+        "rtsp://geheim/x@127.0.0.1:1/live",
+        "http://127.0.0.1:1/live?token=geheim",
+        "http://127.0.0.1:1/live?a=b&password=geheim",
+    ],
+)
+def test_a_programs_traceback_shows_no_password(url):
+    with pytest.raises(UnavailableError) as told:
+        open_source(url)
+    shown = "".join(traceback.format_exception(told.value))
+    assert "does not answer" in shown
+    assert "heim" not in shown.replace(__file__, "").replace("open_source(url)", "")

@@ -1,7 +1,9 @@
 import pytest
 import typer
 
+from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
+from tandem.cli.app import run_command
 from tandem.cli.options import PlacementChoice, parse_paced, refuse_with_server
 
 
@@ -45,3 +47,18 @@ def test_options_of_local_nodes_are_refused_beside_a_server():
 
 def test_every_placement_can_be_chosen():
     assert {choice.placement for choice in PlacementChoice} == {None, *Placement}
+
+
+@pytest.mark.parametrize(
+    "command", [["detect", "nowhere.jpg"], ["status"], ["placement"], ["bench"], ["evaluate"]]
+)
+def test_a_servers_address_is_checked_before_anything_else(command):
+    for address in ("h:", "h:0", "http://h:1", ""):
+        with pytest.raises(InvalidInputError, match="is not host:port"):
+            run_command([*command, "--server", address])
+
+
+@pytest.mark.parametrize("host", ["", "h:1", "http://h"])
+def test_so_is_the_host_that_a_cluster_listens_on(host):
+    with pytest.raises(InvalidInputError, match="the host"):
+        run_command(["up", "--host", host])

@@ -48,6 +48,58 @@ def test_the_connection_was_lost(code, details):
     assert str(error) == "backbone on edge: connection lost"
 
 
+CONNECTING = "failed to connect to all addresses; last error: {}: ipv4:127.0.0.1:1: {}"
+SSL = "SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+
+
+# As grpcio 1.70 and 1.85 say it.
+@pytest.mark.parametrize("handshake", ["Ssl handshake failed", "Tls handshake failed"])
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("WRONG_VERSION_NUMBER: Invalid certificate verification context", ConnectionFault.NO_TLS),
+        ("CERTIFICATE_VERIFY_FAILED: certificate has expired", ConnectionFault.EXPIRED),
+        ("CERTIFICATE_VERIFY_FAILED: certificate is not yet valid: OK", ConnectionFault.EXPIRED),
+        (
+            "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
+            ConnectionFault.UNTRUSTED,
+        ),
+        (
+            "CERTIFICATE_VERIFY_FAILED: self signed certificate in certificate chain: OK",
+            ConnectionFault.UNTRUSTED,
+        ),
+        ("TLSV1_ALERT_UNKNOWN_CA", ConnectionFault.CLOSED),
+    ],
+)
+def test_the_handshake_failed(handshake, words, fault):
+    told = CONNECTING.format("UNKNOWN", f"{handshake} (TSI_PROTOCOL_FAILURE): {SSL}{words}")
+    assert connection_fault(grpc.StatusCode.UNAVAILABLE, told) is fault
+    error = error_from_rpc(grpc.StatusCode.UNAVAILABLE, told, "backbone on edge")
+    assert str(error) == f"backbone on edge: {fault.value}"
+    # A service passes this on: whoever gets it must not take it for a fault of that connection.
+    assert connection_fault(grpc.StatusCode.UNAVAILABLE, str(error)) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("Peer name a.b is not in peer certificate", ConnectionFault.WRONG_NAME),
+        (
+            "Custom verification check failed with error: UNAUTHENTICATED: Hostname Verification "
+            "Check failed.",
+            ConnectionFault.WRONG_NAME,
+        ),
+        ("Socket closed", ConnectionFault.CLOSED),
+        ("recvmsg:Connection reset by peer", ConnectionFault.CLOSED),
+    ],
+)
+def test_a_side_did_not_accept_the_other(words, fault):
+    told = CONNECTING.format("UNAVAILABLE", words)
+    assert connection_fault(grpc.StatusCode.UNAVAILABLE, told) is fault
+    error = error_from_rpc(grpc.StatusCode.UNAVAILABLE, told, "backbone on edge")
+    assert connection_fault(grpc.StatusCode.UNAVAILABLE, str(error)) is None
+
+
 @pytest.mark.parametrize(
     ("code", "details", "fault"),
     [
@@ -61,7 +113,7 @@ def test_the_connection_was_lost(code, details):
             "UNAVAILABLE",
             "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:10.0.0.9:1: "
             "Socket closed",
-            ConnectionFault.NOBODY,
+            ConnectionFault.CLOSED,
         ),
         (
             "UNAVAILABLE",
