@@ -46,7 +46,7 @@ _OVERVIEW = (
     _Line((Series.JPEG, Series.REDUCED_JPEG), "JPEG", "tab:red", "^", named=False),
 )
 _ROUND_SIZES = [factor * 10**power for power in range(1, 8) for factor in (1, 2, 5)]
-_LOWEST = 0.2  # a line ends this far, as AP, under the best: what is below says nothing
+_LOWEST = 0.1  # a line ends this far, as AP, under the best: what is below says nothing
 
 
 def draw(points: Sequence[Point], path: Path, title: str) -> None:

@@ -36,9 +36,11 @@ def test_the_demo_shows_everything(tmp_path):
     for placement in ("full", "backbone", "transformer", "workstation"):
         assert f"│ {placement} " in told
     assert "All placements gave the same 60 boxes" in told
-    sizes = dict(re.findall(r"│ (each frame as JPEG|features, codec int8) +│ +([\d.]+) │", told))
-    assert float(sizes["each frame as JPEG"]) > 1
-    assert 0 < float(sizes["features, codec int8"]) < 1
+    found = re.findall(r"│ (each frame as JPEG|\w+, codec [\w-]+) +│ +([\d.]+) │", told)
+    sizes = {name: float(size) for name, size in found}
+    assert list(sizes) == ["each frame as JPEG", "features, codec int8", "latents, codec latent"]
+    assert sizes["each frame as JPEG"] > 1 > sizes["features, codec int8"]
+    assert sizes["latents, codec latent"] < sizes["features, codec int8"]
     assert len(read_video(tmp_path / "out/clip.mp4")[0]) == 20
     assert cv2.imread(str(tmp_path / "out/frame.jpg")) is not None
     assert str(tmp_path / "out/clip.mp4") in told
