@@ -23,6 +23,9 @@ _RATE_POWER = 2.0
 # Where a latent keeps the level of the frame before, its error is up to a whole step, not half.
 _KEPT_SHARE = 0.5
 _MOST_KEPT = 1.1
+# While the transformer is tuned, so many samples show it the features themselves, so that it goes
+# on to serve the other codecs.
+_CLEAN_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def losses(
     signals: Signals,
     weights: Weights,
     noise: Noise,
+    *,
+    tuned: bool = False,
 ) -> Tensor:
     """Return the losses of `LOSS_NAMES`, the one to minimise first; `bits` are those of a cell.
 
@@ -69,6 +74,7 @@ def losses(
         signals: what the model says without the bottleneck.
         weights: of the parts.
         noise: of this batch.
+        tuned: whether the transformer is trained as well.
     """
     valid = (~signals.padding).float()
     latents = bottleneck.encoder(signals.features)
@@ -76,7 +82,9 @@ def losses(
     bits = bottleneck.prior(rounded, noise.step.to(rounded.device)).sum(dim=1)
     decoded = bottleneck.decoder(latents + noise.uniform(latents, noise.reach))
     pos = model.backbone[1](signals.padding)
-    output = model.interpret(decoded, signals.padding, pos)
+    clean = round(_CLEAN_SHARE * len(decoded)) if tuned else 0
+    shown = torch.cat([signals.features[:clean], decoded[clean:]])
+    output = model.interpret(shown, signals.padding, pos)
     rate = _mean(bits * noise.step[:, 0].to(bits.device) ** _RATE_POWER, valid)
     std = bottleneck.encoder.std[:, None, None]
     features = _mean(((decoded - signals.features) / std).square().mean(dim=1), valid)

@@ -212,7 +212,7 @@ def _step(recipe: BottleneckRecipe, state: State, model: DETR, signals: Signals)
     for part in parts:
         part.requires_grad_(True)
     noise = draw_noise(len(signals.features), recipe.steps_range, generator)
-    values = losses(bottleneck, transformer, signals, recipe.weights, noise)
+    values = losses(bottleneck, transformer, signals, recipe.weights, noise, tuned=tuned)
     share = learning_rate_factor(recipe.schedule, state.step, recipe.steps)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.optimiser.learning_rate * share * group["factor"]
