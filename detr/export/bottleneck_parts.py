@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from common.bundle import BottleneckPart
 from detr.model.bottleneck import (
@@ -37,7 +38,8 @@ class EncoderPart(nn.Module):
         x = _silu(self.conv1((features - self.mean) * self.scale))
         x = x + _silu(self.conv2(x))
         # TensorRT 8.2 has no Round.
-        return (self.out(x) + 0.5).floor().clamp(-LATENT_LIMIT, LATENT_LIMIT)  # type: ignore[no-any-return]
+        # And not `clamp`: its limits would stand behind a Cast, which that parser does not read.
+        return functional.hardtanh((self.out(x) + 0.5).floor(), -LATENT_LIMIT, LATENT_LIMIT)
 
 
 class DecoderPart(nn.Module):

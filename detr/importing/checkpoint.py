@@ -249,8 +249,13 @@ def _categories(path: Path, classes: int, names: Mapping[int, str] | None) -> tu
             f"{path}: id2label names class {beyond[0]}, but the weights have {classes} classes."
         )
     named = {row: names.get(row, f"class {row}") for row in range(classes)}
-    return tuple(
-        Category(class_index=row, id=row, name=name)
-        for row, name in named.items()
-        if name != NOT_USED
-    )
+    return tuple(_category(path, row, name) for row, name in named.items() if name != NOT_USED)
+
+
+def _category(path: Path, row: int, name: str) -> Category:
+    try:
+        return Category(class_index=row, id=row, name=name)
+    except ValidationError as error:
+        raise WeightsError(
+            f"{path}: id2label's name of class {row} cannot be used: {error.errors()[0]['msg']}."
+        ) from error

@@ -92,7 +92,7 @@ def help_of(*names):
 
 
 def command_named(words):
-    depth = 2 if words[0] in ("certificates", "model") else 1
+    depth = 2 if words[0] in ("bottleneck", "certificates", "model") else 1
     return [word for word in words[:depth] if re.fullmatch(r"[a-z]+", word)]
 
 
