@@ -28,18 +28,22 @@ class EncoderPart(nn.Module):
         self.mean = _parameter(encoder.mean)
         self.scale = _parameter(1 / encoder.std)
         self.conv1, self.conv2, self.out = encoder.conv1, encoder.conv2, encoder.out
+        self.skip = encoder.skip
         gain = encoder.log_gain.detach().exp() * LATENT_UNITS
         with torch.no_grad():
             self.out.weight *= gain[:, None, None, None]
+            self.skip.weight *= gain[:, None, None, None]
             cast(Tensor, self.out.bias).mul_(gain)
 
     def forward(self, features: Tensor) -> Tensor:
         """Latents [N,channels,h,w] of features [N,C,h,w]."""
-        x = _silu(self.conv1((features - self.mean) * self.scale))
+        features = (features - self.mean) * self.scale
+        x = _silu(self.conv1(features))
         x = x + _silu(self.conv2(x))
+        latents = self.out(x) + self.skip(features)
         # TensorRT 8.2 has no Round.
         # And not `clamp`: its limits would stand behind a Cast, which that parser does not read.
-        return functional.hardtanh((self.out(x) + 0.5).floor(), -LATENT_LIMIT, LATENT_LIMIT)
+        return functional.hardtanh((latents + 0.5).floor(), -LATENT_LIMIT, LATENT_LIMIT)
 
 
 class DecoderPart(nn.Module):
@@ -49,9 +53,11 @@ class DecoderPart(nn.Module):
         """Take over a trained decoder's convolutions; they must not be trained afterwards."""
         super().__init__()
         self.conv1, self.conv2, self.out = decoder.conv1, decoder.conv2, decoder.out
+        self.skip = decoder.skip
         gain = decoder.log_gain.detach().exp() / LATENT_UNITS
         with torch.no_grad():
             self.conv1.weight *= gain[:, None, None]
+            self.skip.weight *= gain[:, None, None] * decoder.std[:, None, None, None]
             self.out.weight *= decoder.std[:, None, None, None]
             cast(Tensor, self.out.bias).mul_(decoder.std).add_(decoder.mean)
 
@@ -59,7 +65,7 @@ class DecoderPart(nn.Module):
         """Features [N,C,h,w] of latents [N,channels,h,w]."""
         x = _silu(self.conv1(latents))
         x = x + _silu(self.conv2(x))
-        return self.out(x)  # type: ignore[no-any-return]
+        return self.out(x) + self.skip(latents)  # type: ignore[no-any-return]
 
 
 def part_of(kind: BottleneckPart, weights: Mapping[str, Tensor]) -> nn.Module:

@@ -55,15 +55,18 @@ class LatentEncoder(nn.Module):
         self.conv1 = nn.Conv2d(sizes.features, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, sizes.channels, 1)
+        # What is linear in the features need not be learned by the layers before.
+        self.skip = nn.Conv2d(sizes.features, sizes.channels, 1, bias=False)
         # Of each channel: how many steps its standard deviation spans.
         self.log_gain = nn.Parameter(torch.full((sizes.channels,), 0.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Latents [N,channels,h,w] of features [N,C,h,w]."""
-        x = (features - self.mean[:, None, None]) / self.std[:, None, None]
-        x = functional.silu(self.conv1(x))
+        features = (features - self.mean[:, None, None]) / self.std[:, None, None]
+        x = functional.silu(self.conv1(features))
         x = x + functional.silu(self.conv2(x))
-        return self.out(x) * self.log_gain.exp()[:, None, None]  # type: ignore[no-any-return]
+        latents = self.out(x) + self.skip(features)
+        return latents * self.log_gain.exp()[:, None, None]  # type: ignore[no-any-return]
 
 
 class LatentDecoder(nn.Module):
@@ -82,12 +85,15 @@ class LatentDecoder(nn.Module):
         self.conv1 = nn.Conv2d(sizes.channels, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, sizes.features, 1)
+        self.skip = nn.Conv2d(sizes.channels, sizes.features, 1, bias=False)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Features [N,C,h,w] of latents [N,channels,h,w]."""
-        x = functional.silu(self.conv1(latents * self.log_gain.exp()[:, None, None]))
+        latents = latents * self.log_gain.exp()[:, None, None]
+        x = functional.silu(self.conv1(latents))
         x = x + functional.silu(self.conv2(x))
-        return self.out(x) * self.std[:, None, None] + self.mean[:, None, None]  # type: ignore[no-any-return]
+        features = self.out(x) + self.skip(latents)
+        return features * self.std[:, None, None] + self.mean[:, None, None]  # type: ignore[no-any-return]
 
 
 class LatentPrior(nn.Module):
