@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from common.bundle import load_bundle
+from common.bundle import load_bundle, write_bundle
 from common.domain.errors import ConfigurationError
+from common.domain.placement import Stage
 from detr.training.checkpoints import load_checkpoint, read_record
 from detr.training.metrics import read_metrics
 from detr.training.release import rebuild, shipped_records
@@ -115,10 +117,20 @@ def test_an_unknown_recipe_is_one_sentence(tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def digest_without_bottleneck(bundle, folder):
+    """The digest of the bundle that a bottleneck was added to, which the record tells."""
+    halves = {f"{stage.value}.onnx": "" for stage in Stage}
+    for name in halves:
+        shutil.copy(bundle.folder / name, folder)
+    manifest = bundle.manifest.model_copy(update={"files": halves, "bottleneck": None})
+    return write_bundle(folder, manifest).digest
+
+
 @pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
-def test_a_shipped_bundle_is_rebuilt_from_its_record(folder):
+def test_a_shipped_bundle_is_rebuilt_from_its_record(folder, tmp_path):
     record = read_record(folder)
-    assert load_bundle(ROOT / "models" / record["name"]).digest == record["bundle_digest"]
+    shipped = load_bundle(ROOT / "models" / record["name"])
+    assert digest_without_bottleneck(shipped, tmp_path) == record["bundle_digest"]
     if record["torch"] != torch.__version__:
         pytest.skip(f"THE BUNDLE WAS MADE WITH torch {record['torch']}: BYTES MAY DIFFER")
     rebuild(folder)
