@@ -6,13 +6,9 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Generic, List, Optional, Sequence, Tuple, TypeVar
-
-import structlog
+from typing import Any, Callable, Dict, Generic, List, Optional, Sequence, Tuple, TypeVar
 
 from common.domain.errors import ConfigurationError, InvalidInputError
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -58,9 +54,9 @@ class WatchedFiles(Generic[T]):
             try:
                 if self._look():
                     self._content = self._read(self._bytes)
-                    log.info("files read again", files=[str(path) for path in self._paths])
+                    _log().info("files read again", files=[str(path) for path in self._paths])
             except InvalidInputError as error:
-                log.warning("files keep their old content", error=str(error))
+                _log().warning("files keep their old content", error=str(error))
             return self._content
 
     def _look(self) -> bool:
@@ -95,6 +91,13 @@ class WatchedFiles(Generic[T]):
         except OSError:
             return None
         return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
+def _log() -> Any:
+    # Imported late: programs that use the library load this module, and structlog loads rich.
+    import structlog
+
+    return structlog.get_logger()
 
 
 def _bytes_of(path: Path) -> bytes:

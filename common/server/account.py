@@ -173,16 +173,16 @@ class StreamBytes:
             self._noted(self._arrived).release()
             self._arrived = None
 
-    async def keep(self, count: int) -> None:
+    def keep(self, count: int) -> None:
         """Take room for what the stream holds until it ends, beside its messages.
+
+        It waits for nobody, even if there is no room: the message behind the opening may be on its
+        way, and would hold what this waits for. The number of streams bounds what they keep.
 
         Args:
             count: bytes.
-
-        Raises:
-            ResourceExhaustedError: as for `reserve`.
         """
-        await self._budget.held.take(self.holder, count, self._patience())
+        self._budget.held.take_anyway(self.holder, count)
         self._kept_bytes += count
 
     def try_copy(self, message_bytes: int) -> Optional[Charge]:

@@ -84,6 +84,10 @@ class Pool:
                 self._serve()
             raise
 
+    def take_anyway(self, holder: Holder, count: int) -> None:
+        """Take bytes, whether or not there is room."""
+        self._take(holder, count)
+
     def give_back(self, holder: Holder, count: int) -> None:
         """Give bytes back."""
         self._take(holder, -count)

@@ -71,7 +71,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
-        await stream.account.keep(self._stage.kept_bytes(codec))
+        stream.account.keep(self._stage.kept_bytes(codec))
         transformer = await self._transformers.open(opening, self._host.bundle.digest)
         frames = BackboneStream(
             *(self._host, facts, stream),

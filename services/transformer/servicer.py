@@ -51,7 +51,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
         self._check_bundle(opening.bundle_digest, sender_of(opening.context))
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
-        await stream.account.keep(self._stage.kept_bytes)
+        stream.account.keep(self._stage.kept_bytes)
         frames = TransformerStream(
             *(self._host, facts, stream),
             pipeline=self._pipeline,
