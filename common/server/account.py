@@ -46,7 +46,9 @@ class StreamBytes:
         self._pool = budget.wide
         self._reserved_bytes = 0
         self._arrived: Optional[Charge] = None
-        # What it holds for as long as it is open.
+        # What it holds for as long as it is open, apart from its messages: a stream that holds none
+        # of these may have one of any size.
+        self._keeper = self.holder._replace(stream=object())
         self._kept_bytes = 0
         self._charges: Dict[int, Charge] = {}
 
@@ -182,7 +184,7 @@ class StreamBytes:
         Args:
             count: bytes.
         """
-        self._budget.held.take_anyway(self.holder, count)
+        self._budget.held.take_anyway(self._keeper, count)
         self._kept_bytes += count
 
     def try_copy(self, message_bytes: int) -> Optional[Charge]:
@@ -196,7 +198,7 @@ class StreamBytes:
         """Give all that the stream holds back: it has ended."""
         self.unreserve()
         self.drop()
-        self._budget.held.give_back(self.holder, self._kept_bytes)
+        self._budget.held.give_back(self._keeper, self._kept_bytes)
         self._kept_bytes = 0
         for charge in tuple(self._charges.values()):
             charge.release()
