@@ -155,16 +155,14 @@ class RouteStreams:
             begun.codec = chosen
             return await self._open(route, chosen)
 
-        opening = asyncio.ensure_future(opened())
-        begun = RouteStream(opening, codec)
+        async def noted() -> StageStream:
+            # Before the opening is done, and not in a callback: a frame may come between the two.
+            self._refused[route, codec] = time.monotonic() + _REFUSED_SECONDS
+            stream = await opened()
+            self._refused.pop((route, codec), None)
+            return stream
 
-        def note(_: asyncio.Task[StageStream]) -> None:
-            if opening.cancelled() or opening.exception() is not None:
-                self._refused[route, codec] = time.monotonic() + _REFUSED_SECONDS
-            else:
-                self._refused.pop((route, codec), None)
-
-        opening.add_done_callback(note)
+        begun = RouteStream(asyncio.ensure_future(noted()), codec)
         return begun
 
     @contextmanager
