@@ -163,10 +163,9 @@ async def test_a_stage_that_answers_frames_gets_few_heartbeats():
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             told.answered_at = time.monotonic()
-            try:
-                await asyncio.wait_for(told.heartbeats.get(), 0.01)
+            await asyncio.sleep(0.01)
+            while not told.heartbeats.empty():
+                told.heartbeats.get_nowait()
                 beats += 1
-            except TimeoutError:
-                continue
         # Of twenty intervals, every fifth; and one that was under way.
         assert 1 <= beats <= 6

@@ -16,7 +16,7 @@ from services.transformer.service import TransformerSettings
 STAGE = ["--bundle", "b", "--node", "edge"]
 NO_ADDRESSES = [
     *("", ":50051", "h:0", "h:65536", "h:-1", "h:1e3", "h:port", "http://h:50051", "h:50051/x"),
-    *("u:p@h:50051", "[::1:50051", "unix:", "h h:1", "h\n:1"),
+    *("u:p@h:50051", "unix:", "h h:1", "h\n:1"),
 ]
 NO_HOSTS = ["", ":1", "h:50051", "http://h", "h/x", "u@h", "[::1", "unix:", "h h", "h\x1b"]
 
