@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -51,11 +52,11 @@ def decode_endlessly(decoder: DecoderProcess, cpu_seconds: float, wall_seconds: 
 
 
 def processes() -> list[psutil.Process]:
-    """The decoders that descend from this process."""
+    """The decoders of this process, and not those of services that other tests still run."""
     return [
         each
         for each in psutil.Process().children(recursive=True)
-        if "forkserver" in " ".join(each.cmdline()) and each.parent().pid != psutil.Process().pid
+        if "forkserver" in " ".join(each.cmdline()) and each.parent().ppid() == os.getpid()
     ]
 
 
