@@ -72,7 +72,7 @@ def headline(points: Sequence[Point], loss: float) -> str | None:
     return (
         f"**Features that beat video:** {own.bytes_per_frame:,.0f} bytes a frame take a clip's "
         f"features to the other device, where H.265 at low delay needs "
-        f"{rival.bytes_per_frame:,.0f} for the same accuracy, {times:.0f} times as many "
+        f"{rival.bytes_per_frame:,.0f} for the same accuracy, {times:.1f} times as many "
         "([measured](docs/accuracy.md#against-video) on the demo clip, "
         f"{100 * loss:.1f} points of AP under features as they are)."
     )
