@@ -11,25 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.domain.errors import ConfigurationError
-from common.domain.frames import FrameGeometry
 from detr.bottleneck.losses import LOSS_NAMES, draw_noise, losses, trained_parts
 from detr.bottleneck.recipe import BottleneckRecipe
 from detr.bottleneck.signals import Signals, open_cache, shuffled, signals_of
 from detr.distillation.teacher import Teacher
-from detr.model import DETR
+from detr.model import DETR, DetrOutput
 from detr.model.bottleneck import Bottleneck, BottleneckSizes
 from detr.training.checkpoints import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from detr.training.data import categories_of, check_data, evaluation_folder, training_batches
-from detr.training.evaluation import Detector, Predictor, evaluate
+from detr.training.evaluation import Detector, evaluate, torch_predictor
 from detr.training.loop import LOG_EVERY_STEPS, Surroundings
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
 from detr.training.optimisation import WeightAverage, learning_rate_factor
+from detr.training.processes import CPU
 
 # Of the samples that are cached, so many tell mean and deviation of the features.
 _STATISTICS_SAMPLES = 512
@@ -44,6 +42,12 @@ class TrainedParts(nn.Module):
         super().__init__()
         self.bottleneck = bottleneck
         self.model = copy.deepcopy(model)
+
+    def forward(self, images: Tensor, padding: Tensor) -> DetrOutput:
+        """Detect through the bottleneck, whose latents are rounded to usual steps; see `DETR`."""
+        features, padding, pos = self.model.backbone(images, padding)
+        latents = self.bottleneck.encoder(self.model.input_proj(features))
+        return self.model.interpret(self.bottleneck.decoder(latents.round()), padding, pos)
 
 
 @dataclass
@@ -102,7 +106,7 @@ def train_bottleneck(
                 if evaluates:
                     averaged = copy.deepcopy(state.trained)
                     averaged.load_state_dict(state.average.state)
-                    predict = bottleneck_predictor(averaged, surroundings.device)
+                    predict = torch_predictor(averaged, surroundings.device)
                     detector = Detector(
                         predict, recipe.input, recipe.normalization, categories_of(run, folder)
                     )
@@ -118,27 +122,6 @@ def train_bottleneck(
     return checkpoint
 
 
-def bottleneck_predictor(parts: TrainedParts, device: torch.device, step: float = 1.0) -> Predictor:
-    """Predict through a bottleneck whose latents are rounded to multiples of `step`."""
-    bottleneck, model = parts.bottleneck.eval(), parts.model.eval()
-
-    @torch.inference_mode()
-    def predict(
-        pixels: NDArray[np.float32], geometry: FrameGeometry
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        padding = torch.ones(1, geometry.input_height, geometry.input_width, dtype=torch.bool)
-        padding[:, : geometry.valid_height, : geometry.valid_width] = False
-        features, padding, pos = model.backbone(
-            torch.from_numpy(pixels).to(device), padding.to(device)
-        )
-        latents = bottleneck.encoder(model.input_proj(features))
-        decoded = bottleneck.decoder((latents / step).round() * step)
-        output = model.interpret(decoded, padding, pos)
-        return output.logits[0].cpu().numpy(), output.boxes[0].cpu().numpy()
-
-    return predict
-
-
 def _signals(
     recipe: BottleneckRecipe, teacher: Teacher, surroundings: Surroundings
 ) -> Callable[[int], Generator[Signals]]:
@@ -150,7 +133,7 @@ def _signals(
         for batch in training_batches(
             run, surroundings.cache, first_step, surroundings.workers, steps=steps
         ):
-            yield signals_of(model, batch.to(surroundings.device)).to(torch.device("cpu"))
+            yield signals_of(model, batch.to(surroundings.device))
 
     if not recipe.cached_samples:
         return lambda first_step: computed(first_step, recipe.steps)
@@ -165,7 +148,7 @@ def _signals(
         surroundings.output / SIGNALS_FOLDER,
         identity,
         recipe.cached_samples,
-        lambda: computed(0, steps),
+        lambda: (each.to(CPU) for each in computed(0, steps)),
         lambda done: surroundings.say(f"features of {done} of {recipe.cached_samples} samples"),
     )
     return lambda first_step: shuffled(cache, recipe.batch_size, recipe.seed, first_step)

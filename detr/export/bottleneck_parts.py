@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.bundle import BottleneckPart
+from common.codec.latent_levels import MAX_LATENT
 from detr.model.bottleneck import (
-    LATENT_LIMIT,
     LATENT_UNITS,
     BottleneckSizes,
     LatentDecoder,
@@ -43,7 +43,7 @@ class EncoderPart(nn.Module):
         latents = self.out(x) + self.skip(features)
         # TensorRT 8.2 has no Round.
         # And not `clamp`: its limits would stand behind a Cast, which that parser does not read.
-        return functional.hardtanh((latents + 0.5).floor(), -LATENT_LIMIT, LATENT_LIMIT)
+        return functional.hardtanh((latents + 0.5).floor(), -MAX_LATENT, MAX_LATENT)
 
 
 class DecoderPart(nn.Module):

@@ -17,9 +17,6 @@ from torch.nn import functional
 LATENT_UNITS = 16
 """Latents leave the exported encoder as integers, in this fraction of a usual step."""
 
-LATENT_LIMIT = 32767.0
-"""The largest magnitude of an exported latent, in these units."""
-
 _LEAST_PROBABILITY = 1e-9
 
 

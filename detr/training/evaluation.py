@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from common.bundle import Bundle, Category, InputPolicy, Normalization
 from common.domain.detections import Detection, DetectionOptions
@@ -19,7 +20,6 @@ from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 from detr.coco.average_precision import coco_figures
 from detr.coco.folder import CocoFolder
-from detr.model import DETR
 from detr.training.processes import CPU
 
 Predictor = Callable[
@@ -56,8 +56,13 @@ def evaluate(detector: Detector, folder: CocoFolder, limit: int | None = None) -
     return coco_figures(folder.instances, found, [picture["id"] for picture in pictures])
 
 
-def torch_predictor(model: DETR, device: torch.device = CPU) -> Predictor:
-    """Predict with a model in torch, which is put on a device and into evaluation mode."""
+def torch_predictor(model: nn.Module, device: torch.device = CPU) -> Predictor:
+    """Predict with a model in torch, which is put on a device and into evaluation mode.
+
+    Args:
+        model: called like `DETR`, with images and padding, and answers with a `DetrOutput`.
+        device: where to compute.
+    """
     model.to(device).eval()
 
     @torch.inference_mode()
