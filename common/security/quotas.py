@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
-import yaml
-
 from common.domain.errors import InvalidInputError
 from common.security.identity import Identity
-from common.security.watched import WatchedFiles
+from common.security.watched import WatchedFiles, entry_of_yaml
 
 _EVERY_NAME = "*"
 
@@ -54,12 +52,8 @@ class QuotaFile:
 
 
 def _read_quotas(path: Path, data: bytes) -> Mapping[str, Quota]:
-    try:
-        content = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise InvalidInputError(f"{path} is not YAML") from None
-    told = content.get("quotas") if isinstance(content, dict) else None
-    if not isinstance(told, dict) or set(content) != {"quotas"}:
+    told = entry_of_yaml(path, data, "quotas")
+    if not isinstance(told, dict):
         raise InvalidInputError(f"{path} has to hold quotas by identity under quotas, only")
     quotas: Dict[str, Quota] = {}
     for name, limits in told.items():

@@ -11,12 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Tuple
 
-import yaml
-
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity, Proof
 from common.security.signed_tokens import TokenKeys, read_token_keys
-from common.security.watched import WatchedFiles
+from common.security.watched import WatchedFiles, entry_of_yaml
 
 AUTHORIZATION = "authorization"
 """The metadata, and the HTTP header, that a token travels in."""
@@ -111,13 +109,8 @@ class TokenFiles:
 
 
 def _read_entries(path: Path, data: bytes) -> Tuple[_Entry, ...]:
-    try:
-        content = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        # Not in the parser's words: they repeat lines of the file.
-        raise InvalidInputError(f"{path} is not YAML") from None
-    listed = content.get("tokens") if isinstance(content, dict) else None
-    if not isinstance(listed, list) or set(content) != {"tokens"}:
+    listed = entry_of_yaml(path, data, "tokens")
+    if not isinstance(listed, list):
         raise InvalidInputError(f"{path} has to hold a list called tokens, and nothing else")
     return tuple(_entry(f"{path}: token {number}", each) for number, each in enumerate(listed, 1))
 

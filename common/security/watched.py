@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Generic, List, Optional, Sequence, Tuple, TypeVar
 
 from common.domain.errors import ConfigurationError, InvalidInputError
+from common.yaml_files import parse_yaml
 
 T = TypeVar("T")
 
@@ -91,6 +92,26 @@ class WatchedFiles(Generic[T]):
         except OSError:
             return None
         return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
+def entry_of_yaml(path: Path, data: bytes, key: str) -> Any:
+    """What a YAML file holds under its only key; None if that is not its only key.
+
+    Args:
+        path: for errors.
+        data: the file's content.
+        key: the name of the key.
+
+    Raises:
+        InvalidInputError: it is not YAML; no line of it is repeated.
+    """
+    try:
+        content = parse_yaml(data.decode(), str(path))
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path} is not YAML: it is no text in UTF-8") from None
+    except ConfigurationError as error:
+        raise InvalidInputError(str(error)) from None
+    return content[key] if isinstance(content, dict) and set(content) == {key} else None
 
 
 def _log() -> Any:

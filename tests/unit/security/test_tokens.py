@@ -39,6 +39,9 @@ def test_a_token_is_known_by_its_hash(tmp_path):
         f"{{identity: client/camera, sha256: {DIGEST}, password: {SECRET}}}",
         f"[{SECRET}",
         SECRET,
+        # What the parser raises of these is no error of YAML.
+        f"{SECRET}: 2026-02-30",
+        f"{SECRET}: {'[' * 5000}",
     ],
 )
 def test_what_is_wrong_is_refused_without_a_word_of_it(tmp_path, entry):
