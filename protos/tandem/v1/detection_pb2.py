@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.tandem.v1 import tensor_pb2 as tandem_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tandem/v1/detection.proto\x12\ttandem.v1\x1a\x16tandem/v1/tensor.proto\"A\n\x03\x42ox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"c\n\tDetection\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\r\x12\x15\n\rcategory_name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1b\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0e.tandem.v1.Box\"6\n\nDetections\x12(\n\ndetections\x18\x01 \x03(\x0b\x32\x14.tandem.v1.Detection\"\x82\x03\n\x0bStageTiming\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x02 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x03 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x17\n\x0f\x65xecute_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x06 \x01(\x01\x12\x1b\n\x13postprocess_seconds\x18\x07 \x01(\x01\x12\x14\n\x0cheld_seconds\x18\x08 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\t \x01(\x01\x12\x15\n\rrequest_bytes\x18\n \x01(\x04\x12\x1b\n\x13received_at_seconds\x18\x0b \x01(\x01\x12\x1d\n\x15\x65xecute_after_seconds\x18\x0c \x01(\x01\x12\x18\n\x0bpower_watts\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x05\x63odec\x18\x0e \x01(\x0e\x32\x10.tandem.v1.CodecB\x0e\n\x0c_power_watts\"\x93\x01\n\x06Timing\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.tandem.v1.StageTiming\x12+\n\x0btransformer\x18\x02 \x01(\x0b\x32\x16.tandem.v1.StageTiming\x12\x15\n\rtotal_seconds\x18\x03 \x01(\x01\x12\x1b\n\x13received_at_seconds\x18\x04 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tandem/v1/detection.proto\x12\ttandem.v1\x1a\x16tandem/v1/tensor.proto\"A\n\x03\x42ox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"\x87\x01\n\tDetection\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\r\x12\x15\n\rcategory_name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1b\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0e.tandem.v1.Box\x12\x15\n\x08track_id\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_track_id\"6\n\nDetections\x12(\n\ndetections\x18\x01 \x03(\x0b\x32\x14.tandem.v1.Detection\"\x82\x03\n\x0bStageTiming\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x02 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x03 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x17\n\x0f\x65xecute_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x65ncode_seconds\x18\x06 \x01(\x01\x12\x1b\n\x13postprocess_seconds\x18\x07 \x01(\x01\x12\x14\n\x0cheld_seconds\x18\x08 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\t \x01(\x01\x12\x15\n\rrequest_bytes\x18\n \x01(\x04\x12\x1b\n\x13received_at_seconds\x18\x0b \x01(\x01\x12\x1d\n\x15\x65xecute_after_seconds\x18\x0c \x01(\x01\x12\x18\n\x0bpower_watts\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x05\x63odec\x18\x0e \x01(\x0e\x32\x10.tandem.v1.CodecB\x0e\n\x0c_power_watts\"\x93\x01\n\x06Timing\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.tandem.v1.StageTiming\x12+\n\x0btransformer\x18\x02 \x01(\x0b\x32\x16.tandem.v1.StageTiming\x12\x15\n\rtotal_seconds\x18\x03 \x01(\x01\x12\x1b\n\x13received_at_seconds\x18\x04 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BOX']._serialized_start=64
   _globals['_BOX']._serialized_end=129
-  _globals['_DETECTION']._serialized_start=131
-  _globals['_DETECTION']._serialized_end=230
-  _globals['_DETECTIONS']._serialized_start=232
-  _globals['_DETECTIONS']._serialized_end=286
-  _globals['_STAGETIMING']._serialized_start=289
-  _globals['_STAGETIMING']._serialized_end=675
-  _globals['_TIMING']._serialized_start=678
-  _globals['_TIMING']._serialized_end=825
+  _globals['_DETECTION']._serialized_start=132
+  _globals['_DETECTION']._serialized_end=267
+  _globals['_DETECTIONS']._serialized_start=269
+  _globals['_DETECTIONS']._serialized_end=323
+  _globals['_STAGETIMING']._serialized_start=326
+  _globals['_STAGETIMING']._serialized_end=712
+  _globals['_TIMING']._serialized_start=715
+  _globals['_TIMING']._serialized_end=862
 # @@protoc_insertion_point(module_scope)

@@ -19,16 +19,18 @@ class Box(_message.Message):
     def __init__(self, x_min: _Optional[float] = ..., y_min: _Optional[float] = ..., x_max: _Optional[float] = ..., y_max: _Optional[float] = ...) -> None: ...
 
 class Detection(_message.Message):
-    __slots__ = ("category_id", "category_name", "score", "box")
+    __slots__ = ("category_id", "category_name", "score", "box", "track_id")
     CATEGORY_ID_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_NAME_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
+    TRACK_ID_FIELD_NUMBER: _ClassVar[int]
     category_id: int
     category_name: str
     score: float
     box: Box
-    def __init__(self, category_id: _Optional[int] = ..., category_name: _Optional[str] = ..., score: _Optional[float] = ..., box: _Optional[_Union[Box, _Mapping]] = ...) -> None: ...
+    track_id: int
+    def __init__(self, category_id: _Optional[int] = ..., category_name: _Optional[str] = ..., score: _Optional[float] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., track_id: _Optional[int] = ...) -> None: ...
 
 class Detections(_message.Message):
     __slots__ = ("detections",)

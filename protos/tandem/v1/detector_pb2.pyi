@@ -23,6 +23,12 @@ class OverloadPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OVERLOAD_BLOCK: _ClassVar[OverloadPolicy]
     OVERLOAD_DROP_OLDEST: _ClassVar[OverloadPolicy]
 
+class VideoCodec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VIDEO_CODEC_UNSPECIFIED: _ClassVar[VideoCodec]
+    VIDEO_CODEC_H264: _ClassVar[VideoCodec]
+    VIDEO_CODEC_H265: _ClassVar[VideoCodec]
+
 class PixelFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PIXEL_FORMAT_UNSPECIFIED: _ClassVar[PixelFormat]
@@ -37,6 +43,9 @@ PLACEMENT_WORKSTATION: Placement
 OVERLOAD_UNSPECIFIED: OverloadPolicy
 OVERLOAD_BLOCK: OverloadPolicy
 OVERLOAD_DROP_OLDEST: OverloadPolicy
+VIDEO_CODEC_UNSPECIFIED: VideoCodec
+VIDEO_CODEC_H264: VideoCodec
+VIDEO_CODEC_H265: VideoCodec
 PIXEL_FORMAT_UNSPECIFIED: PixelFormat
 PIXEL_FORMAT_RGB8: PixelFormat
 PIXEL_FORMAT_BGR8: PixelFormat
@@ -51,7 +60,7 @@ class DetectRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class StreamOptions(_message.Message):
-    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node", "max_link_bits_per_second")
+    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node", "max_link_bits_per_second", "video", "track")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +69,8 @@ class StreamOptions(_message.Message):
     BACKBONE_NODE_FIELD_NUMBER: _ClassVar[int]
     TRANSFORMER_NODE_FIELD_NUMBER: _ClassVar[int]
     MAX_LINK_BITS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    TRACK_FIELD_NUMBER: _ClassVar[int]
     placement: Placement
     score_threshold: float
     max_detections: int
@@ -68,19 +79,39 @@ class StreamOptions(_message.Message):
     backbone_node: str
     transformer_node: str
     max_link_bits_per_second: int
-    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ..., max_link_bits_per_second: _Optional[int] = ...) -> None: ...
+    video: VideoFormat
+    track: bool
+    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ..., max_link_bits_per_second: _Optional[int] = ..., video: _Optional[_Union[VideoFormat, _Mapping]] = ..., track: bool = ...) -> None: ...
+
+class VideoFormat(_message.Message):
+    __slots__ = ("codec", "parameter_sets")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SETS_FIELD_NUMBER: _ClassVar[int]
+    codec: VideoCodec
+    parameter_sets: bytes
+    def __init__(self, codec: _Optional[_Union[VideoCodec, str]] = ..., parameter_sets: _Optional[bytes] = ...) -> None: ...
+
+class AccessUnit(_message.Message):
+    __slots__ = ("data", "key_frame")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    KEY_FRAME_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    key_frame: bool
+    def __init__(self, data: _Optional[bytes] = ..., key_frame: bool = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "captured_at", "encoded", "raw")
+    __slots__ = ("frame_id", "captured_at", "encoded", "raw", "encoded_video")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_AT_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_VIDEO_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     captured_at: _timestamp_pb2.Timestamp
     encoded: bytes
     raw: RawImage
-    def __init__(self, frame_id: _Optional[int] = ..., captured_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ...) -> None: ...
+    encoded_video: AccessUnit
+    def __init__(self, frame_id: _Optional[int] = ..., captured_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., encoded_video: _Optional[_Union[AccessUnit, _Mapping]] = ...) -> None: ...
 
 class RawImage(_message.Message):
     __slots__ = ("width", "height", "pixel_format", "data")

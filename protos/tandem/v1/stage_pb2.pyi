@@ -10,24 +10,28 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BackboneRequest(_message.Message):
-    __slots__ = ("open", "frame")
+    __slots__ = ("open", "frame", "decode_only")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    DECODE_ONLY_FIELD_NUMBER: _ClassVar[int]
     open: BackboneOpen
     frame: _detector_pb2.Frame
-    def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
+    decode_only: _detector_pb2.Frame
+    def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ..., decode_only: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
 
 class BackboneOpen(_message.Message):
-    __slots__ = ("context", "downstream_node", "codec", "downstream_replica")
+    __slots__ = ("context", "downstream_node", "codec", "downstream_replica", "video")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_NODE_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_REPLICA_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     downstream_node: str
     codec: _tensor_pb2.Codec
     downstream_replica: int
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ...) -> None: ...
+    video: _detector_pb2.VideoFormat
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ...) -> None: ...
 
 class TransformerRequest(_message.Message):
     __slots__ = ("open", "features")

@@ -149,7 +149,7 @@ def test_what_was_measured_goes_between_its_lines(tmp_path):
         )
         assert text.count("| features q4 |") == 1
         assert text.endswith("b\n<!-- measured: other -->\nold\n<!-- end -->\n")
-        assert "H.265 at low delay needs 800 for the same accuracy, 4 times" in readme.read_text()
+        assert "H.265 at low delay needs 800 for the same accuracy, 4.0 times" in readme.read_text()
     assert (tmp_path / "docs/images/rate-accuracy-demo-clip.png").exists()
     assert (tmp_path / "docs/images/rate-accuracy-overview.png").exists()
     with pytest.raises(ConfigurationError, match="0 places for what was measured of clips"):
