@@ -12,7 +12,7 @@ what may be lost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,17 @@ LATENT_UNITS = 16
 """Latents leave the exported encoder as integers, in this fraction of a usual step."""
 
 _LEAST_PROBABILITY = 1e-9
+# Of the latents of a channel that is kept, so many are other than 0.
+_LEAST_SOME = 1e-3
+# Weights with a row for each channel of latents.
+_OF_LATENTS = (
+    "encoder.out.",
+    "encoder.skip.",
+    "encoder.log_gain",
+    "decoder.log_gain",
+    "prior.",
+    "temporal_prior.",
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,12 @@ class LatentPrior(nn.Module):
         """Bits of each of the latents [N,channels,h,w], in intervals of `step` [N,1,1,1]."""
         return _bits(_mass(latents - self.mean[:, None, None], self.log_scale, step))
 
+    def some(self, step: float) -> Tensor:
+        """Of each channel, how probable a level other than 0 is: [channels]."""
+        scale = self.log_scale.exp()
+        upper = torch.sigmoid((self.mean - step / 2) / scale)
+        return upper + torch.sigmoid((-self.mean - step / 2) / scale)
+
 
 class TemporalPrior(nn.Module):
     """The same given the frame before: a channel's latents stay about where they were, or move."""
@@ -179,3 +196,23 @@ class Bottleneck(nn.Module):
         scale = (deviations * (3**0.5 / torch.pi)).log()
         self.prior.log_scale.copy_(scale)
         self.temporal_prior.log_scale_moving.copy_(scale - 1)
+
+    @torch.no_grad()
+    def pruned(self, step: float) -> Bottleneck:
+        """The same without channels that are practically always 0 in steps of `step`.
+
+        Those that say most come first, as the codec expects it. Only encoder and decoder are those
+        of this bottleneck, which is what an export needs.
+        """
+        some = self.prior.some(step)
+        kept = some.argsort(descending=True)[: int((some >= _LEAST_SOME).sum().clamp(min=1))]
+        fewer = Bottleneck(replace(self.sizes, channels=len(kept)))
+        columns = {"decoder.conv1.weight", "decoder.skip.weight"}
+        rows = {name for name in self.state_dict() if name.startswith(_OF_LATENTS)}
+        fewer.load_state_dict(
+            {
+                name: value[kept] if name in rows else value[:, kept] if name in columns else value
+                for name, value in self.state_dict().items()
+            }
+        )
+        return fewer
