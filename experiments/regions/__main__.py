@@ -78,7 +78,9 @@ def _run(options: argparse.Namespace) -> None:
     )
     cv2.setNumThreads(1)
     results, image_ids = measure(bundle, material, max(1, options.every))
-    show_line(f"{material.title}; one in {options.every}\n\n{table(material, results, image_ids)}")
+    title = f"{material.title}; one frame in {options.every}"
+    for line in (title, "", *table(material, results, image_ids)):
+        show_line(line)
 
 
 def measure(bundle: Bundle, material: Material, every: int) -> tuple[list[Result], list[int]]:
@@ -92,9 +94,8 @@ def measure(bundle: Bundle, material: Material, every: int) -> tuple[list[Result
         for number, (image_id, rgb) in enumerate(zip(clip.image_ids[::every], frames, strict=True)):
             taken.append(image_id)
             first = number % len(ways)
-            for way, result in [*zip(ways, results, strict=True)][first:] + [
-                *zip(ways, results, strict=True)
-            ][:first]:
+            pairs = [*zip(ways, results, strict=True)]
+            for way, result in pairs[first:] + pairs[:first]:
                 began = time.perf_counter()
                 found = way.answer(rgb)
                 result.seconds += time.perf_counter() - began
@@ -105,8 +106,8 @@ def measure(bundle: Bundle, material: Material, every: int) -> tuple[list[Result
     return results, taken
 
 
-def table(material: Material, results: Sequence[Result], image_ids: Sequence[int]) -> str:
-    """Markdown: AP, frames a second and the backbone's cells, against the first result."""
+def table(material: Material, results: Sequence[Result], image_ids: Sequence[int]) -> list[str]:
+    """Lines of Markdown: AP, frames a second and the backbone's cells, against the first result."""
     lines = ["| way | AP | points | frames/s, times | cells |", "|---|--:|--:|--:|--:|"]
     pictures, base = material.pictures, results[0]
     images = set(image_ids)
@@ -125,7 +126,7 @@ def table(material: Material, results: Sequence[Result], image_ids: Sequence[int
             f"| {result.name} | {precision:.4f} | {100 * (precision - reference):+.1f} "
             f"| {base.seconds / result.seconds:.2f} | {result.cells / base.cells:.2f} |"
         )
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":
