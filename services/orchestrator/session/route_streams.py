@@ -3,6 +3,10 @@
 A stream has one codec from its opening to its end. When another one is wanted, a second stream is
 opened along the same route: frames take the first one until that is open, and those in flight
 finish there. So a change of codec is no pause, as a change of route is none.
+
+At the end of a stream of video is a decoder, which needs every frame of a group, in order. It is
+sent what it lacks before each frame. A frame that it is past takes another stream along the same
+route, since nothing can be decoded twice by one decoder.
 """
 
 from __future__ import annotations
@@ -11,23 +15,32 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import AsyncContextManager, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from common.domain.codec import Codec
-from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
+from common.domain.detections import StreamOptions
 from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
-from common.wire.frames import codec_to_wire
-from common.wire.placements import placement_to_wire
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.groups import NOTHING, Lack, Place
+from services.orchestrator.session.opening import BackboneOpening
 from services.orchestrator.session.route_stream import RouteStream
 
 
 def _nothing_to_learn(route: Route, codec: Optional[Codec], stream: StageStream) -> None:
     """Nothing depends on what a backbone tells."""
+
+
+def _nothing_to_count(route: Route, lack: Lack) -> None:
+    """Nobody counts what is only decoded."""
+
+
+def _nothing_extra(lack: Lack) -> float:
+    """No frame may take longer than another."""
+    return 0.0
 
 
 # A codec whose stream could not be opened, while frames are served by another.
@@ -40,7 +53,8 @@ class RouteStreams:
     """A stream for each route that the session's frames take.
 
     Usually one; two while the frames in flight on a left route come home, or while the next route
-    is being prepared; and two on one route while its frames change from one codec to another.
+    is being prepared; and two on one route while its frames change from one codec to another, or
+    while frames of video are sent again.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class RouteStreams:
         *,
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = _nothing_to_learn,
+        on_decode_only: Callable[[Route, Lack], None] = _nothing_to_count,
         frames_from: str = ORCHESTRATOR,
     ) -> None:
         """Open nothing yet.
@@ -66,16 +81,16 @@ class RouteStreams:
             codec_for: by which codec the next frame on a route travels; None: that of the options.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
+            on_decode_only: called with the frames that are sent along a route to be decoded only.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
         """
-        self._session_id = session_id
-        self._frames_from = frames_from
-        self._options = options
+        self._opening = BackboneOpening(session_id, options, frames_from)
         self._channels = channels
         self._in_flight = in_flight
         self._extra_seconds = {} if extra_seconds is None else extra_seconds
         self._codec_for = codec_for or (lambda route: options.codec)
         self._on_opened = on_opened
+        self._on_decode_only = on_decode_only
         self._streams: Dict[Route, List[RouteStream]] = {}
         # Of each route, the stream that its latest frame took.
         self._latest: Dict[Route, RouteStream] = {}
@@ -85,12 +100,21 @@ class RouteStreams:
         """Whether frames can be sent along a route at once."""
         return any(stream.open for stream in self._streams.get(route, ()))
 
+    def lack(self, route: Route, place: Place) -> Optional[Lack]:
+        """What a frame of video would be sent behind along a route; None if it comes too late."""
+        streams = [stream for stream in self._streams.get(route, ()) if not stream.ended]
+        lacks = [lack for lack in (stream.lacks(place) for stream in streams) if lack is not None]
+        if streams:
+            return min(lacks, key=_frames_of, default=None)
+        return place.group.part(0, place.index)
+
     async def ask(
         self,
         route: Route,
         frame: detector_pb2.Frame,
         *,
-        extra_seconds: float = 0.0,
+        place: Optional[Place] = None,
+        extra_seconds: Callable[[Lack], float] = _nothing_extra,
         on_sent: Callable[[], None] = lambda: None,
     ) -> stage_pb2.FrameResult:
         """Send a frame along a route and wait for its result.
@@ -98,19 +122,25 @@ class RouteStreams:
         Args:
             route: which one; opened first if it is not.
             frame: to be served.
-            extra_seconds: that it may take since it is larger than those before.
+            place: of the frame in the session's video; None if it is a picture.
+            extra_seconds: that it may take since it is larger than those before, or since others
+                have to be sent before it.
             on_sent: called when the route is open and the frame about to be sent.
 
         Raises:
             TandemError: the route could not be opened, or failed while the frame was under way.
         """
-        used = self._stream_to_use(route)
-        with self._under_way(used, route, extra_seconds) as mark:
+        used = self._stream_to_use(route, place)
+        # No wait between these: turns are in the order of what was found to be lacking.
+        lack, turn = self._take_over(used, route, place), used.turns.take()
+        with self._under_way(used, route, extra_seconds(lack)) as mark:
             try:
-                # Shielded: that one frame is given up must not end the opening for the others.
-                stream = await asyncio.shield(used.opening)
+                async with turn:
+                    # Shielded: that one frame is given up must not end the opening for the others.
+                    stream = await asyncio.shield(used.opening)
                 on_sent()
-                result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+                request = stage_pb2.BackboneRequest(frame=frame)
+                result = await stream.ask(request, frame.frame_id, _decode_only(lack.frames))
             except TandemError as error:
                 raise used.given_up or error from error
             except asyncio.CancelledError:
@@ -120,15 +150,49 @@ class RouteStreams:
                 raise
             if mark is used.frames[0]:
                 used.progress = time.monotonic()
+            if result.timing.HasField("backbone"):
+                # What crossed the link in the time that the frame took.
+                result.timing.backbone.request_bytes += lack.data_bytes
             return result
 
-    def _stream_to_use(self, route: Route) -> RouteStream:
-        """The route's stream; a new one is opened if there is none, or none that goes on."""
+    def feed(self, route: Route, place: Place) -> None:
+        """Have a frame of video decoded that is not to be served, if nothing else waits to be sent.
+
+        What is not sent now is sent before the next frame that is served.
+        """
+        used = self._latest.get(route)
+        lack = used.lacks(place) if used is not None and used.takes_at_once else None
+        if used is None or lack is None:
+            return
+        lack = Lack((*lack.frames, place.frame), lack.data_bytes + place.data_bytes)
+        used.decoder.sent(place)
+        self._on_decode_only(route, lack)
+        used.feeding = asyncio.ensure_future(_feed(used, used.turns.take(), lack))
+
+    def _take_over(self, used: RouteStream, route: Route, place: Optional[Place]) -> Lack:
+        """What has to be sent on a stream before a frame that is to be sent there now."""
+        lack = used.lacks(place)
+        if place is None or lack is None:
+            return NOTHING
+        used.decoder.sent(place)
+        if lack.frames:
+            self._on_decode_only(route, lack)
+        return lack
+
+    def _stream_to_use(self, route: Route, place: Optional[Place]) -> RouteStream:
+        """The stream for a frame on the route; a new one is opened if there is none that goes on.
+
+        Of several streams it is the one that lacks least of what has to come before the frame.
+        """
         codec = self._codec_for(route)
         streams = self._streams[route] = [
             stream for stream in self._streams.get(route, ()) if not stream.ended or stream.frames
         ]
-        going_on = [stream for stream in streams if not stream.ended]
+        lacks = {stream: stream.lacks(place) for stream in streams if not stream.ended}
+        going_on = sorted(
+            (stream for stream, lack in lacks.items() if lack is not None),
+            key=lambda stream: _frames_of(lacks[stream]),
+        )
         wanted = next((stream for stream in going_on if stream.codec is codec), None)
         ready = [stream for stream in going_on if stream.open]
         is_refused = self._refused.get((route, codec), 0.0) > time.monotonic()
@@ -263,28 +327,31 @@ class RouteStreams:
         stream = await StageStream.open(
             self._channels[route.backbone].current,
             Stage.BACKBONE,
-            stage_pb2.BackboneRequest(open=self._opening(route, codec)),
+            self._opening.request(route, codec),
             route.backbone.name,
         )
         self._on_opened(route, codec, stream)
         return stream
 
-    def _opening(self, route: Route, codec: Optional[Codec]) -> stage_pb2.BackboneOpen:
-        context = stage_pb2.StreamContext(
-            session_id=self._session_id,
-            placement=placement_to_wire(route.node_pair.placement),
-            max_detections=self._options.max_detections,
-            sender=ORCHESTRATOR,
-            frames_from=self._frames_from,
-        )
-        if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
-            context.score_threshold = self._options.score_threshold
-        return stage_pb2.BackboneOpen(
-            context=context,
-            downstream_node=route.transformer.node,
-            downstream_replica=route.transformer.replica,
-            codec=codec_to_wire(codec),
-        )
+
+def _frames_of(lack: Optional[Lack]) -> int:
+    return 0 if lack is None else len(lack.frames)
+
+
+def _decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
+    """The requests of these frames; each is made when it is sent, since it is a copy."""
+    for frame in frames:
+        yield stage_pb2.BackboneRequest(decode_only=frame)
+
+
+async def _feed(used: RouteStream, turn: AsyncContextManager[None], lack: Lack) -> None:
+    try:
+        async with turn:
+            stream = used.opening.result()
+        await stream.tell(_decode_only(lack.frames))
+    except (TandemError, asyncio.CancelledError):
+        # The stream is lost, or given up: nothing of it is needed any more.
+        pass
 
 
 async def _close_all(entries: Sequence[RouteStream]) -> None:
