@@ -8,6 +8,7 @@ from typing import Optional
 
 from common.domain.codec import Codec
 from common.domain.placement import NodePair
+from common.domain.video import VideoFormat
 
 DEFAULT_SCORE_THRESHOLD = 0.7
 """Detections below this score are left out unless a client asks for more of them, or for fewer."""
@@ -73,12 +74,14 @@ class StreamOptions(DetectionOptions):
             rate that the orchestrator chooses.
         max_link_bits_per_second: what the stream's features may take of the link between the
             stages, on average; 0: no limit. Only where `codec` is None.
+        video: what the frames are access units of; None: they are pictures.
     """
 
     requested_pair: Optional[NodePair] = None
     overload: OverloadPolicy = OverloadPolicy.BLOCK
     codec: Optional[Codec] = None
     max_link_bits_per_second: int = 0
+    video: Optional[VideoFormat] = None
 
 
 @dataclass(frozen=True)

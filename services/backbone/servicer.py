@@ -10,7 +10,6 @@ from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
 from common.domain.errors import ReferenceMissingError
-from common.domain.frames import Image
 from common.domain.placement import NodePair, Stage
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
@@ -19,15 +18,15 @@ from common.wire.errors import error_from_wire
 from common.wire.frames import (
     codec_from_wire,
     codec_to_wire,
+    content_bytes,
+    content_from_wire,
     features_to_wire,
-    image_bytes,
-    image_from_wire,
 )
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
 from services.backbone.places import FramePlaces
-from services.backbone.stage import BackboneStage, Encoding, FrameFeatures, KeptLatents
+from services.backbone.stage import BackboneStage, Content, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
 from services.pipeline.frame_stream import (
     Context,
@@ -39,7 +38,7 @@ from services.pipeline.frame_stream import (
 )
 from services.pipeline.passage import Pipeline
 
-BackbonePipeline = Pipeline[Image, Picture, Encoding, FrameFeatures]
+BackbonePipeline = Pipeline[Content, Picture, Encoding, FrameFeatures]
 
 
 class BackboneServicer(stage_pb2_grpc.BackboneServicer):
@@ -140,7 +139,7 @@ class BackboneStream(FrameStream):
 
     def size_bytes(self, frame: detector_pb2.Frame) -> int:
         """See `FrameStream.size_bytes`."""
-        return image_bytes(frame)
+        return content_bytes(frame)
 
     def tell(self, opened: stage_pb2.Opened) -> None:
         """See `FrameStream.tell`."""
@@ -152,7 +151,7 @@ class BackboneStream(FrameStream):
         """See `FrameStream.result_of`."""
         encoding = Encoding(frame.frame_id, self._codec, self._latents)
         features = await self._pipeline.run(
-            *(self.stream, image_from_wire(frame), encoding), finishing=self._in_order
+            *(self.stream, content_from_wire(frame, None), encoding), finishing=self._in_order
         )
         result = await self._ask_transformer(features.encoded)
         if features.kept is not None and _lacks_reference(result):

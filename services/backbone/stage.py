@@ -15,12 +15,15 @@ from common.codec.latent_levels import MAX_LATENT
 from common.codec.latent_streams import HELD_BYTES_OF_A_LATENT
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures
 from common.domain.detections import StageTiming
-from common.domain.errors import EngineError
+from common.domain.errors import EngineError, InvalidInputError
 from common.domain.frames import FrameGeometry, Image
+from common.domain.video import AccessUnit
 from common.engines.bottleneck import PIXELS_TO_LATENTS
 from services.backbone.pictures import Picture, Pictures
 from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import largest_latent_count, typical_size
+
+Content = Union[Image, AccessUnit]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class FrameFeatures:
     kept: Optional[KeptLatents] = None
 
 
-class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
+class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
     """Decodes and preprocesses a frame before the engine, encodes its features after it."""
 
     def __init__(self, bundle: Bundle, pictures: Pictures) -> None:
@@ -106,13 +109,15 @@ class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
             return 0
         return HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
 
-    def prepare(self, frame: Image) -> Union[Picture, Slow[Picture]]:
+    def prepare(self, frame: Content) -> Union[Picture, Slow[Picture]]:
         """Decode, resize and normalise a frame; see `StageCore.prepare`.
 
         Raises:
             InvalidInputError: the image is malformed, too large or too expensive to decode.
             UnavailableError: the machine is too busy to decode it, or this was closed.
         """
+        if isinstance(frame, AccessUnit):
+            raise InvalidInputError("this backbone decodes no video yet")
         return self._pictures.make(frame)
 
     def engine_inputs(self, inputs: Picture, options: Encoding) -> Dict[str, np.ndarray]:
