@@ -14,6 +14,7 @@ from protos.tandem.v1 import detector_pb2
 
 MEBIBYTE = 1 << 20
 
+
 class Room(Protocol):
     """The memory that groups are kept in."""
 
@@ -74,7 +75,7 @@ class Group:
         return Place(self, len(self.frames) - 1)
 
     def part(self, start: int, end: int) -> Lack:
-        """The frames from one index to before another."""
+        """The frames from one offset to before another."""
         if start >= end:
             return NOTHING
         before_bytes = self._ends_bytes[start - 1] if start else 0
@@ -86,21 +87,21 @@ class Place(NamedTuple):
 
     Attributes:
         group: that the frame is part of.
-        index: of the frame in its group, from 0.
+        offset: of the frame in its group, from 0.
     """
 
     group: Group
-    index: int
+    offset: int
 
     @property
     def frame(self) -> detector_pb2.Frame:
         """The frame itself."""
-        return self.group.frames[self.index]
+        return self.group.frames[self.offset]
 
     @property
     def data_bytes(self) -> int:
         """Size of its access unit."""
-        return self.group.part(self.index, self.index + 1).data_bytes
+        return self.group.part(self.offset, self.offset + 1).data_bytes
 
 
 class KeptVideo:
@@ -207,15 +208,20 @@ class DecoderProgress:
         """Nothing has been sent."""
         self._group = -1
         self._next = 0
+        self._is_lost = False
 
     def lacks(self, place: Place) -> Optional[Lack]:
-        """What the decoder lacks before this frame; None if it is past it."""
-        group, index = place
-        if group.number < self._group:
+        """What the decoder lacks before this frame; None if it is past it, or lost."""
+        group, offset = place
+        if self._is_lost or group.number < self._group:
             return None
         start = self._next if group.number == self._group else 0
-        return None if start > index else group.part(start, index)
+        return None if start > offset else group.part(start, offset)
 
     def sent(self, place: Place) -> None:
         """The frame is on its way, with all that was lacking before it."""
-        self._group, self._next = place.group.number, place.index + 1
+        self._group, self._next = place.group.number, place.offset + 1
+
+    def lost(self) -> None:
+        """The decoder has lost its state, so that every frame takes another stream."""
+        self._is_lost = True

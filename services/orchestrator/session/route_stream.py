@@ -6,11 +6,12 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import AsyncContextManager, AsyncIterator, List, Optional
+from typing import AsyncContextManager, AsyncIterator, Iterator, List, Optional, Sequence
 
 from common.domain.codec import Codec
-from common.domain.errors import UnavailableError
+from common.domain.errors import TandemError, UnavailableError
 from common.wire.stage_client import StageStream
+from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.session.groups import NOTHING, DecoderProgress, Lack, Place
 
 
@@ -42,6 +43,12 @@ async def _turn(
         else:
             # Given up while it waited: those behind it still wait for those in front.
             before.add_done_callback(lambda _: own.set_result(None))
+
+
+def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
+    """The requests of these frames; each is made when it is sent, since it is a copy."""
+    for frame in frames:
+        yield stage_pb2.BackboneRequest(decode_only=frame)
 
 
 @dataclass(eq=False)
@@ -107,6 +114,20 @@ class RouteStream:
     def is_idle(self) -> bool:
         """Whether nothing is under way, not even its opening."""
         return self.opening.done() and not self.frames
+
+    def feed(self, frames: Sequence[detector_pb2.Frame]) -> None:
+        """Send frames to be decoded only, without waiting for that."""
+
+        async def fed(turn: AsyncContextManager[None]) -> None:
+            try:
+                async with turn:
+                    stream = self.opening.result()
+                await stream.tell(decode_only(frames))
+            except (TandemError, asyncio.CancelledError):
+                # The stream is lost, or given up: nothing of it is needed any more.
+                pass
+
+        self.feeding = asyncio.ensure_future(fed(self.turns.take()))
 
     def give_up(self, error: UnavailableError) -> None:
         """Fail the frames under way on it."""
