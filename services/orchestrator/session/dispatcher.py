@@ -17,6 +17,7 @@ from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight, Pace, progress_deadline_seconds
+from services.orchestrator.session.gate import EarliestFirst
 from services.orchestrator.session.groups import KeptVideo, Lack, Place, again
 from services.orchestrator.session.mirrored_requests import MirroredRequests
 from services.orchestrator.session.rate_control import RateControl
@@ -60,6 +61,7 @@ class Dispatcher:
         self._session_id = session_id
         self._router = router = resources.router
         self._suspect_turn = resources.suspect_turn
+        self._suspects = EarliestFirst()
         self._account = account
         self._metrics = resources.metrics
         self.video = KeptVideo(resources.max_group_bytes, account)
@@ -107,27 +109,45 @@ class Dispatcher:
                 or two routes failed with a frame of video that this one cannot be decoded without.
         """
         attempts = FrameAttempts()
-        while True:
-            if attempts.is_suspect:
-                await asyncio.sleep(_SETTLING_SECONDS)
-            route = await self._choice.next_route(attempts)
-            async with self._turn(attempts):
-                if not self._choice.is_usable(route):
-                    # It became unavailable while the frame waited for its turn.
-                    continue
-                if place is not None and place.group.failed is not None:
-                    raise again(place.group.failed)
-                sent_at = time.monotonic()
-                result = await self._sender.send(route, frame, weight, attempts, place)
-            if result is not None:
-                self._learn(route, weight, time.monotonic() - sent_at)
-                if result.WhichOneof("result") == "detections":
-                    self._use_served(frame, weight, attempts, place)
-                if self._account.sends_large:
-                    # While it idled, a stage would keep room for another such frame.
-                    await self._streams.leave_idle(time.monotonic())
-                return route, result
+        try:
+            while True:
+                served = await self._attempt(frame, weight, place, attempts)
+                if served is not None:
+                    return served
+        finally:
+            self._suspects.leave(frame.frame_id)
+
+    async def _attempt(
+        self,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        place: Optional[Place],
+        attempts: FrameAttempts,
+    ) -> Optional[Tuple[Route, stage_pb2.FrameResult]]:
+        """The frame's route and its result; None if it is to be tried again."""
+        if attempts.is_suspect:
+            self._suspects.expect(frame.frame_id)
+            await asyncio.sleep(_SETTLING_SECONDS)
+            await self._suspects.wait(frame.frame_id)
+        route = await self._choice.next_route(attempts)
+        async with self._turn(attempts):
+            if not self._choice.is_usable(route):
+                # It became unavailable while the frame waited for its turn.
+                return None
+            if place is not None and place.group.failed is not None:
+                raise again(place.group.failed)
+            sent_at = time.monotonic()
+            result = await self._sender.send(route, frame, weight, attempts, place)
+        if result is None:
             self._retry_or_fail(attempts, place)
+            return None
+        self._learn(route, weight, time.monotonic() - sent_at)
+        if result.WhichOneof("result") == "detections":
+            self._use_served(frame, weight, attempts, place)
+        if self._account.sends_large:
+            # While it idled, a stage would keep room for another such frame.
+            await self._streams.leave_idle(time.monotonic())
+        return route, result
 
     def decode_only(self, place: Place) -> None:
         """Have a frame of video decoded that is not to be served, since later ones need it."""
