@@ -1,5 +1,6 @@
 """Video through real services: whatever becomes of its route, each frame has its own boxes."""
 
+import asyncio
 import itertools
 
 import numpy as np
@@ -27,9 +28,9 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-async def expected(cluster):
+def expected(cluster):
     """The boxes of the clip's frames."""
-    return await boxes_of_clip(cluster.address)
+    return asyncio.run(boxes_of_clip(cluster.address))
 
 
 def requests(units, first_id=0):
