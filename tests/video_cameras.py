@@ -29,6 +29,8 @@ KEY_FRAMES = (0, 20, 50)
 """Which of a clip's frames can be decoded alone: groups of several lengths."""
 FRAMES = 60
 _STEP = 12
+# Small frames: a connection would take thousands of them in.
+_MOST_UNANSWERED = 64
 
 
 def moving(frames: int = FRAMES, height: int = 120, width: int = 160) -> List[np.ndarray]:
@@ -103,6 +105,9 @@ class VideoCamera(Camera):
             if self.fps:
                 due += 1 / self.fps
                 await asyncio.sleep(due - time.monotonic())
+            while self.sent - len(self.ids) >= _MOST_UNANSWERED:
+                self._came.clear()
+                await self._came.wait()
             frame = frame_to_wire(self.sent, unit)
             self.sent += 1
             yield detector_pb2.DetectRequest(frame=frame)
