@@ -7,6 +7,7 @@ from tandem.sources.base import (
     SourceInfo,
     SourceKind,
     Tell,
+    VideoForm,
     played,
 )
 from tandem.sources.opening import open_source
@@ -20,6 +21,7 @@ __all__ = [
     "SourceInfo",
     "SourceKind",
     "Tell",
+    "VideoForm",
     "open_source",
     "played",
 ]

@@ -17,7 +17,12 @@ from tests.integration.tandem.commands import (
     tandem,
     wait_until,
 )
-from tests.unit.tandem.factories import encoded, read_video, write_video
+from tests.unit.tandem.factories import (
+    encoded,
+    read_video,
+    write_camera_video,
+    write_video,
+)
 
 pytestmark = pytest.mark.slow
 
