@@ -173,7 +173,7 @@ class FFmpegReader(Reader):
         """
         decode = UnitDecoder(passing.format.codec)
         # A look ahead would make a camera's frames late.
-        for timed in passing.units(packets, looks_ahead=self.finite):
+        for timed in passing.units(packets, looks_ahead=not self._is_remote or self.finite):
             seconds, duration = self._times(timed.shown_at, timed.duration, timed.time_base)
             yield EncodedPicture(timed.unit, passing.format, decode, seconds, duration)
 

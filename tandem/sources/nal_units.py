@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
+from itertools import zip_longest
 from typing import NamedTuple
 
 from common.domain.video import VideoCodec
@@ -56,9 +57,9 @@ def nal_units(data: bytes, codec: VideoCodec) -> Iterator[NalUnit]:
 def parameter_sets(data: bytes, codec: VideoCodec) -> dict[int, bytes]:
     """The parameter sets in a byte stream, start codes included, joined by their numbers."""
     units = [*nal_units(data, codec)]
-    ends = [unit.start for unit in units[1:]] + [len(data)]
     found: dict[int, bytes] = {}
-    for unit, end in zip(units, ends, strict=True):
+    for unit, after in zip_longest(units, units[1:]):
+        end = len(data) if after is None else after.start
         if unit.kind is UnitKind.PARAMETER_SET:
             found[unit.number] = found.get(unit.number, b"") + data[unit.start : end]
     return found

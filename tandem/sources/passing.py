@@ -27,6 +27,7 @@ _PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 # FFmpeg's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE; the others are of interlaced video.
 _PROGRESSIVE = (0, 1)
 
+_START_CODES = (b"\0\0\1", b"\0\0\0\1")
 _B_FRAMES = "it has B frames"
 
 
@@ -65,7 +66,9 @@ class PassThrough:
             raise NotPassableError(reason)
         self.format = VideoFormat(codec)
         self._filter = BitStreamFilterContext(filter_name, stream)
-        self._sets = parameter_sets(context.extradata or b"", codec)
+        # Else they are in MP4's form, and the filter puts them before the first key frame.
+        head = context.extradata or b""
+        self._sets = parameter_sets(head, codec) if head.startswith(_START_CODES) else {}
         self._began = False
 
     def units(self, packets: Iterable[VideoPacket], *, looks_ahead: bool) -> Iterator[TimedUnit]:
