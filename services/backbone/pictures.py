@@ -20,8 +20,9 @@ from common.bundle import Manifest
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
 from common.domain.placement import Stage
+from common.vision.confined_process import CpuTimeError, start_server
 from common.vision.decode import check_raw, decode_raw
-from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
+from common.vision.decoder_process import DecoderProcess
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import (
     DecodingLimits,
