@@ -24,7 +24,7 @@ class Damage:
 
 def sent_as_jpeg(name: str, why: str) -> str:
     """What a user is told whose video is not passed through."""
-    return f"{name}: its frames are sent as JPEG, since {why}"
+    return f"{name}: its frames are sent as JPEG: {why}"
 
 
 def source_frame(

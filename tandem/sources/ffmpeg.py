@@ -27,6 +27,7 @@ from tandem.sources.passing import (
     NotPassableError,
     PassThrough,
     VideoPacket,
+    check_packet,
     check_picture,
     is_known,
 )
@@ -157,11 +158,12 @@ class FFmpegReader(Reader):
             if not read and not packet.is_keyframe:
                 continue
             read.append(packet)
+            check_packet(packet)
             for frame in self._of_packet(packet):
                 return check_picture(frame)
             if len(read) == _MOST_PROBED:
                 break
-        raise NotPassableError("its first pictures cannot be decoded")
+        raise NotPassableError("its first pictures cannot be decoded here")
 
     def _passed(
         self, passing: PassThrough, packets: Iterable[VideoPacket]

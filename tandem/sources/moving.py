@@ -97,10 +97,10 @@ class VideoSource:
         name = self.info.name
         if self._reopen is None:
             raise InvalidInputError(
-                f"{name} cannot go on as it is: from its frame {passed} on, {why}; send its frames "
-                "as JPEG (--transcode jpeg)"
+                f"{name} cannot be sent on as it is, but as JPEG (--transcode jpeg): from frame "
+                f"{passed} on, {why}"
             )
-        self._options.tell(f"{sent_as_jpeg(name, why)} (from frame {passed} on)")
+        self._options.tell(sent_as_jpeg(name, f"from frame {passed} on, {why}"))
         self._reader.close()
         self._reader = self._reopen()
         for _ in range(passed):

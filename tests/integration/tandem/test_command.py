@@ -21,7 +21,6 @@ from tests.unit.tandem.factories import (
     encoded,
     read_video,
     write_camera_video,
-    write_video,
 )
 
 pytestmark = pytest.mark.slow
@@ -40,7 +39,7 @@ def folder(tmp_path_factory):
     """A picture, a video, and a folder of pictures one of which is damaged."""
     path = tmp_path_factory.mktemp("sources")
     (path / "a.png").write_bytes(encoded(height=360, width=480))
-    write_video(path / "v.mp4", frames=12, height=96, width=128)
+    write_camera_video(path / "v.mp4", frames=12, height=96, width=128)
     (path / "pictures").mkdir()
     for index in range(4):
         (path / f"pictures/{index}.jpg").write_bytes(encoded(".jpg", seed=index))

@@ -11,9 +11,10 @@ import pytest
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage
 from common.domain.video import AccessUnit, VideoCodec
+from common.vision.video.byte_stream import nal_units
+from common.vision.video.parameters import B_FRAMES
 from tandem.pictures import decode_picture
 from tandem.sources import VideoForm, open_source
-from tandem.sources.nal_units import parameter_sets
 from tests.network_cameras import rtsp_camera
 from tests.unit.tandem.factories import pixels, write_camera_video, write_video
 
@@ -28,6 +29,13 @@ FILES = {
     "v.h265": {"codec": "libx265", "format": "hevc"},
 }
 SETS = {VideoCodec.H264: {7, 8}, VideoCodec.H265: {32, 33, 34}}
+
+
+def kinds_of_sets(unit, codec):
+    """Of an access unit: `nal_unit_type` of each of its parameter sets."""
+    heads = [unit.data[start] for start, _ in nal_units(unit.data)]
+    kinds = [head & 31 if codec is VideoCodec.H264 else head >> 1 for head in heads]
+    return set(kinds) & SETS[codec]
 
 
 def read(path, form=VideoForm.ACCESS_UNITS, **options):
@@ -51,7 +59,7 @@ def test_a_files_access_units_come_as_they_are(tmp_path, name, encoder):
     assert [frame.content.key_frame for frame in frames] == [n % 5 == 0 for n in range(12)]
     for frame in frames:
         assert frame.content.data.startswith((b"\0\0\1", b"\0\0\0\1"))
-        sets = set(parameter_sets(frame.content.data, codec))
+        sets = kinds_of_sets(frame.content, codec)
         assert sets == (SETS[codec] if frame.content.key_frame else set())
     decoded, _ = read(path, VideoForm.PIXELS)
     assert [frame.seconds for frame in frames] == [frame.seconds for frame in decoded]
@@ -72,11 +80,13 @@ def test_a_file_is_read_whatever_its_first_frame_is(tmp_path):
 
 
 NOT_PASSED = {
-    "it has B frames": {"options": {"bf": "2"}},
-    "its pixels are yuv420p10le, not 4:2:0 of 8 bit": {"pixel_format": "yuv420p10le"},
-    "its pixels are yuv444p, not 4:2:0 of 8 bit": {"pixel_format": "yuv444p"},
-    "it is interlaced": {"options": {"flags": "+ilme+ildct"}},
-    "it is turned when it is shown": {"rotation": 90},
+    B_FRAMES: {"options": {"bf": "2"}},
+    "the video has 12 bits a colour; served are 8 and 10": {
+        "codec": "libx265",
+        "pixel_format": "yuv420p12le",
+    },
+    "the video is interlaced": {"options": {"flags": "+ilme+ildct"}},
+    "the video is turned when it is shown": {"rotation": 90},
 }
 
 
@@ -84,11 +94,20 @@ NOT_PASSED = {
 def test_what_the_services_do_not_decode_is_sent_as_jpeg(tmp_path, why, encoder):
     path = write_camera_video(tmp_path / "v.mp4", **encoder)
     frames, told = read(path)
-    assert told == [f"v.mp4: its frames are sent as JPEG, since {why}"]
+    (sentence,) = told
+    assert sentence.startswith(f"v.mp4: its frames are sent as JPEG: {why}")
     assert frames == read(path, VideoForm.JPEG)[0]
     assert len(frames) == 12
     upright = (64, 48) if "rotation" in encoder else (48, 64)
     assert decode_picture(frames[0].image).shape[:2] == upright
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv444p", "yuv422p", "gray"])
+def test_other_colours_are_passed_through(tmp_path, pixel_format):
+    path = write_camera_video(tmp_path / "v.mp4", pixel_format=pixel_format)
+    frames, told = read(path)
+    assert ([type(frame.content) for frame in frames], told) == ([AccessUnit] * 12, [])
+    np.testing.assert_array_equal(shown(frames), shown(read(path, VideoForm.PIXELS)[0]))
 
 
 @pytest.mark.parametrize(("name", "codec"), [("v.webm", "libvpx"), ("v.avi", "mjpeg")])
@@ -104,16 +123,48 @@ def test_frames_after_which_b_frames_begin_are_passed_and_the_others_are_jpeg(tm
     path.write_bytes(late_b_frames(tmp_path))
     frames, told = read(path)
     kinds = [type(frame.content) for frame in frames]
-    passed = kinds.count(AccessUnit)
-    assert kinds == [AccessUnit] * passed + [EncodedImage] * (92 - passed)
-    assert 80 <= passed < 92
-    assert told == [
-        f"v.ts: its frames are sent as JPEG, since it has B frames (from frame {passed} on)"
-    ]
+    assert kinds == [AccessUnit] * 79 + [EncodedImage] * 13
+    assert told == [f"v.ts: its frames are sent as JPEG: from frame 79 on, {B_FRAMES}"]
     decoded, _ = read(path, VideoForm.PIXELS)
     for one, other in zip(shown(frames), shown(decoded), strict=True):
         assert np.abs(one.astype(int) - other).mean() < 12
     assert [frame.seconds for frame in frames] == [frame.seconds for frame in decoded]
+
+
+def test_the_order_of_display_shows_b_frames_that_the_parameter_sets_do_not(tmp_path):
+    write_camera_video(tmp_path / "v.mkv")
+    with av.open(str(tmp_path / "v.mkv")) as read_from:
+        stream = read_from.streams.video[0]
+        packets = [packet for packet in read_from.demux(stream) if packet.size]
+        packets[3].pts, packets[4].pts = packets[4].pts, packets[3].pts
+        with av.open(str(tmp_path / "other.mkv"), "w") as written:
+            copied = written.add_stream_from_template(stream)
+            for packet in packets:
+                packet.stream, packet.dts = copied, packet.dts - 100
+                written.mux(packet)
+    frames, told = read(tmp_path / "other.mkv")
+    kinds = [type(frame.content) for frame in frames]
+    assert kinds == [AccessUnit] * 3 + [EncodedImage] * 9
+    assert told == [f"other.mkv: its frames are sent as JPEG: from frame 3 on, {B_FRAMES}"]
+
+
+def test_a_video_whose_beginning_is_cut_by_an_edit_list_is_sent_as_jpeg(tmp_path):
+    write_camera_video(tmp_path / "whole.mp4")
+    with av.open(str(tmp_path / "whole.mp4")) as read_from:
+        stream = read_from.streams.video[0]
+        with av.open(str(tmp_path / "cut.mp4"), "w") as written:
+            copied = written.add_stream_from_template(stream)
+            for packet in read_from.demux(stream):
+                if packet.size:
+                    earlier = 3 * packet.duration
+                    packet.pts, packet.dts = packet.pts - earlier, packet.dts - earlier
+                    packet.stream = copied
+                    written.mux(packet)
+    frames, told = read(tmp_path / "cut.mp4")
+    assert [type(frame.content) for frame in frames] == [EncodedImage] * 9
+    assert told == [
+        "cut.mp4: its frames are sent as JPEG: an edit list leaves out parts of the video"
+    ]
 
 
 def late_b_frames(folder):
@@ -135,7 +186,7 @@ def test_a_pipe_in_which_b_frames_begin_says_what_to_do(tmp_path):
     data = late_b_frames(tmp_path)
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(data))
     writer.start()
-    with pytest.raises(InvalidInputError, match=r"from its frame \d+ on, it has B frames; send"):
+    with pytest.raises(InvalidInputError, match=r"from frame \d+ on, the video has B"):
         read(tmp_path / "pipe")
     writer.join()
 
@@ -154,12 +205,14 @@ def test_a_cameras_access_units_come_from_a_key_frame_on_after_each_connection()
 
 
 def test_parameter_sets_of_a_cameras_description_come_with_each_key_frame():
-    with rtsp_camera(11, group=5, sets_in_sdp=True) as camera:
-        with closing(open_source(camera.url, reconnect_seconds=0.0)) as source:
-            source.deliver(VideoForm.ACCESS_UNITS)
-            frames = [next(iterator) for iterator in [iter(source)] for _ in range(11)]
+    with (
+        rtsp_camera(11, group=5, sets_in_sdp=True) as camera,
+        closing(open_source(camera.url, reconnect_seconds=0.0)) as source,
+    ):
+        source.deliver(VideoForm.ACCESS_UNITS)
+        frames = [next(iterator) for iterator in [iter(source)] for _ in range(11)]
     for number, frame in enumerate(frames):
-        sets = set(parameter_sets(frame.content.data, VideoCodec.H264))
+        sets = kinds_of_sets(frame.content, VideoCodec.H264)
         assert sets == ({7, 8} if number % 5 == 0 else set())
         assert frame.pixels() is not None
 
