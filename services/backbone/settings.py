@@ -9,6 +9,11 @@ from typing_extensions import Annotated
 
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.vision.limits import DEFAULT_LIMITS, DEFAULT_MAX_PIXELS, DecodingLimits
+from common.vision.video.limits import (
+    DEFAULT_DECODER_BYTES,
+    DEFAULT_UNIT_BYTES,
+    VideoLimits,
+)
 from services.pipeline.settings import StageSettings
 
 
@@ -62,6 +67,25 @@ class BackboneSettings(StageSettings):
         description="refuse a JPEG with more markers, or a PNG with more chunks beside its picture",
     )
 
+    max_access_unit_mebibytes: float = Field(
+        DEFAULT_UNIT_BYTES / (1 << 20),
+        gt=0,
+        allow_inf_nan=False,
+        description="refuse a larger frame of video, MiB",
+    )
+    max_video_mebibytes: float = Field(
+        DEFAULT_DECODER_BYTES / (1 << 20),
+        gt=0,
+        allow_inf_nan=False,
+        description="refuse video whose decoder has to keep more than this for its pictures, MiB",
+    )
+    max_video_streams: int = Field(
+        32,
+        gt=0,
+        description="streams of video that are decoded at a time, each in a process of its own; an "
+        "orchestrator holds two for a session while it changes its route",
+    )
+
     @property
     def max_image_pixels(self) -> int:
         """`max_image_megapixels` in pixels."""
@@ -76,6 +100,16 @@ class BackboneSettings(StageSettings):
             scan_pixels=int(self.max_image_scan_megapixels * 1e6),
             header_bytes=int(self.max_image_header_mebibytes * (1 << 20)),
             segments=self.max_image_segments,
+        )
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """What video may ask of the machine."""
+        return VideoLimits(
+            pixels=self.max_image_pixels,
+            pictures=self.decoding_limits,
+            unit_bytes=int(self.max_access_unit_mebibytes * (1 << 20)),
+            decoder_bytes=int(self.max_video_mebibytes * (1 << 20)),
         )
 
     @field_validator("frames_of")

@@ -15,15 +15,15 @@ from common.codec.latent_levels import MAX_LATENT
 from common.codec.latent_streams import HELD_BYTES_OF_A_LATENT
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures
 from common.domain.detections import StageTiming
-from common.domain.errors import EngineError, InvalidInputError
+from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
-from common.domain.video import AccessUnit
 from common.engines.bottleneck import PIXELS_TO_LATENTS
 from services.backbone.pictures import Picture, Pictures
+from services.backbone.video import VideoFrame, VideoStreams
 from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import largest_latent_count, typical_size
 
-Content = Union[Image, AccessUnit]
+Content = Union[Image, VideoFrame]
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,20 @@ class FrameFeatures:
 class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
     """Decodes and preprocesses a frame before the engine, encodes its features after it."""
 
-    def __init__(self, bundle: Bundle, pictures: Pictures) -> None:
-        """Serve this bundle's backbone; `pictures` decodes, and is closed with this.
+    def __init__(self, bundle: Bundle, pictures: Pictures, video: VideoStreams) -> None:
+        """Serve this bundle's backbone.
+
+        Args:
+            bundle: whose backbone it is.
+            pictures: decodes pictures, and is closed with this.
+            video: decodes video, and is closed with this.
 
         Raises:
             ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         self._manifest = bundle.manifest
         self._pictures = pictures
+        self._video = video
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._coders = LatentCoders.of_bundle(bundle)
 
@@ -113,11 +119,12 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
         """Decode, resize and normalise a frame; see `StageCore.prepare`.
 
         Raises:
-            InvalidInputError: the image is malformed, too large or too expensive to decode.
+            InvalidInputError: the image is malformed, too large or too expensive to decode, or the
+                video cannot be decoded; see `VideoStream.make`.
             UnavailableError: the machine is too busy to decode it, or this was closed.
         """
-        if isinstance(frame, AccessUnit):
-            raise InvalidInputError("this backbone decodes no video yet")
+        if isinstance(frame, VideoFrame):
+            return frame.stream.make(frame.unit)
         return self._pictures.make(frame)
 
     def engine_inputs(self, inputs: Picture, options: Encoding) -> Dict[str, np.ndarray]:
@@ -174,6 +181,7 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
     def close(self) -> None:
         """Kill the decoders."""
         self._pictures.close()
+        self._video.close()
 
 
 def _to_latents(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

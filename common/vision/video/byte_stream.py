@@ -28,19 +28,17 @@ def nal_units(data: bytes) -> List[Tuple[int, int]]:
     if first < 0 or data.count(0, 0, first) != first:
         raise InvalidInputError(_not_annex_b(data))
     units: List[Tuple[int, int]] = []
-    start = first + len(_START)
-    while True:
+    following = first
+    # Empty ones count as well: looking for each takes time.
+    for _ in range(MAX_NAL_UNITS):
+        start = following + len(_START)
         following = data.find(_START, start)
         end = _without_zeros(data, start, len(data) if following < 0 else following)
         if end > start:
             units.append((start, end))
         if following < 0:
             return units
-        if len(units) >= MAX_NAL_UNITS:
-            raise InvalidInputError(
-                f"the access unit has more NAL units than the limit of {MAX_NAL_UNITS}"
-            )
-        start = following + len(_START)
+    raise InvalidInputError(f"the access unit has more NAL units than the limit of {MAX_NAL_UNITS}")
 
 
 def _without_zeros(data: bytes, start: int, end: int) -> int:

@@ -54,14 +54,15 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The outcome: a status, and the time that resizing took."""
+    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
 
     status: int
+    decode_cpu_seconds: float = 0.0
     resize_seconds: float = 0.0
 
 
 REQUEST = struct.Struct("=B??QIIII")
-REPLY = struct.Struct("=Bd")
+REPLY = struct.Struct("=Bdd")
 
 
 def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
@@ -94,9 +95,10 @@ class _Stream:
         return REPLY.pack(*reply)
 
     def _reply(self, request: Request, buffer: np.ndarray) -> Reply:
+        started = time.process_time()
         try:
             rgb = self._decoded(request, buffer)
-            decoded = time.perf_counter()
+            cpu_seconds, decoded = time.process_time() - started, time.perf_counter()
             if rgb is not None:
                 begin = picture_offset(request.unit_bytes)
                 end = begin + request.height * request.width * 3
@@ -108,7 +110,7 @@ class _Stream:
             return Reply(NO_PICTURE)
         except (MemoryError, cv2.error):
             return Reply(OUT_OF_MEMORY)
-        return Reply(DECODED, time.perf_counter() - decoded)
+        return Reply(DECODED, cpu_seconds, time.perf_counter() - decoded)
 
     def _decoded(self, request: Request, buffer: np.ndarray) -> Optional[np.ndarray]:
         if request.begins or self._decoder is None:

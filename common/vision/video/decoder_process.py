@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.errors import InvalidInputError, TandemError
 from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 from common.vision.confined_process import ConfinedProcess, CpuTimeError
 from common.vision.confinement import picture_offset
@@ -12,7 +12,8 @@ from common.vision.decoder_process import Decoded
 from common.vision.limits import ImageSize, decode_deadline_seconds, wall_deadline_seconds
 from common.vision.video import decoder_child
 from common.vision.video.decoder_child import REPLY, REQUEST, Reply, Request
-from common.vision.video.reader import AccessUnitReader, CheckedUnit, VideoLimits
+from common.vision.video.limits import VideoLimits
+from common.vision.video.reader import AccessUnitReader, CheckedUnit
 
 # Beside the pictures that are kept: one as RGB, and what resizing takes.
 _MEMORY_BYTES = 256 << 20
@@ -43,42 +44,51 @@ class VideoDecoder:
         """
         return self._reader.read(unit)
 
-    def decode(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Optional[Decoded]:
-        """Decode the access unit that was read last.
-
-        Args:
-            unit: as it was read.
-            size: the size that the picture is resized to; None: it is not wanted.
+    def decode(self, unit: CheckedUnit, size: ImageSize) -> Decoded:
+        """Decode the access unit that was read last, and resize its picture to `size`.
 
         Raises:
             InvalidInputError: it cannot be decoded as a whole, takes too much time or memory, or
                 crashes the decoder.
             UnavailableError: this was closed, or the machine gives the process no time or memory.
         """
-        try:
-            reply = self._ask(unit, size)
-        except CpuTimeError:
-            error = InvalidInputError("decoding the access unit takes more CPU time than the limit")
-            self._reader.lost(_before(error))
-            raise error from None
-        except TandemError as error:
-            self._reader.lost(_before(error))
-            raise
-        if reply.status != decoder_child.DECODED:
-            refusal = InvalidInputError(self._refusal(reply.status))
-            if unit.is_needed or reply.status == decoder_child.OUT_OF_MEMORY:
-                self._reader.lost(_before(refusal))
-            raise refusal
-        if size is None:
-            return None
+        reply = self._checked_reply(unit, size)
         begin = picture_offset(unit.needed_bytes)
         end = begin + size.height * size.width * 3
         rgb = self._process.buffer[begin:end].reshape(size.height, size.width, 3)
-        return Decoded(rgb, 0.0, reply.resize_seconds)
+        return Decoded(rgb, reply.decode_cpu_seconds, reply.resize_seconds)
+
+    def follow(self, unit: CheckedUnit) -> None:
+        """Decode the access unit that was read last, only because later ones need its picture.
+
+        Raises:
+            TandemError: as `decode` does.
+        """
+        self._checked_reply(unit, None)
 
     def close(self) -> None:
         """Kill the process at once, whatever it is doing; any thread may call this."""
         self._process.close()
+
+    def _checked_reply(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Reply:
+        try:
+            reply = self._ask(unit, size)
+        except CpuTimeError:
+            error = InvalidInputError(
+                f"decoding the access unit takes more CPU time than the limit for "
+                f"{unit.size.width} x {unit.size.height} pixels in {unit.needed_bytes} bytes"
+            )
+            self._reader.lost(error)
+            raise error from None
+        except TandemError as error:
+            self._reader.lost(error)
+            raise
+        if reply.status != decoder_child.DECODED:
+            refusal = InvalidInputError(self._refusal(reply.status))
+            if unit.is_needed or reply.status == decoder_child.OUT_OF_MEMORY:
+                self._reader.lost(refusal)
+            raise refusal
+        return reply
 
     def _ask(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Reply:
         unit_bytes, target = unit.needed_bytes, size or ImageSize(0, 0)
@@ -101,9 +111,3 @@ class VideoDecoder:
             limit = self._process.memory_bytes >> 20
             return f"decoding the access unit takes more memory than the limit of {limit} MiB"
         return _REFUSALS[status]
-
-
-def _before(error: TandemError) -> TandemError:
-    """What an access unit's error means for those that need its picture."""
-    kind = UnavailableError if isinstance(error, UnavailableError) else InvalidInputError
-    return kind(f"one before it could not be: {error}")

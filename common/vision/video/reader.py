@@ -12,12 +12,13 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 
-from common.domain.errors import InvalidInputError, TandemError
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.video import AccessUnit, VideoCodec, VideoFormat
-from common.vision.limits import DecodingLimits, ImageSize, check_size
+from common.vision.limits import ImageSize, check_size
 from common.vision.video.byte_stream import nal_units
 from common.vision.video.h264 import H264Syntax
 from common.vision.video.h265 import H265Syntax
+from common.vision.video.limits import VideoLimits
 from common.vision.video.order import OutOfOrderError, PictureOrder
 from common.vision.video.parameter_sets import START_CODE, ParameterSets, Sequence
 from common.vision.video.parameters import B_FRAMES, PictureKind, SliceStart
@@ -28,23 +29,6 @@ _MOST_CROPPED = 1 << 20
 # Of a NAL unit, what is read: all of a parameter set, and more of a slice than its header needs.
 MAX_HEAD_BYTES = 4096
 MAX_SLICE_HEAD_BYTES = 64
-
-
-@dataclass(frozen=True)
-class VideoLimits:
-    """What video may ask of the machine that decodes it.
-
-    Attributes:
-        pixels: the largest width times height.
-        pictures: on the shape of its pictures.
-        unit_bytes: the largest access unit.
-        decoder_bytes: the most memory for the pictures that a decoder has to keep.
-    """
-
-    pixels: int
-    pictures: DecodingLimits
-    unit_bytes: int = 16 << 20
-    decoder_bytes: int = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -115,9 +99,9 @@ class AccessUnitReader:
         self._sequence: Optional[Sequence] = None
         self._order = PictureOrder()
         # Why the next access unit has to be a key frame, if it has to.
-        self._cause: Optional[TandemError] = InvalidInputError("no key frame has come yet")
-        # The parameter set of a sequence in which a B frame was found.
-        self._with_b_frames = b""
+        self._cause: Optional[TandemError] = InvalidInputError(
+            "the frame cannot be decoded, because no key frame has come yet"
+        )
 
     def read(self, unit: AccessUnit) -> CheckedUnit:
         """Check the next access unit.
@@ -125,7 +109,7 @@ class AccessUnitReader:
         Raises:
             InvalidInputError: it is malformed or damaged, exceeds a limit, is of a kind that is not
                 served, or needs a picture or a parameter set that is not there.
-            TandemError: of the kind that `lost` was told, if that is why a picture is not there.
+            UnavailableError: it needs a picture that is not there for a reason of that kind.
         """
         is_needed = True
         try:
@@ -135,13 +119,17 @@ class AccessUnitReader:
             return self._follow(unit.data, found, self._is_key(unit, found))
         except TandemError as error:
             if is_needed:
-                self.lost(InvalidInputError(f"an access unit before it was refused: {error}"))
+                self.lost(error)
             raise
 
-    def lost(self, cause: TandemError) -> None:
-        """Take note that a picture is not there, because of `cause`: a key frame has to come."""
+    def lost(self, error: TandemError) -> None:
+        """Take note that a picture which may be needed is not there, because of `error`."""
         if self._cause is None:
-            self._cause = cause
+            kind = UnavailableError if isinstance(error, UnavailableError) else InvalidInputError
+            self._cause = kind(
+                f"the frame needs one before it, which was not decoded ({error}); frames are "
+                "served again from the next key frame on"
+            )
 
     def _find(self, unit: AccessUnit) -> _Found:
         if len(unit.data) > self._limits.unit_bytes:
@@ -206,8 +194,6 @@ class AccessUnitReader:
         """
         parameters, limits = sequence.parameters, self._limits
         parameters.check_served()
-        if sequence.unit == self._with_b_frames:
-            raise InvalidInputError(B_FRAMES)
         check_size(parameters.size, limits.pixels, limits.pictures)
         check_size(parameters.coded_size, limits.pixels + _MOST_CROPPED, limits.pictures)
         if parameters.decoder_bytes > limits.decoder_bytes:
@@ -250,7 +236,6 @@ class AccessUnitReader:
         try:
             self._order.follow(start, sequence.parameters)
         except OutOfOrderError:
-            self._with_b_frames = sequence.unit
             raise InvalidInputError(B_FRAMES) from None
         self._sequence, self._cause = sequence, None
         sets = self._sets.byte_stream() if begins else b""
@@ -262,10 +247,8 @@ class AccessUnitReader:
         """Raise if the picture before is not there.
 
         Raises:
-            TandemError: of the cause's kind.
+            InvalidInputError: it is not, and the caller is at fault.
+            UnavailableError: it is not, and this service is.
         """
         if self._cause is not None:
-            raise type(self._cause)(
-                f"the frame cannot be decoded, and later ones can from the next key frame on: "
-                f"{self._cause}"
-            )
+            raise type(self._cause)(str(self._cause))
