@@ -36,8 +36,7 @@ from tandem.asked import checked_limit, codec_named, pair_named
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
 from tandem.sources import DEFAULT_RECONNECT_SECONDS as SOURCE_RECONNECT_SECONDS
-from tandem.sources import Tell, VideoForm
-from tandem.sources.base import untold
+from tandem.sources import Tell, VideoForm, untold
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
 from tandem.video import DetectOptions, VideoOpening, VideoResult, results_of_video

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypedDict
 
@@ -13,9 +15,10 @@ import numpy as np
 from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy
 from common.domain.errors import TandemError
+from common.domain.frames import EncodedImage, Image, RawImage
 from common.domain.placement import NodePair, Placement
 from common.domain.video import VideoFormat
-from tandem.feed import Content, answered
+from tandem.feed import Content, answered, failure
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
 from tandem.sources import (
@@ -27,8 +30,8 @@ from tandem.sources import (
     VideoForm,
     open_source,
     played,
+    untold,
 )
-from tandem.sources.base import untold
 from tandem.threads import call_in_thread, complete_in_thread
 
 
@@ -132,6 +135,36 @@ async def results_of_video(
                     yield await complete_in_thread(partial(VideoResult.of, frame, result, True))
                 else:
                     yield VideoResult.of(frame, result, False)
+
+
+def results_of_local_video(
+    serve: Callable[[Iterator[Image]], Iterator[FrameResult]],
+    opening: VideoOpening,
+    with_pixels: bool,
+) -> Iterator[VideoResult]:
+    """Open a source and have its frames served here; see `LocalDetector.detect_video`."""
+    with closing(opening.open()) as source:
+        sent: deque[SourceFrame] = deque()
+        numbers = itertools.count()
+
+        def pictures() -> Iterator[Image]:
+            for frame in source:
+                sent.append(frame)
+                if isinstance(frame.content, EncodedImage | RawImage):
+                    yield frame.content
+
+        def numbered(frame: SourceFrame, result: FrameResult) -> VideoResult:
+            result = replace(result, frame_id=next(numbers))
+            return VideoResult.of(frame, result, with_pixels)
+
+        def failed_first() -> Iterator[VideoResult]:
+            while sent and isinstance(sent[0].content, TandemError):
+                yield numbered(sent[0], failure(sent.popleft()))
+
+        for result in serve(pictures()):
+            yield from failed_first()
+            yield numbered(sent.popleft(), result)
+        yield from failed_first()
 
 
 def frames_of(source: Source, is_live: bool) -> Iterator[SourceFrame]:

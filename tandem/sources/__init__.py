@@ -9,6 +9,7 @@ from tandem.sources.base import (
     Tell,
     VideoForm,
     played,
+    untold,
 )
 from tandem.sources.opening import open_source
 from tandem.sources.stills import PICTURE_SUFFIXES
@@ -24,4 +25,5 @@ __all__ = [
     "VideoForm",
     "open_source",
     "played",
+    "untold",
 ]
