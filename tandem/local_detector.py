@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from common.bundle import Bundle, load_bundle
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
@@ -31,9 +31,10 @@ from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.results import FrameResult
 from tandem.signatures import required_key
-from tandem.sources import Tell, VideoForm, untold
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
-from tandem.video import VideoOpening, VideoResult, results_of_local_video
+
+if TYPE_CHECKING:
+    from tandem.video import VideoResult
 
 T = TypeVar("T")
 Load = Callable[[Path, CompileOptions, str], Engine]
@@ -169,7 +170,7 @@ class LocalDetector:
         with_pixels: bool = False,
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         max_detections: int = 0,
-        tell: Tell = untold,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> Iterator[VideoResult]:
         """Detect in a video, or in pictures; yields one result a frame, in order.
 
@@ -190,7 +191,10 @@ class LocalDetector:
                 argument is malformed.
             UnavailableError: the camera does not answer, or did not come back in time.
         """
-        opening = VideoOpening(source, VideoForm.PIXELS, tell=tell)
+        # Who reads no video needs nothing of FFmpeg.
+        from tandem.video import pixels_of_video, results_of_local_video
+
+        opening = pixels_of_video(source, tell)
 
         def serve(pictures: Iterator[Image]) -> Iterator[FrameResult]:
             return self.detect(

@@ -137,6 +137,11 @@ async def results_of_video(
                     yield VideoResult.of(frame, result, False)
 
 
+def pixels_of_video(source: str, tell: Tell) -> VideoOpening:
+    """How a source is opened by who computes in this process."""
+    return VideoOpening(source, VideoForm.PIXELS, tell=tell)
+
+
 def results_of_local_video(
     serve: Callable[[Iterator[Image]], Iterator[FrameResult]],
     opening: VideoOpening,
