@@ -1,12 +1,16 @@
 import json
 import subprocess
 import time
+from contextlib import closing
 
+import av
 import cv2
+import numpy as np
 import pytest
 
 from tandem.cli.app import run_command
 from tandem.cli.running import exit_code_of
+from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,
@@ -97,6 +101,44 @@ def test_a_video_is_written(server, folder, tmp_path):
     assert tandem("detect", folder / "v.mp4", *server, "-o", out).returncode == 0
     frames, rate, codec = read_video(out)
     assert (len(frames), rate, codec) == (12, 10.0, "h264")
+
+
+def test_a_videos_access_units_are_sent_as_they_are(server, folder):
+    lines = lines_of(tandem("detect", folder / "v.mp4", *server, "--json"))
+    sent = [line["timing"]["backbone"]["request_bytes"] for line in lines]
+    with av.open(str(folder / "v.mp4")) as video:
+        sizes = [packet.size for packet in video.demux() if packet.size]
+    # Key frames have their parameter sets in front.
+    assert all(0 <= one - other < 100 for one, other in zip(sent, sizes, strict=True))
+    assert sum(one - other for one, other in zip(sent, sizes, strict=True)) < 300
+
+
+@pytest.mark.parametrize("options", [("--transcode", "jpeg"), ("--quality", 90)])
+def test_a_videos_frames_are_sent_as_jpeg_if_that_is_asked_for(server, folder, options):
+    finished = tandem("detect", folder / "v.mp4", *server, *SEES, *options, "--json")
+    with closing(open_source(str(folder / "v.mp4"), 90)) as source:
+        sizes = [len(frame.image.data) for frame in source]
+    lines = lines_of(finished)
+    assert [line["timing"]["backbone"]["request_bytes"] for line in lines] == sizes
+
+
+def test_video_with_b_frames_is_sent_as_jpeg_with_a_word(server, tmp_path):
+    path = write_video(tmp_path / "b.mp4", frames=6, height=96, width=128)
+    finished = tandem("detect", path, *server, "--json")
+    assert len(lines_of(finished)) == 6
+    assert finished.stderr.startswith("tandem: b.mp4: its frames are sent as JPEG: the video has B")
+
+
+def test_what_is_drawn_on_is_what_was_sent(server, folder, tmp_path):
+    out = tmp_path / "out.mp4"
+    finished = tandem("detect", folder / "v.mp4", *server, "--threshold", 1, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    sent, _, _ = read_video(folder / "v.mp4")
+    shown, _, _ = read_video(out)
+    for number, (one, other) in enumerate(zip(sent, shown, strict=True)):
+        differences = [np.abs(one.astype(int) - each).mean() for each in sent[:number]]
+        # Compressed again, without boxes: far nearer to its own frame than to any other.
+        assert np.abs(one.astype(int) - other).mean() < min(differences, default=99) / 3
 
 
 def test_only_as_many_frames_as_asked_for(server, folder):
