@@ -19,7 +19,7 @@ WITHOUT_LOSS = {"qp": "0", "preset": "veryfast"}
 """Options of H.264 with which a clip's frames are what the camera saw, in 4:2:0."""
 
 # Cameras have no B frames, which would come late, and a key frame every second or two.
-_AS_A_CAMERA = {"crf": "20", "preset": "medium", "bf": "0", "g": str(2 * FRAMES_PER_SECOND)}
+_AS_A_CAMERA = {"crf": "17", "preset": "slow", "bf": "0", "g": str(2 * FRAMES_PER_SECOND)}
 
 
 def write_camera_clip(folder: Path) -> Path:
