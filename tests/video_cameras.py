@@ -4,11 +4,9 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cache
-from typing import AsyncIterator, List, Tuple
+from typing import AsyncIterator, Iterator, List, Tuple
 
-import av
 import grpc
 import numpy as np
 
@@ -23,53 +21,31 @@ from tandem.client import pair_named
 from tandem.results import FrameResult
 from tests.cameras import Camera, streaming
 from tests.streams import picture
+from tests.videos import encoded
 
 H264 = VideoFormat(VideoCodec.H264)
-KEY_FRAMES = (0, 20, 50)
-"""Which of a clip's frames can be decoded alone: groups of several lengths."""
 FRAMES = 60
+"""Of the clip."""
+_GROUP_FRAMES = 30
 _STEP = 12
+# Small frames: a connection would take thousands of them in.
+_MOST_UNANSWERED = 64
 
 
-def moving(frames: int = FRAMES, height: int = 120, width: int = 160) -> List[np.ndarray]:
-    """Pictures of a camera that turns, uint8 [H,W,3] RGB: each is mostly that before it."""
-    scene = np.concatenate(
-        [picture(seed, height, width) for seed in range(2 + _STEP * frames // width)], axis=1
-    )
-    return [
-        np.ascontiguousarray(scene[:, _STEP * number : _STEP * number + width])
-        for number in range(frames)
-    ]
-
-
-def encode(
-    pictures: List[np.ndarray], key_frames: Tuple[int, ...], **options: str
-) -> List[AccessUnit]:
-    """H.264 as a camera makes it: without B frames, its parameter sets before each key frame."""
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = pictures[0].shape[:2]
-    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
-    encoder.options = {
-        **{"bf": "0", "tune": "zerolatency", "forced-idr": "1", "threads": "1"},
-        **{"g": "100000", "sc_threshold": "0"},
-        **options,
-    }
-    packets = []
-    for number, pixels in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame.pts = number
-        if number in key_frames:
-            frame.pict_type = av.video.frame.PictureType.I
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    return [AccessUnit(bytes(packet), bool(packet.is_keyframe)) for packet in packets]
+def _turning_camera() -> Iterator[np.ndarray]:
+    """What it sees, uint8 [120,160,3] RGB each: mostly what it saw just before."""
+    seeds = range(2 + _STEP * FRAMES // 160)
+    scene = np.concatenate([picture(seed) for seed in seeds], axis=1)
+    for number in range(FRAMES):
+        yield np.ascontiguousarray(scene[:, _STEP * number :][:, :160])
 
 
 @cache
 def clip() -> Tuple[AccessUnit, ...]:
     """What a `VideoCamera` sends, over and over."""
-    units = encode(moving(), KEY_FRAMES)
-    assert [number for number, unit in enumerate(units) if unit.key_frame] == list(KEY_FRAMES)
+    units = encoded(tuple(_turning_camera()), keyint=_GROUP_FRAMES)
+    key_frames = [number for number, unit in enumerate(units) if unit.key_frame]
+    assert key_frames == list(range(0, FRAMES, _GROUP_FRAMES))
     return tuple(units)
 
 
@@ -103,6 +79,9 @@ class VideoCamera(Camera):
             if self.fps:
                 due += 1 / self.fps
                 await asyncio.sleep(due - time.monotonic())
+            while self.sent - len(self.ids) >= _MOST_UNANSWERED:
+                self._came.clear()
+                await self._came.wait()
             frame = frame_to_wire(self.sent, unit)
             self.sent += 1
             yield detector_pb2.DetectRequest(frame=frame)
