@@ -13,6 +13,7 @@ RGB), or of `EncodedImage` and `RawImage`. Results come in the order of the fram
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
@@ -33,6 +34,7 @@ from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
 from tandem.asked import checked_limit, codec_named, pair_named
+from tandem.keepalive import CHANNEL_OPTIONS
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
 from tandem.sources import DEFAULT_RECONNECT_SECONDS as SOURCE_RECONNECT_SECONDS
@@ -44,21 +46,6 @@ from tandem.video import DetectOptions, VideoOpening, VideoResult, results_of_vi
 DEFAULT_RECONNECT_SECONDS = 60.0
 """How long a stream waits for a lost orchestrator: enough for its machine to start anew."""
 
-# A server that vanished without a word is noticed within about 15 seconds, one that hangs (its
-# kernel still acknowledges) within about 25; one that never was there within about 5.
-_CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 15_000),
-    # By default the third ping without a message in between is put off.
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    # By default a server that comes back may be tried only two minutes later.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A connection of its own: another client's pause before its next try is not this one's.
-    ("grpc.use_local_subchannel_pool", 1),
-]
 _MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
 
 
@@ -103,7 +90,7 @@ class DetectorClient:
         """Open the channel."""
         server_name = "" if self._credentials is None else self._credentials.server_name
         self._channel = ServerChannel(
-            str(self._address), _CHANNEL_OPTIONS, self._tls, server_name=server_name
+            str(self._address), CHANNEL_OPTIONS, self._tls, server_name=server_name
         )
         return self
 
@@ -236,8 +223,10 @@ class DetectorClient:
         form = VideoForm.ACCESS_UNITS if transcode is None else VideoForm.JPEG
         opening = VideoOpening(source, form, live, jpeg_quality, source_reconnect_seconds, tell)
 
-        async for result in results_of_video(self.detect, opening, options, with_pixels):
-            yield result
+        results = results_of_video(self.detect, opening, options, with_pixels)
+        async with aclosing(results):
+            async for result in results:
+                yield result
 
     async def status(self) -> SystemStatus:
         """Nodes, placements and sessions now.

@@ -47,6 +47,7 @@ class VideoSource:
         self._options = options
         self._reopen = reopen
         self._form = VideoForm.JPEG
+        self._is_closed = False
         self.info = SourceInfo(
             name, SourceKind.VIDEO, reader.frame_count, reader.frames_per_second, paths
         )
@@ -82,6 +83,7 @@ class VideoSource:
 
     def close(self) -> None:
         """Close the file or the connection."""
+        self._is_closed = True
         self._reader.close()
 
     def _read(self, passed: int) -> ReadFrame | None:
@@ -103,6 +105,8 @@ class VideoSource:
         self._options.tell(sent_as_jpeg(name, f"from frame {passed} on, {why}"))
         self._reader.close()
         self._reader = self._reopen()
+        if self._is_closed:
+            self._reader.close()
         for _ in range(passed):
             self._reader.read()
         return self._reader.read()
