@@ -21,7 +21,8 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
-  tests/integration/test_batches.py tests/integration/test_frame_places.py tests/unit/bundle tests/unit/codec \
+  tests/integration/test_batches.py tests/integration/test_frame_places.py \
+  tests/integration/test_video.py tests/unit/bundle tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \

@@ -18,11 +18,23 @@ _ENCODERS = {VideoCodec.H264: "libx264", VideoCodec.H265: "libx265"}
 _DECODERS = {VideoCodec.H264: "h264", VideoCodec.H265: "hevc"}
 
 
-def moving_pictures(count: int, height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
-    """Soft spots that move to the right: uint8 [count,height,width,3], RGB."""
+def moving_pictures(
+    count: int, height: int = 120, width: int = 160, seed: int = 0, noise: int = 0
+) -> np.ndarray:
+    """Soft spots that move to the right: uint8 [count,height,width,3], RGB.
+
+    Args:
+        count: how many pictures.
+        height: of each, pixels.
+        width: of each, pixels.
+        seed: of spots and noise.
+        noise: the largest difference that it makes; it makes access units large.
+    """
     spots = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
     ground = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.stack([np.roll(ground, 3 * index, 1) for index in range(count)])
+    pictures = np.stack([np.roll(ground, 3 * index, 1) for index in range(count)])
+    added = np.random.default_rng(seed).integers(-noise, noise + 1, pictures.shape)
+    return np.clip(pictures + added, 0, 255).astype(np.uint8)
 
 
 def encoded(
@@ -97,12 +109,9 @@ def nal_kind(unit: bytes, codec: VideoCodec) -> int:
     return unit[0] & 0x1F if codec is VideoCodec.H264 else (unit[0] >> 1) & 0x3F
 
 
-def flipped(unit: AccessUnit, at: float = 0.5) -> AccessUnit:
-    """An access unit with damage in the middle, or where `at` says."""
-    data = bytearray(unit.data)
-    start = int(len(data) * at)
-    data[start : start + 4] = bytes(each ^ 0x5A for each in data[start : start + 4])
-    return AccessUnit(bytes(data), unit.key_frame)
+def cut(unit: AccessUnit, share: float) -> AccessUnit:
+    """The first part of an access unit."""
+    return AccessUnit(unit.data[: int(share * len(unit.data))], unit.key_frame)
 
 
 class BitWriter:
