@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ class DetectStream:
         self._unanswered: deque[Supplied] = deque()
         self._group = Group(is_kept=options.video is not None and server.reconnect_seconds > 0)
         self._repeated: deque[int] = deque()
+        self._begins = True
         self._call = server.open_call(False)
         self._ending = CallEnding(self._call)
         self._sender: asyncio.Task[None] | None = None
@@ -139,16 +140,18 @@ class DetectStream:
             raise ServiceError("the server ended the stream before the frames did")
         await self._supply.next()
 
-    async def _send(self, call: Any, again: Sequence[Supplied] = ()) -> None:
-        """Write what is to be sent again, then each frame as it comes, to one call."""
+    async def _send(self, call: Any) -> None:
+        """Write what is unanswered, then each frame as it comes, to one call."""
         try:
             if not self._reached:
                 await call.write(self._opening)
                 self._reached = True
-            for frame in again:
+            for frame in tuple(self._unanswered):
+                await self._write_group_before(frame, call)
                 await call.write(frame.request)
             while (next_frame := await self._supply.next()) is not None:
                 self._unanswered.append(next_frame)
+                await self._write_group_before(next_frame, call)
                 await call.write(next_frame.request)
                 if not self._is_sent_again:
                     next_frame.request = None
@@ -159,6 +162,16 @@ class DetectStream:
         finally:
             if not call.done():
                 await call.done_writing()
+
+    async def _write_group_before(self, frame: Supplied, call: Any) -> None:
+        """Write what decoding a call's first frame takes; before the others that has been done."""
+        is_first, self._begins = self._begins, False
+        if not is_first or frame.key_frame:
+            return
+        group = tuple(self._group.frames)
+        self._repeated.extend(each.frame_id for each in group)
+        for each in group:
+            await call.write(each.request)
 
     @property
     def _is_sent_again(self) -> bool:
@@ -204,11 +217,9 @@ class DetectStream:
             return _dropped(self._take_answered())
         await reconnecting
         outage.reconnecting = None
-        starts_alone = bool(self._unanswered) and self._unanswered[0].key_frame
-        group = () if starts_alone else tuple(self._group.frames)
-        self._repeated = deque(frame.frame_id for frame in group)
-        again = (*group, *self._unanswered)
-        self._sender = asyncio.create_task(self._send(self._call, again))
+        self._repeated.clear()
+        self._begins = True
+        self._sender = asyncio.create_task(self._send(self._call))
         return None
 
     async def _reconnect(self, outage: _Outage) -> None:
