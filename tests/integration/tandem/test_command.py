@@ -233,6 +233,26 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(server):
         assert process.wait(timeout=30) == 1
 
 
+def test_bench_sends_a_videos_access_units_over_and_over(server, folder):
+    counted = ("--frames", 30, "--warm-up", 2, "--clients", 2, "--placement", "workstation")
+    source = ("--video", "--source", folder / "v.mp4")
+    (row,) = json_of(tandem("bench", *server, *counted, *source, "--json"))
+    assert row["frames"] == 30
+    sent = [line["timing"] for line in lines_of(tandem("detect", *source[2:], *server, "--json"))]
+    sizes = [each["backbone"]["request_bytes"] for each in sent]
+    # Each client begins with the key frame, and sends all 12 in turn.
+    assert row["bytes_per_frame"] == pytest.approx(sum(sizes) / len(sizes), rel=0.25)
+
+
+def test_bench_of_what_cannot_be_passed_through_says_why(folder, tmp_path):
+    path = write_video(tmp_path / "b.mp4", frames=6)
+    told = tandem("bench", "--video", "--source", path, "--bundle", TOY_BUNDLE)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "b.mp4: its frames are sent as JPEG: the video has B frames" in told.stderr
+    told = tandem("bench", "--video", "--source", folder / "a.png", "--bundle", TOY_BUNDLE)
+    assert told.stderr == "tandem: a.png is no H.264 or H.265 video\n"
+
+
 def test_bench_reports_what_the_contract_names(server):
     rows = json_of(
         tandem("bench", *server, "--frames", 20, "--warm-up", 2, "--clients", 2, "--json")
