@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.domain.errors import TandemError
 from common.domain.redaction import fit_to_show
 from scenes.clip import write_clip
-from scenes.clip_folder import write_clip_folder
+from scenes.clip_folder import write_camera_clip, write_clip_folder
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
 from scenes.fetch import DEFAULT_CACHE, fetch_all, pack
@@ -89,6 +89,14 @@ def clip(
     """Make the demo clip and its annotations."""
     for path in write_clip(cache, out):
         typer.echo(str(path))
+
+
+@app.command()
+def camera_clip(
+    folder: Annotated[Path, typer.Argument(help="Of clip.mp4.")] = Path("models/demo-clip"),
+) -> None:
+    """Encode a clip's frames as a camera does: without B frames, and key frames at 2 s."""
+    typer.echo(str(write_camera_clip(folder)))
 
 
 @app.command()

@@ -35,18 +35,21 @@ from common.domain.errors import (
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
+from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 
 if TYPE_CHECKING:
     from tandem.access import Credentials
     from tandem.client import DetectorClient
     from tandem.local_detector import LocalDetector
     from tandem.results import FrameResult
+    from tandem.video import VideoResult
 
 __version__ = "0.2.0"
 
 __all__ = [
     "DEFAULT_SCORE_THRESHOLD",
     "AccessDeniedError",
+    "AccessUnit",
     "Box",
     "CallerError",
     "Codec",
@@ -73,6 +76,9 @@ __all__ = [
     "SystemStatus",
     "TandemError",
     "UnavailableError",
+    "VideoCodec",
+    "VideoFormat",
+    "VideoResult",
     "__version__",
 ]
 
@@ -95,4 +101,8 @@ def __getattr__(name: str) -> object:
         from tandem.results import FrameResult
 
         return FrameResult
+    if name == "VideoResult":
+        from tandem.video import VideoResult
+
+        return VideoResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from common.bundle import Bundle, load_bundle
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
+from common.domain.frames import Image
 from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
@@ -31,6 +32,9 @@ from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.results import FrameResult
 from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
+
+if TYPE_CHECKING:
+    from tandem.video import VideoResult
 
 T = TypeVar("T")
 Load = Callable[[Path, CompileOptions, str], Engine]
@@ -158,6 +162,46 @@ class LocalDetector:
         return answered_in_order(
             frames, lambda number, frame: self._submit(number, frame, options), _MOST_IN_FLIGHT
         )
+
+    def detect_video(
+        self,
+        source: str,
+        *,
+        with_pixels: bool = False,
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+        max_detections: int = 0,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[VideoResult]:
+        """Detect in a video, or in pictures; yields one result a frame, in order.
+
+        Frames are decoded here, and not compressed again. Of a camera every frame is answered, so
+        that they come late where it is faster than the model: for the newest one, take a running
+        system and `DetectorClient.detect_video`.
+
+        Args:
+            source: path of a video, a picture or a folder, a camera's number, or a URL.
+            with_pixels: results have the pixels of their frames.
+            score_threshold: as for `detect`.
+            max_detections: likewise.
+            tell: called, from any thread, with a sentence when something goes wrong with the source
+                and it goes on.
+
+        Raises:
+            InvalidInputError: there is no such source, it holds nothing that can be read, or an
+                argument is malformed.
+            UnavailableError: the camera does not answer, or did not come back in time.
+        """
+        # Who reads no video needs nothing of FFmpeg.
+        from tandem.video import pixels_of_video, results_of_local_video
+
+        opening = pixels_of_video(source, tell)
+
+        def serve(pictures: Iterator[Image]) -> Iterator[FrameResult]:
+            return self.detect(
+                pictures, score_threshold=score_threshold, max_detections=max_detections
+            )
+
+        return results_of_local_video(serve, opening, with_pixels)
 
     def detect_one(
         self,

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from common.domain.errors import InvalidInputError, TandemError
+from common.domain.frames import Image
+from common.domain.video import AccessUnit, VideoFormat
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.threads import iterate_in_thread
 
-Frames = AsyncIterable[Frame] | Iterable[Frame]
+SentFrame = Frame | AccessUnit
+Frames = AsyncIterable[SentFrame] | Iterable[SentFrame]
 
 
 @dataclass
@@ -24,11 +27,13 @@ class Supplied:
         frame_id: its number, from 0.
         handed_over_at: when it was read, by `time.perf_counter`.
         request: as it is sent; None once it will not be sent again.
+        key_frame: whether it can be decoded without the frames before it, as every picture can.
     """
 
     frame_id: int
     handed_over_at: float
     request: detector_pb2.DetectRequest | None
+    key_frame: bool = True
 
 
 class FrameSupply:
@@ -38,13 +43,19 @@ class FrameSupply:
     then the next one's that waits.
     """
 
-    def __init__(self, frames: Frames, max_in_flight: int) -> None:
-        """Read from `frames`; at most `max_in_flight` of them are under way."""
+    def __init__(
+        self, frames: Frames, max_in_flight: int, video: VideoFormat | None = None
+    ) -> None:
+        """Read from `frames`; at most `max_in_flight` of them are under way.
+
+        With `video`, all of them are access units of it; without, none is.
+        """
         if max_in_flight < 1:
             raise InvalidInputError("max_in_flight has to be at least 1")
         self._source = frames
+        self._video = video
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._frames: AsyncIterator[Frame] | None = None
+        self._frames: AsyncIterator[SentFrame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
@@ -102,13 +113,27 @@ class FrameSupply:
             raise
         except Exception as error:
             raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
-        message = frame_to_wire(self._next_id, as_image(frame))
+        content = _as_content(frame, self._video)
+        message = frame_to_wire(self._next_id, content)
         self._next_id += 1
         request = detector_pb2.DetectRequest(frame=message)
-        return Supplied(message.frame_id, time.perf_counter(), request)
+        is_key_frame = not isinstance(content, AccessUnit) or content.key_frame
+        return Supplied(message.frame_id, time.perf_counter(), request, is_key_frame)
 
 
-def as_async(frames: Frames) -> AsyncIterable[Frame]:
+def _as_content(frame: SentFrame, video: VideoFormat | None) -> Image | AccessUnit:
+    if isinstance(frame, AccessUnit):
+        if video is None:
+            raise InvalidInputError("a frame is an access unit: name its codec by `video`")
+        return frame
+    if video is not None:
+        raise InvalidInputError(
+            f"a frame is a {type(frame).__name__}; in a stream of video it has to be an AccessUnit"
+        )
+    return as_image(frame)
+
+
+def as_async(frames: Frames) -> AsyncIterable[SentFrame]:
     """The same frames, asynchronously."""
     if isinstance(frames, AsyncIterable):
         return frames

@@ -26,7 +26,7 @@ from tests.integration.evaluation.clip_set import write_clip_set
 from tests.integration.tandem.commands import wait_until
 from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
-from tests.unit.tandem.factories import encoded, write_video
+from tests.unit.tandem.factories import encoded, write_camera_video, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_every_example_is_listed_and_short():
         if path.suffix in suffixes and not {"node_modules", "build"} & set(path.parts)
     }
     assert listed == there
-    assert len(there) == 10
+    assert len(there) == 11
     for name in there:
         assert len((EXAMPLES / name).read_text().splitlines()) <= 65, name
 
@@ -136,6 +136,21 @@ def node_client(tmp_path_factory):
     if installed.returncode != 0:
         pytest.skip(f"npm cannot install the client's packages: {installed.stderr[-300:]}")
     return folder / "detect.js"
+
+
+@needs("node", "npm")
+@pytest.mark.parametrize(("name", "codec"), [("v.h264", "libx264"), ("v.h265", "libx265")])
+def test_node_sends_a_files_access_units(cluster, node_client, tmp_path, name, codec):
+    more = {"format": "hevc"} if codec == "libx265" else {"options": {"x264-params": "slices=3"}}
+    path = write_camera_video(tmp_path / name, codec=codec, height=96, width=128, **more)
+    program = node_client.with_name("video.js")
+    told = run("node", program, cluster.address, ROOT / "protos", path, **QUIET)
+    responses = [json.loads(line) for line in told.splitlines()]
+    assert [each["frameId"] for each in responses] == list(range(12))
+    assert {each["result"] for each in responses} == {"detections"}
+    assert {each["placement"] for each in responses} == {"PLACEMENT_WORKSTATION"}
+    sent = sum(int(each["timing"]["backbone"]["requestBytes"]) for each in responses)
+    assert sent == path.stat().st_size
 
 
 @needs("node", "npm")
