@@ -16,10 +16,14 @@ from common.server.exposure import refuse_exposure
 from common.server.security import Security, security_of
 from common.server.server import ServiceServer
 from services.gateway.callers import Callers
+from services.gateway.cameras.camera import Camera
+from services.gateway.cameras.configuration import read_cameras
 from services.gateway.cameras.feed import CameraFeed
+from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.door import Door, Gateway
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
+from services.gateway.live_view.door import LiveView
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
 from tandem.client import DetectorClient
@@ -28,6 +32,8 @@ from tandem.client import DetectorClient
 def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     """The doors that the settings switch on."""
     doors: list[Door] = []
+    if gateway.settings.live_view:
+        doors.append(LiveView(gateway))
     return tuple(doors)
 
 
@@ -56,6 +62,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
         registry=server.metrics.registry,
         draining=server.draining,
     )
+    cameras = _cameras(gateway)
     doors = doors_of(gateway)
     http = _http_server(gateway, doors, security)
     server.announce("http", http.url)
@@ -63,6 +70,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
         door.add_services(server)
     async with client:
         tasks = [server.supervise(door.run(), door.name) for door in doors]
+        tasks += [server.supervise(each.run(), each.state().name) for each in cameras]
         try:
             await server.run(http.start)
         finally:
@@ -71,6 +79,19 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     return True
+
+
+def _cameras(gateway: Gateway) -> list[Camera]:
+    path = gateway.settings.cameras
+    if path is None:
+        return []
+    metrics = CameraMetrics(gateway.registry)
+    cameras = [
+        Camera(options, gateway.client, gateway.cameras, metrics) for options in read_cameras(path)
+    ]
+    for camera in cameras:
+        gateway.cameras.add(camera.state)
+    return cameras
 
 
 def _credentials(settings: GatewaySettings) -> Credentials | None:
