@@ -1,7 +1,7 @@
 """What the page is told: domain types as JSON, and frames in a binary form.
 
-A binary message is the length of its head (four bytes, the most significant first), the head (JSON),
-and the picture as it came.
+A binary message is the length of its head (four bytes, the most significant first), the head
+(JSON), and the picture as it came.
 """
 
 from __future__ import annotations
