@@ -17,6 +17,7 @@ from common.certificates.folder import AuthorityFolder, set_up
 from common.certificates.reading import certificate_files, report_on
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity
+from common.security.tokens import TokenFiles
 from tests.harness import ROOT, clean_environment
 
 EDGE = Identity.parse("backbone/edge")
@@ -112,10 +113,12 @@ def test_only_what_is_due_is_issued_again(folder):
     (folder.path / "prometheus" / "monitor.crt").write_text("damaged")
     issued = set_up(folder, {"workstation": ["192.168.1.10"]})
     due = {str(each.holder) for each in issued}
-    servers = {f"{role}/workstation" for role in ("backbone", "transformer", "orchestrator")}
+    servers = {
+        f"{role}/workstation" for role in ("backbone", "transformer", "gateway", "orchestrator")
+    }
     assert due == servers | {"backbone/edge", "client/client", "monitor/prometheus"}
     assert set_up(folder, {"workstation": ["192.168.1.10"]}) == []
-    for holder in ("backbone", "transformer", "orchestrator"):
+    for holder in ("backbone", "transformer", "gateway", "orchestrator"):
         assert "tx2.example" in report_on(folder.path / f"edge/{holder}.crt").hosts
 
 
@@ -180,14 +183,14 @@ def test_containers_start_again_and_again(tmp_path):
     told = ("init", tmp_path, "--host", "edge=10.0.0.5", "--host", "workstation=0.0.0.0")
     more = ("--host", "edge=", "--group-reads", "prometheus")
     first = module(*told, *more)
-    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 9)
+    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 11)
     assert "10.0.0.5" in report_on(tmp_path / "edge/backbone.crt").hosts
     assert "0.0.0.0" not in report_on(tmp_path / "workstation/backbone.crt").hosts
     assert (tmp_path / "prometheus/monitor.key").stat().st_mode & 0o777 == 0o640
     again = module(*told, *more)
     assert (again.returncode, again.stderr, again.stdout) == (0, "", "")
     moved = module("init", tmp_path, "--host", "edge=10.0.0.6")
-    assert moved.stdout.count("issued") == 3
+    assert moved.stdout.count("issued") == 4
 
 
 def test_a_wrong_host_is_a_sentence(tmp_path):
@@ -241,3 +244,24 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(ConfigurationError, match="is no archive"):
         unpack(tmp_path / "a.tar", tmp_path)
+
+
+def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_path):
+    told = ("init", tmp_path, "--operator-token", "workstation")
+    first = module(*told)
+    assert "made the operator's token" in first.stdout
+    path, accepted = tmp_path / "operator/operator.token", tmp_path / "workstation/tokens.yaml"
+    token = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert token not in accepted.read_text() + first.stdout
+    assert str(TokenFiles(accepted).proof(token).identity) == "operator/operator"
+    again = module(*told)
+    assert (again.returncode, again.stdout, path.read_text()) == (0, "", token)
+    # A node that is added gets the same one; one that somebody else made is not overwritten.
+    accepted.unlink()
+    assert module(*told).returncode == 0
+    assert TokenFiles(accepted).proof(token) is not None
+    path.unlink()
+    refused = module(*told)
+    assert refused.returncode == 2
+    assert "remove it first" in refused.stderr
