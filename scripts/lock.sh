@@ -20,7 +20,8 @@ hashed() {
 more=("$@")
 hashed runtime.txt pyproject.toml --python-version 3.11
 hashed services.txt requirements/services.in --constraint requirements/runtime.txt --python-version 3.11
-compile dev.txt pyproject.toml --extra train --extra openvino --extra docs --extra dev \
+hashed gateway.txt pyproject.toml --extra gateway --constraint requirements/runtime.txt --python-version 3.11
+compile dev.txt pyproject.toml --extra train --extra gateway --extra openvino --extra docs --extra dev \
   --constraint requirements/runtime.txt --python-version 3.11
 # Which CUDA libraries torch needs is for the torch build that is installed to say: a CPU build
 # needs none, and would not run the better for gigabytes of them.

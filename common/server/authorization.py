@@ -22,10 +22,10 @@ from common.server.interception import HANDLERS, behaviour_of
 log = structlog.get_logger()
 
 ALLOWED: Dict[str, FrozenSet[Role]] = {
-    "/tandem.v1.Detector/Detect": frozenset({Role.CLIENT}),
-    # A client gets to see its own sessions, and nothing else.
-    "/tandem.v1.Operations/GetStatus": frozenset({Role.OPERATOR, Role.CLIENT}),
-    "/tandem.v1.Operations/WatchStatus": frozenset({Role.OPERATOR, Role.CLIENT}),
+    "/tandem.v1.Detector/Detect": frozenset({Role.CLIENT, Role.GATEWAY}),
+    # A client, and the gateway, get to see their own sessions, and nothing else.
+    "/tandem.v1.Operations/GetStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
+    "/tandem.v1.Operations/WatchStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
     "/tandem.v1.Operations/SetPlacement": frozenset({Role.OPERATOR}),
     "/tandem.v1.Backbone/Process": frozenset({Role.ORCHESTRATOR}),
     "/tandem.v1.Transformer/Process": frozenset({Role.BACKBONE}),
