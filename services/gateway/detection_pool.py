@@ -200,9 +200,7 @@ def _stream_threshold(wanted: DetectionOptions) -> float:
 
 def _within(result: FrameResult, wanted: DetectionOptions) -> FrameResult:
     """The result with those detections only that a caller wants."""
-    detections = tuple(
-        each for each in result.detections if each.score >= wanted.score_threshold
-    )
+    detections = tuple(each for each in result.detections if each.score >= wanted.score_threshold)
     if wanted.max_detections:
         detections = detections[: wanted.max_detections]
     return replace(result, detections=detections)

@@ -17,9 +17,12 @@ from common.server.security import Security, security_of
 from common.server.server import ServiceServer
 from services.gateway.callers import Callers
 from services.gateway.cameras.feed import CameraFeed
+from services.gateway.detection_api.door import DetectionApiDoor
+from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
+from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
 from tandem.client import DetectorClient
@@ -28,6 +31,10 @@ from tandem.client import DetectorClient
 def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     """The doors that the settings switch on."""
     doors: list[Door] = []
+    if gateway.settings.detection_api:
+        doors.append(DetectionApiDoor(gateway))
+    if gateway.settings.open_inference:
+        doors.append(OpenInferenceDoor(gateway))
     return tuple(doors)
 
 
@@ -47,10 +54,14 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     server = ServiceServer("gateway", settings, security=security)
     credentials = _credentials(settings)
     client = DetectorClient(settings.orchestrator, credentials=credentials)
+    # Callers with a picture are told at once that the orchestrator is away, and may try again.
+    impatient = DetectorClient(settings.orchestrator, reconnect_seconds=0, credentials=credentials)
+    pool = DetectionPool(impatient, settings.picture_streams)
     gateway = Gateway(
         settings=settings,
         client=client,
         credentials=credentials,
+        pool=pool,
         cameras=CameraFeed(),
         callers=Callers(_tokens(settings, security)),
         registry=server.metrics.registry,
@@ -61,12 +72,13 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     server.announce("http", http.url)
     for door in doors:
         door.add_services(server)
-    async with client:
+    async with client, impatient:
         tasks = [server.supervise(door.run(), door.name) for door in doors]
         try:
             await server.run(http.start)
         finally:
             await http.stop()
+            await pool.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

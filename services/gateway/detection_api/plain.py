@@ -16,7 +16,7 @@ from services.gateway.detection_api.schemas import BODY_OR_FORM, DetectAnswer, D
 from services.gateway.detection_api.uploads import Upload, number_of, read_upload
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.http_answers import http_status, while_connected
-from tandem.sinks import result_to_json
+from tandem.sinks.base import result_to_json
 
 
 def plain_routes(pool: DetectionPool) -> APIRouter:

@@ -166,9 +166,7 @@ def _answer(result: FrameResult, size: ImageSize | None, seconds: float) -> dict
     }
 
 
-def predictions_of(
-    detections: Sequence[Detection], size: ImageSize | None
-) -> list[dict[str, Any]]:
+def predictions_of(detections: Sequence[Detection], size: ImageSize | None) -> list[dict[str, Any]]:
     """Detections as the API has them, the highest confidence first.
 
     Args:

@@ -41,8 +41,10 @@ def request_from_wire(request: messages.ModelInferRequest) -> InferenceRequest:
         raise InvalidInputError(
             f"the request has {len(request.inputs)} inputs and {len(raw)} raw_input_contents"
         )
-    for tensor in (*request.inputs, *request.outputs):
+    for tensor in request.inputs:
         refuse_unsupported(tensor.parameters)
+    for output in request.outputs:
+        refuse_unsupported(output.parameters)
     return InferenceRequest(
         name=request.model_name,
         version=request.model_version,

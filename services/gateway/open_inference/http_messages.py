@@ -34,17 +34,15 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 _Parameters = dict[str, bool | int | float | str]
 
 
-class _Tensor(BaseModel):
-    name: str
-    datatype: str
-    shape: list[int]
-    parameters: _Parameters = Field(default_factory=dict)
-    data: list[Any] | None = None
-
-
 class _Output(BaseModel):
     name: str
     parameters: _Parameters = Field(default_factory=dict)
+
+
+class _Tensor(_Output):
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
 
 
 class _Request(BaseModel):
@@ -83,17 +81,19 @@ def request_from_http(
         UnsupportedError: it asks for shared memory, or for classification.
     """
     parsed, binary = _split(body, header_length)
-    for tensor in (*parsed.inputs, *parsed.outputs):
-        refuse_unsupported(tensor.parameters)
+    for output in parsed.outputs:
+        refuse_unsupported(output.parameters)
     inputs = []
     for tensor in parsed.inputs:
+        refuse_unsupported(tensor.parameters)
         data, binary = _data_of(tensor, binary)
         inputs.append(InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
     if binary:
         raise InvalidInputError(f"{len(binary)} bytes follow the last binary tensor")
     by_default = bool(parsed.parameters.get("binary_data_output", False))
-    wanted = [(each.name, bool(each.parameters.get("binary_data", by_default)))
-              for each in parsed.outputs]
+    wanted = [
+        (each.name, bool(each.parameters.get("binary_data", by_default))) for each in parsed.outputs
+    ]
     every = [(each.name, by_default) for each in OUTPUTS]
     request = InferenceRequest(
         name=name,
@@ -189,14 +189,16 @@ def _from_json(tensor: _Tensor) -> bytes:
     """The pixels that JSON holds as numbers, nested or not."""
     if tensor.datatype == "BYTES":
         raise InvalidInputError(
-            f"input {tensor.name!r}: JSON cannot hold the bytes of a picture; send them as a binary "
-            "tensor"
+            f"input {tensor.name!r}: JSON cannot hold the bytes of a picture; send them as a "
+            "binary tensor"
         )
     try:
         numbers = np.array(tensor.data if tensor.data is not None else [])
     except ValueError:
         raise InvalidInputError(f"input {tensor.name!r}: the rows of data differ") from None
-    if numbers.size and (numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > 255):
+    if numbers.size and (
+        numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > 255
+    ):
         raise InvalidInputError(f"input {tensor.name!r}: data has to be whole numbers to 255")
     return numbers.astype(np.uint8).tobytes()
 

@@ -129,7 +129,7 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def _serve_stream(self, stream: GuardedStream) -> None:
         slots = asyncio.Semaphore(_STREAM_WINDOW)
         ordered = OrderedStream(self._answer_in_stream, stream.write, slots, stream.take)
-        await ordered.run(aiter(stream), self._draining.wait())
+        await ordered.run(stream, self._draining.wait())
         if self._draining.is_set():
             raise UnavailableError("the gateway is ending")
 
