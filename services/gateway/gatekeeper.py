@@ -31,7 +31,7 @@ _HEADERS = {
 }
 
 
-class _TooLargeError(Exception):
+class TooLargeError(Exception):
     """A body is larger than its door takes."""
 
 
@@ -59,7 +59,7 @@ class Gatekeeper:
             names: that the gateway is reached by, in lower case and without a port.
         """
         self._application = application
-        self._doors = [(path, door) for door in doors for path in door.paths]
+        self._doors = doors
         self._callers = callers
         self._names = names
 
@@ -76,7 +76,7 @@ class Gatekeeper:
             response = PlainTextResponse("this is not a name of the gateway\n", 421)
             await _answer(response, scope, receive, sending)
             return
-        door = self._door_of(scope["path"])
+        door = door_of(self._doors, scope["path"])
         if door is None:
             await _answer(PlainTextResponse("not found\n", 404), scope, receive, sending)
             return
@@ -86,10 +86,14 @@ class Gatekeeper:
         self, door: Door, headers: Headers, scope: Scope, receive: Receive, send: Send
     ) -> None:
         host = scope["client"][0] if scope.get("client") else ""
+        body = _Body(receive, door.guard.limits.body_bytes)
         started = False
 
         async def noting(message: Message) -> None:
             nonlocal started
+            # The application would answer an error of its own.
+            if body.is_too_large and not started:
+                raise TooLargeError
             started = True
             await send(message)
 
@@ -99,8 +103,8 @@ class Gatekeeper:
                 caller = self._callers.of_header(headers.get("authorization", ""), door.roles)
             scope.setdefault("state", {})["caller"] = caller
             with door.guard.admitted(host):
-                limited = _limited(receive, headers, door.guard.limits.body_bytes)
-                await self._application(scope, limited, noting)
+                body.check(headers)
+                await self._application(scope, body.receive, noting)
             return
         except UnknownCallerError as error:
             response = door.refusal(401, str(error))
@@ -110,10 +114,15 @@ class Gatekeeper:
         except ResourceExhaustedError as error:
             response = door.refusal(429, str(error))
             response.headers["retry-after"] = "1"
-        except _TooLargeError:
+        except TooLargeError:
             most = door.guard.limits.body_bytes
             response = door.refusal(413, f"the request has more than {most} bytes")
             response.headers["connection"] = "close"
+        except Exception:
+            # `application_of` has told the log, and the caller unless an answer had begun.
+            if not started:
+                raise
+            return
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
         if not started:
             await _answer(response, scope, receive, send)
@@ -130,9 +139,12 @@ class Gatekeeper:
         # Programs send none; a page's own is the host that it came from, its port included.
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
-    def _door_of(self, path: str) -> Door | None:
-        found = [(len(own), door) for own, door in self._doors if _belongs(path, own)]
-        return max(found, key=lambda each: each[0])[1] if found else None
+
+def door_of(doors: Sequence[Door], path: str) -> Door | None:
+    """The door with the longest beginning of a path; None if it is no door's."""
+    own = [(path_of_door, door) for door in doors for path_of_door in door.paths]
+    found = [(len(each), door) for each, door in own if _belongs(path, each)]
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _belongs(path: str, own: str) -> bool:
@@ -147,27 +159,42 @@ def _host_of(header: str) -> str:
         return ""
 
 
-def _limited(receive: Receive, headers: Headers, most_bytes: int) -> Receive:
-    """Count a body's bytes while it comes.
+class _Body:
+    """The body of a request while it comes.
 
-    Raises:
-        _TooLargeError: there are too many, or will be.
+    Attributes:
+        is_too_large: it has turned out to be larger than its door takes.
     """
-    told = headers.get("content-length", "")
-    if told.isdecimal() and int(told) > most_bytes:
-        raise _TooLargeError
-    count = 0
 
-    async def counted() -> Message:
-        nonlocal count
-        message = await receive()
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self.is_too_large = False
+        self._receive = receive
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def check(self, headers: Headers) -> None:
+        """Check what is told of it before it comes.
+
+        Raises:
+            TooLargeError: it will be too large.
+        """
+        told = headers.get("content-length", "")
+        if told.isdecimal() and int(told) > self._most_bytes:
+            raise TooLargeError
+
+    async def receive(self) -> Message:
+        """The next part of it; see ASGI.
+
+        Raises:
+            TooLargeError: it is too large.
+        """
+        message = await self._receive()
         if message["type"] == "http.request":
-            count += len(message.get("body", b""))
-            if count > most_bytes:
-                raise _TooLargeError
+            self._bytes += len(message.get("body", b""))
+            self.is_too_large = self._bytes > self._most_bytes
+        if self.is_too_large:
+            raise TooLargeError
         return message
-
-    return counted
 
 
 def _with_headers(send: Send) -> Send:

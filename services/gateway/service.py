@@ -6,8 +6,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from fastapi import FastAPI
-
 from common.domain.address import parse_host
 from common.security.identity import Role
 from common.security.tokens import TokenFiles
@@ -15,9 +13,10 @@ from common.server.addresses import tcp_host
 from common.server.exposure import refuse_exposure
 from common.server.security import Security, security_of
 from common.server.server import ServiceServer
+from services.gateway.application import application_of
 from services.gateway.callers import Callers
 from services.gateway.cameras.feed import CameraFeed
-from services.gateway.detection_api.door import DetectionApiDoor
+from services.gateway.detection_api.door import DetectDoor, VisionDoor
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
 from services.gateway.gatekeeper import Gatekeeper
@@ -32,7 +31,7 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     """The doors that the settings switch on."""
     doors: list[Door] = []
     if gateway.settings.detection_api:
-        doors.append(DetectionApiDoor(gateway))
+        doors += [VisionDoor(gateway), DetectDoor(gateway)]
     if gateway.settings.open_inference:
         doors.append(OpenInferenceDoor(gateway))
     return tuple(doors)
@@ -104,11 +103,7 @@ def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles 
 
 def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:
     settings = gateway.settings
-    # Each door tells what it serves in its own way; FastAPI's pages load scripts from elsewhere.
-    application = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url=None)
-    for door in doors:
-        door.add_routes(application)
-    keeper = Gatekeeper(application, doors, gateway.callers, _names(settings, security))
+    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, _names(settings, security))
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,

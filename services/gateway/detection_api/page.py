@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 import tandem
@@ -59,9 +58,16 @@ def add_page(application: FastAPI) -> None:
 
 
 def _described(application: FastAPI) -> dict[str, Any]:
-    return get_openapi(
+    described = get_openapi(
         title="Tandem",
         version=tandem.__version__,
         description="Object detection on pictures.",
-        routes=[each for each in application.routes if isinstance(each, APIRoute) and each.tags],
+        routes=application.routes,
     )
+    # What belongs to the gateway's own pages has no tag.
+    described["paths"] = {
+        path: methods
+        for path, methods in described["paths"].items()
+        if all(method.get("tags") for method in methods.values())
+    }
+    return described

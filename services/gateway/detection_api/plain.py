@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,15 @@ from services.gateway.detection_api.uploads import Upload, number_of, read_uploa
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.http_answers import http_status, while_connected
 from tandem.sinks.base import result_to_json
+
+_CODE_OF_STATUS = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 
 def plain_routes(pool: DetectionPool) -> APIRouter:
@@ -40,11 +50,19 @@ def plain_routes(pool: DetectionPool) -> APIRouter:
             if result.error is not None:
                 raise result.error
         except TandemError as error:
-            words = {"code": grpc_status(error).name, "message": public_message(error)}
-            return JSONResponse({"error": words}, http_status(error))
+            return _told(http_status(error), grpc_status(error), public_message(error))
         return JSONResponse(result_to_json(result))
 
     return router
+
+
+def refusal(status: int, sentence: str) -> Response:
+    """An error that the request met before its picture was looked at."""
+    return _told(status, _CODE_OF_STATUS.get(status, grpc.StatusCode.INTERNAL), sentence)
+
+
+def _told(status: int, code: grpc.StatusCode, sentence: str) -> Response:
+    return JSONResponse({"error": {"code": code.name, "message": sentence}}, status)
 
 
 def _wanted(upload: Upload) -> DetectionOptions:
