@@ -15,12 +15,16 @@ from common.server.security import Security, security_of
 from common.server.server import ServiceServer
 from services.gateway.application import application_of
 from services.gateway.callers import Callers
+from services.gateway.cameras.camera import Camera
+from services.gateway.cameras.configuration import read_cameras
 from services.gateway.cameras.feed import CameraFeed
+from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.detection_api.door import DetectDoor, VisionDoor
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
+from services.gateway.live_view.door import LiveView
 from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
@@ -30,6 +34,8 @@ from tandem.client import DetectorClient
 def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     """The doors that the settings switch on."""
     doors: list[Door] = []
+    if gateway.settings.live_view:
+        doors.append(LiveView(gateway))
     if gateway.settings.detection_api:
         doors += [VisionDoor(gateway), DetectDoor(gateway)]
     if gateway.settings.open_inference:
@@ -66,6 +72,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
         registry=server.metrics.registry,
         draining=server.draining,
     )
+    cameras = _cameras(gateway)
     doors = doors_of(gateway)
     http = _http_server(gateway, doors, security)
     server.announce("http", http.url)
@@ -73,6 +80,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
         door.add_services(server)
     async with client, impatient:
         tasks = [server.supervise(door.run(), door.name) for door in doors]
+        tasks += [server.supervise(each.run(), each.state().name) for each in cameras]
         try:
             await server.run(http.start)
         finally:
@@ -82,6 +90,19 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     return True
+
+
+def _cameras(gateway: Gateway) -> list[Camera]:
+    path = gateway.settings.cameras
+    if path is None:
+        return []
+    metrics = CameraMetrics(gateway.registry)
+    cameras = [
+        Camera(options, gateway.client, gateway.cameras, metrics) for options in read_cameras(path)
+    ]
+    for camera in cameras:
+        gateway.cameras.add(camera.state)
+    return cameras
 
 
 def _credentials(settings: GatewaySettings) -> Credentials | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -101,8 +101,12 @@ class Subscription:
         frames = self._waiting.get(camera)
         return frames.popleft() if frames else None
 
+    def wake(self) -> None:
+        """End a wait, although no frame has come."""
+        self._come.set()
+
     async def wait(self) -> None:
-        """Wait until a frame has come since the last wait."""
+        """Wait until a frame has come since the last wait, or somebody wakes it."""
         await self._come.wait()
         self._come.clear()
 
@@ -120,24 +124,23 @@ class Subscription:
 class CameraFeed:
     """Tells subscribers of the cameras' frames; used from the event loop alone."""
 
-    def __init__(self, cameras: Iterable[CameraState] = ()) -> None:
-        """Of these cameras, in this order."""
-        self._states = {camera.name: camera for camera in cameras}
+    def __init__(self) -> None:
+        """There are no cameras yet."""
+        self._cameras: list[Callable[[], CameraState]] = []
         self._subscriptions: set[Subscription] = set()
+
+    def add(self, state: Callable[[], CameraState]) -> None:
+        """Add a camera.
+
+        Args:
+            state: tells how it is now.
+        """
+        self._cameras.append(state)
 
     @property
     def states(self) -> tuple[CameraState, ...]:
-        """Each camera, in the order of the configuration."""
-        return tuple(self._states.values())
-
-    @property
-    def has_subscribers(self) -> bool:
-        """Whether anybody takes frames."""
-        return bool(self._subscriptions)
-
-    def update(self, state: CameraState) -> None:
-        """Note how a camera is now."""
-        self._states[state.name] = state
+        """How each camera is now, in the order of the configuration."""
+        return tuple(state() for state in self._cameras)
 
     def publish(self, frame: CameraFrame) -> None:
         """Hand a frame to everybody who subscribes; never waits for any of them."""

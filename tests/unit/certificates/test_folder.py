@@ -112,7 +112,9 @@ def test_only_what_is_due_is_issued_again(folder):
     (folder.path / "prometheus" / "monitor.crt").write_text("damaged")
     issued = set_up(folder, {"workstation": ["192.168.1.10"]})
     due = {str(each.holder) for each in issued}
-    servers = {f"{role}/workstation" for role in ("backbone", "transformer", "gateway", "orchestrator")}
+    servers = {
+        f"{role}/workstation" for role in ("backbone", "transformer", "gateway", "orchestrator")
+    }
     assert due == servers | {"backbone/edge", "client/client", "monitor/prometheus"}
     assert set_up(folder, {"workstation": ["192.168.1.10"]}) == []
     for holder in ("backbone", "transformer", "gateway", "orchestrator"):
