@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from common.domain.errors import TandemError
 from tandem.client import DetectorClient
 
-# Probes of many callers are answered by one question.
-_FRESH_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
 
 
 class Readiness:
-    """Asks the orchestrator, and remembers the answer for a moment."""
+    """Asks the orchestrator; callers that ask at the same time share a question."""
 
     def __init__(self, client: DetectorClient, draining: asyncio.Event) -> None:
         """Nothing is known yet.
@@ -26,16 +23,13 @@ class Readiness:
         self._client = client
         self._draining = draining
         self._asking: asyncio.Task[bool] | None = None
-        self._asked_at = -_FRESH_SECONDS
 
     async def is_ready(self) -> bool:
         """Whether the orchestrator answers, and has a node pair that can serve."""
         if self._draining.is_set():
             return False
         asking = self._asking
-        stale = time.monotonic() - self._asked_at > _FRESH_SECONDS
-        if asking is None or (asking.done() and stale):
-            self._asked_at = time.monotonic()
+        if asking is None or asking.done():
             asking = self._asking = asyncio.create_task(self._ask())
         # One caller that leaves must not take the answer from the others.
         return await asyncio.shield(asking)
