@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from common.domain.detections import DetectionOptions
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.frames import Image
+from services.gateway.picture_metrics import PictureMetrics
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 
@@ -29,15 +31,17 @@ class DetectionPool:
     caller that leaves, concerns the one whose picture it is.
     """
 
-    def __init__(self, client: DetectorClient, streams: int) -> None:
+    def __init__(self, client: DetectorClient, streams: int, metrics: PictureMetrics) -> None:
         """No stream is open yet.
 
         Args:
             client: of the orchestrator. One that does not reconnect tells callers at once that the
                 orchestrator is away.
             streams: pictures that are served at a time.
+            metrics: of the pictures.
         """
         self._client = client
+        self._metrics = metrics
         self._most = streams
         # Wakes those who wait in the order of their coming.
         self._places = asyncio.Semaphore(streams)
@@ -53,10 +57,20 @@ class DetectionPool:
             TandemError: it could not be served.
         """
         threshold = _stream_threshold(wanted)
-        async with self._places:
-            result = await self._ask(image, threshold)
-        if result.dropped:
-            raise UnavailableError("the orchestrator dropped the picture")
+        came_at = time.perf_counter()
+        outcome = "failed"
+        try:
+            async with self._places:
+                result = await self._ask(image, threshold)
+            if result.dropped:
+                raise UnavailableError("the orchestrator dropped the picture")
+            outcome = "error" if result.error else "detections"
+        except asyncio.CancelledError:
+            outcome = "left"
+            raise
+        finally:
+            self._metrics.pictures.labels(outcome).inc()
+        self._metrics.seconds.observe(time.perf_counter() - came_at)
         return _within(result, wanted)
 
     async def close(self) -> None:
@@ -100,15 +114,18 @@ class DetectionPool:
             self._close_idle(next(iter(self._idle)))
         stream = _Stream(self._client, threshold, self._forget)
         self._open.add(stream)
+        self._metrics.streams.set(len(self._open))
         return stream
 
     def _close_idle(self, stream: _Stream) -> None:
         self._idle.pop(stream).cancel()
         self._open.discard(stream)
+        self._metrics.streams.set(len(self._open))
         stream.finish()
 
     def _forget(self, stream: _Stream) -> None:
         self._open.discard(stream)
+        self._metrics.streams.set(len(self._open))
         handle = self._idle.pop(stream, None)
         if handle is not None:
             handle.cancel()

@@ -26,6 +26,7 @@ from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
 from services.gateway.live_view.door import LiveView
 from services.gateway.open_inference.door import OpenInferenceDoor
+from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
 from tandem.client import DetectorClient
@@ -61,7 +62,8 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     client = DetectorClient(settings.orchestrator, credentials=credentials)
     # Callers with a picture are told at once that the orchestrator is away, and may try again.
     impatient = DetectorClient(settings.orchestrator, reconnect_seconds=0, credentials=credentials)
-    pool = DetectionPool(impatient, settings.picture_streams)
+    metrics = PictureMetrics(server.metrics.registry)
+    pool = DetectionPool(impatient, settings.picture_streams, metrics)
     gateway = Gateway(
         settings=settings,
         client=client,

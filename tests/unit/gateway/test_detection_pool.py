@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from common.domain.detections import DetectionOptions
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, UnavailableError
 from common.domain.frames import EncodedImage
 from protos.tandem.v1 import detector_pb2_grpc
 from services.gateway.detection_pool import DetectionPool
+from services.gateway.picture_metrics import PictureMetrics
 from tandem.client import DetectorClient
 from tests.integration.tandem.toy_orchestrator import ErringDetector, ToyDetector, serving
 
@@ -44,7 +46,7 @@ class PatientDetector(ToyDetector):
 @asynccontextmanager
 async def pool_of(detector, streams=4):
     async with serving(detector) as address, DetectorClient(address, reconnect_seconds=0) as client:
-        pool = DetectionPool(client, streams)
+        pool = DetectionPool(client, streams, PictureMetrics(CollectorRegistry()))
         try:
             yield pool
         finally:
@@ -154,7 +156,7 @@ async def test_an_orchestrator_that_was_started_anew_serves_the_next_picture():
 
     server, port = await started()
     async with DetectorClient(f"127.0.0.1:{port}", reconnect_seconds=0) as client:
-        pool = DetectionPool(client, 2)
+        pool = DetectionPool(client, 2, PictureMetrics(CollectorRegistry()))
         assert length_told(await asking(pool, 1)) == 1
         await server.stop(None)
         with pytest.raises(UnavailableError):
