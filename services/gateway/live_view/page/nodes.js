@@ -115,7 +115,9 @@ export class NodeMap {
 
   /** Draw one line from above down; returns where its label stands: apart from all others. */
   line(from, to, frame, isFrames) {
-    const [x1, x2] = [from, to].map((box) => box.left + box.width / 2 - frame.left);
+    // A node's name stands on the left, where no line is to cross it.
+    const x1 = from.left + from.width / 2 - frame.left;
+    const x2 = to.left + (isFrames ? 0.75 : 0.5) * to.width - frame.left;
     const [y1, y2] = [from.bottom - frame.top, to.top - frame.top - ARROW_PIXELS];
     const isStraight = Math.abs(x1 - x2) < 1;
     // Frames turn above the nodes, features between the stages, and end in a straight piece.
