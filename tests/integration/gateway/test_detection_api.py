@@ -7,7 +7,7 @@ import pytest
 
 from tandem.client import DetectorClient
 from tests.harness import Cluster
-from tests.integration.gateway.conftest import Caller, gateway_of
+from tests.picture_doors import Caller, gateway_of
 from tests.streams import encoded, jpeg, picture
 
 VISION = "/v1/vision/detection"
