@@ -258,7 +258,7 @@ async def running_ways() -> AsyncIterator[Ways]:
         gateway = await LOCAL_EDGE.start("gateway", "services.gateway", arguments)
         stack.push_async_callback(gateway.stop)
         told = await gateway.announcement()
-        http = told.http.partition("//")[2]
+        http = str(gateway.told["http"]).partition("//")[2]
         client = await stack.enter_async_context(DetectorClient(address))
         makers: dict[str, Callable[[], Way]] = {
             "gRPC at the orchestrator": lambda: DirectWay(client),
