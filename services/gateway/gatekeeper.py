@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.domain.address import is_ip
-from common.domain.errors import AccessDeniedError, ResourceExhaustedError
+from common.domain.errors import AccessDeniedError, ResourceExhaustedError, UnavailableError
 from services.gateway.callers import Callers, UnknownCallerError
 from services.gateway.door import Door
 
@@ -46,7 +47,12 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, application: ASGIApp, doors: Sequence[Door], callers: Callers, names: frozenset[str]
+        self,
+        application: ASGIApp,
+        doors: Sequence[Door],
+        callers: Callers,
+        names: frozenset[str],
+        draining: asyncio.Event,
     ) -> None:
         """Stand before an application.
 
@@ -55,8 +61,10 @@ class Gatekeeper:
             doors: those that are open.
             callers: knows who calls.
             names: that the gateway is reached by, in lower case and without a port.
+            draining: set once no more requests are taken; those under way are answered.
         """
         self._application = application
+        self._draining = draining
         self._doors = doors
         self._callers = callers
         self._names = names
@@ -96,6 +104,8 @@ class Gatekeeper:
             await send(message)
 
         try:
+            if self._draining.is_set():
+                raise UnavailableError("the gateway is ending")
             caller = None
             if scope["path"] not in door.public_paths:
                 caller = self._callers.of_header(headers.get("authorization", ""), door.roles)
@@ -104,6 +114,8 @@ class Gatekeeper:
                 body.check(headers)
                 await self._application(scope, body.receive, noting)
             return
+        except UnavailableError as error:
+            response = door.refusal(503, str(error))
         except UnknownCallerError as error:
             response = door.refusal(401, str(error))
             response.headers["www-authenticate"] = "Bearer"

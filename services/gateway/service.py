@@ -126,7 +126,8 @@ def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles 
 
 def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:
     settings = gateway.settings
-    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, _names(settings, security))
+    names = _names(settings, security)
+    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, names, gateway.draining)
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,

@@ -45,7 +45,7 @@ def tensor():
 
 
 @asynccontextmanager
-async def serving_doors(tokens, detector=None, **settings):
+async def serving_doors(tokens, detector=None, draining=None, **settings):
     """The address of doors before a toy orchestrator."""
     async with serving(detector or ToyDetector()) as address, DetectorClient(address) as client:
         pool = DetectionPool(client, 4, PictureMetrics(CollectorRegistry()))
@@ -57,10 +57,12 @@ async def serving_doors(tokens, detector=None, **settings):
             cameras=CameraFeed(),
             callers=Callers(tokens),
             registry=CollectorRegistry(),
-            draining=asyncio.Event(),
+            draining=draining or asyncio.Event(),
         )
         doors = (VisionDoor(gateway), DetectDoor(gateway), OpenInferenceDoor(gateway))
-        keeper = Gatekeeper(application_of(doors), doors, gateway.callers, frozenset())
+        keeper = Gatekeeper(
+            application_of(doors), doors, gateway.callers, frozenset(), gateway.draining
+        )
         server = HttpServer(keeper, "127.0.0.1", 0, None, 5.0)
         await server.start()
         try:
@@ -161,3 +163,24 @@ async def test_what_a_caller_that_leaves_sent_is_not_served_to_the_end():
                     await asyncio.sleep(0)
                 writer.close()
                 await detector.ended.wait()
+
+
+async def test_what_is_under_way_is_answered_when_the_gateway_ends_and_nothing_else():
+    detector, draining = ToyDetector(), asyncio.Event()
+    detector.gate.clear()
+    async with serving_doors(None, detector, draining) as address:
+        under_way = asyncio.create_task(asked(address, "POST", "/detect", b"file"))
+        async with asyncio.timeout(20):
+            while not detector.received:
+                await asyncio.sleep(0)
+        draining.set()
+        for path, sentence in (
+            ("/v1/vision/detection", lambda told: told["error"]),
+            ("/detect", lambda told: told["error"]["message"]),
+            ("/v2/models/tandem/infer", lambda told: told["error"]),
+        ):
+            status, told = await asked(address, "POST", path, form(), FORM)
+            assert (status, sentence(told)) == (503, "the gateway is ending")
+        detector.gate.set()
+        status, told = await under_way
+        assert (status, len(told["detections"])) == (200, 1)
