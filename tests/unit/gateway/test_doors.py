@@ -63,7 +63,7 @@ async def serving_doors(tokens, detector=None, draining=None, **settings):
         keeper = Gatekeeper(
             application_of(doors), doors, gateway.callers, frozenset(), gateway.draining
         )
-        server = HttpServer(keeper, "127.0.0.1", 0, None, 5.0)
+        server = HttpServer(keeper, "127.0.0.1", 0, tls=None, grace_seconds=5.0)
         await server.start()
         try:
             yield server.address
