@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -28,6 +29,9 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
+
+_DISCARDING_SECONDS = 10.0
+_MOST_DISCARDED_BYTES = 64 << 20
 
 
 class TooLargeError(Exception):
@@ -134,6 +138,8 @@ class Gatekeeper:
                 raise
             return
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
+        if scope["type"] == "http":
+            await body.discard()
         if not started:
             await _answer(response, scope, receive, send)
 
@@ -205,6 +211,19 @@ class _Body:
         if self.is_too_large:
             raise TooLargeError
         return message
+
+    async def discard(self) -> None:
+        """Read what is left and forget it: most clients read no answer before they have sent all.
+
+        One that sends without end, or hardly anything, is not waited for.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARDING_SECONDS):
+                while self._bytes < self._most_bytes + _MOST_DISCARDED_BYTES:
+                    message = await self._receive()
+                    self._bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
 
 def _with_headers(send: Send) -> Send:
