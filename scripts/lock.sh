@@ -25,7 +25,7 @@ compile dev.txt pyproject.toml --extra train --extra gateway --extra openvino --
   --constraint requirements/runtime.txt --python-version 3.11
 # Which CUDA libraries torch needs is for the torch build that is installed to say: a CPU build
 # needs none, and would not run the better for gigabytes of them.
-sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements/dev.txt
+sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements/dev.txt
 hashed edge.txt requirements/edge.in --python-version 3.8
 hashed jetpack.txt requirements/services.in requirements/jetpack.in --python-version 3.10 \
   --python-platform aarch64-manylinux_2_28

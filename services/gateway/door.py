@@ -13,6 +13,7 @@ from common.security.identity import Role
 from common.server.server import ServiceServer
 from services.gateway.callers import USERS, Callers
 from services.gateway.cameras.feed import CameraFeed
+from services.gateway.detection_pool import DetectionPool
 from services.gateway.limits import DoorGuard, DoorLimits
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
@@ -28,6 +29,7 @@ class Gateway:
         client: of the orchestrator, with the gateway's own identity.
         credentials: by which the gateway knows the orchestrator, and proves who it is; None
             without TLS.
+        pool: serves single pictures.
         cameras: what is found in the cameras that the gateway reads.
         callers: knows who calls over HTTP.
         registry: of the gateway's metrics.
@@ -37,6 +39,7 @@ class Gateway:
     settings: GatewaySettings
     client: DetectorClient
     credentials: Credentials | None
+    pool: DetectionPool
     cameras: CameraFeed
     callers: Callers
     registry: CollectorRegistry
@@ -82,7 +85,7 @@ class Door:
         """What a caller is answered that is refused before the door sees the request.
 
         Args:
-            status: 401, 403, 413, 429, or 500 for a fault of the door's.
+            status: 401, 403, 404, 405, 413, 429, 500 or 503.
             sentence: that says why.
         """
         return JSONResponse({"error": sentence}, status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.domain.address import is_ip
-from common.domain.errors import AccessDeniedError, ResourceExhaustedError
+from common.domain.errors import AccessDeniedError, ResourceExhaustedError, UnavailableError
 from services.gateway.callers import Callers, UnknownCallerError
 from services.gateway.door import Door
 
@@ -28,8 +30,11 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 
+_DISCARDING_SECONDS = 10.0
+_MOST_DISCARDED_BYTES = 64 << 20
 
-class _TooLargeError(Exception):
+
+class TooLargeError(Exception):
     """A body is larger than its door takes."""
 
 
@@ -46,7 +51,12 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, application: ASGIApp, doors: Sequence[Door], callers: Callers, names: frozenset[str]
+        self,
+        application: ASGIApp,
+        doors: Sequence[Door],
+        callers: Callers,
+        names: frozenset[str],
+        draining: asyncio.Event,
     ) -> None:
         """Stand before an application.
 
@@ -55,9 +65,11 @@ class Gatekeeper:
             doors: those that are open.
             callers: knows who calls.
             names: that the gateway is reached by, in lower case and without a port.
+            draining: set once no more requests are taken; those under way are answered.
         """
         self._application = application
-        self._doors = [(path, door) for door in doors for path in door.paths]
+        self._draining = draining
+        self._doors = doors
         self._callers = callers
         self._names = names
 
@@ -74,7 +86,7 @@ class Gatekeeper:
             response = PlainTextResponse("this is not a name of the gateway\n", 421)
             await _answer(response, scope, receive, sending)
             return
-        door = self._door_of(scope["path"])
+        door = door_of(self._doors, scope["path"])
         if door is None:
             await _answer(PlainTextResponse("not found\n", 404), scope, receive, sending)
             return
@@ -84,22 +96,30 @@ class Gatekeeper:
         self, door: Door, headers: Headers, scope: Scope, receive: Receive, send: Send
     ) -> None:
         host = scope["client"][0] if scope.get("client") else ""
+        body = _Body(receive, door.guard.limits.body_bytes)
         started = False
 
         async def noting(message: Message) -> None:
             nonlocal started
+            # The application would answer an error of its own.
+            if body.is_too_large and not started:
+                raise TooLargeError
             started = True
             await send(message)
 
         try:
+            if self._draining.is_set():
+                raise UnavailableError("the gateway is ending")
             caller = None
             if scope["path"] not in door.public_paths:
                 caller = self._callers.of_header(headers.get("authorization", ""), door.roles)
             scope.setdefault("state", {})["caller"] = caller
             with door.guard.admitted(host):
-                limited = _limited(receive, headers, door.guard.limits.body_bytes)
-                await self._application(scope, limited, noting)
+                body.check(headers)
+                await self._application(scope, body.receive, noting)
             return
+        except UnavailableError as error:
+            response = door.refusal(503, str(error))
         except UnknownCallerError as error:
             response = door.refusal(401, str(error))
             response.headers["www-authenticate"] = "Bearer"
@@ -108,15 +128,18 @@ class Gatekeeper:
         except ResourceExhaustedError as error:
             response = door.refusal(429, str(error))
             response.headers["retry-after"] = "1"
-        except _TooLargeError:
+        except TooLargeError:
             most = door.guard.limits.body_bytes
             response = door.refusal(413, f"the request has more than {most} bytes")
             response.headers["connection"] = "close"
         except Exception:
-            # A fault of a door's ends this request alone, and is told in the log's own form.
-            log.exception("request failed", door=door.name)
-            response = door.refusal(500, "the gateway failed; its log says why")
+            # `application_of` has told the log, and the caller unless an answer had begun.
+            if not started:
+                raise
+            return
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
+        if scope["type"] == "http":
+            await body.discard()
         if not started:
             await _answer(response, scope, receive, send)
 
@@ -132,9 +155,12 @@ class Gatekeeper:
         # Programs send none; a page's own is the host that it came from, its port included.
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
-    def _door_of(self, path: str) -> Door | None:
-        found = [(len(own), door) for own, door in self._doors if _belongs(path, own)]
-        return max(found, key=lambda each: each[0])[1] if found else None
+
+def door_of(doors: Sequence[Door], path: str) -> Door | None:
+    """The door with the longest beginning of a path; None if it is no door's."""
+    own = [(path_of_door, door) for door in doors for path_of_door in door.paths]
+    found = [(len(each), door) for each, door in own if _belongs(path, each)]
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _belongs(path: str, own: str) -> bool:
@@ -149,27 +175,55 @@ def _host_of(header: str) -> str:
         return ""
 
 
-def _limited(receive: Receive, headers: Headers, most_bytes: int) -> Receive:
-    """Count a body's bytes while it comes.
+class _Body:
+    """The body of a request while it comes.
 
-    Raises:
-        _TooLargeError: there are too many, or will be.
+    Attributes:
+        is_too_large: it has turned out to be larger than its door takes.
     """
-    told = headers.get("content-length", "")
-    if told.isdecimal() and int(told) > most_bytes:
-        raise _TooLargeError
-    count = 0
 
-    async def counted() -> Message:
-        nonlocal count
-        message = await receive()
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self.is_too_large = False
+        self._receive = receive
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def check(self, headers: Headers) -> None:
+        """Check what is told of it before it comes.
+
+        Raises:
+            TooLargeError: it will be too large.
+        """
+        told = headers.get("content-length", "")
+        if told.isdecimal() and int(told) > self._most_bytes:
+            raise TooLargeError
+
+    async def receive(self) -> Message:
+        """The next part of it; see ASGI.
+
+        Raises:
+            TooLargeError: it is too large.
+        """
+        message = await self._receive()
         if message["type"] == "http.request":
-            count += len(message.get("body", b""))
-            if count > most_bytes:
-                raise _TooLargeError
+            self._bytes += len(message.get("body", b""))
+            self.is_too_large = self._bytes > self._most_bytes
+        if self.is_too_large:
+            raise TooLargeError
         return message
 
-    return counted
+    async def discard(self) -> None:
+        """Read what is left and forget it: most clients read no answer before they have sent all.
+
+        One that sends without end, or hardly anything, is not waited for.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARDING_SECONDS):
+                while self._bytes < self._most_bytes + _MOST_DISCARDED_BYTES:
+                    message = await self._receive()
+                    self._bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
 
 def _with_headers(send: Send) -> Send:

@@ -6,8 +6,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from fastapi import FastAPI
-
 from common.domain.address import parse_host
 from common.security.identity import Role
 from common.security.tokens import TokenFiles
@@ -15,15 +13,20 @@ from common.server.addresses import tcp_host
 from common.server.exposure import refuse_exposure
 from common.server.security import Security, security_of
 from common.server.server import ServiceServer
+from services.gateway.application import application_of
 from services.gateway.callers import Callers
 from services.gateway.cameras.camera import Camera
 from services.gateway.cameras.configuration import read_cameras
 from services.gateway.cameras.feed import CameraFeed
 from services.gateway.cameras.metrics import CameraMetrics
+from services.gateway.detection_api.door import DetectDoor, VisionDoor
+from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
 from services.gateway.live_view.door import LiveView
+from services.gateway.open_inference.door import OpenInferenceDoor
+from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
 from tandem.access import Credentials
 from tandem.client import DetectorClient
@@ -34,6 +37,10 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     doors: list[Door] = []
     if gateway.settings.live_view:
         doors.append(LiveView(gateway))
+    if gateway.settings.detection_api:
+        doors += [VisionDoor(gateway), DetectDoor(gateway)]
+    if gateway.settings.open_inference:
+        doors.append(OpenInferenceDoor(gateway))
     return tuple(doors)
 
 
@@ -53,10 +60,15 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     server = ServiceServer("gateway", settings, security=security)
     credentials = _credentials(settings)
     client = DetectorClient(settings.orchestrator, credentials=credentials)
+    # Callers with a picture are told at once that the orchestrator is away, and may try again.
+    impatient = DetectorClient(settings.orchestrator, reconnect_seconds=0, credentials=credentials)
+    metrics = PictureMetrics(server.metrics.registry)
+    pool = DetectionPool(impatient, settings.picture_streams, metrics)
     gateway = Gateway(
         settings=settings,
         client=client,
         credentials=credentials,
+        pool=pool,
         cameras=CameraFeed(),
         callers=Callers(_tokens(settings, security)),
         registry=server.metrics.registry,
@@ -68,13 +80,14 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     server.announce("http", http.url)
     for door in doors:
         door.add_services(server)
-    async with client:
+    async with client, impatient:
         tasks = [server.supervise(door.run(), door.name) for door in doors]
         tasks += [server.supervise(each.run(), each.state().name) for each in cameras]
         try:
             await server.run(http.start)
         finally:
             await http.stop()
+            await pool.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -113,11 +126,8 @@ def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles 
 
 def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:
     settings = gateway.settings
-    # Each door tells what it serves in its own way; FastAPI's pages load scripts from elsewhere.
-    application = FastAPI(title="Tandem", docs_url=None, redoc_url=None, openapi_url=None)
-    for door in doors:
-        door.add_routes(application)
-    keeper = Gatekeeper(application, doors, gateway.callers, _names(settings, security))
+    names = _names(settings, security)
+    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, names, gateway.draining)
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,

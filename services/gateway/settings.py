@@ -13,9 +13,10 @@ from common.domain.errors import InvalidInputError
 from common.server.exposure import reaches_others
 from common.server.settings import ServerSettings
 from services.gateway.limits import DoorLimits
+from services.gateway.picture_settings import PictureSettings
 
 
-class GatewaySettings(ServerSettings):
+class GatewaySettings(PictureSettings, ServerSettings):
     """Settings of the gateway. Each door is switched on by the setting of its name."""
 
     port: int = Field(50053, ge=0, le=65535, description="gRPC port; 0 picks a free one")
