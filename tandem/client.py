@@ -124,6 +124,7 @@ class DetectorClient:
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,
         max_link_bits_per_second: int = 0,
+        track: bool = False,
         max_in_flight: int | None = None,
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
@@ -144,6 +145,7 @@ class DetectorClient:
             max_link_bits_per_second: what the features may take of the link between the stages, on
                 average: the server chooses the finest latent rate within it. 0: no limit; only
                 without a `codec`, and of effect where the bundle has a bottleneck.
+            track: number the objects: detections of the same object have the same `track_id`.
             max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
                 for a live source, since dropped frames wait for older ones to be answered.
 
@@ -160,6 +162,7 @@ class DetectorClient:
             overload=overload,
             codec=_codec_named(codec),
             max_link_bits_per_second=_checked_limit(max_link_bits_per_second, codec),
+            track=track,
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]

@@ -143,6 +143,8 @@ def _place_label(
 def _fit_text(detection: Detection, width: int, style: _Style) -> np.ndarray | None:
     """The longest form of the label that fits into the picture, as letters."""
     name = legible(detection.category_name) or f"category {detection.category_id}"
+    if detection.track_id is not None:
+        name = f"{name} #{detection.track_id}"
     shortened = (name[:length] for length in range(len(name) - 1, 0, -1))
     for text in (f"{name} {detection.score:.0%}", name, *shortened):
         letters = lettered(text, style.capital)

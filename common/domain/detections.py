@@ -32,12 +32,15 @@ class Detection:
         category_name: its name.
         score: probability of the category, 0 to 1.
         box: where it is.
+        track_id: names one object over the frames of a stream, from 1; None: tracks were not asked
+            for, or the object is not followed.
     """
 
     category_id: int
     category_name: str
     score: float
     box: Box
+    track_id: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,14 @@ class StreamOptions(DetectionOptions):
             rate that the orchestrator chooses.
         max_link_bits_per_second: what the stream's features may take of the link between the
             stages, on average; 0: no limit. Only where `codec` is None.
+        track: whether detections carry a `track_id`.
     """
 
     requested_pair: Optional[NodePair] = None
     overload: OverloadPolicy = OverloadPolicy.BLOCK
     codec: Optional[Codec] = None
     max_link_bits_per_second: int = 0
+    track: bool = False
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
         overload=_OVERLOAD_FROM_WIRE[wire.overload],
         codec=codec,
         max_link_bits_per_second=_checked_limit(wire, codec),
+        track=wire.track,
     )
 
 
@@ -147,4 +148,5 @@ def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions
         overload=_OVERLOAD_TO_WIRE[options.overload],
         codec=codec_to_wire(options.codec),
         max_link_bits_per_second=options.max_link_bits_per_second,
+        track=options.track,
     )

@@ -81,6 +81,10 @@ def detect(
             min=0, help="Most boxes in a frame, those with the highest scores; 0 for all."
         ),
     ] = 0,
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Number the objects, and follow them from frame to frame."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -140,6 +144,7 @@ def detect(
             max_detections=max_detections,
             live=kind is SourceKind.LIVE if live is None else live,
             limit=limit,
+            track=track,
         )
 
     patience = server_reconnect_seconds

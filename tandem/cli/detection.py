@@ -19,6 +19,7 @@ from tandem.cli.options import RemoteServer
 from tandem.cli.options import detector as connected_detector
 from tandem.cluster import ClusterOptions
 from tandem.local_detector import LocalDetector
+from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 from tandem.sinks import Sink
 from tandem.sources import Source, SourceFrame, SourceKind, played
@@ -46,6 +47,7 @@ class DetectionRequest:
         max_detections: boxes a frame, the best; 0: all.
         live: the newest frame wins; a file is played at its own speed.
         limit: number of frames of the source to use; None: all.
+        track: number the objects.
     """
 
     placement: str | None = None
@@ -55,6 +57,7 @@ class DetectionRequest:
     max_detections: int = 0
     live: bool = False
     limit: int | None = None
+    track: bool = False
 
     @property
     def needs_services(self) -> bool:
@@ -101,9 +104,11 @@ async def detect_source(
     """
     summary = RunSummary()
     feed = _Feed(_frames(source, request))
+    tracks = TrackNumbers()
 
     async def take(frame: SourceFrame, result: FrameResult) -> None:
-        numbered = replace(result, frame_id=summary.frames)
+        found = tracks.of(result.detections)
+        numbered = replace(result, frame_id=summary.frames, detections=found)
         if sink is not None:
             # Drawing and encoding must not hold up the stream.
             await complete_in_thread(lambda: sink.write(frame, numbered))
@@ -121,6 +126,7 @@ async def detect_source(
         except ResourceExhaustedError as error:
             if not feed.restart_after(error):
                 raise
+            tracks.stream_lost()
         else:
             for failed in feed.failed_first():
                 await take(failed, _failure(failed))
@@ -215,6 +221,7 @@ async def local_detection(
                 images,
                 score_threshold=request.threshold,
                 max_detections=request.max_detections,
+                track=request.track,
             )
         )
 
@@ -237,6 +244,7 @@ async def served_detection(
             overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
             codec=request.codec,
             max_link_bits_per_second=request.bits_per_second,
+            track=request.track,
         )
 
 
