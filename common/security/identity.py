@@ -36,11 +36,6 @@ class Role(Enum):
         """Whether services of the system have this role, and nobody outside of it."""
         return self not in (Role.CLIENT, Role.OPERATOR, Role.MONITOR)
 
-    @property
-    def sees_its_own_streams(self) -> bool:
-        """Whether the orchestrator shows it no sessions but its own."""
-        return self in (Role.CLIENT, Role.GATEWAY)
-
 
 @dataclass(frozen=True)
 class Identity:

@@ -23,7 +23,8 @@ log = structlog.get_logger()
 
 ALLOWED: Dict[str, FrozenSet[Role]] = {
     "/tandem.v1.Detector/Detect": frozenset({Role.CLIENT, Role.GATEWAY}),
-    # A client, and the gateway, get to see their own sessions, and nothing else.
+    # A client gets to see its own sessions, and nothing else. So the gateway tells clients nothing
+    # of what it sees.
     "/tandem.v1.Operations/GetStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
     "/tandem.v1.Operations/WatchStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
     "/tandem.v1.Operations/SetPlacement": frozenset({Role.OPERATOR}),

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from common.domain.errors import InvalidInputError, TandemError
+from common.security.identity import Role
 from common.server.authorization import calling_identity
 from common.server.guard import StreamGuard
 from common.wire.errors import grpc_status, public_message
@@ -89,7 +90,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
 
     def _status(self) -> operations_pb2.SystemStatus:
         caller = calling_identity()
-        if caller is not None and caller.role.sees_its_own_streams:
+        if caller is not None and caller.role is Role.CLIENT:
             return system_status_to_wire(status_for_client(self._sessions, caller))
         return system_status_to_wire(system_status(self._sessions))
 

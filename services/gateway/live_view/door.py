@@ -19,6 +19,7 @@ from common.domain.errors import (
 )
 from common.domain.redaction import fit_to_show
 from common.domain.status import SystemStatus
+from common.security.identity import Identity, Role
 from common.security.tokens import token_of_header
 from services.gateway.callers import UnknownCallerError
 from services.gateway.door import Door, Gateway
@@ -121,26 +122,34 @@ class LiveView(Door):
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            if not await self._is_known(socket):
-                return
+            caller = await self._signed_in(socket)
             names = tuple(state.name for state in self.gateway.cameras.states)
+            # As from the orchestrator, clients learn nothing of the system.
+            sees_all = caller is None or caller.role is not Role.CLIENT
+            state = self._state if sees_all else self._state_of_cameras
             with self.gateway.cameras.subscribe() as subscription:
-                await Viewer(socket, subscription, self._state, names).run()
+                await Viewer(socket, subscription, state, names).run()
+        except AccessDeniedError as error:
+            await socket.close(_SIGN_IN, str(error))
         except InvalidInputError as error:
             await socket.close(_NONSENSE, str(error))
         except (WebSocketDisconnect, TimeoutError):
             pass
 
-    async def _is_known(self, socket: WebSocket) -> bool:
-        """Whether a browser may look; it has to send its token, or an empty one, at once."""
+    async def _signed_in(self, socket: WebSocket) -> Identity | None:
+        """Who looks; None where nobody has to sign in. A page sends its token at once, or none.
+
+        Raises:
+            AccessDeniedError: it may not look.
+            InvalidInputError: it sends something else.
+            TimeoutError: it sends nothing.
+        """
         async with asyncio.timeout(_SIGN_IN_SECONDS):
             token = message_of(await socket.receive_text()).get("token")
-        try:
-            self.gateway.callers.of_token(token if isinstance(token, str) else "", self.roles)
-        except AccessDeniedError as error:
-            await socket.close(_SIGN_IN, str(error))
-            return False
-        return True
+        return self.gateway.callers.of_token(token if isinstance(token, str) else "", self.roles)
+
+    def _state_of_cameras(self) -> str:
+        return state_message(self.gateway.cameras.states, None, (), "")
 
     def _state(self) -> str:
         return state_message(
