@@ -21,10 +21,13 @@ from services.gateway.cameras.configuration import read_cameras
 from services.gateway.cameras.feed import CameraFeed
 from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.door import Door, Gateway
+from services.gateway.events.outbox import EventMetrics
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
 from services.gateway.live_view.door import LiveView
+from services.gateway.mqtt.door import Mqtt
 from services.gateway.settings import GatewaySettings
+from services.gateway.webhooks.door import Webhooks
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 
@@ -34,6 +37,12 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     doors: list[Door] = []
     if gateway.settings.live_view:
         doors.append(LiveView(gateway))
+    if gateway.settings.mqtt or gateway.settings.webhooks:
+        metrics = EventMetrics(gateway.registry)
+        if gateway.settings.mqtt:
+            doors.append(Mqtt(gateway, metrics))
+        if gateway.settings.webhooks:
+            doors.append(Webhooks(gateway, metrics))
     return tuple(doors)
 
 
