@@ -46,7 +46,7 @@ class Mqtt(Door):
         refuse_same_topics(self._reports)
         access = _access(settings)
         self._broker = Broker(access, self._topics, settings.mqtt_max_waiting, metrics)
-        self._labels: dict[str, set[str]] = {}
+        self._labels: dict[str, list[str]] = {}
 
     async def run(self) -> None:
         """Watch the cameras, and stay connected, until cancelled."""
@@ -77,10 +77,10 @@ class Mqtt(Door):
 
     def counts_changed(self, camera: str, counts: Mapping[str, int]) -> None:
         """See `Listener`."""
-        known = self._labels.setdefault(camera, set())
+        known = self._labels.setdefault(camera, [])
         for label in [ALL, *counts]:
             if label not in known:
-                known.add(label)
+                known.append(label)
                 self._introduce(camera, label)
         for label in known:
             count = sum(counts.values()) if label == ALL else counts.get(label, 0)

@@ -14,7 +14,13 @@ def found(track_id, x=10.0, label="person", score=0.9):
 
 def camera_frame(camera, number, *detections, error=None, at=None):
     result = FrameResult(
-        number, detections, error, False, Placement.FULL.node_pair, FrameTiming(None, None, 0.1), 0.1
+        number,
+        detections,
+        error,
+        False,
+        Placement.FULL.node_pair,
+        FrameTiming(None, None, 0.1),
+        0.1,
     )
     return CameraFrame(
         camera=camera,
