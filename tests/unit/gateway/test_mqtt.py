@@ -138,8 +138,7 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
             await listener.until(connected)
         broker.stop()
         await until(lambda: metric(shared, UP, receiver="mqtt") == 0)
-        for number in range(1, 8):
-            camera.show(found(number, x=50.0 * number), times=3)
+        camera.show(*(found(number, x=50.0 * number) for number in range(1, 8)), times=3)
         lost = "tandem_events_lost_total"
         await until(lambda: metric(shared, lost, receiver="mqtt") == 3)
         assert metric(shared, "tandem_events_waiting", receiver="mqtt") == 4
