@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -174,7 +172,7 @@ def _with_headers(send: Send) -> Send:
     """Add what every answer says, unless the door says it differently."""
 
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"].endswith("http.response.start"):
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
@@ -184,22 +182,9 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _answer(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a response; to a WebSocket before it is accepted, as browsers are told of a refusal."""
-    if scope["type"] == "http":
+    """Send a response, also to a WebSocket before it is accepted."""
+    can_answer = "websocket.http.response" in scope.get("extensions", {})
+    if scope["type"] == "http" or can_answer:
         await response(scope, receive, send)
-        return
-    if "websocket.http.response" not in scope.get("extensions", {}):
+    else:
         await send({"type": "websocket.close", "code": 1008})
-        return
-
-    async def as_websocket(message: Message) -> None:
-        renamed: dict[str, Any] = {**message}
-        renamed["type"] = renamed["type"].replace("http.", "websocket.http.", 1)
-        await send(renamed)
-
-    await response(scope, receive, as_websocket)
-
-
-def json_of(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -149,9 +149,13 @@ class LiveView(Door):
         return self.gateway.callers.of_token(token if isinstance(token, str) else "", self.roles)
 
     def _state_of_cameras(self) -> str:
-        return state_message(self.gateway.cameras.states, None, (), "")
+        return state_message(self.gateway.cameras.states, None, (), "", True)
 
     def _state(self) -> str:
         return state_message(
-            self.gateway.cameras.states, self._status, self._traffic.links(), self._problem
+            self.gateway.cameras.states,
+            self._status,
+            self._traffic.links(),
+            self._problem,
+            self.gateway.credentials is not None,
         )

@@ -52,6 +52,7 @@ def state_message(
     system: SystemStatus | None,
     traffic: Sequence[LinkTraffic],
     problem: str,
+    signs_in: bool,
 ) -> str:
     """How all is now.
 
@@ -60,6 +61,7 @@ def state_message(
         system: as the orchestrator tells it; None if it does not.
         traffic: what crosses each link.
         problem: why the orchestrator tells nothing; empty if it does.
+        signs_in: whether a token is of use to who looks.
     """
     return text_of(
         {
@@ -68,6 +70,7 @@ def state_message(
             "system": None if system is None else _system(system),
             "traffic": [vars(link) for link in traffic],
             "problem": problem,
+            "signs_in": signs_in,
         }
     )
 

@@ -7,11 +7,19 @@ const COLOURS = [
 ];
 const INK = "#14161c";
 
-/** The colour of a category: the same in every frame and on every page. */
+const taken = new Map();
+
+/** The colour of a category: mostly the same everywhere, and on one page its own while there are any. */
 export function colourOf(name) {
+  const known = taken.get(name);
+  if (known !== undefined) return known;
   let hash = 7;
   for (const character of name) hash = (hash * 31 + character.codePointAt(0)) >>> 0;
-  return COLOURS[hash % COLOURS.length];
+  const used = new Set(taken.values());
+  const wanted = COLOURS.map((_, index) => COLOURS[(hash + index) % COLOURS.length]);
+  const colour = wanted.find((each) => !used.has(each)) ?? wanted[0];
+  taken.set(name, colour);
+  return colour;
 }
 
 /**

@@ -16,6 +16,7 @@ const placement = new PlacementChoice({
   group: byId("placements"),
   told: byId("placement-told"),
   explanation: byId("explanation"),
+  measured: byId("measured"),
   token,
   onSignIn: askForToken,
 });
@@ -40,6 +41,7 @@ function show(state) {
     }
     tile.update(camera);
   }
+  byId("sign-in").hidden = !(state.signs_in || token());
   const system = state.system;
   byId("system").hidden = system === null;
   document.querySelector("main").classList.toggle("with-system", system !== null);
@@ -59,7 +61,7 @@ function alertsOf(state) {
   if (state.problem) alerts.push([sentenceOf(state.problem), "bad"]);
   for (const camera of state.cameras) {
     if (camera.condition === "lost") {
-      alerts.push([sentenceOf(`${camera.name} shows nothing: ${camera.reason}`), "bad"]);
+      alerts.push([sentenceOf(`Camera ${camera.name} shows nothing: ${camera.reason}`), "bad"]);
     }
   }
   if (state.cameras.length === 0) {

@@ -4,6 +4,9 @@ import { duration, element, framesPerSecond, size, tell, tellList } from "./word
 
 const SVG = "http://www.w3.org/2000/svg";
 const ORCHESTRATOR = "orchestrator";
+const ARROW_PIXELS = 7;
+// Room for one label and a piece of its line.
+const LEVEL_PIXELS = 40;
 
 export class NodeMap {
   /** @param {HTMLElement} map @param {HTMLElement} list the same in words, for who cannot see it */
@@ -41,10 +44,10 @@ export class NodeMap {
     const orchestrator = element("div", "place orchestrator");
     orchestrator.append(element("div", "title", ORCHESTRATOR));
     this.cameras = orchestrator.appendChild(element("div", "figures"));
-    this.chips.clear();
     this.orchestrator = orchestrator;
-    const nodes = places.map((place) => this.node(place));
-    this.map.replaceChildren(orchestrator, ...nodes, this.svg);
+    const nodes = element("div", "nodes");
+    nodes.append(...places.map((place) => this.node(place)));
+    this.map.replaceChildren(orchestrator, nodes, this.svg);
   }
 
   node(place) {
@@ -99,8 +102,9 @@ export class NodeMap {
       if (!from || !to) continue;
       const key = `${link.content} ${link.source} ${link.destination}`;
       seen.add(key);
-      const middle = this.line(from.getBoundingClientRect(), to.getBoundingClientRect(), frame);
-      this.label(key, link, middle);
+      const boxes = [from.getBoundingClientRect(), to.getBoundingClientRect()];
+      const place = this.line(...boxes, frame, isFrames);
+      this.label(key, link, place);
     }
     for (const [key, pill] of this.pills) {
       if (seen.has(key)) continue;
@@ -109,25 +113,21 @@ export class NodeMap {
     }
   }
 
-  /** Draw one line; returns its middle. */
-  line(from, to, frame) {
+  /** Draw one line from above down; returns where its label stands: apart from all others. */
+  line(from, to, frame, isFrames) {
+    // A node's name stands on the left, where no line is to cross it.
+    const x1 = from.left + from.width / 2 - frame.left;
+    const x2 = to.left + (isFrames ? 0.75 : 0.5) * to.width - frame.left;
+    const [y1, y2] = [from.bottom - frame.top, to.top - frame.top - ARROW_PIXELS];
+    const isStraight = Math.abs(x1 - x2) < 1;
+    // Frames turn above the nodes, features between the stages, and end in a straight piece.
+    const turned = isFrames ? y1 + LEVEL_PIXELS : y2 - LEVEL_PIXELS / 2;
+    const middle = (y1 + turned) / 2;
     const path = this.lines.appendChild(document.createElementNS(SVG, "path"));
     path.setAttribute("marker-end", "url(#arrow)");
-    const sideways = Math.abs(from.top - to.top) < from.height / 2;
-    const goesDown = to.top > from.top;
-    const start = sideways
-      ? [from.right, from.top + from.height / 2]
-      : [from.left + from.width / 2, goesDown ? from.bottom : from.top];
-    const end = sideways
-      ? [to.left - 7, to.top + to.height / 2]
-      : [to.left + to.width / 2, goesDown ? to.top - 7 : to.bottom + 7];
-    const [x1, y1, x2, y2] = [...start, ...end].map(
-      (value, index) => value - (index % 2 ? frame.top : frame.left),
-    );
-    const middle = (y1 + y2) / 2;
-    const bend = sideways ? `L ${x2} ${y2}` : `C ${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`;
-    path.setAttribute("d", `M ${x1} ${y1} ${bend}`);
-    return [(x1 + x2) / 2, middle];
+    path.setAttribute("d", `M ${x1} ${y1} C ${x1} ${middle} ${x2} ${middle} ${x2} ${turned} V ${y2}`);
+    if (isFrames) return [x2, turned - LEVEL_PIXELS / 6];
+    return isStraight ? [x2, y1 + LEVEL_PIXELS / 2 + 4] : [x2, y2 - LEVEL_PIXELS / 2];
   }
 
   label(key, link, [x, y]) {

@@ -3,11 +3,13 @@
 import { duration, element, framesPerSecond, size, tell, tellList } from "./words.js";
 
 const AUTOMATIC = "auto";
+// The orchestrator's first sentences tell its choice, and when it will choose anew.
+const REASONS = 2;
 
 export class PlacementChoice {
   /**
    * @param {{group: HTMLElement, told: HTMLElement, explanation: HTMLElement,
-   *   token: () => string, onSignIn: Function}} parts
+   *   measured: HTMLElement, token: () => string, onSignIn: Function}} parts
    */
   constructor(parts) {
     this.parts = parts;
@@ -27,7 +29,9 @@ export class PlacementChoice {
       tell(button.badge, placement.name === AUTOMATIC ? active : isActive ? "in use" : "");
     }
     const sentences = system.explanation.map((sentence) => [sentence]);
-    tellList(this.parts.explanation, sentences.length ? sentences : [["Nothing has been measured yet."]]);
+    const reasons = sentences.slice(0, REASONS);
+    tellList(this.parts.explanation, reasons.length ? reasons : [["Nothing has been measured yet."]]);
+    tellList(this.parts.measured, sentences.slice(REASONS));
   }
 
   add(name) {

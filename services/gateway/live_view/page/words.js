@@ -1,27 +1,26 @@
 // Figures as people read them.
 
-/** A number with about three digits. */
+/** A number with two digits or more. */
 export function rounded(value) {
-  if (value >= 100) return value.toFixed(0);
   return value >= 10 ? value.toFixed(0) : value.toFixed(1);
 }
 
 /** @param {number} seconds */
 export function duration(seconds) {
-  return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${rounded(seconds * 1000)} ms`;
+  return seconds >= 1 ? `${seconds.toFixed(1)}\u00a0s` : `${rounded(seconds * 1000)}\u00a0ms`;
 }
 
 /** @param {number} bytes */
 export function size(bytes) {
   for (const [unit, factor] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
-    if (bytes >= factor) return `${rounded(bytes / factor)} ${unit}`;
+    if (bytes >= factor) return `${rounded(bytes / factor)}\u00a0${unit}`;
   }
-  return `${bytes.toFixed(0)} B`;
+  return `${bytes.toFixed(0)}\u00a0B`;
 }
 
 /** @param {number} rate */
 export function framesPerSecond(rate) {
-  return `${rounded(rate)} frames/s`;
+  return `${rounded(rate)}\u00a0frames/s`;
 }
 
 /** An element with a class and a text, which is never read as HTML. */
