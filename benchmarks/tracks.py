@@ -55,7 +55,8 @@ def _ways() -> Iterator[tuple[str, Looks]]:
 
 def _row(name: str, looks: Looks, detections: list[Frame], known: list[dict[Object, Box]]) -> str:
     tracker = Tracker(DEFAULT_SCORE_THRESHOLD)
-    milliseconds, numbers_of = [], {}
+    milliseconds: list[float] = []
+    numbers_of: dict[Object, int] = {}
     matched = switches = objects = 0
     given: set[int] = set()
     for number, frame in enumerate(detections):

@@ -80,6 +80,11 @@ class Outbox(Generic[T]):
         self._reachable = metrics.reachable.labels(receiver)
         metrics.waiting.labels(receiver).set_function(lambda: len(self._waiting))
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self._waiting)
+
     def put(self, message: T) -> None:
         """Let a message wait; never blocks."""
         if len(self._waiting) >= self._most_waiting:

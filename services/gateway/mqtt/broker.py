@@ -26,6 +26,7 @@ _STEADY_SECONDS = 15.0
 # A broker that vanishes without a word is noticed, and the last will sent, within half a minute.
 _KEEPALIVE_SECONDS = 20
 _FAREWELL_SECONDS = 1.0
+_FAREWELL_PAUSE_SECONDS = 0.02
 _AT_MOST_ONCE, _AT_LEAST_ONCE = 0, 1
 RECEIVER = "mqtt"
 
@@ -159,17 +160,17 @@ class Broker:
             for task in done:
                 task.result()
         except asyncio.CancelledError:
-            await self._part(client, tasks)
+            await self._part(client)
             raise
         finally:
             await _ended(tasks)
 
-    async def _part(self, client: aiomqtt.Client, tasks: list[asyncio.Task[None]]) -> None:
-        """Say that the gateway ends; the last will is for those that cannot."""
-        await _ended(tasks)
+    async def _part(self, client: aiomqtt.Client) -> None:
+        """Say that the gateway ends, after all else; the last will is for those that cannot."""
         with suppress(aiomqtt.MqttError, TimeoutError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                await self._publish_changes(client)
+                while self._outbox.waiting or self._changed:
+                    await asyncio.sleep(_FAREWELL_PAUSE_SECONDS)
                 await client.publish(self._topics.available, OFFLINE, _AT_LEAST_ONCE, retain=True)
 
     async def _publish_status(self, client: aiomqtt.Client) -> None:

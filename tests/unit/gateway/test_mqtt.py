@@ -138,7 +138,8 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
             await listener.until(connected)
         broker.stop()
         await until(lambda: metric(shared, UP, receiver="mqtt") == 0)
-        camera.show(*(found(number, x=50.0 * number) for number in range(1, 8)), times=3)
+        crowd = [found(number, x=50.0 * number) for number in range(1, 8)]
+        camera.show(*crowd, times=3)
         lost = "tandem_events_lost_total"
         await until(lambda: metric(shared, lost, receiver="mqtt") == 3)
         assert metric(shared, "tandem_events_waiting", receiver="mqtt") == 4
@@ -151,7 +152,7 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
             assert any("binary_sensor" in topic for topic in listener.latest)
             await until(lambda: metric(shared, "tandem_events_waiting", receiver="mqtt") == 0)
             assert metric(shared, "tandem_events_sent_total", receiver="mqtt") == 4
-            camera.show(found(9, x=700.0), times=3)
+            camera.show(*crowd, found(9, x=700.0), times=3)
             await listener.until(lambda it: ("new", 9) in events(it))
 
 
