@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Protocol, Sequence
 
 import numpy as np
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import PreconditionError
 
 if TYPE_CHECKING:
     from edgefirst.tracker import ByteTrack
@@ -94,7 +94,7 @@ class Tracker:
             score_threshold: a track begins with a detection of this score, and at least of 0.3.
 
         Raises:
-            ConfigurationError: the tracking library is not installed.
+            PreconditionError: the tracking library is not installed.
         """
         self._tracker_class = _tracker_class()
         self._beginning_score = float(np.float32(max(score_threshold, _LEAST_BEGINNING_SCORE)))
@@ -193,7 +193,7 @@ def _tracker_class() -> type[ByteTrack]:
     try:
         from edgefirst.tracker import ByteTrack
     except ImportError as error:
-        raise ConfigurationError(
+        raise PreconditionError(
             "tracks need the package edgefirst-tracker, which is not installed here"
         ) from error
     return ByteTrack

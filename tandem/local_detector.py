@@ -149,7 +149,7 @@ class LocalDetector:
         Raises:
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
                 of the frames before come first.
-            ConfigurationError: tracks are asked for, and the library for them is not installed.
+            PreconditionError: tracks are asked for, and the library for them is not installed.
         """
         if not self._end.alive:
             raise RuntimeError("LocalDetector is used after it was closed")

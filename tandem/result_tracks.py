@@ -26,7 +26,7 @@ class ResultTracks:
             wanted: what the caller asked for.
 
         Raises:
-            ConfigurationError: the library for tracks is not installed.
+            PreconditionError: the library for tracks is not installed.
         """
         self._wanted = wanted
         self._tracker = Tracker(wanted.score_threshold)

@@ -1,11 +1,13 @@
 """Which detection is which object, over the frames of one stream."""
 
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from common.domain.detections import Box, Detection, OverloadPolicy, StreamOptions
+from common.domain.errors import PreconditionError
 from common.tracking import LOST_AFTER_FRAMES, Tracker
 from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.session.tracks import SessionTracks
@@ -85,6 +87,13 @@ def test_boxes_beyond_all_frames_are_survived(corner):
         boxes = [Box(corner, corner, corner, corner), Box(-corner, 0, corner, 3e38)]
         assert len(tracker.follow([Detection(1, "", 0.9, box) for box in boxes])) == 2
     assert None not in tracker.follow([seen(10)])
+
+
+def test_without_the_library_tracks_are_refused_and_all_else_works(monkeypatch):
+    monkeypatch.setitem(sys.modules, "edgefirst.tracker", None)
+    with pytest.raises(PreconditionError, match="edgefirst-tracker, which is not installed"):
+        SessionTracks(StreamOptions(track=True))
+    SessionTracks(StreamOptions()).add(answer(0, seen(10)))
 
 
 def answer(frame_id, *detections):

@@ -92,7 +92,7 @@ class Session:
             owner: whose session it is; None without TLS.
 
         Raises:
-            ConfigurationError: the client wants tracks, and the library for it is not installed.
+            PreconditionError: the client wants tracks, and the library for it is not installed.
         """
         self.session_id = session_id
         self.owner = owner

@@ -35,7 +35,7 @@ class SessionTracks:
             clock: in seconds.
 
         Raises:
-            ConfigurationError: the client wants tracks, and the library for it is not installed.
+            PreconditionError: the client wants tracks, and the library for it is not installed.
         """
         self.options = options
         self._threshold = float(np.float32(options.score_threshold))
