@@ -72,6 +72,11 @@ class Delivery:
         self._try_seconds = try_seconds
         self._told = ""
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return self._outbox.waiting
+
     def put(self, kind: str, data: Mapping[str, Any]) -> None:
         """Let a message wait to be sent; `kind` is its type, `data` its content."""
         content = {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}

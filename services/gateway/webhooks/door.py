@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from common.domain.errors import ConfigurationError
@@ -18,6 +19,8 @@ from services.gateway.events.watch import CameraWatch
 from services.gateway.limits import DoorLimits
 from services.gateway.webhooks.delivery import Delivery
 from services.gateway.webhooks.targets import Kind, read_targets
+
+_FAREWELL_SECONDS, _FAREWELL_PAUSE_SECONDS = 1.0, 0.02
 
 
 class Webhooks(Door):
@@ -45,9 +48,22 @@ class Webhooks(Door):
         """Watch the cameras and send, until cancelled."""
         watch = CameraWatch(self.gateway.cameras, self)
         async with asyncio.TaskGroup() as group:
-            group.create_task(watch.run())
-            for delivery in self._deliveries:
-                group.create_task(delivery.run())
+            watching = group.create_task(watch.run())
+            sending = [group.create_task(delivery.run()) for delivery in self._deliveries]
+            try:
+                await asyncio.wait([watching, *sending], return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                watching.cancel()
+                watch.end()
+                await self._finish()
+                raise
+
+    async def _finish(self) -> None:
+        """Send what waits, where that is soon done."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                while any(delivery.waiting for delivery in self._deliveries):
+                    await asyncio.sleep(_FAREWELL_PAUSE_SECONDS)
 
     def frame_found(self, frame: CameraFrame, *, changed: bool) -> None:
         """See `Listener`."""

@@ -1,5 +1,8 @@
 """Numbers of objects survive what happens to the routes that serve them."""
 
+import json
+import subprocess
+import sys
 from contextlib import aclosing, closing
 
 from tandem import LocalDetector
@@ -56,3 +59,20 @@ def test_a_local_detector_numbers_objects():
     found = [(one.box, one.score) for one in results[0].detections]
     assert found == [(one.box, one.score) for one in plain[0].detections]
     assert {one.track_id for one in plain[0].detections} == {None}
+
+
+def test_the_command_tells_numbers_in_json(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(jpeg(3))
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "tandem", "detect", str(tmp_path), "--bundle", str(TOY_BUNDLE)),
+            *("--threshold", "0.3", "--track", "--json"),
+        ],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    first, second = (json.loads(line)["detections"] for line in told.stdout.splitlines())
+    numbers = [one["track_id"] for one in first]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    assert [one["track_id"] for one in second] == numbers
