@@ -10,7 +10,7 @@ STUBS := $(VENV)/.stubs-installed
 EDGE := $(VENV)/.edge-installed
 AUDIT := $(VENV)/.audit-installed
 # What ships, each with its packages' hashes.
-SHIPPED := runtime services edge jetpack
+SHIPPED := runtime services gateway edge jetpack
 QUICK := output/experiments/quick
 RATE := output/rate-accuracy
 # What needs neither the client nor torch, which run on 3.11 only.
@@ -142,8 +142,9 @@ hooks: $(DEV)
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(RUNTIME): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements/runtime.txt
+# With what `tandem up --live-view` needs.
+$(RUNTIME): requirements/gateway.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/gateway.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 

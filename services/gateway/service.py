@@ -116,8 +116,8 @@ def _credentials(settings: GatewaySettings) -> Credentials | None:
 
 
 def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles | None:
-    """The tokens of callers over HTTP; without TLS there are none, as for gRPC."""
-    return None if security is None else security.tokens
+    """The tokens of callers over HTTP; None where nobody has to have one."""
+    return security.tokens if security is not None and settings.callers_sign_in else None
 
 
 def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:

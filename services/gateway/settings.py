@@ -53,6 +53,11 @@ class GatewaySettings(ServerSettings):
         description="further names that browsers reach the gateway by; localhost, the addresses "
         "it is served on, and those of its certificate are known",
     )
+    http_sign_in: CliImplicitFlag[bool] = Field(
+        False,
+        description="whether callers of this machine have to sign in with a token as well, as "
+        "those of others have to",
+    )
     cameras: Path | None = Field(
         None, description="YAML file with the cameras that the gateway reads; read at start"
     )
@@ -124,6 +129,11 @@ class GatewaySettings(ServerSettings):
         return reaches_others(self.http_published_at or self.http_bind_host)
 
     @property
+    def callers_sign_in(self) -> bool:
+        """Whether callers over HTTP have to prove who they are."""
+        return self.has_tls and (self.http_sign_in or self.http_reaches_others)
+
+    @property
     def http_bind_host(self) -> str:
         """What the HTTP port listens on."""
         return self.http_host or self.host
@@ -179,8 +189,9 @@ class GatewaySettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:
-        # On the loopback as well, tokens are asked for once they are given.
         has_tokens = self.tokens is not None or self.jwt_keys is not None
+        if self.http_sign_in and not has_tokens:
+            raise ValueError("http_sign_in needs tokens or jwt_keys")
         if self.has_tls and self.http_reaches_others and not has_tokens:
             raise ValueError(
                 "other machines could reach the HTTP doors, where callers prove who they are by "
