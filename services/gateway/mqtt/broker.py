@@ -28,6 +28,7 @@ _KEEPALIVE_SECONDS = 20
 _FAREWELL_SECONDS = 1.0
 _FAREWELL_PAUSE_SECONDS = 0.02
 _AT_MOST_ONCE, _AT_LEAST_ONCE = 0, 1
+_MOST_TRIES = 3
 RECEIVER = "mqtt"
 
 
@@ -50,11 +51,12 @@ class BrokerAccess:
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Message:
     topic: str
     payload: bytes
     quality: int
+    tries: int = 0
 
 
 class Broker:
@@ -195,6 +197,11 @@ class Broker:
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
             message = await self._outbox.next()
+            # One that the broker hangs up on, such as a message too large for it, stops no other.
+            if message.tries == _MOST_TRIES:
+                self._outbox.refused()
+                continue
+            message.tries += 1
             await client.publish(message.topic, message.payload, message.quality)
             self._outbox.taken()
 

@@ -157,6 +157,23 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
 
 
 @needs_mosquitto
+async def test_a_message_that_the_broker_hangs_up_on_stops_no_other(tmp_path):
+    broker = Mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 4000").start()
+    feed = CameraFeed()
+    camera = ShownCamera(feed, "one", Reports.FRAMES)
+    try:
+        async with listening(broker) as listener, running(Mqtt, feed, **at(broker)) as shared:
+            await listener.until(connected)
+            await subscribed(feed)
+            camera.show(*[found(None)] * 100)
+            camera.show(found(1), times=3)
+            await listener.until(lambda it: events(it) == [("new", 1)], seconds=60)
+            assert metric(shared, "tandem_events_lost_total", receiver="mqtt") == 1
+    finally:
+        broker.stop()
+
+
+@needs_mosquitto
 async def test_the_last_will_tells_of_a_gateway_that_was_killed(broker, tmp_path):
     script = tmp_path / "gateway.py"
     script.write_text(

@@ -30,6 +30,7 @@ class Receiver:
         self._statuses = list(statuses)
         self._headers = headers
         self._come = asyncio.Condition()
+        self._serving = set()
         self.url = ""
 
     @asynccontextmanager
@@ -40,6 +41,9 @@ class Receiver:
             yield self
         finally:
             server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def got(self, count):
         async with asyncio.timeout(60), self._come:
@@ -50,6 +54,7 @@ class Receiver:
         return [json.loads(body) for _, body in self.requests]
 
     async def _serve(self, reader, writer):
+        self._serving.add(asyncio.current_task())
         try:
             while line := await reader.readline():
                 assert line == b"POST /hook HTTP/1.1\r\n"
