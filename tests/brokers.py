@@ -27,14 +27,14 @@ class Mosquitto:
         self._configuration.write_text(
             "\n".join([f"listener {self.port} 127.0.0.1", "user root", *told]) + "\n"
         )
+        self._log = folder / "mosquitto.log"
         self._process = None
 
     def start(self):
-        self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._configuration)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [MOSQUITTO, "-c", str(self._configuration)], stdout=log, stderr=log
+            )
         return self
 
     def stop(self):
@@ -45,12 +45,13 @@ class Mosquitto:
 
     async def reachable(self):
         """Wait until it takes connections."""
-        while True:
+        while self._process.poll() is None:
             with suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()
                 return
             await asyncio.sleep(0.02)
+        raise RuntimeError(f"Mosquitto ended at once: {self._log.read_text()}")
 
 
 class Listener:

@@ -113,6 +113,9 @@ class Broker:
                     told = ""
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError, ValueError) as error:
+                if _is_cancelled():
+                    # Parting failed, which took the place of the cancellation.
+                    raise asyncio.CancelledError from error
                 # Each outage is told once, and again when its reason changes.
                 reason = fit_to_show(str(error))
                 if reason != told:
@@ -204,6 +207,11 @@ class Broker:
             message.tries += 1
             await client.publish(message.topic, message.payload, message.quality)
             self._outbox.taken()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:

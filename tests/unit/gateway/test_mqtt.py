@@ -174,6 +174,17 @@ async def test_a_message_that_the_broker_hangs_up_on_stops_no_other(tmp_path):
 
 
 @needs_mosquitto
+async def test_a_door_ends_although_its_broker_dies_in_the_same_moment(broker):
+    feed = CameraFeed()
+    camera = ShownCamera(feed, "one")
+    async with asyncio.timeout(30):
+        async with running(Mqtt, feed, **at(broker)) as shared:
+            await until(lambda: metric(shared, UP, receiver="mqtt") == 1)
+            broker.stop()
+            camera.show(found(1), times=3)
+
+
+@needs_mosquitto
 async def test_the_last_will_tells_of_a_gateway_that_was_killed(broker, tmp_path):
     script = tmp_path / "gateway.py"
     script.write_text(
