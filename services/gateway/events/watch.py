@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from services.gateway.cameras.feed import CameraCondition, CameraFeed, CameraFrame
@@ -53,10 +54,10 @@ class CameraWatch:
         with self._feed.subscribe(_MOST_WAITING) as subscription:
             while True:
                 self._look_after()
-                try:
-                    await asyncio.wait_for(subscription.wait(), _TICK_SECONDS)
-                except TimeoutError:
-                    continue
+                # Not `asyncio.wait_for`, which before Python 3.12 may swallow a cancellation.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_SECONDS):
+                        await subscription.wait()
                 for camera in tuple(self._objects):
                     while (frame := subscription.take(camera)) is not None:
                         self._take(frame)

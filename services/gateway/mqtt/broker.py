@@ -152,7 +152,7 @@ class Broker:
         """
         log.info("connected to the MQTT broker", broker=self._where)
         self._changed = dict.fromkeys(self._shown)
-        await client.publish(self._topics.available, ONLINE, _AT_LEAST_ONCE, retain=True)
+        await _publish(client, self._topics.available, ONLINE, retain=True)
         # What was lost meanwhile is told before anything else.
         self._outbox.show_reachable(True)
         await self._publish_status(client)
@@ -180,7 +180,7 @@ class Broker:
 
     async def _publish_status(self, client: aiomqtt.Client) -> None:
         status = json.dumps({"lost_messages": self._outbox.lost}).encode()
-        await client.publish(self._topics.status, status, _AT_LEAST_ONCE, retain=True)
+        await _publish(client, self._topics.status, status, retain=True)
 
     async def _keep_shown(self, client: aiomqtt.Client) -> None:
         while True:
@@ -192,7 +192,7 @@ class Broker:
         while self._changed:
             topic = next(iter(self._changed))
             payload = self._shown[topic]
-            await client.publish(topic, payload, _AT_LEAST_ONCE, retain=True)
+            await _publish(client, topic, payload, retain=True)
             # It may have changed meanwhile.
             if self._shown[topic] == payload:
                 del self._changed[topic]
@@ -205,8 +205,23 @@ class Broker:
                 self._outbox.refused()
                 continue
             message.tries += 1
-            await client.publish(message.topic, message.payload, message.quality)
+            await _publish(client, message.topic, message.payload, message.quality)
             self._outbox.taken()
+
+
+async def _publish(
+    client: aiomqtt.Client,
+    topic: str,
+    payload: bytes,
+    quality: int = _AT_LEAST_ONCE,
+    *,
+    retain: bool = False,
+) -> None:
+    await client.publish(topic, payload, quality, retain)
+    # aiomqtt waits by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that
+    # comes in the same moment as what it waits for.
+    if _is_cancelled():
+        raise asyncio.CancelledError
 
 
 def _is_cancelled() -> bool:
