@@ -82,7 +82,7 @@ class Door:
         """What a caller is answered that is refused before the door sees the request.
 
         Args:
-            status: 401, 403, 413 or 429.
+            status: 401, 403, 413, 429, or 500 for a fault of the door's.
             sentence: that says why.
         """
         return JSONResponse({"error": sentence}, status)

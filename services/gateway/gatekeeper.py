@@ -112,6 +112,10 @@ class Gatekeeper:
             most = door.guard.limits.body_bytes
             response = door.refusal(413, f"the request has more than {most} bytes")
             response.headers["connection"] = "close"
+        except Exception:
+            # A fault of a door's ends this request alone, and is told in the log's own form.
+            log.exception("request failed", door=door.name)
+            response = door.refusal(500, "the gateway failed; its log says why")
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
         if not started:
             await _answer(response, scope, receive, send)

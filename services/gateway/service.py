@@ -133,7 +133,7 @@ def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | N
         tcp_host(parse_host(settings.http_bind_host)),
         settings.http_port,
         security.tls if security is not None and encrypts else None,
-        settings.grace_seconds,
+        grace_seconds=settings.grace_seconds,
     )
 
 

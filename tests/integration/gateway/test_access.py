@@ -64,6 +64,16 @@ async def test_nobody_looks_without_a_token_and_clients_see_cameras_alone(served
         assert len(looking.state["system"]["stages"]) == 4
 
 
+async def test_who_loses_the_token_sees_no_more(served, realm):
+    token = realm.add_token("operator/bob")
+    with pytest.raises(ConnectionClosed) as ended:
+        async with page(served, token) as looking:
+            await looking.states(2)
+            realm.remove_token(token)
+            await looking.states(20)
+    assert ended.value.rcvd.code == 4401
+
+
 async def test_the_placement_is_set_with_the_users_rights_alone(served, realm):
     assert place(served)[0] == 401
     assert place(served, "x")[0] == 403
