@@ -117,6 +117,7 @@ class DetectorClient:
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,
         max_link_bits_per_second: int = 0,
+        track: bool = False,
         max_in_flight: int | None = None,
         video: VideoFormat | None = None,
     ) -> AsyncIterator[FrameResult]:
@@ -138,6 +139,7 @@ class DetectorClient:
             max_link_bits_per_second: what the features may take of the link between the stages, on
                 average: the server chooses the finest latent rate within it. 0: no limit; only
                 without a `codec`, and of effect where the bundle has a bottleneck.
+            track: number the objects: detections of the same object have the same `track_id`.
             max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
                 for a live source, since dropped frames wait for older ones to be answered.
             video: what the frames are access units of; they are `AccessUnit` then, in order and
@@ -156,6 +158,7 @@ class DetectorClient:
             overload=overload,
             codec=codec_named(codec),
             max_link_bits_per_second=checked_limit(max_link_bits_per_second, codec),
+            track=track,
             video=video,
         )
         if max_in_flight is None:

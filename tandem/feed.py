@@ -12,6 +12,7 @@ from common.domain.detections import FrameTiming
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, TandemError
 from common.domain.frames import Image
 from common.domain.video import AccessUnit, VideoFormat
+from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 from tandem.sources import SourceFrame
 from tandem.threads import call_in_thread
@@ -36,11 +37,13 @@ async def answered(detect: Detect, frames: Iterator[SourceFrame]) -> AsyncGenera
     Raises:
         TandemError: the source failed, or the server was lost.
     """
-    feed, numbers = _Feed(frames), itertools.count()
+    feed, numbers, tracks = _Feed(frames), itertools.count(), TrackNumbers()
     while not feed.ended:
+        tracks.stream_lost()
         try:
             async for frame, result in _over_one_stream(detect, feed):
-                yield frame, replace(result, frame_id=next(numbers))
+                found = tracks.of(result.detections)
+                yield frame, replace(result, frame_id=next(numbers), detections=found)
         except ResourceExhaustedError as error:
             if not feed.restart_after(error):
                 raise

@@ -29,6 +29,7 @@ from common.vision.limits import DEFAULT_MAX_PIXELS
 from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
+from tandem.result_tracks import ResultTracks
 from tandem.results import FrameResult
 from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
@@ -134,6 +135,7 @@ class LocalDetector:
         *,
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         max_detections: int = 0,
+        track: bool = False,
     ) -> Iterator[FrameResult]:
         """Detect in frames; yields one result a frame, in order.
 
@@ -146,10 +148,12 @@ class LocalDetector:
                 `EncodedImage` and `RawImage`; closed at the end if it can be.
             score_threshold: detections below it are left out, 0 to 1.
             max_detections: at most this many a frame, the highest scores first; 0: all.
+            track: number the objects: detections of the same object have the same `track_id`.
 
         Raises:
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
                 of the frames before come first.
+            PreconditionError: tracks are asked for, and the library for them is not installed.
         """
         if not self._end.alive:
             raise RuntimeError("LocalDetector is used after it was closed")
@@ -158,10 +162,13 @@ class LocalDetector:
             raise InvalidInputError(f"score_threshold {score_threshold} is not within 0 to 1")
         if max_detections < 0:
             raise InvalidInputError(f"max_detections is {max_detections}, not 0 or more")
-        options = DetectionOptions(score_threshold, max_detections)
-        return answered_in_order(
+        wanted = DetectionOptions(score_threshold, max_detections)
+        tracks = ResultTracks(wanted) if track else None
+        options = wanted if tracks is None else tracks.options
+        results = answered_in_order(
             frames, lambda number, frame: self._submit(number, frame, options), _MOST_IN_FLIGHT
         )
+        return results if tracks is None else tracks.added(results)
 
     def detect_video(
         self,

@@ -19,6 +19,7 @@ from common.wire.errors import connection_fault, error_from_wire
 from common.wire.placements import served_pair_from_wire, stream_options_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.group import Group
+from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 from tandem.supply import FrameSupply, Supplied
 
@@ -67,6 +68,7 @@ class DetectStream:
         self._group = Group(is_kept=options.video is not None and server.reconnect_seconds > 0)
         self._repeated: deque[int] = deque()
         self._begins = True
+        self._numbers = TrackNumbers()
         self._call = server.open_call(False)
         self._ending = CallEnding(self._call)
         self._sender: asyncio.Task[None] | None = None
@@ -197,6 +199,7 @@ class DetectStream:
         if self._outage is None:
             end = time.monotonic() + self._server.reconnect_seconds
             self._outage = _Outage(failure, end, _FIRST_PAUSE_SECONDS)
+            self._numbers.stream_lost()
         self._outage.reconnecting = asyncio.create_task(self._reconnect(self._outage))
 
     async def _wait_for_server(
@@ -270,7 +273,7 @@ class DetectStream:
             raise ServiceError(f"the server's answer to frame {response.frame_id} is empty")
         return FrameResult(
             frame_id=response.frame_id,
-            detections=detections_from_wire(response.detections),
+            detections=self._numbers.of(detections_from_wire(response.detections)),
             error=error_from_wire(response.error) if kind == "error" else None,
             dropped=kind == "dropped",
             node_pair=served_pair_from_wire(response),

@@ -118,6 +118,7 @@ def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
         codec=codec,
         max_link_bits_per_second=_checked_limit(wire, codec),
         video=optional_video_from_wire(wire),
+        track=wire.track,
     )
 
 
@@ -150,4 +151,5 @@ def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions
         codec=codec_to_wire(options.codec),
         max_link_bits_per_second=options.max_link_bits_per_second,
         video=video_to_wire(options.video),
+        track=options.track,
     )

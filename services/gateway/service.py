@@ -22,12 +22,15 @@ from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.detection_api.door import DetectDoor, VisionDoor
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
+from services.gateway.events.outbox import EventMetrics
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
 from services.gateway.live_view.door import LiveView
+from services.gateway.mqtt.door import Mqtt
 from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
+from services.gateway.webhooks.door import Webhooks
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 
@@ -41,6 +44,12 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
         doors += [VisionDoor(gateway), DetectDoor(gateway)]
     if gateway.settings.open_inference:
         doors.append(OpenInferenceDoor(gateway))
+    if gateway.settings.mqtt or gateway.settings.webhooks:
+        metrics = EventMetrics(gateway.registry)
+        if gateway.settings.mqtt:
+            doors.append(Mqtt(gateway, metrics))
+        if gateway.settings.webhooks:
+            doors.append(Webhooks(gateway, metrics))
     return tuple(doors)
 
 

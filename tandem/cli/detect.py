@@ -83,6 +83,10 @@ def detect(
             min=0, help="Most boxes in a frame, those with the highest scores; 0 for all."
         ),
     ] = 0,
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Number the objects, and follow them from frame to frame."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -154,6 +158,7 @@ def detect(
             live=kind is SourceKind.LIVE if live is None else live,
             limit=limit,
             transcode=transcode is not None or quality is not None,
+            track=track,
         )
 
     patience = server_reconnect_seconds

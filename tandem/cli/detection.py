@@ -41,6 +41,7 @@ class DetectionRequest:
         live: the newest frame wins; a file is played at its own speed.
         limit: number of frames of the source to use; None: all.
         transcode: a video's frames are sent as JPEG.
+        track: number the objects.
     """
 
     placement: str | None = None
@@ -51,6 +52,7 @@ class DetectionRequest:
     live: bool = False
     limit: int | None = None
     transcode: bool = False
+    track: bool = False
 
     @property
     def needs_services(self) -> bool:
@@ -133,6 +135,7 @@ async def local_detection(
                 cast(Iterator[Image], contents),
                 score_threshold=request.threshold,
                 max_detections=request.max_detections,
+                track=request.track,
             )
         )
 
@@ -156,4 +159,5 @@ async def served_detection(
             overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
             codec=request.codec,
             max_link_bits_per_second=request.bits_per_second,
+            track=request.track,
         )

@@ -141,6 +141,7 @@ def result_to_json(result: FrameResult) -> dict[str, Any]:
                 "category_name": detection.category_name,
                 "score": detection.score,
                 "box": list(vars(detection.box).values()),
+                **({} if detection.track_id is None else {"track_id": detection.track_id}),
             }
             for detection in result.detections
         ],

@@ -33,6 +33,7 @@ from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.tracks import SessionTracks
 from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
 
 log = structlog.get_logger()
@@ -72,10 +73,14 @@ class Session:
             resources: what all sessions share.
             allowance: what its owner's quota leaves.
             owner: whose session it is; None without TLS.
+
+        Raises:
+            PreconditionError: the client wants tracks, and the library for it is not installed.
         """
         self.session_id = session_id
         self.owner = owner
-        self.dispatcher = Dispatcher(session_id, options, resources, stream.account)
+        self._tracks = SessionTracks(options)
+        self.dispatcher = Dispatcher(session_id, self._tracks.options, resources, stream.account)
         self._arrivals = Arrivals(self.dispatcher.video, options.video)
         self._stream = stream
         self._resources = resources
@@ -206,6 +211,7 @@ class Session:
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1
+        self._tracks.add(response)
         await self._stream.write(response)
         self._frames_answered += 1
 
