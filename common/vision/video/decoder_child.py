@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -22,50 +21,20 @@ from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
 from common.vision.video.decoders import DamagedError, Decoder, LibavDecoder, NoPictureError
 from common.vision.video.gstreamer import GStreamerDecoder
-
-DECODED, DAMAGED, NO_PICTURE, OUT_OF_MEMORY = range(4)
+from common.vision.video.messages import (
+    DAMAGED,
+    DECODED,
+    NO_PICTURE,
+    OUT_OF_MEMORY,
+    REPLY,
+    REQUEST,
+    Reply,
+    Request,
+)
 
 # A decoder that has once needed more CPU time than this for a picture makes way for all others.
 _HEAVY_SECONDS = 0.25
 _HEAVY_NICENESS = 5
-
-
-class Request(NamedTuple):
-    """One access unit to decode.
-
-    Attributes:
-        codec: index of the codec in `VideoCodec`.
-        by_hardware: a new decoder is one of hardware.
-        begins: a new decoder gets it.
-        is_wanted: the picture is wanted, not only what later ones need of it.
-        unit_bytes: the size of the access unit at the buffer's start.
-        frame_width: the width that the parameter sets promise, pixels.
-        frame_height: the height that the parameter sets promise, pixels.
-        width: the width of the picture that is wanted, pixels.
-        height: the height of the picture that is wanted, pixels.
-    """
-
-    codec: int
-    by_hardware: bool
-    begins: bool
-    is_wanted: bool
-    unit_bytes: int
-    frame_width: int
-    frame_height: int
-    width: int
-    height: int
-
-
-class Reply(NamedTuple):
-    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
-
-    status: int
-    decode_cpu_seconds: float = 0.0
-    resize_seconds: float = 0.0
-
-
-REQUEST = struct.Struct("=B???QIIII")
-REPLY = struct.Struct("=Bdd")
 
 
 def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:

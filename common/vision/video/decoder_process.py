@@ -10,9 +10,9 @@ from common.vision.confined_process import ConfinedProcess, CpuTimeError
 from common.vision.confinement import picture_offset
 from common.vision.decoder_process import Decoded
 from common.vision.limits import ImageSize, decode_deadline_seconds, wall_deadline_seconds
-from common.vision.video import decoder_child
-from common.vision.video.decoder_child import REPLY, REQUEST, Reply, Request
+from common.vision.video import messages
 from common.vision.video.limits import VideoLimits
+from common.vision.video.messages import REPLY, REQUEST, Reply, Request
 from common.vision.video.reader import AccessUnitReader, CheckedUnit
 
 # Beside the pictures that are kept: one as RGB, and what resizing takes.
@@ -22,8 +22,8 @@ _MEMORY_BYTES_PER_PIXEL = 24
 _HARDWARE_BYTES = 64 << 30
 
 _REFUSALS = {
-    decoder_child.DAMAGED: "the access unit is damaged",
-    decoder_child.NO_PICTURE: "the access unit gives no picture of its own",
+    messages.DAMAGED: "the access unit is damaged",
+    messages.NO_PICTURE: "the access unit gives no picture of its own",
 }
 
 
@@ -39,7 +39,7 @@ class VideoDecoder:
         self._by_hardware = limits.by_hardware
         if limits.by_hardware:
             memory_bytes += _HARDWARE_BYTES
-        self._process = ConfinedProcess(decoder_child.serve, "access unit", memory_bytes)
+        self._process = ConfinedProcess(messages.serve, "access unit", memory_bytes)
 
     def read(self, unit: AccessUnit) -> CheckedUnit:
         """Check the next access unit; see `AccessUnitReader.read`.
@@ -88,9 +88,9 @@ class VideoDecoder:
         except TandemError as error:
             self._reader.lost(error)
             raise
-        if reply.status != decoder_child.DECODED:
+        if reply.status != messages.DECODED:
             refusal = InvalidInputError(self._refusal(reply.status))
-            if unit.is_needed or reply.status == decoder_child.OUT_OF_MEMORY:
+            if unit.is_needed or reply.status == messages.OUT_OF_MEMORY:
                 self._reader.lost(refusal)
             raise refusal
         return reply
@@ -115,7 +115,7 @@ class VideoDecoder:
         return Reply(*REPLY.unpack(answer))
 
     def _refusal(self, status: int) -> str:
-        if status == decoder_child.OUT_OF_MEMORY:
+        if status == messages.OUT_OF_MEMORY:
             limit = self._process.memory_bytes >> 20
             return f"decoding the access unit takes more memory than the limit of {limit} MiB"
         return _REFUSALS[status]
