@@ -62,15 +62,22 @@ class ServiceMemory:
 class DecoderMemory(ServiceMemory):
     """The memory of a service's decoders: of the largest, what it shares with no other process.
 
+    Create it before there is a stream: what the service has started by then is no decoder of video.
+
     Attributes:
         decoders: how many there were at the latest sample.
     """
 
     decoders: int = 0
 
+    def __post_init__(self) -> None:
+        """Take note of what there is before."""
+        self._others = {each.pid for each in self.process.children(recursive=True)}
+
     def sample(self) -> None:
         """Take one sample; 0 where there is none."""
-        decoders = self.process.children(recursive=True)
+        children = self.process.children(recursive=True)
+        decoders = [each for each in children if each.pid not in self._others]
         self.decoders = len(decoders)
         self.samples.append(max(map(_unique_bytes, decoders), default=0) / MEBIBYTE)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, List, Optional, Tuple, Union
 
 from pydantic import Field, field_validator
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Literal
 
+from common.domain.errors import ConfigurationError
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.vision.limits import DEFAULT_LIMITS, DEFAULT_MAX_PIXELS, DecodingLimits
+from common.vision.video.hardware import has_jetson_decoder
 from common.vision.video.limits import (
     DEFAULT_DECODER_BYTES,
     DEFAULT_UNIT_BYTES,
@@ -86,6 +88,12 @@ class BackboneSettings(StageSettings):
         "orchestrator holds two for a session while it changes its route",
     )
 
+    video_decoder: Literal["software", "hardware", "auto"] = Field(
+        "software",
+        description="what decodes video: FFmpeg, the hardware of a Jetson through GStreamer, or "
+        "that if it is there; video of other than 8 bits and 4:2:0 is FFmpeg's always",
+    )
+
     @property
     def max_image_pixels(self) -> int:
         """`max_image_megapixels` in pixels."""
@@ -104,12 +112,23 @@ class BackboneSettings(StageSettings):
 
     @property
     def video_limits(self) -> VideoLimits:
-        """What video may ask of the machine."""
+        """What video may ask of the machine, and what decodes it; looks for hardware if it may.
+
+        Raises:
+            ConfigurationError: the hardware that is asked for is not there.
+        """
+        by_hardware = self.video_decoder != "software" and has_jetson_decoder()
+        if self.video_decoder == "hardware" and not by_hardware:
+            raise ConfigurationError(
+                "video_decoder is `hardware`, but GStreamer's launcher with nvv4l2decoder is not "
+                "installed here"
+            )
         return VideoLimits(
             pixels=self.max_image_pixels,
             pictures=self.decoding_limits,
             unit_bytes=int(self.max_access_unit_mebibytes * (1 << 20)),
             decoder_bytes=int(self.max_video_mebibytes * (1 << 20)),
+            by_hardware=by_hardware,
         )
 
     @field_validator("frames_of")

@@ -171,6 +171,8 @@ def decoders(backbone):
 
 async def test_decoders_are_limited_and_end_with_their_streams(backbone):
     unit = encoded(moving_pictures(1))[0]
+    # Those for pictures run by then.
+    await expected(backbone, [unit])
     before = len(decoders(backbone))
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(STREAMS):
@@ -192,6 +194,7 @@ async def test_decoders_are_limited_and_end_with_their_streams(backbone):
 
 async def test_a_killed_decoder_is_not_the_senders_fault(backbone):
     units = encoded(moving_pictures(3))
+    await expected(backbone, units[:1])
     before = {each.pid for each in decoders(backbone)}
     async with opened(backbone) as stream:
         found(await stream.show(units[0]))

@@ -20,7 +20,8 @@ from common.vision.confinement import confine, picture_offset
 from common.vision.confinement import serve as serve_requests
 from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
-from common.vision.video.decoders import DamagedError, Decoder, NoPictureError, open_decoder
+from common.vision.video.decoders import DamagedError, Decoder, LibavDecoder, NoPictureError
+from common.vision.video.gstreamer import GStreamerDecoder
 
 DECODED, DAMAGED, NO_PICTURE, OUT_OF_MEMORY = range(4)
 
@@ -34,6 +35,7 @@ class Request(NamedTuple):
 
     Attributes:
         codec: index of the codec in `VideoCodec`.
+        by_hardware: a new decoder is one of hardware.
         begins: a new decoder gets it.
         is_wanted: the picture is wanted, not only what later ones need of it.
         unit_bytes: the size of the access unit at the buffer's start.
@@ -44,6 +46,7 @@ class Request(NamedTuple):
     """
 
     codec: int
+    by_hardware: bool
     begins: bool
     is_wanted: bool
     unit_bytes: int
@@ -61,7 +64,7 @@ class Reply(NamedTuple):
     resize_seconds: float = 0.0
 
 
-REQUEST = struct.Struct("=B??QIIII")
+REQUEST = struct.Struct("=B???QIIII")
 REPLY = struct.Struct("=Bdd")
 
 
@@ -116,7 +119,8 @@ class _Stream:
         if request.begins or self._decoder is None:
             if self._decoder is not None:
                 self._decoder.close()
-            self._decoder = open_decoder(tuple(VideoCodec)[request.codec])
+            codec = tuple(VideoCodec)[request.codec]
+            self._decoder = GStreamerDecoder(codec) if request.by_hardware else LibavDecoder(codec)
         data = buffer[: request.unit_bytes].tobytes()
         size = ImageSize(request.frame_width, request.frame_height)
         return self._decoder.decode(data, size, is_wanted=request.is_wanted)

@@ -18,6 +18,8 @@ from common.vision.video.reader import AccessUnitReader, CheckedUnit
 # Beside the pictures that are kept: one as RGB, and what resizing takes.
 _MEMORY_BYTES = 256 << 20
 _MEMORY_BYTES_PER_PIXEL = 24
+# Address space that the libraries of hardware reserve; little of it is used.
+_HARDWARE_BYTES = 64 << 30
 
 _REFUSALS = {
     decoder_child.DAMAGED: "the access unit is damaged",
@@ -34,6 +36,9 @@ class VideoDecoder:
         self._reader = AccessUnitReader(video, limits)
         memory_bytes = _MEMORY_BYTES + limits.decoder_bytes
         memory_bytes += _MEMORY_BYTES_PER_PIXEL * limits.pixels
+        self._by_hardware = limits.by_hardware
+        if limits.by_hardware:
+            memory_bytes += _HARDWARE_BYTES
         self._process = ConfinedProcess(decoder_child.serve, "access unit", memory_bytes)
 
     def read(self, unit: AccessUnit) -> CheckedUnit:
@@ -93,7 +98,10 @@ class VideoDecoder:
     def _ask(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Reply:
         unit_bytes, target = unit.needed_bytes, size or ImageSize(0, 0)
         is_wanted = size is not None
-        request = Request(self._codec, unit.begins, is_wanted, unit_bytes, *unit.size, *target)
+        by_hardware = self._by_hardware and unit.is_common
+        request = Request(
+            *(self._codec, by_hardware, unit.begins, is_wanted, unit_bytes), *unit.size, *target
+        )
         pixels = unit.size.width * unit.size.height
         cpu_seconds = decode_deadline_seconds(pixels, unit_bytes)
         answer = self._process.ask(

@@ -71,6 +71,21 @@ class LibavDecoder(Decoder):
 
     def decode(self, data: bytes, size: ImageSize, *, is_wanted: bool) -> Optional[np.ndarray]:
         """See `Decoder`."""
+        frame = self.frame(data, size)
+        if not is_wanted:
+            return None
+        # `tandem`'s own reader of files converts as this does, so that pixels are the same. A new
+        # reformatter for each frame would take longer than decoding.
+        return self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+
+    def frame(self, data: bytes, size: ImageSize) -> av.VideoFrame:
+        """The picture of the next access unit, in the colours of the video; see `decode`.
+
+        Raises:
+            DamagedError: as `decode` does.
+            NoPictureError: as `decode` does.
+            MemoryError: as `decode` does.
+        """
         complaints = av.logging.get_last_error()[0]
         self._count += 1
         packet = av.Packet(data)
@@ -85,19 +100,10 @@ class LibavDecoder(Decoder):
             raise DamagedError
         if len(frames) != 1 or frames[0].pts != self._count:
             raise NoPictureError
-        frame = frames[0]
+        frame: av.VideoFrame = frames[0]
         if frame.is_corrupt or (frame.width, frame.height) != size:
             raise DamagedError
-        if not is_wanted:
-            return None
-        # `tandem`'s own reader of files converts as this does, so that pixels are the same. A new
-        # reformatter for each frame would take longer than decoding.
-        return self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return frame
 
     def close(self) -> None:
         """See `Decoder`; nothing outlives this object."""
-
-
-def open_decoder(codec: VideoCodec) -> Decoder:
-    """A new decoder."""
-    return LibavDecoder(codec)

@@ -22,9 +22,11 @@ class VideoLimits:
         pictures: on the shape of its pictures.
         unit_bytes: the largest access unit.
         decoder_bytes: the most memory for the pictures that a decoder has to keep.
+        by_hardware: video that hardware decodes is decoded by it.
     """
 
     pixels: int
     pictures: DecodingLimits
     unit_bytes: int = DEFAULT_UNIT_BYTES
     decoder_bytes: int = DEFAULT_DECODER_BYTES
+    by_hardware: bool = False

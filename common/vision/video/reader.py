@@ -42,6 +42,7 @@ class CheckedUnit:
         size: of the picture, pixels.
         begins: a new decoder gets it.
         is_needed: later pictures may refer to this one.
+        is_common: it has 8 bits a colour and is 4:2:0, as hardware expects.
     """
 
     sets: bytes
@@ -50,6 +51,7 @@ class CheckedUnit:
     size: ImageSize
     begins: bool
     is_needed: bool
+    is_common: bool
 
     @property
     def needed_bytes(self) -> int:
@@ -239,8 +241,15 @@ class AccessUnitReader:
             raise InvalidInputError(B_FRAMES) from None
         self._sequence, self._cause = sequence, None
         sets = self._sets.byte_stream() if begins else b""
+        parameters = sequence.parameters
         return CheckedUnit(
-            sets, data, tuple(found.parts), sequence.parameters.size, begins, start.is_reference
+            sets=sets,
+            data=data,
+            parts=tuple(found.parts),
+            size=parameters.size,
+            begins=begins,
+            is_needed=start.is_reference,
+            is_common=parameters.bit_depth == 8 and parameters.chroma_format == 1,
         )
 
     def _require_picture_before(self) -> None:

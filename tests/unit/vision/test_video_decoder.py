@@ -179,6 +179,16 @@ def test_a_killed_decoder_is_the_services_fault_and_begins_again(stream, codec):
     np.testing.assert_array_equal(stream.show(units[2]), decoded(units, codec)[2])
 
 
+def test_too_much_cpu_time_is_the_senders_fault(stream, codec):
+    units = made(codec)
+    stream.show(units[0])
+    # As the kernel's timer does it.
+    os.kill(stream.process().pid, signal.SIGPROF)
+    stream.refuse(units[1], "more CPU time than the limit for 160 x 120 pixels")
+    stream.refuse(units[2], WAITS)
+    stream.show(units[KEY_INTERVAL])
+
+
 def test_a_closed_decoder_is_gone(stream, codec):
     stream.show(made(codec)[0])
     process = stream.process()
