@@ -22,7 +22,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.placement import NodePair
 from common.yaml_files import read_yaml
-from tandem.client import pair_named
+from tandem.asked import pair_named
 
 MOST_CAMERAS = 64
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
