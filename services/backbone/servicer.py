@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import Any, AsyncIterator, Optional, Tuple
+from typing import Any, AsyncIterator, Optional, Set, Tuple
 
 from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
@@ -13,6 +13,7 @@ from common.domain.detections import StageTiming
 from common.domain.errors import InvalidInputError, ReferenceMissingError, TandemError
 from common.domain.placement import NodePair, Stage
 from common.domain.video import AccessUnit, VideoFormat
+from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
 from common.wire.detections import add_category_names, checked_result
@@ -41,6 +42,9 @@ from services.pipeline.frame_stream import (
     sender_of,
 )
 from services.pipeline.passage import Pipeline
+
+# Of one stream, frames that are only decoded and that wait for their turn.
+_MOST_DECODED_AT_ONCE = 32
 
 BackbonePipeline = Pipeline[Content, Picture, Encoding, FrameFeatures]
 
@@ -156,6 +160,7 @@ class BackboneStream(FrameStream):
         self._transformer = transformer
         self._video = video
         self._decoder = decoder
+        self._decoding: Set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Serve the stream to its end; it ends, too, when the one to its transformer does.
@@ -171,6 +176,8 @@ class BackboneStream(FrameStream):
                 raise await self._transformer.wait_lost()
             self.host.raise_if_draining()
         finally:
+            for decoding in tuple(self._decoding):
+                decoding.cancel()
             await self._transformer.close()
 
     def size_bytes(self, frame: detector_pb2.Frame) -> int:
@@ -214,7 +221,7 @@ class BackboneStream(FrameStream):
         async for request in self.stream:
             kind = request.WhichOneof("request")
             if kind == "decode_only":
-                await self._decode_only(request.decode_only)
+                await self._begin_decoding(request.decode_only)
             elif kind == self.kind:
                 yield request.frame
             else:
@@ -224,17 +231,25 @@ class BackboneStream(FrameStream):
             # The request may be large, and the next one may take long to come.
             del request
 
-    async def _decode_only(self, frame: detector_pb2.Frame) -> None:
-        """Decode a frame of which nobody is told anything; later frames fail if they miss it."""
-        charge = self.stream.take()
+    async def _begin_decoding(self, frame: detector_pb2.Frame) -> None:
+        """Decode a frame of which nobody is told anything, while the next ones are read.
+
+        What is not read would seem to be on the link still.
+        """
+        decoding = asyncio.ensure_future(self._decode_only(frame, self.stream.take()))
+        self._decoding.add(decoding)
+        decoding.add_done_callback(self._decoding.discard)
+        if len(self._decoding) >= _MOST_DECODED_AT_ONCE:
+            await asyncio.wait(self._decoding, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _decode_only(self, frame: detector_pb2.Frame, charge: Charge) -> None:
+        """Decode a frame; later ones fail if they miss it."""
         self.host.metrics.count_bytes(self.facts.sender, "received", content_bytes(frame))
         try:
             content = self._content(frame)
             if not isinstance(content, VideoFrame):
                 raise InvalidInputError("only video can be decoded without a result")
-            # The frames before have taken their places on the strand by then: their tasks were
-            # scheduled first.
-            await asyncio.sleep(0)
+            # The frames before have their places on the strand: their tasks were begun first.
             await content.stream.strand.call(partial(content.stream.follow, content.unit))
         except TandemError as error:
             self.log_failure(frame.frame_id, error)

@@ -65,6 +65,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             draining=server.draining,
             warnings=insecurity.warnings,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
+            max_group_bytes=settings.max_group_mebibytes << 20,
             window=settings.window,
         )
     )

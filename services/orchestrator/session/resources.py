@@ -13,6 +13,9 @@ from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
 from services.orchestrator.session.quotas import IdentityQuotas
 
+DEFAULT_GROUP_MEBIBYTES = 64
+"""Of video that a session keeps since the last key frame, unless settings say otherwise."""
+
 
 @dataclass(frozen=True)
 class SessionResources:
@@ -26,6 +29,7 @@ class SessionResources:
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
         warnings: tells what is insecure; a sentence each.
+        max_group_bytes: of the video that a session keeps since its last key frame.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -39,5 +43,6 @@ class SessionResources:
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     warnings: Callable[[], Tuple[str, ...]] = tuple
+    max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
