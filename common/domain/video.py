@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Optional
 
 
 class VideoCodec(str, Enum):
@@ -11,6 +12,19 @@ class VideoCodec(str, Enum):
 
     H264 = "h264"
     H265 = "h265"
+
+
+class FrameCodec(str, Enum):
+    """What pictures are encoded as, anew, before they cross a link."""
+
+    JPEG = "jpeg"
+    H264 = "h264"
+    H265 = "h265"
+
+    @property
+    def video(self) -> Optional[VideoCodec]:
+        """The codec of video that this is; None: each picture stays one of its own."""
+        return None if self is FrameCodec.JPEG else VideoCodec(self.value)
 
 
 @dataclass(frozen=True)

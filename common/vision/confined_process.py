@@ -33,7 +33,11 @@ _END_SECONDS = 1.0
 # What multiprocessing reports when the fork server, which would know the exit code, has ended too.
 _UNKNOWN_EXIT_CODE = 255
 # What runs inside the processes, loaded once by the fork server.
-_CHILDREN = ["common.vision.decoder_child", "common.vision.video.decoder_child"]
+_CHILDREN = [
+    "common.vision.decoder_child",
+    "common.vision.video.decoder_child",
+    "common.vision.video.encoder_child",
+]
 
 # multiprocessing keeps a set of all processes and looks at every one when it starts another.
 _multiprocessing_lock = threading.Lock()

@@ -26,6 +26,7 @@ from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.router import Router, RoutingOptions
 from services.orchestrator.routing.routes import StageHealth
 from services.orchestrator.servicers import DetectorServicer, OperationsServicer
+from services.orchestrator.session.frame_encoding import FrameEncoding
 from services.orchestrator.session.quotas import IdentityQuotas
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
@@ -44,8 +45,14 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     give, not a condition of its own.
 
     Raises:
-        ConfigurationError: an address cannot be bound.
+        ConfigurationError: an address cannot be bound, or the processes that encode pictures
+            cannot be started.
     """
+    if settings.frame_codec is not None:
+        # An orchestrator that encodes nothing loads no libraries for that.
+        from common.vision.confined_process import start_server
+
+        start_server()
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
@@ -65,6 +72,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             draining=server.draining,
             warnings=insecurity.warnings,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
+            frame_encoding=_frame_encoding(settings, router),
             max_group_bytes=settings.max_group_mebibytes << 20,
             window=settings.window,
         )
@@ -99,11 +107,17 @@ def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
     addresses = settings.stage_addresses
     return Router(
         RouteTable(StageHealth.unknown(address) for address in addresses),
-        Measurements(settings.located_at, addresses),
+        Measurements(settings.located_at, addresses, settings.frame_codec),
         _routing_options(settings),
         EventCounters(metrics),
         settings.operator_pair,
     )
+
+
+def _frame_encoding(settings: OrchestratorSettings, router: Router) -> Optional[FrameEncoding]:
+    if settings.frame_encoding is None:
+        return None
+    return FrameEncoding(*settings.frame_encoding, router.measurements.observe_encoding)
 
 
 def _add_servicers(

@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Literal
 
 from common.domain.address import DEFAULT_PORT
 from common.domain.errors import InvalidInputError
 from common.domain.placement import ORCHESTRATOR, NodePair, Stage, StageAddress
+from common.domain.video import FrameCodec
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.server.settings import ServerSettings
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.session.resources import DEFAULT_GROUP_MEBIBYTES
 
 AUTOMATIC = "auto"
+
+# By docs/accuracy.md they keep the detector's accuracy to about 0.3 points.
+_DEFAULT_QUALITIES = {FrameCodec.JPEG: 30, FrameCodec.H264: 23, FrameCodec.H265: 28}
+_QUALITIES = {FrameCodec.JPEG: (1, 100), FrameCodec.H264: (0, 51), FrameCodec.H265: (0, 51)}
 
 
 class NodeSettings(BaseModel):
@@ -101,6 +106,18 @@ class OrchestratorSettings(ServerSettings):
         description="how long a stage that became unavailable has to be healthy before it is "
         "chosen again",
     )
+    frame_codec: Optional[FrameCodec] = Field(
+        None,
+        description="what pictures and raw frames are encoded as, anew, before they cross a link "
+        "to a backbone: jpeg, h264 or h265; none: they cross it as they came",
+    )
+    frame_quality: Optional[int] = Field(
+        None,
+        ge=0,
+        le=100,
+        description="of `frame_codec`: of jpeg 1 to 100, the higher the better (30 unless it is "
+        "set); of h264 and h265 the CRF, 0 to 51, the lower the better (23 and 28)",
+    )
     max_group_mebibytes: int = Field(
         DEFAULT_GROUP_MEBIBYTES,
         gt=0,
@@ -129,10 +146,31 @@ class OrchestratorSettings(ServerSettings):
                 raise ValueError(str(error)) from error
         return value
 
+    @model_validator(mode="after")
+    def _quality_fits_codec(self) -> OrchestratorSettings:
+        codec, quality = self.frame_codec, self.frame_quality
+        if quality is None:
+            return self
+        if codec is None:
+            raise ValueError("frame_quality needs a frame_codec")
+        least, most = _QUALITIES[codec]
+        if not least <= quality <= most:
+            raise ValueError(f"frame_quality of {codec.value} is {least} to {most}, not {quality}")
+        return self
+
     @property
     def operator_pair(self) -> Optional[NodePair]:
         """The node pair that `placement` sets; None is the automatic choice."""
         return None if self.placement == AUTOMATIC else NodePair.parse(self.placement)
+
+    @property
+    def frame_encoding(self) -> Optional[Tuple[FrameCodec, int]]:
+        """What pictures are encoded as before they cross a link, and how well; None: not at all."""
+        if self.frame_codec is None:
+            return None
+        if self.frame_quality is not None:
+            return self.frame_codec, self.frame_quality
+        return self.frame_codec, _DEFAULT_QUALITIES[self.frame_codec]
 
     @property
     def stage_addresses(self) -> Tuple[StageAddress, ...]:

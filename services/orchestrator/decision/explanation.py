@@ -112,6 +112,9 @@ def _links_used(prediction: Prediction, estimates: Estimates, policy: Policy) ->
     for link in links_of(prediction.node_pair, policy.located_at):
         payload_bytes = link.payload_bytes(estimates) or 0.0
         size = f"{payload_bytes / 1e3:.3g} kB"
+        encode_seconds = link.encode_seconds(estimates)
+        if estimates.frame_codec is not None and encode_seconds:
+            size = f"as {estimates.frame_codec.value} in {encode_seconds * 1e3:.3g} ms, {size}"
         used.append(f"{link.carries} ({size}) from {link.sender} to {link.receiver}")
     return f"sends {' and '.join(used)}" if used else "nothing crosses a link"
 

@@ -16,6 +16,7 @@ from services.orchestrator.estimation.estimates import Estimates
 from services.orchestrator.estimation.limits import (
     Link,
     compute_limit,
+    encoding_limits,
     engine_frames_per_second,
     link_limits,
     links_of,
@@ -110,6 +111,7 @@ def _predict(node_pair: NodePair, estimates: Estimates, located_at: str) -> Pred
     if unknown:
         return Prediction(node_pair, bytes_per_frame=bytes_per_frame, unknown=unknown)
     limits = [compute_limit(node_pair, estimates), *link_limits(node_pair, estimates, located_at)]
+    limits += encoding_limits(node_pair, estimates, located_at)
     slowest = max(limits, key=lambda limit: limit.seconds_per_frame)
     return Prediction(
         node_pair,
@@ -159,6 +161,7 @@ def _latency_seconds(node_pair: NodePair, links: Sequence[Link], estimates: Esti
         estimate, payload_seconds = link.estimate(estimates), link.payload_seconds(estimates)
         if estimate is not None and payload_seconds is not None:
             seconds += estimate.latency_seconds + payload_seconds
+        seconds += link.encode_seconds(estimates)
     return seconds
 
 

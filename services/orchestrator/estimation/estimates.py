@@ -7,6 +7,7 @@ from typing import Mapping, Optional, Tuple
 
 from common.domain.codec import Codec, RateFigures
 from common.domain.placement import NodePair, Stage
+from common.domain.video import FrameCodec
 
 LinkKey = Tuple[str, str]
 
@@ -93,8 +94,12 @@ class Estimates:
         stages: every stage that has been measured, by node and stage.
         links: every link of which a direction has been measured, by sender and receiver.
         pairs: every node pair that has been saturated.
-        frame_bytes: mean size of an encoded frame; None before the first.
+        frame_bytes: mean size of a frame on the way to a backbone; None before the first. Where
+            pictures are encoded for links it is the size that they have there.
         feature_bytes: mean size of a frame's encoded features; None before the first.
+        frame_codec: that pictures are encoded by before they cross a link; None: they cross it as
+            they came.
+        encode_seconds: how long that takes for one of them; 0 before the first.
         watts: power of each node at work, where it is known.
         codecs: what features take by each codec that frames have used.
         latent_rates: by the backbone's node: what the rates of its bundle's bottleneck cost and
@@ -107,6 +112,8 @@ class Estimates:
     pairs: Mapping[NodePair, PairEstimate] = field(default_factory=dict)
     frame_bytes: Optional[float] = None
     feature_bytes: Optional[float] = None
+    frame_codec: Optional[FrameCodec] = None
+    encode_seconds: float = 0.0
     watts: Mapping[str, float] = field(default_factory=dict)
     codecs: Mapping[Codec, PayloadEstimate] = field(default_factory=dict)
     latent_rates: Mapping[str, Tuple[RateFigures, ...]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import Deque, Dict, Mapping, Optional, Tuple
 from common.domain.codec import Codec, RateFigures
 from common.domain.detections import StageTiming
 from common.domain.placement import ORCHESTRATOR, NodePair, Stage
+from common.domain.video import FrameCodec
 from services.orchestrator.estimation.estimates import (
     Estimates,
     PairEstimate,
@@ -21,7 +22,7 @@ from services.orchestrator.estimation.limits import (
 )
 from services.orchestrator.estimation.link_rates import LinkRates
 from services.orchestrator.estimation.pair_rates import PairRate
-from services.orchestrator.estimation.payload_sizes import PayloadSizes
+from services.orchestrator.estimation.payload_sizes import PayloadSizes, usual_size
 from services.orchestrator.estimation.stage_times import StageKey, StageTimes
 
 _KEPT_PAYLOADS = 64
@@ -50,14 +51,19 @@ class EstimateKeeper:
         self,
         located_at: str = ORCHESTRATOR,
         replicas: Optional[Mapping[StageKey, int]] = None,
+        frame_codec: Optional[FrameCodec] = None,
     ) -> None:
         """Begin with nothing known.
 
         Args:
             located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             replicas: number of processes of each stage; one for a stage that is left out.
+            frame_codec: that pictures are encoded by before they cross a link; None: they cross it
+                as they came.
         """
         self._located_at = located_at
+        self._frame_codec = frame_codec
+        self._encode_seconds: Deque[float] = deque(maxlen=_KEPT_PAYLOADS)
         self._stages = StageTimes(replicas)
         self._links = LinkRates()
         self._pairs: Dict[NodePair, PairRate] = {}
@@ -101,7 +107,11 @@ class EstimateKeeper:
             # It crossed before it was held; behind a slow link that can be seconds ago.
             crossed_at = now - timing.held_seconds
             self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
-        self._frame_bytes.append(backbone.request_bytes if frame_bytes is None else frame_bytes)
+        if frame_bytes is not None:
+            self._frame_bytes.append(frame_bytes)
+        elif self._frame_codec is None or node_pair.backbone != self._located_at:
+            # A picture that crosses no link is not encoded, and tells nothing of those that are.
+            self._frame_bytes.append(backbone.request_bytes)
         self._feature_bytes.append(transformer.request_bytes)
         if backbone.codec is not None:
             self._codecs.observe(backbone.codec, transformer.request_bytes, now)
@@ -131,6 +141,10 @@ class EstimateKeeper:
         if default is not None:
             self._default_codecs[node] = default
 
+    def observe_encoding(self, seconds: float) -> None:
+        """Take note of how long it took to encode a picture for a link."""
+        self._encode_seconds.append(seconds)
+
     def observe_power(self, node: str, watts: float) -> None:
         """Take note of a node's power at work."""
         self._watts[node] = watts
@@ -142,7 +156,9 @@ class EstimateKeeper:
         measured = Estimates(
             stages=self._stages.estimates(now, self._shared_seconds()),
             links=self._links.estimates(now, lambda *places: self._round_trip(places, now)),
-            frame_bytes=_mean(self._frame_bytes),
+            frame_bytes=self._usual_frame_bytes(),
+            frame_codec=self._frame_codec,
+            encode_seconds=statistics.median(self._encode_seconds or [0.0]),
             feature_bytes=_mean(self._feature_bytes),
             watts=dict(self._watts),
             codecs=self._codecs.estimates(now),
@@ -155,6 +171,12 @@ class EstimateKeeper:
             if rate.frames_per_second is not None
         }
         return replace(measured, pairs=pairs)
+
+    def _usual_frame_bytes(self) -> Optional[float]:
+        """Of video the size without key frames: there is none after the first of a stream."""
+        if self._frame_codec is None or not self._frame_bytes:
+            return _mean(self._frame_bytes)
+        return usual_size(self._frame_bytes)
 
     def _shared_seconds(self) -> Dict[str, float]:
         """Between two frames of a node that serves both stages, where it was saturated."""

@@ -48,6 +48,10 @@ class Link:
         is_frame = self.stage is Stage.BACKBONE
         return estimates.frame_bytes if is_frame else estimates.feature_bytes
 
+    def encode_seconds(self, estimates: Estimates) -> float:
+        """How long a frame is encoded before it crosses the link; 0 if it crosses as it came."""
+        return estimates.encode_seconds if self.stage is Stage.BACKBONE else 0.0
+
     def estimate(self, estimates: Estimates) -> Optional[LinkEstimate]:
         """What is known of the link; None while neither direction has been measured."""
         return estimates.link(self.sender, self.receiver)
@@ -133,6 +137,12 @@ def modelled_compute_limit(node_pair: NodePair, estimates: Estimates) -> Limit:
         Limit(f"transformer on {node_pair.transformer}", transformer.interval_seconds),
         key=lambda limit: limit.seconds_per_frame,
     )
+
+
+def encoding_limits(node_pair: NodePair, estimates: Estimates, located_at: str) -> List[Limit]:
+    """What encoding frames for a link allows one session; those of several work side by side."""
+    seconds = [link.encode_seconds(estimates) for link in links_of(node_pair, located_at)]
+    return [Limit("encoding frames for the link", each) for each in seconds if each]
 
 
 def link_limits(node_pair: NodePair, estimates: Estimates, located_at: str) -> List[Limit]:

@@ -31,12 +31,12 @@ class PayloadSizes:
     def estimates(self, now: float) -> Dict[Codec, PayloadEstimate]:
         """What a frame takes by each codec that has been used."""
         return {
-            codec: PayloadEstimate(_usual_size(sizes), max(0.0, now - self._latest_at[codec]))
+            codec: PayloadEstimate(usual_size(sizes), max(0.0, now - self._latest_at[codec]))
             for codec, sizes in self._sizes.items()
         }
 
 
-def _usual_size(sizes: Deque[int]) -> float:
+def usual_size(sizes: Deque[int]) -> float:
     """The mean without the largest ones."""
     ordered = sorted(sizes)
     left_out = max(1, round(_LEFT_OUT * len(ordered)))

@@ -9,6 +9,7 @@ from typing import Dict, Iterable, Optional, Tuple
 
 from common.domain.codec import Codec, RateFigures
 from common.domain.placement import StageAddress
+from common.domain.video import FrameCodec
 from common.wire.detections import stage_timing_from_wire
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.estimation.estimates import Estimates
@@ -23,16 +24,23 @@ class Measurements:
         estimates: what is known, as of the latest `refresh`.
     """
 
-    def __init__(self, located_at: str, servers: Iterable[StageAddress]) -> None:
+    def __init__(
+        self,
+        located_at: str,
+        servers: Iterable[StageAddress],
+        frame_codec: Optional[FrameCodec] = None,
+    ) -> None:
         """Begin with nothing known.
 
         Args:
             located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             servers: every stage's server that is configured.
+            frame_codec: that pictures are encoded by before they cross a link; None: they cross it
+                as they came.
         """
         replicas = Counter((server.node, server.stage) for server in servers)
         self._located_at = located_at
-        self._keeper = EstimateKeeper(located_at, replicas)
+        self._keeper = EstimateKeeper(located_at, replicas, frame_codec)
         self._answered_at: Dict[StageAddress, float] = {}
         self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
 
@@ -70,6 +78,10 @@ class Measurements:
     def observe_heartbeat(self, server: StageAddress, seconds: float) -> None:
         """Learn from the round trip of a heartbeat."""
         self._keeper.observe_round_trip(server.node, seconds, now=time.monotonic())
+
+    def observe_encoding(self, seconds: float) -> None:
+        """Learn from a picture that was encoded for a link; in how many seconds."""
+        self._keeper.observe_encoding(seconds)
 
     def observe_codecs(
         self, node: str, default: Optional[Codec], latent_rates: Tuple[RateFigures, ...]

@@ -81,6 +81,7 @@ class Dispatcher:
             on_opened=self._learn_codecs,
             on_decode_only=self._count_decode_only,
             frames_from=router.options.policy.located_at,
+            encoding=resources.frame_encoding,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining

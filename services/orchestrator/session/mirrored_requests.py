@@ -124,9 +124,8 @@ class MirroredRequests:
         attempts = FrameAttempts()
         result = await self._sender.send(route, copy, weight, attempts, place, on_sent=on_sent)
         if result is not None and result.WhichOneof("result") == "detections":
-            self._router.served(
-                route, result.timing, backlogged=False, frame_bytes=weight.data_bytes
-            )
+            frame_bytes = None if place is None else weight.data_bytes
+            self._router.served(route, result.timing, backlogged=False, frame_bytes=frame_bytes)
             self._choice.prepared(route)
             return
         for server in attempts.failed_servers:

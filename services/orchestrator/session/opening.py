@@ -16,6 +16,7 @@ from common.wire.stage_client import StageStream
 from common.wire.video import video_to_wire
 from protos.tandem.v1 import stage_pb2
 from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.frame_encoding import FrameEncoder, FrameEncoding
 from services.orchestrator.session.route_stream import RouteStream
 
 # A codec whose stream could not be opened, while frames are served by another.
@@ -29,17 +30,30 @@ def nothing_to_learn(route: Route, codec: Optional[Codec], stream: StageStream) 
 class BackboneOpening:
     """Makes the opening messages of one session's streams."""
 
-    def __init__(self, session_id: str, options: StreamOptions, frames_from: str) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        options: StreamOptions,
+        frames_from: str,
+        encoding: Optional[FrameEncoding] = None,
+    ) -> None:
         """Take what all of them have in common.
 
         Args:
             session_id: for the stages' logs.
             options: those of the client's stream.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            encoding: of pictures that cross a link; None: they are sent as they came.
         """
+        self._encoding = encoding
         self._session_id = session_id
         self._options = options
         self._frames_from = frames_from
+
+    def encoding(self, route: Route) -> Optional[FrameEncoding]:
+        """How frames are encoded before they are sent along a route; None: not at all."""
+        crosses_link = route.backbone.node != self._frames_from
+        return self._encoding if crosses_link and self._options.video is None else None
 
     def request(self, route: Route, codec: Optional[Codec]) -> stage_pb2.BackboneRequest:
         """The first message of a stream along a route, whose features travel by this codec."""
@@ -52,12 +66,13 @@ class BackboneOpening:
         )
         if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
             context.score_threshold = self._options.score_threshold
+        encoding = self.encoding(route)
         opening = stage_pb2.BackboneOpen(
             context=context,
             downstream_node=route.transformer.node,
             downstream_replica=route.transformer.replica,
             codec=codec_to_wire(codec),
-            video=video_to_wire(self._options.video),
+            video=video_to_wire(encoding.video if encoding else self._options.video),
         )
         return stage_pb2.BackboneRequest(open=opening)
 
@@ -112,6 +127,9 @@ class StreamOpener:
             return stream
 
         begun = RouteStream(asyncio.ensure_future(noted()), codec)
+        encoding = self._opening.encoding(route)
+        if encoding is not None:
+            begun.encoder = FrameEncoder(encoding, begun.opening)
         return begun
 
     async def _open(self, route: Route, codec: Optional[Codec]) -> StageStream:

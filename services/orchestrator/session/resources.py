@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Tuple
+from typing import Callable, Mapping, Optional, Tuple
 
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
 from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
+from services.orchestrator.session.frame_encoding import FrameEncoding
 from services.orchestrator.session.quotas import IdentityQuotas
 
 DEFAULT_GROUP_MEBIBYTES = 64
@@ -30,6 +31,7 @@ class SessionResources:
         quotas: what each identity may use.
         warnings: tells what is insecure; a sentence each.
         max_group_bytes: of the video that a session keeps since its last key frame.
+        frame_encoding: of pictures that cross a link; None: they are sent as they came.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -44,5 +46,6 @@ class SessionResources:
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     warnings: Callable[[], Tuple[str, ...]] = tuple
     max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
+    frame_encoding: Optional[FrameEncoding] = None
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

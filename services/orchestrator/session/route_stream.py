@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import AsyncContextManager, AsyncIterator, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, AsyncContextManager, Iterator, List, Optional, Sequence
 
 from common.domain.codec import Codec
 from common.domain.errors import TandemError, UnavailableError
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.session.groups import NOTHING, DecoderProgress, Lack, Place
+from services.orchestrator.session.turns import Turns
 
-
-class Turns:
-    """Lets tasks through one after the other, in the order in which they took their turns."""
-
-    def __init__(self) -> None:
-        """Nobody has a turn yet."""
-        self._latest: Optional[asyncio.Future[None]] = None
-
-    def take(self) -> AsyncContextManager[None]:
-        """Take the next turn; it has to be entered, and ends when it is left."""
-        before, own = self._latest, asyncio.get_running_loop().create_future()
-        self._latest = own
-        return _turn(before, own)
-
-
-@asynccontextmanager
-async def _turn(
-    before: Optional[asyncio.Future[None]], own: asyncio.Future[None]
-) -> AsyncIterator[None]:
-    try:
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        yield
-    finally:
-        if before is None or before.done():
-            own.set_result(None)
-        else:
-            # Given up while it waited: those behind it still wait for those in front.
-            before.add_done_callback(lambda _: own.set_result(None))
+if TYPE_CHECKING:
+    from services.orchestrator.session.frame_encoding import FrameEncoder
 
 
 def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
@@ -67,6 +40,7 @@ class RouteStream:
         was_used: whether any frame has been on it.
         decoder: how far the decoder at its end has come, if its frames are video.
         turns: in which the frames are sent.
+        encoder: encodes its frames before they are sent; None: they are sent as they came.
         feeding: sends what is only to be decoded, if anything was ever sent so.
     """
 
@@ -79,6 +53,7 @@ class RouteStream:
     was_used: bool = False
     decoder: DecoderProgress = field(default_factory=DecoderProgress)
     turns: Turns = field(default_factory=Turns)
+    encoder: Optional[FrameEncoder] = None
     feeding: Optional[asyncio.Task[None]] = None
 
     def lacks(self, place: Optional[Place]) -> Optional[Lack]:

@@ -25,6 +25,7 @@ from common.wire.errors import error_from_wire
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.frame_encoding import FrameEncoding
 from services.orchestrator.session.groups import NOTHING, Lack, Place
 from services.orchestrator.session.opening import (
     BackboneOpening,
@@ -67,6 +68,7 @@ class RouteStreams:
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = nothing_to_learn,
         on_decode_only: Callable[[Route, Lack], None] = _nothing_to_count,
         frames_from: str = ORCHESTRATOR,
+        encoding: Optional[FrameEncoding] = None,
     ) -> None:
         """Open nothing yet.
 
@@ -81,11 +83,12 @@ class RouteStreams:
                 asked for; what it learns may change what `codec_for` says.
             on_decode_only: called with the frames that are sent along a route to be decoded only.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            encoding: of pictures that cross a link; None: they are sent as they came.
         """
         self._under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
         self._opener = StreamOpener(
-            BackboneOpening(session_id, options, frames_from),
+            BackboneOpening(session_id, options, frames_from, encoding),
             channels,
             self._codec_for,
             on_opened,
@@ -130,18 +133,14 @@ class RouteStreams:
             TandemError: the route could not be opened, or failed while the frame was under way.
         """
         used = self._stream_to_use(route, place)
-        # No wait between these: turns are in the order of what was found to be lacking.
-        lack, turn = self._take_over(used, route, place), used.turns.take()
+        lack = self._take_over(used, route, place)
         with self._under_way.counted(used, route, extra_seconds(lack)) as mark:
             try:
-                async with turn:
-                    # Shielded: that one frame is given up must not end the opening for the others.
-                    stream = await asyncio.shield(used.opening)
-                on_sent()
-                result = await stream.ask(
-                    stage_pb2.BackboneRequest(frame=frame),
-                    frame.frame_id,
-                    decode_only(lack.frames),
+                # No wait up to here: turns are in the order of what was found to be lacking.
+                result = await (
+                    _sent(used, frame, lack, on_sent)
+                    if used.encoder is None
+                    else used.encoder.ask(used.turns, frame, on_sent)
                 )
             except TandemError as error:
                 raise used.given_up or error from error
@@ -296,6 +295,18 @@ class RouteStreams:
         await _close_all(streams)
 
 
+async def _sent(
+    used: RouteStream, frame: detector_pb2.Frame, lack: Lack, on_sent: Callable[[], None]
+) -> stage_pb2.FrameResult:
+    """The result of a frame that is sent as it came, behind what its decoder lacks."""
+    async with used.turns.take():
+        # Shielded: that one frame is given up must not end the opening for the others.
+        stream = await asyncio.shield(used.opening)
+    on_sent()
+    request = stage_pb2.BackboneRequest(frame=frame)
+    return await stream.ask(request, frame.frame_id, decode_only(lack.frames))
+
+
 def _frames_of(lack: Optional[Lack]) -> int:
     return 0 if lack is None else len(lack.frames)
 
@@ -306,3 +317,4 @@ async def _close_all(entries: Sequence[RouteStream]) -> None:
     for stream in await asyncio.gather(*(each.opening for each in entries), return_exceptions=True):
         if isinstance(stream, StageStream):
             await stream.close()
+    await asyncio.gather(*(each.encoder.ended for each in entries if each.encoder is not None))

@@ -180,7 +180,10 @@ class Session:
         metrics, weight = self._resources.metrics, FrameWeight.of(arrival.frame)
         with metrics.in_flight.track_inprogress():
             route, result = await self.dispatcher.serve(arrival.frame, weight, arrival.place)
-        metrics.count_bytes(route.backbone.node, "sent", weight.data_bytes)
+        # Fewer than its own if it was encoded for the link. With a frame of video these are its own
+        # and those of others, which are counted by themselves.
+        sent_bytes = result.timing.backbone.request_bytes if arrival.place is None else 0
+        metrics.count_bytes(route.backbone.node, "sent", sent_bytes or weight.data_bytes)
         metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
             result.timing.backbone.transfer_seconds
         )

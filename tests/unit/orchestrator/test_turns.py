@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.orchestrator.session.gate import EarliestFirst
-from services.orchestrator.session.route_stream import Turns
+from services.orchestrator.session.turns import Turns
 
 
 async def enter(turn, name, entered, go_on=None):
