@@ -31,6 +31,7 @@ from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
+from tandem.client_traces import client_traces
 from tandem.results import FrameResult
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
@@ -164,12 +165,14 @@ class DetectorClient:
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
         latest: TlsMaterial | None = None
+        traces = client_traces().stream()
 
         def open_call(wait: bool) -> Any:
             nonlocal latest
             latest = None if self._tls is None else self._tls.material
             stub = detector_pb2_grpc.DetectorStub(self._open_channel())
-            return stub.Detect(wait_for_ready=wait, metadata=self._metadata())
+            metadata = (*(self._metadata() or ()), *traces.metadata)
+            return stub.Detect(wait_for_ready=wait, metadata=metadata or None)
 
         server = Server(
             open_call=open_call,
@@ -177,7 +180,7 @@ class DetectorClient:
             accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
-        stream = DetectStream(server, FrameSupply(frames, max_in_flight), options)
+        stream = DetectStream(server, FrameSupply(frames, max_in_flight, traces), options)
         self._streams.add(stream)
         try:
             async for result in stream.results():

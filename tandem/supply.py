@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from common.domain.errors import InvalidInputError, TandemError
+from common.telemetry.tracing import NOT_TRACED, NOTHING_TRACED, Span, StreamTraces
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.pictures import Frame, as_image, refuse_single_frame
@@ -24,11 +25,13 @@ class Supplied:
         frame_id: its number, from 0.
         handed_over_at: when it was read, by `time.perf_counter`.
         request: as it is sent; None once it will not be sent again.
+        span: of the frame, from then to its answer, if it is traced.
     """
 
     frame_id: int
     handed_over_at: float
     request: detector_pb2.DetectRequest | None
+    span: Span = NOT_TRACED
 
 
 class FrameSupply:
@@ -38,11 +41,20 @@ class FrameSupply:
     then the next one's that waits.
     """
 
-    def __init__(self, frames: Frames, max_in_flight: int) -> None:
-        """Read from `frames`; at most `max_in_flight` of them are under way."""
+    def __init__(
+        self, frames: Frames, max_in_flight: int, traces: StreamTraces = NOTHING_TRACED
+    ) -> None:
+        """Read from `frames`; at most `max_in_flight` of them are under way.
+
+        Args:
+            frames: the source.
+            max_in_flight: how many may be.
+            traces: what is traced of them.
+        """
         if max_in_flight < 1:
             raise InvalidInputError("max_in_flight has to be at least 1")
         self._source = frames
+        self._traces = traces
         self._slots = asyncio.Semaphore(max_in_flight)
         self._frames: AsyncIterator[Frame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
@@ -104,8 +116,10 @@ class FrameSupply:
             raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
         message = frame_to_wire(self._next_id, as_image(frame))
         self._next_id += 1
+        span = self._traces.frame("detect", frame_id=message.frame_id)
+        message.traceparent = span.traceparent
         request = detector_pb2.DetectRequest(frame=message)
-        return Supplied(message.frame_id, time.perf_counter(), request)
+        return Supplied(message.frame_id, time.perf_counter(), request, span)
 
 
 def as_async(frames: Frames) -> AsyncIterable[Frame]:

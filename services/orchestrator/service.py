@@ -64,6 +64,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             metrics=server.metrics,
             draining=server.draining,
             warnings=insecurity.warnings,
+            traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             window=settings.window,
         )

@@ -11,7 +11,8 @@ from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.placement import StageAddress
 from common.server.account import StreamBytes
-from common.wire.stage_client import StageStream
+from common.telemetry.tracing import NOT_TRACED, Span
+from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
@@ -45,6 +46,7 @@ class Dispatcher:
         options: StreamOptions,
         resources: SessionResources,
         account: StreamBytes,
+        metadata: Metadata = (),
     ) -> None:
         """Open no stream yet.
 
@@ -53,6 +55,7 @@ class Dispatcher:
             options: those of the client's stream.
             resources: what all sessions share.
             account: of the bytes that the session holds.
+            metadata: of the calls to the backbones.
         """
         self._session_id = session_id
         self._router = router = resources.router
@@ -73,6 +76,7 @@ class Dispatcher:
             codec_for=self._codec_for,
             on_opened=self._learn_codecs,
             frames_from=router.options.policy.located_at,
+            metadata=metadata,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining
@@ -83,9 +87,11 @@ class Dispatcher:
         )
 
     async def serve(
-        self, frame: detector_pb2.Frame, weight: FrameWeight
+        self, frame: detector_pb2.Frame, weight: FrameWeight, span: Span = NOT_TRACED
     ) -> Tuple[Route, stage_pb2.FrameResult]:
         """Have a frame of this weight served; its result may be an error of the frame's own.
+
+        Each attempt is a span within the frame's own.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
@@ -103,7 +109,7 @@ class Dispatcher:
                     # It became unavailable while the frame waited for its turn.
                     continue
                 sent_at = time.monotonic()
-                result = await self._sender.send(route, frame, weight, attempts)
+                result = await self._sender.send(route, frame, weight, attempts, span=span)
             if result is not None:
                 self._learn(route, weight, time.monotonic() - sent_at)
                 if result.WhichOneof("result") == "detections":

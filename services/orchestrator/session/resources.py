@@ -8,6 +8,7 @@ from typing import Callable, Mapping, Tuple
 
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
+from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
@@ -25,6 +26,7 @@ class SessionResources:
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
+        traces: those of this service.
         warnings: tells what is insecure; a sentence each.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
@@ -38,6 +40,7 @@ class SessionResources:
     metrics: Metrics
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
+    traces: Traces = field(default_factory=Traces)
     warnings: Callable[[], Tuple[str, ...]] = tuple
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

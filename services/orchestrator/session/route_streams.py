@@ -20,7 +20,7 @@ from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from common.wire.placements import placement_to_wire
-from common.wire.stage_client import StageStream
+from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.route_stream import RouteStream
@@ -54,6 +54,7 @@ class RouteStreams:
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = _nothing_to_learn,
         frames_from: str = ORCHESTRATOR,
+        metadata: Metadata = (),
     ) -> None:
         """Open nothing yet.
 
@@ -67,9 +68,11 @@ class RouteStreams:
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
+            metadata: of the calls to the backbones.
         """
         self._session_id = session_id
         self._frames_from = frames_from
+        self._metadata = metadata
         self._options = options
         self._channels = channels
         self._in_flight = in_flight
@@ -265,6 +268,7 @@ class RouteStreams:
             Stage.BACKBONE,
             stage_pb2.BackboneRequest(open=self._opening(route, codec)),
             route.backbone.name,
+            self._metadata,
         )
         self._on_opened(route, codec, stream)
         return stream

@@ -22,6 +22,8 @@ from common.domain.status import SessionStatus
 from common.security.identity import Identity
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
+from common.server.traced_calls import tell_answer
+from common.telemetry.tracing import Span
 from common.wire.errors import error_to_wire
 from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
@@ -92,7 +94,10 @@ class Session:
         """
         self.session_id = session_id
         self.owner = owner
-        self.dispatcher = Dispatcher(session_id, options, resources, stream.account)
+        self._traces = resources.traces.stream(stream.metadata)
+        self.dispatcher = Dispatcher(
+            *(session_id, options, resources, stream.account), self._traces.metadata
+        )
         self._stream = stream
         self._resources = resources
         self._allowance = allowance
@@ -144,23 +149,31 @@ class Session:
     async def _admit_and_answer(self, frame: Frame) -> Response:
         """Answer a frame that has its slot, unless a newer live frame takes its place."""
         arrival = _Arrival.now()
+        ids = {"frame_id": frame.frame_id, "session": self.session_id}
+        with self._traces.frame("frame", frame.traceparent, **ids) as span:
+            span.bind_to_logs()
+            response = await self._admitted(frame, arrival, span)
+            tell_answer(span, response)
+            return response
+
+    async def _admitted(self, frame: Frame, arrival: _Arrival, span: Span) -> Response:
         if self._gate is None:
-            return await self._answer(frame, arrival)
+            return await self._answer(frame, arrival, span)
         # Frames over the quota make room for newer ones, as those that come too fast do.
         if not self._allowance.take_live_frame() or not await self._gate.enter():
             self._resources.frames.answered(None, "dropped", 0.0)
             return Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
         try:
-            return await self._answer(frame, arrival)
+            return await self._answer(frame, arrival, span)
         finally:
             self._gate.leave()
 
-    async def _answer(self, frame: Frame, arrival: _Arrival) -> Response:
+    async def _answer(self, frame: Frame, arrival: _Arrival, span: Span) -> Response:
         """The answer to a frame: its detections, or why it has none."""
         response = Response(frame_id=frame.frame_id)
         route: Optional[Route] = None
         try:
-            route = await self._serve(frame, response)
+            route = await self._serve(frame, response, span)
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
             response.error.CopyFrom(error_to_wire(error))
@@ -168,10 +181,10 @@ class Session:
                 log.exception("frame failed in here", session=self.session_id)
         response.timing.total_seconds = arrival.elapsed_seconds
         response.timing.received_at_seconds = arrival.unix_seconds
-        self._note_answer(response, route)
+        self._note_answer(response, route, span)
         return response
 
-    async def _serve(self, frame: Frame, response: Response) -> Route:
+    async def _serve(self, frame: Frame, response: Response, span: Span) -> Route:
         """Have a frame served and write its result into the response.
 
         Raises:
@@ -180,11 +193,11 @@ class Session:
         metrics = self._resources.metrics
         weight = FrameWeight.of(frame)
         with metrics.in_flight.track_inprogress():
-            route, result = await self.dispatcher.serve(frame, weight)
+            route, result = await self.dispatcher.serve(frame, weight, span)
         metrics.count_bytes(route.backbone.node, "sent", weight.data_bytes)
-        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
-            result.timing.backbone.transfer_seconds
-        )
+        seconds = result.timing.backbone.transfer_seconds
+        metrics.observe_transfer(Stage.BACKBONE.value, seconds, span)
+        span.tell(placement=route.node_pair.name, request_bytes=weight.data_bytes)
         response.placement = placement_to_wire(route.node_pair.placement)
         response.timing.CopyFrom(result.timing)
         if result.WhichOneof("result") == "error":
@@ -193,7 +206,7 @@ class Session:
             response.detections.CopyFrom(result.detections)
         return route
 
-    def _note_answer(self, response: Response, route: Optional[Route]) -> None:
+    def _note_answer(self, response: Response, route: Optional[Route], span: Span) -> None:
         """Log and count an answer, and learn from one with detections."""
         outcome = response.WhichOneof("result") or "error"
         if outcome == "error":
@@ -206,7 +219,8 @@ class Session:
         elif route is not None:
             self._learn(route, response.timing)
         node_pair = route.node_pair if route else None
-        self._resources.frames.answered(node_pair, outcome, response.timing.total_seconds)
+        seconds = response.timing.total_seconds
+        self._resources.frames.answered(node_pair, outcome, seconds, span)
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1
