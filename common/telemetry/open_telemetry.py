@@ -55,7 +55,7 @@ class _Clock:
 class TracedSpan(Span):
     """One step of a frame that is traced, on OpenTelemetry's side."""
 
-    __slots__ = ("_clock", "_span", "_start", "_tracer", "span_id", "trace_id")
+    __slots__ = ("_clock", "_ended", "_span", "_start", "_tracer", "span_id", "trace_id")
 
     def __init__(self, tracer: trace.Tracer, span: trace.Span, clock: _Clock, start: int) -> None:
         """Wrap a span that has begun at `start`, by `clock`."""
@@ -67,6 +67,7 @@ class TracedSpan(Span):
         self._span = span
         self._clock = clock
         self._start = start
+        self._ended = 0
 
     def call(self, name: str, **attributes: Any) -> Span:
         """See `Span.call`."""
@@ -85,6 +86,8 @@ class TracedSpan(Span):
 
     def add_steps(self, timing: StageTiming) -> None:
         """See `Span.add_steps`; no step begins before this one, whatever was rounded."""
+        # The spans below take a while themselves.
+        self._ended = self._clock.now()
         for step in steps_of(timing):
             start = max(self._start, round(step.start * 1e9))
             span = self._begun(step.name, start, SpanKind.INTERNAL, {})
@@ -92,7 +95,7 @@ class TracedSpan(Span):
 
     def end(self) -> None:
         """See `Span.end`."""
-        self._span.end(self._clock.now())
+        self._span.end(self._ended or self._clock.now())
 
     def bind_to_logs(self) -> None:
         """See `Span.bind_to_logs`."""

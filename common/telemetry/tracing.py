@@ -64,7 +64,7 @@ class Span:
         """
 
     def add_steps(self, timing: StageTiming) -> None:
-        """Add what a stage's timing tells, each step as a span within this one."""
+        """Add what a stage's timing tells, each step as a span within this one, which ends now."""
 
     def end(self) -> None:
         """The step has ended."""
