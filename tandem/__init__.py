@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tandem.client import DetectorClient
     from tandem.local_detector import LocalDetector
     from tandem.results import FrameResult
+    from tandem.supply import TracedFrame
 
 __version__ = "0.2.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "StageTiming",
     "SystemStatus",
     "TandemError",
+    "TracedFrame",
     "UnavailableError",
     "__version__",
 ]
@@ -95,4 +97,8 @@ def __getattr__(name: str) -> object:
         from tandem.results import FrameResult
 
         return FrameResult
+    if name == "TracedFrame":
+        from tandem.supply import TracedFrame
+
+        return TracedFrame
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

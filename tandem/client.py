@@ -25,6 +25,7 @@ from common.domain.errors import InvalidInputError, TandemError, UnavailableErro
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
 from common.security.tls import TlsMaterial
+from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.operations import system_status_from_wire
@@ -70,6 +71,7 @@ class DetectorClient:
         *,
         reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS,
         credentials: Credentials | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Prepare; the connection is made by the first call.
 
@@ -80,6 +82,7 @@ class DetectorClient:
                 it again what it left unanswered (from a live source, drops it); 0: not at all. A
                 stream keeps the frames in flight in memory for that.
             credentials: of a system with TLS: whom to trust, and who you are; None: no encryption.
+            traces: what is traced; None: what the program or the environment has set up.
 
         Raises:
             InvalidInputError: that is no address, or the time is negative.
@@ -90,6 +93,7 @@ class DetectorClient:
         self._address = parse_address(address, DEFAULT_PORT, "the server's address")
         self._reconnect_seconds = reconnect_seconds
         self._streams: set[DetectStream] = set()
+        self._traces = traces
         self._credentials = credentials
         self._tls = None if credentials is None else credentials.load()
         self._channel: ServerChannel | None = None
@@ -165,7 +169,7 @@ class DetectorClient:
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
         latest: TlsMaterial | None = None
-        traces = client_traces().stream()
+        traces = (self._traces or client_traces()).stream()
 
         def open_call(wait: bool) -> Any:
             nonlocal latest

@@ -14,7 +14,21 @@ from protos.tandem.v1 import detector_pb2
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.threads import iterate_in_thread
 
-Frames = AsyncIterable[Frame] | Iterable[Frame]
+
+@dataclass(frozen=True)
+class TracedFrame:
+    """A frame that is part of a trace of its own, whatever the others of its stream are part of.
+
+    Attributes:
+        frame: what to detect on.
+        traceparent: the span that it is part of, as W3C Trace Context writes it; empty: none.
+    """
+
+    frame: Frame
+    traceparent: str
+
+
+Frames = AsyncIterable[Frame | TracedFrame] | Iterable[Frame | TracedFrame]
 
 
 @dataclass
@@ -56,7 +70,7 @@ class FrameSupply:
         self._source = frames
         self._traces = traces
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._frames: AsyncIterator[Frame] | None = None
+        self._frames: AsyncIterator[Frame | TracedFrame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
@@ -114,15 +128,16 @@ class FrameSupply:
             raise
         except Exception as error:
             raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
-        message = frame_to_wire(self._next_id, as_image(frame))
+        traced = frame if isinstance(frame, TracedFrame) else TracedFrame(frame, "")
+        message = frame_to_wire(self._next_id, as_image(traced.frame))
         self._next_id += 1
-        span = self._traces.frame("detect", frame_id=message.frame_id)
+        span = self._traces.frame("detect", traced.traceparent, frame_id=message.frame_id)
         message.traceparent = span.traceparent
         request = detector_pb2.DetectRequest(frame=message)
         return Supplied(message.frame_id, time.perf_counter(), request, span)
 
 
-def as_async(frames: Frames) -> AsyncIterable[Frame]:
+def as_async(frames: Frames) -> AsyncIterable[Frame | TracedFrame]:
     """The same frames, asynchronously."""
     if isinstance(frames, AsyncIterable):
         return frames

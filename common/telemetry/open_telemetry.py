@@ -166,6 +166,10 @@ class ServedTraces(Traces):
         parent = None if MARKED in items else _parent_of(items)
         return TracedStream(self._tracer, SpanKind.SERVER, parent)
 
+    def of_calls(self) -> Traces:
+        """See `Traces.of_calls`."""
+        return CallersTraces(self._tracer)
+
     def close(self) -> None:
         """See `Traces.close`."""
         self._closing.close()

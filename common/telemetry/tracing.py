@@ -127,6 +127,10 @@ class Traces:
         """Of a stream whose call has this metadata."""
         return StreamTraces(metadata)
 
+    def of_calls(self) -> Traces:
+        """Those of the frames that this service itself sends, as a client does."""
+        return self
+
     def close(self) -> None:
         """Export what has ended, if that can be done quickly; nothing is traced afterwards."""
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tandem import DetectorClient, TracedFrame
 from tests.collector import grpc_collector, http_collector
 from tests.forked import ROOT
 from tests.harness import Cluster, clean_environment
@@ -115,3 +116,17 @@ def test_frames_are_part_of_the_span_of_a_program_that_has_its_own(cluster, coll
     assert set(parents) == {each.span_id for each in (*inside, alone)}
     for each in (*inside, alone):
         assert parents[each.span_id].trace_id == each.trace_id
+
+
+async def test_each_frame_may_be_part_of_another_trace(cluster, collector):
+    collector.spans.clear()
+    traces = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"]
+    frames = [TracedFrame(encoded(".jpg"), f"00-{each}-00f067aa0ba902b7-01") for each in traces]
+    # This process itself traces nothing, and passes on what it is given.
+    async with DetectorClient(cluster.address) as client:
+        results = [each async for each in client.detect(frames)]
+    assert [each.error for each in results] == [None, None]
+    served = collector.wait_for(lambda all_of: len(named(all_of, "frame")) == 2)
+    frames_of = {each.trace_id: each for each in named(served, "frame")}
+    assert [frames_of[each].frame_id for each in traces] == [0, 1]
+    assert {each.parent_id for each in frames_of.values()} == {"00f067aa0ba902b7"}
