@@ -5,9 +5,11 @@ cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 scripts/generate_stubs.sh "$fresh"
-for stub in "$fresh"/protos/tandem/v1/*_pb2*; do
-  diff -u "protos/tandem/v1/$(basename "$stub")" "$stub"
+for folder in protos/tandem/v1 protos/inference; do
+  for stub in "$fresh/$folder"/*_pb2*; do
+    diff -u "$folder/$(basename "$stub")" "$stub"
+  done
+  [ "$(ls "$fresh/$folder" | wc -l)" = "$(ls "$folder"/*_pb2* | wc -l)" ] ||
+    { echo "$folder holds a stub that no proto makes" >&2; exit 1; }
 done
-[ "$(ls "$fresh/protos/tandem/v1" | wc -l)" = "$(ls protos/tandem/v1/*_pb2* | wc -l)" ] ||
-  { echo "protos/tandem/v1 holds a stub that no proto makes" >&2; exit 1; }
 echo "stubs are up to date"

@@ -8,9 +8,10 @@ out=${1:-.}
 python=.venv/stubs/bin/python
 mkdir -p "$out/protos"
 "$python" -m grpc_tools.protoc -I protos \
-  --python_out="$out/protos" --pyi_out="$out/protos" protos/tandem/v1/*.proto
+  --python_out="$out/protos" --pyi_out="$out/protos" protos/tandem/v1/*.proto protos/inference/*.proto
 "$python" -m grpc_tools.protoc -I protos --grpc_python_out="$out/protos" \
-  protos/tandem/v1/{detector,operations,stage}.proto
+  protos/tandem/v1/{detector,operations,stage}.proto protos/inference/open_inference.proto
 # File names within the protos are those of any language (tandem/v1/...), Python's packages start
 # at the repository's root.
-sed -i -E 's/^from tandem\.v1 import/from protos.tandem.v1 import/' "$out"/protos/tandem/v1/*_pb2*.py*
+sed -i -E 's/^from (tandem\.v1|inference) import/from protos.\1 import/' \
+  "$out"/protos/{tandem/v1,inference}/*_pb2*.py*

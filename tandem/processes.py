@@ -36,11 +36,13 @@ class Announcement:
         address: `host:port` of its gRPC server.
         metrics: URL of its Prometheus text.
         pid: number of its process.
+        http: URL of its HTTP port; empty if it has none.
     """
 
     address: str
     metrics: str
     pid: int
+    http: str = ""
 
 
 class ServiceProcess:
@@ -105,7 +107,7 @@ class ServiceProcess:
                 f"the {self.name} did not start (exit code {code}): {self.last_words()}"
             )
         told = json.loads(line)
-        return Announcement(told["address"], told["metrics"], told["pid"])
+        return Announcement(told["address"], told["metrics"], told["pid"], told.get("http", ""))
 
     async def wait(self) -> int:
         """Wait until the process has ended and its log is read; its exit code."""

@@ -26,6 +26,7 @@ class Role(Enum):
     CLIENT = "client"
     OPERATOR = "operator"
     MONITOR = "monitor"
+    GATEWAY = "gateway"
     ORCHESTRATOR = "orchestrator"
     BACKBONE = "backbone"
     TRANSFORMER = "transformer"
@@ -33,7 +34,7 @@ class Role(Enum):
     @property
     def is_peer(self) -> bool:
         """Whether services of the system have this role, and nobody outside of it."""
-        return self in (Role.ORCHESTRATOR, Role.BACKBONE, Role.TRANSFORMER)
+        return self not in (Role.CLIENT, Role.OPERATOR, Role.MONITOR)
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,26 @@ from common.server.interception import HANDLERS, behaviour_of
 
 log = structlog.get_logger()
 
+# Of the gateway's service for clients of inference servers, those who detect nothing.
+_READERS = frozenset({Role.CLIENT, Role.OPERATOR, Role.MONITOR})
+
 ALLOWED: Dict[str, FrozenSet[Role]] = {
-    "/tandem.v1.Detector/Detect": frozenset({Role.CLIENT}),
-    # A client gets to see its own sessions, and nothing else.
-    "/tandem.v1.Operations/GetStatus": frozenset({Role.OPERATOR, Role.CLIENT}),
-    "/tandem.v1.Operations/WatchStatus": frozenset({Role.OPERATOR, Role.CLIENT}),
+    "/tandem.v1.Detector/Detect": frozenset({Role.CLIENT, Role.GATEWAY}),
+    # A client gets to see its own sessions, and nothing else. So the gateway tells clients nothing
+    # of what it sees.
+    "/tandem.v1.Operations/GetStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
+    "/tandem.v1.Operations/WatchStatus": frozenset({Role.OPERATOR, Role.CLIENT, Role.GATEWAY}),
     "/tandem.v1.Operations/SetPlacement": frozenset({Role.OPERATOR}),
     "/tandem.v1.Backbone/Process": frozenset({Role.ORCHESTRATOR}),
     "/tandem.v1.Transformer/Process": frozenset({Role.BACKBONE}),
+    "/inference.GRPCInferenceService/ServerLive": _READERS,
+    "/inference.GRPCInferenceService/ServerReady": _READERS,
+    "/inference.GRPCInferenceService/ServerMetadata": _READERS,
+    "/inference.GRPCInferenceService/ModelReady": _READERS,
+    "/inference.GRPCInferenceService/ModelMetadata": _READERS,
+    "/inference.GRPCInferenceService/ModelConfig": _READERS,
+    "/inference.GRPCInferenceService/ModelInfer": frozenset({Role.CLIENT}),
+    "/inference.GRPCInferenceService/ModelStreamInfer": frozenset({Role.CLIENT}),
     "/grpc.health.v1.Health/Check": frozenset({Role.ORCHESTRATOR, Role.MONITOR}),
     "/grpc.health.v1.Health/Watch": frozenset({Role.ORCHESTRATOR, Role.MONITOR}),
     "/grpc.health.v1.Health/List": frozenset({Role.ORCHESTRATOR, Role.MONITOR}),

@@ -35,6 +35,7 @@ _GUARDED = (
     "/tandem.v1.Detector/Detect",
     "/tandem.v1.Backbone/Process",
     "/tandem.v1.Transformer/Process",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
 )
 
 

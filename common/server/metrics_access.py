@@ -64,17 +64,31 @@ class MetricsAccess:
         return proof.identity.role is Role.MONITOR
 
     def _made_of(self, material: TlsMaterial) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         has_tokens = self._tokens is not None
-        context.verify_mode = ssl.CERT_OPTIONAL if has_tokens else ssl.CERT_REQUIRED
+        context = server_context(material, ssl.CERT_OPTIONAL if has_tokens else ssl.CERT_REQUIRED)
         # A resumed connection would not show its certificate again.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
-        context.load_verify_locations(cadata=material.roots_pem.decode("ascii"))
-        if material.pair is not None:
-            _load_pair(context, material.pair)
         return context
+
+
+def server_context(material: TlsMaterial, verify_mode: ssl.VerifyMode) -> ssl.SSLContext:
+    """What Python's own TLS serves with a service's certificate.
+
+    Args:
+        material: what its files hold.
+        verify_mode: whether callers have to show a certificate.
+
+    Raises:
+        OSError: Python's TLS cannot use them; `ssl.SSLError` is one.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = verify_mode
+    context.load_verify_locations(cadata=material.roots_pem.decode("ascii"))
+    if material.pair is not None:
+        _load_pair(context, material.pair)
+    return context
 
 
 def _load_pair(context: ssl.SSLContext, pair: Tuple[bytes, bytes]) -> None:

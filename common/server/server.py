@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any, Awaitable, Callable, Coroutine, List, Optional
+from typing import Any, Awaitable, Callable, Coroutine, Dict, List, Optional
 
 import grpc
 import structlog
@@ -80,6 +80,11 @@ class ServiceServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service_names: List[str] = []
         self._failure: Optional[BaseException] = None
+        self._announced: Dict[str, str] = {}
+
+    def announce(self, name: str, address: str) -> None:
+        """Tell of a further address once the service is healthy, beside that of gRPC."""
+        self._announced[name] = address
 
     def add(
         self, register: Callable[[Any, grpc.aio.Server], None], servicer: Any, name: str
@@ -224,6 +229,7 @@ class ServiceServer:
         }
         if token_address is not None:
             announcement["token_address"] = str(token_address)
+        announcement.update(self._announced)
         sys.stdout.write(json.dumps(announcement) + "\n")
         sys.stdout.flush()
         log.info("serving", **announcement)

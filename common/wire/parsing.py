@@ -41,11 +41,13 @@ class _Field(NamedTuple):
         fields: of the message that it holds.
         most_characters: of its text; 0 if it is none.
         most_bytes: of its packed numbers; 0 if it holds none.
+        name: of the field that holds packed numbers.
     """
 
     fields: Optional[Dict[int, Any]] = None
     most_characters: int = 0
     most_bytes: int = 0
+    name: str = ""
 
 
 class RequestParser(Generic[M]):
@@ -103,7 +105,7 @@ def _fields_of(descriptor: Any, depth: int = 0) -> Dict[int, _Field]:
         elif field.type == FieldDescriptor.TYPE_STRING:
             fields[field.number] = _Field(most_characters=most_characters)
         elif field.type != FieldDescriptor.TYPE_BYTES:
-            fields[field.number] = _Field(most_bytes=_MAX_PACKED_BYTES)
+            fields[field.number] = _Field(most_bytes=_MAX_PACKED_BYTES, name=field.name)
     return fields
 
 
@@ -151,7 +153,9 @@ def _check_length(data: bytes, start: int, stop: int, field: _Field) -> None:
     if most and length > most and (length > 4 * most or len(data[start:stop].decode()) > most):
         raise InvalidInputError(f"a name or an id is longer than {most} characters")
     if field.most_bytes and length > field.most_bytes:
-        raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
+        if field.name == "shape":
+            raise InvalidInputError(f"a tensor has at most {MAX_RANK} dimensions")
+        raise InvalidInputError(f"{field.name} holds too many numbers; send them as bytes")
 
 
 def _varint(data: bytes, position: int) -> Tuple[int, int]:

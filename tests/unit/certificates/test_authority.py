@@ -18,7 +18,7 @@ from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity, Role
 
 HOSTS = {"edge": ["tx2.example", "fd00::5", "192.168.1.20"], "workstation": []}
-NODE_ROLES = ("backbone", "transformer", "orchestrator")
+NODE_ROLES = ("backbone", "transformer", "gateway", "orchestrator")
 FILES = [
     *((node, role) for node in HOSTS for role in NODE_ROLES),
     ("client", "client"),
@@ -61,7 +61,7 @@ def test_nobody_else_may_read_a_key_or_look_into_a_folder(made):
 def test_a_certificate_tells_who_holds_it_and_for_what(made, name, role):
     parsed = certificate(made / name / f"{role}.crt")
     names = extension(parsed, x509.SubjectAlternativeName).value
-    is_server = role in ("backbone", "transformer", "orchestrator")
+    is_server = role in ("backbone", "transformer", "gateway", "orchestrator")
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
         f"spiffe://tandem/{role}/{name}"
     ]
@@ -129,7 +129,7 @@ def test_openssl_accepts_it(made, openssl, name, role):
     file = made / name / f"{role}.crt"
     authority = "clients-ca" if role in ("client", "operator", "monitor") else "peers-ca"
     ca = made / "authority" / f"{authority}.crt"
-    is_server = role in ("backbone", "transformer", "orchestrator")
+    is_server = role in ("backbone", "transformer", "gateway", "orchestrator")
     for purpose in ("sslserver", "sslclient") if is_server else ("sslclient",):
         told = openssl("verify", "-x509_strict", "-purpose", purpose, "-CAfile", ca, file)
         assert told == f"{file}: OK\n"

@@ -112,10 +112,12 @@ def test_only_what_is_due_is_issued_again(folder):
     (folder.path / "prometheus" / "monitor.crt").write_text("damaged")
     issued = set_up(folder, {"workstation": ["192.168.1.10"]})
     due = {str(each.holder) for each in issued}
-    servers = {f"{role}/workstation" for role in ("backbone", "transformer", "orchestrator")}
+    servers = {
+        f"{role}/workstation" for role in ("backbone", "transformer", "gateway", "orchestrator")
+    }
     assert due == servers | {"backbone/edge", "client/client", "monitor/prometheus"}
     assert set_up(folder, {"workstation": ["192.168.1.10"]}) == []
-    for holder in ("backbone", "transformer", "orchestrator"):
+    for holder in ("backbone", "transformer", "gateway", "orchestrator"):
         assert "tx2.example" in report_on(folder.path / f"edge/{holder}.crt").hosts
 
 
@@ -180,14 +182,14 @@ def test_containers_start_again_and_again(tmp_path):
     told = ("init", tmp_path, "--host", "edge=10.0.0.5", "--host", "workstation=0.0.0.0")
     more = ("--host", "edge=", "--group-reads", "prometheus")
     first = module(*told, *more)
-    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 9)
+    assert (first.returncode, first.stderr, first.stdout.count("issued")) == (0, "", 11)
     assert "10.0.0.5" in report_on(tmp_path / "edge/backbone.crt").hosts
     assert "0.0.0.0" not in report_on(tmp_path / "workstation/backbone.crt").hosts
     assert (tmp_path / "prometheus/monitor.key").stat().st_mode & 0o777 == 0o640
     again = module(*told, *more)
     assert (again.returncode, again.stderr, again.stdout) == (0, "", "")
     moved = module("init", tmp_path, "--host", "edge=10.0.0.6")
-    assert moved.stdout.count("issued") == 3
+    assert moved.stdout.count("issued") == 4
 
 
 def test_a_wrong_host_is_a_sentence(tmp_path):

@@ -1,0 +1,111 @@
+"""Which cameras the gateway reads: a YAML file.
+
+cameras:
+- name: front door
+url: rtsp://user:password@192.168.1.31/stream
+threshold: 0.5
+- name: demo
+url: clip.mp4        # begins again when it ends
+placement: full
+frames_per_second: 10
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from common.domain.detections import DEFAULT_SCORE_THRESHOLD
+from common.domain.errors import ConfigurationError, InvalidInputError
+from common.domain.placement import NodePair
+from common.yaml_files import read_yaml
+from tandem.client import pair_named
+
+MOST_CAMERAS = 64
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class CameraOptions(BaseModel):
+    """One camera."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(min_length=1, max_length=64, description="of the camera, for people")
+    url: str = Field(
+        min_length=1,
+        description="an rtsp:// or other URL; the path of a video or a folder of pictures, which "
+        "begin again when they end, seen from the YAML file; the number or path of a local camera",
+    )
+    threshold: float = Field(
+        DEFAULT_SCORE_THRESHOLD, ge=0, le=1, description="detections below this score are left out"
+    )
+    placement: str = Field(
+        "auto",
+        description="auto leaves it to the orchestrator; full, backbone, transformer, workstation, "
+        "or backbone=NODE,transformer=NODE",
+    )
+    frames_per_second: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="at most so many frames are sent; 0: all that come, and of a folder one a "
+        "second",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("a name has printable characters, and none but these at its ends")
+        return value
+
+    @field_validator("placement")
+    @classmethod
+    def _is_a_placement(cls, value: str) -> str:
+        try:
+            pair_named(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @property
+    def requested_pair(self) -> NodePair | None:
+        """The nodes that its frames ask for; None leaves it to the orchestrator."""
+        return pair_named(self.placement)
+
+
+class _CameraFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    cameras: list[CameraOptions] = Field(max_length=MOST_CAMERAS)
+
+
+def read_cameras(path: Path) -> tuple[CameraOptions, ...]:
+    """The cameras of a YAML file; paths in it are seen from the folder of the file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or makes no sense; the sentence shows no URL.
+    """
+    try:
+        cameras = _CameraFile.model_validate(read_yaml(path)).cameras
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'content'}: {each['msg']}"
+            for each in error.errors()
+        )
+        # Not `from error`: a traceback would show the values.
+        raise ConfigurationError(f"{path}: {told}") from None
+    names = [camera.name for camera in cameras]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigurationError(f"{path}: two cameras are called {twice[0]!r}")
+    return tuple(
+        camera.model_copy(update={"url": _seen_from(path.parent, camera.url)}) for camera in cameras
+    )
+
+
+def _seen_from(folder: Path, url: str) -> str:
+    is_path = not _URL.match(url) and not url.isdecimal()
+    return str(folder / url) if is_path else url

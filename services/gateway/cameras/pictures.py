@@ -1,0 +1,91 @@
+"""A camera's pictures, one after another without an end, as they are sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from common.domain.errors import TandemError, UnavailableError
+from common.domain.frames import EncodedImage
+from services.gateway.cameras.configuration import CameraOptions
+from tandem.sources.base import Source, SourceFrame, SourceKind
+from tandem.sources.opening import open_source
+
+_PICTURES_PER_SECOND = 1.0
+# A file that holds nothing but what cannot be read would be opened over and over.
+_LEAST_ROUND_SECONDS = 0.2
+
+
+class CameraPictures:
+    """Opens what a camera names, and reads it in the thread that iterates.
+
+    What ends (a file, a folder) begins again; a camera that is lost is opened again by its source
+    for a while.
+    """
+
+    def __init__(self, options: CameraOptions, tell: Callable[[str], None]) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            options: of the camera.
+            tell: called from the reading thread with a sentence when something goes wrong and
+                reading goes on.
+        """
+        self._options = options
+        self._tell = tell
+        self._stopped = threading.Event()
+        self._source: Source | None = None
+
+    def __iter__(self) -> Iterator[EncodedImage]:
+        """Read; blocks.
+
+        Raises:
+            TandemError: it cannot be opened, or has broken.
+        """
+        while not self._stopped.is_set():
+            began = time.monotonic()
+            source = open_source(self._options.url, tell=self._tell)
+            self._source = source
+            try:
+                yield from self._limited(self._paced(source))
+            finally:
+                source.close()
+            if source.info.kind is SourceKind.LIVE:
+                raise UnavailableError(f"{source.info.name} ended")
+            self._stopped.wait(began + _LEAST_ROUND_SECONDS - time.monotonic())
+
+    def close(self) -> None:
+        """End the reading soon; from any thread."""
+        self._stopped.set()
+        if self._source is not None:
+            self._source.close()
+
+    def _paced(self, source: Source) -> Iterator[SourceFrame]:
+        """Frames of what is no camera, none before its time."""
+        if source.info.kind is SourceKind.LIVE:
+            yield from source
+            return
+        rate = self._options.frames_per_second or _PICTURES_PER_SECOND
+        began = time.monotonic()
+        for index, frame in enumerate(source):
+            due = began + (index / rate if frame.seconds is None else frame.seconds)
+            if self._stopped.wait(due - time.monotonic()):
+                return
+            yield frame
+            if source.info.kind is SourceKind.PICTURE:
+                self._stopped.wait(1 / rate)
+
+    def _limited(self, frames: Iterator[SourceFrame]) -> Iterator[EncodedImage]:
+        """At most as many a second as the camera is to send; without what cannot be read."""
+        rate, due = self._options.frames_per_second, 0.0
+        for frame in frames:
+            now = time.monotonic()
+            # A picture that comes a little early, as all clocks have it, is not left out for it.
+            if rate and now < due - 0.25 / rate:
+                continue
+            due = max(due, now - 1 / rate) + 1 / rate if rate else 0.0
+            try:
+                yield frame.image
+            except TandemError as error:
+                self._tell(f"{frame.name}: {error}")

@@ -1,0 +1,80 @@
+"""Pictures and fields as HTTP clients send them: as a body, or as parts of a form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from common.domain.errors import InvalidInputError
+
+_MOST_FILES, _MOST_FIELDS, _MOST_FIELD_BYTES = 4, 32, 4096
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client sent.
+
+    Attributes:
+        picture: the file's bytes; None: there was none.
+        fields: of the form, and behind them those of the query.
+    """
+
+    picture: bytes | None
+    fields: Mapping[str, str]
+
+
+class _FormInMemory(MultiPartParser):
+    """Keeps files in memory: the door's limit holds for them, and no disk is waited for."""
+
+    spool_max_size = 1 << 40
+
+
+async def read_upload(request: Request) -> Upload:
+    """Read a request: a form with the part `image` (or any other file), or a picture as its body.
+
+    Raises:
+        InvalidInputError: the form is malformed, or has too many parts.
+    """
+    query = dict(request.query_params)
+    # Some programs send a picture as application/x-www-form-urlencoded.
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
+        return Upload(await request.body() or None, query)
+    parser = _FormInMemory(
+        request.headers,
+        request.stream(),
+        max_files=_MOST_FILES,
+        max_fields=_MOST_FIELDS,
+        max_part_size=_MOST_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidInputError(f"the form is malformed: {error.message}") from None
+    except KeyError:
+        raise InvalidInputError("the form is malformed: it has no boundary") from None
+    try:
+        items = form.multi_items()
+        files = {name: value for name, value in items if isinstance(value, UploadFile)}
+        fields = {name: value for name, value in items if isinstance(value, str)}
+        file = files.get("image") or next(iter(files.values()), None)
+        picture = None if file is None else await file.read()
+    finally:
+        await form.close()
+    return Upload(picture, {**query, **fields})
+
+
+def number_of(text: str) -> float:
+    """A number that a client wrote.
+
+    Raises:
+        ValueError: it is none, or not a finite one.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

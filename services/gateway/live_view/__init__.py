@@ -1,0 +1,1 @@
+"""The live view: a web page with the cameras, the nodes, and the placement."""

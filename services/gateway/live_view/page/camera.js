@@ -1,0 +1,111 @@
+// One camera's tile: the frame and its boxes on a canvas, and what is known of the camera.
+
+import { drawBoxes } from "./boxes.js";
+import { duration, element, framesPerSecond, rounded, tell } from "./words.js";
+
+const MOST_CANVAS_PIXELS = 1920;
+// A browser that shows so much less than what comes is told of.
+const SLOW_SHARE = 0.8;
+
+export class CameraTile {
+  constructor(name) {
+    this.name = name;
+    this.shown = [];
+    this.element = element("figure", "camera");
+    const stage = this.element.appendChild(element("div", "stage"));
+    this.stage = stage;
+    this.canvas = stage.appendChild(element("canvas"));
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", `Picture of ${name}`);
+    this.cover = stage.appendChild(element("div", "cover", "waiting for the first frame"));
+    const about = this.element.appendChild(element("figcaption", "about"));
+    const title = about.appendChild(element("div", "title"));
+    this.dot = title.appendChild(element("span", "dot"));
+    title.appendChild(element("span", "name", name)).title = name;
+    this.enlarge = title.appendChild(element("button", "", "Enlarge"));
+    this.enlarge.type = "button";
+    this.enlarge.setAttribute("aria-label", `Enlarge ${name}`);
+    this.enlarge.setAttribute("aria-pressed", "false");
+    this.enlarge.onclick = () => this.toggle();
+    this.figures = about.appendChild(element("p", "figures"));
+    this.seen = about.appendChild(element("p", "seen"));
+  }
+
+  toggle() {
+    const large = this.element.classList.toggle("large");
+    this.enlarge.setAttribute("aria-pressed", String(large));
+    tell(this.enlarge, large ? "Reduce" : "Enlarge");
+  }
+
+  /** Draw a frame with its boxes; ends once both are on the screen. */
+  async show(head, picture) {
+    const bitmap = await createImageBitmap(picture);
+    try {
+      await new Promise(requestAnimationFrame);
+      this.draw(head, bitmap);
+    } finally {
+      bitmap.close();
+    }
+  }
+
+  draw(head, bitmap) {
+    const ratio = bitmap.width / bitmap.height;
+    if (Math.abs(ratio - (this.ratio ?? 0)) > 0.01) {
+      this.ratio = ratio;
+      this.stage.style.aspectRatio = String(ratio);
+    }
+    const density = window.devicePixelRatio || 1;
+    const width = Math.min(MOST_CANVAS_PIXELS, Math.round((this.canvas.clientWidth || 320) * density));
+    const height = Math.round(width / ratio);
+    if (this.canvas.width !== width || this.canvas.height !== height) {
+      this.canvas.width = width;
+      this.canvas.height = height;
+    }
+    const context = this.canvas.getContext("2d");
+    context.drawImage(bitmap, 0, 0, width, height);
+    drawBoxes(context, head.boxes, width / bitmap.width, density);
+    this.latest = head;
+    this.cover.hidden = head.error === "";
+    if (head.error) tell(this.cover, head.error);
+    const now = performance.now();
+    this.shown.push(now);
+    while (this.shown[0] < now - 3000) this.shown.shift();
+    this.canvas.dataset.frame = String(head.number);
+  }
+
+  /** What the gateway tells of the camera. */
+  update(camera) {
+    const runs = camera.condition === "running";
+    this.dot.className = `dot ${{ running: "good", lost: "bad" }[camera.condition] ?? ""}`;
+    this.element.classList.toggle("is-lost", camera.condition === "lost");
+    if (!runs) {
+      this.cover.hidden = false;
+      tell(this.cover, camera.reason || "connecting");
+      tell(this.figures, camera.condition);
+      tell(this.seen, "");
+      return;
+    }
+    if (this.latest && !this.latest.error) this.cover.hidden = true;
+    tell(this.figures, this.told(camera));
+    tell(this.seen, this.objects());
+  }
+
+  told(camera) {
+    const words = [framesPerSecond(camera.frames_per_second), duration(camera.latency_seconds)];
+    words.push(`${camera.dropped} dropped`);
+    if (camera.failed) words.push(`${camera.failed} failed`);
+    const rate = this.shown.length / 3;
+    if (!document.hidden && camera.frames > 50 && rate < SLOW_SHARE * camera.frames_per_second) {
+      words.push(`shown here ${rounded(rate)}/s`);
+    }
+    return words.join(" · ");
+  }
+
+  /** What is in the latest frame, in words. */
+  objects() {
+    const counts = new Map();
+    for (const box of this.latest?.boxes ?? []) counts.set(box[4], (counts.get(box[4]) ?? 0) + 1);
+    if (counts.size === 0) return "nothing found";
+    return [...counts].map(([name, count]) => (count > 1 ? `${count} × ${name}` : name)).join(", ");
+  }
+}

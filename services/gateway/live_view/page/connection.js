@@ -1,0 +1,70 @@
+// The WebSocket: frames and states in, "seen" out. It connects again by itself.
+
+const FIRST_WAIT_MILLISECONDS = 500;
+const LONGEST_WAIT_MILLISECONDS = 5000;
+const SIGN_IN_CODE = 4401;
+const HEAD_LENGTH_BYTES = 4;
+
+export class Connection {
+  /**
+   * @param {{token: () => string, onState: Function, onFrame: Function, onChange: Function,
+   *   onSignIn: Function}} handlers
+   *   `onFrame` gets what is known of a frame and its picture (a Blob), and returns a promise of
+   *   when it has been shown; `onChange` gets true, or false with a reason.
+   */
+  constructor(handlers) {
+    this.handlers = handlers;
+    this.wait = FIRST_WAIT_MILLISECONDS;
+    this.open();
+  }
+
+  open() {
+    clearTimeout(this.timer);
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/live/socket`);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => socket.send(JSON.stringify({ token: this.handlers.token() }));
+    socket.onmessage = ({ data }) => {
+      if (typeof data === "string") {
+        this.wait = FIRST_WAIT_MILLISECONDS;
+        this.handlers.onChange(true, "");
+        this.handlers.onState(JSON.parse(data));
+      } else {
+        this.take(socket, data);
+      }
+    };
+    socket.onclose = ({ code, reason }) => this.closed(socket, code, reason);
+    this.socket = socket;
+  }
+
+  /** Connect with another token. */
+  reopen() {
+    const old = this.socket;
+    this.socket = null;
+    old.close();
+    this.open();
+  }
+
+  async take(socket, data) {
+    const length = new DataView(data).getUint32(0);
+    const end = HEAD_LENGTH_BYTES + length;
+    const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, HEAD_LENGTH_BYTES, length)));
+    try {
+      await this.handlers.onFrame(head, new Blob([new Uint8Array(data, end)], { type: head.type }));
+    } finally {
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ seen: head.camera }));
+    }
+  }
+
+  closed(socket, code, reason) {
+    if (socket !== this.socket) return;
+    if (code === SIGN_IN_CODE) {
+      this.handlers.onChange(false, "signed out");
+      this.handlers.onSignIn(reason);
+      return;
+    }
+    this.handlers.onChange(false, "The connection to the gateway is lost; trying again");
+    this.timer = setTimeout(() => this.open(), this.wait);
+    this.wait = Math.min(2 * this.wait, LONGEST_WAIT_MILLISECONDS);
+  }
+}

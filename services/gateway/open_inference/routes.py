@@ -1,0 +1,88 @@
+"""The Open Inference Protocol over HTTP: the paths below `/v2`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+import tandem
+from common.domain.errors import TandemError
+from common.wire.errors import public_message
+from services.gateway.http_answers import http_status, while_connected
+from services.gateway.open_inference.http_messages import (
+    HEADER_LENGTH,
+    metadata_to_http,
+    request_from_http,
+    response_to_http,
+)
+from services.gateway.open_inference.model import Model, UnknownModelError, UnsupportedError
+from services.gateway.open_inference.servicer import SERVER_NAME
+from services.gateway.readiness import Readiness
+
+
+def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
+    """The routes of the protocol."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+    @router.get("")
+    async def server_metadata() -> JSONResponse:
+        """What serves here."""
+        told = {"name": SERVER_NAME, "version": tandem.__version__}
+        return JSONResponse({**told, "extensions": ["binary_tensor_data"]})
+
+    @router.get("/health/live")
+    async def server_live() -> Response:
+        """Whether the gateway runs."""
+        return JSONResponse({"live": True})
+
+    @router.get("/health/ready")
+    async def server_ready() -> Response:
+        """Whether pictures can be served now; the status is 503 where they cannot."""
+        ready = await readiness.is_ready()
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    @router.get("/models/{name}/versions/{version}")
+    @router.get("/models/{name}")
+    async def model_metadata(name: str, version: str = "") -> Response:
+        """Inputs and outputs of the model."""
+        try:
+            model.check(name, version)
+        except TandemError as error:
+            return _refused(error)
+        return JSONResponse(metadata_to_http(name))
+
+    @router.get("/models/{name}/versions/{version}/ready")
+    @router.get("/models/{name}/ready")
+    async def model_ready(name: str, version: str = "") -> Response:
+        """Whether the model exists, and pictures can be served now."""
+        try:
+            model.check(name, version)
+        except TandemError as error:
+            return _refused(error)
+        ready = await readiness.is_ready()
+        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+
+    @router.post("/models/{name}/versions/{version}/infer")
+    @router.post("/models/{name}/infer")
+    async def model_infer(name: str, request: Request, version: str = "") -> Response:
+        """Detect on the pictures of one request."""
+        body = await request.body()
+        try:
+            inference = request_from_http(name, version, body, request.headers.get(HEADER_LENGTH))
+            outputs = await while_connected(request, model.infer(inference.request))
+        except TandemError as error:
+            return _refused(error)
+        content, headers = response_to_http(inference, outputs)
+        return Response(content, headers=headers)
+
+    return router
+
+
+def _refused(error: TandemError) -> Response:
+    status = http_status(error)
+    if isinstance(error, UnknownModelError):
+        status = 404
+    elif isinstance(error, UnsupportedError):
+        status = 501
+    return JSONResponse({"error": public_message(error)}, status)

@@ -1,0 +1,139 @@
+"""Who may use the doors for single pictures where tokens are asked for; a real HTTP server."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from http.client import HTTPConnection
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from common.security.tokens import TokenFiles, token_digest
+from services.gateway.application import application_of
+from services.gateway.callers import Callers
+from services.gateway.cameras.feed import CameraFeed
+from services.gateway.detection_api.door import DetectDoor, VisionDoor
+from services.gateway.detection_pool import DetectionPool
+from services.gateway.door import Gateway
+from services.gateway.gatekeeper import Gatekeeper
+from services.gateway.http_server import HttpServer
+from services.gateway.open_inference.door import OpenInferenceDoor
+from services.gateway.picture_metrics import PictureMetrics
+from services.gateway.settings import GatewaySettings
+from tandem.client import DetectorClient
+from tests.integration.tandem.toy_orchestrator import ToyDetector, serving
+
+ROLES = ("client", "operator", "monitor")
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+def form(api_key=None):
+    key = (
+        ""
+        if api_key is None
+        else (f'--x\r\nContent-Disposition: form-data; name="api_key"\r\n\r\n{api_key}\r\n')
+    )
+    image = '--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nfile\r\n'
+    return (key + image + "--x--\r\n").encode()
+
+
+@asynccontextmanager
+async def serving_doors(tokens, **settings):
+    """The address of doors before a toy orchestrator."""
+    async with serving(ToyDetector()) as address, DetectorClient(address) as client:
+        pool = DetectionPool(client, 4, PictureMetrics(CollectorRegistry()))
+        gateway = Gateway(
+            settings=GatewaySettings(**settings),
+            client=client,
+            credentials=None,
+            pool=pool,
+            cameras=CameraFeed(),
+            callers=Callers(tokens),
+            registry=CollectorRegistry(),
+            draining=asyncio.Event(),
+        )
+        doors = (VisionDoor(gateway), DetectDoor(gateway), OpenInferenceDoor(gateway))
+        keeper = Gatekeeper(application_of(doors), doors, gateway.callers, frozenset())
+        server = HttpServer(keeper, "127.0.0.1", 0, None, 5.0)
+        await server.start()
+        try:
+            yield server.address
+        finally:
+            await server.stop()
+            await pool.close()
+
+
+async def asked(address, method, path, body=b"", headers=None):
+    """The status and the JSON of an answer."""
+
+    def ask():
+        connection = HTTPConnection(address.host, address.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            content = response.read()
+            is_json = response.headers.get_content_type() == "application/json"
+            return response.status, json.loads(content) if is_json else content
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(ask)
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    entries = [{"identity": f"{role}/ann", "sha256": token_digest(role)} for role in ROLES]
+    path = tmp_path / "tokens.yaml"
+    path.write_text(yaml.safe_dump({"tokens": entries}))
+    return TokenFiles(path)
+
+
+@pytest.mark.parametrize(
+    ("api_key", "header", "status", "error"),
+    [
+        ("client", None, 200, None),
+        ("operator", None, 200, None),
+        (None, "Bearer client", 200, None),
+        ("", None, 401, "Incorrect api key"),
+        (None, None, 401, "Incorrect api key"),
+        ("geheim", None, 401, "Incorrect api key"),
+        ("client", "Bearer geheim", 401, "Incorrect api key"),
+        ("monitor", None, 403, "access denied"),
+    ],
+)
+async def test_a_token_is_the_api_key(tokens, api_key, header, status, error):
+    headers = {**FORM, **({"authorization": header} if header else {})}
+    async with serving_doors(tokens) as address:
+        for path in ("/v1/vision/detection", "/v1/vision/custom/tandem"):
+            found, told = await asked(address, "POST", path, form(api_key), headers)
+            assert (found, told.get("error")) == (status, error)
+            assert told["success"] is (status == 200)
+
+
+async def test_the_other_doors_want_a_header(tokens):
+    bearer = {"authorization": "Bearer client"}
+    async with serving_doors(tokens) as address:
+        status, told = await asked(address, "POST", "/detect", b"file")
+        assert (status, told["error"]["code"]) == (401, "UNAUTHENTICATED")
+        status, told = await asked(address, "GET", "/v2/models/tandem")
+        assert (status, "token" in told["error"]) == (401, True)
+        status, _ = await asked(address, "POST", "/detect", b"file", bearer)
+        assert status == 200
+        status, _ = await asked(address, "GET", "/v2/models/tandem", headers=bearer)
+        assert status == 200
+        # What shows the way in, and tells no more than that the gateway runs.
+        for path in ("/docs", "/openapi.json", "/v1/status/ping"):
+            assert (await asked(address, "GET", path))[0] == 200
+
+
+async def test_the_limit_of_requests_is_told_in_each_doors_words():
+    limits = {"detection_api_max_requests_per_second": 0.001}
+    async with serving_doors(None, **limits) as address:
+        for path, words in (
+            ("/v1/vision/detection", lambda told: told["error"]),
+            ("/detect", lambda told: told["error"]["message"]),
+        ):
+            answers = [await asked(address, "POST", path, form(), FORM) for _ in range(11)]
+            assert [status for status, _ in answers] == [200] * 10 + [429]
+            assert "requests a second" in words(answers[-1][1])

@@ -1,0 +1,61 @@
+import pytest
+
+from common.domain.errors import ConfigurationError
+from common.domain.placement import Placement
+from services.gateway.cameras.configuration import read_cameras
+
+
+def read(tmp_path, text):
+    path = tmp_path / "cameras.yml"
+    path.write_text(text)
+    return read_cameras(path)
+
+
+def test_paths_are_seen_from_the_file_and_the_rest_is_as_told(tmp_path):
+    cameras = read(
+        tmp_path,
+        """
+cameras:
+  - {name: front door, url: "rtsp://user:geheim@10.0.0.7/live", threshold: 0.5}
+  - {name: demo, url: clips/a.mp4, placement: full, frames_per_second: 10}
+  - {name: desk, url: "0"}
+  - {name: there, url: /srv/pictures}
+""",
+    )
+    assert [camera.name for camera in cameras] == ["front door", "demo", "desk", "there"]
+    assert [camera.url for camera in cameras] == [
+        "rtsp://user:geheim@10.0.0.7/live",
+        str(tmp_path / "clips/a.mp4"),
+        "0",
+        "/srv/pictures",
+    ]
+    assert (cameras[0].threshold, cameras[1].frames_per_second) == (0.5, 10)
+    assert [camera.requested_pair for camera in cameras[:2]] == [None, Placement.FULL.node_pair]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "content"),
+        ("cameras: 3", "cameras"),
+        ("cameras: [{name: a}]", "cameras.0.url: Field required"),
+        ("cameras: [{name: a, url: b, colour: red}]", "cameras.0.colour: Extra"),
+        ("cameras: [{name: a, url: b, threshold: 2}]", "cameras.0.threshold"),
+        ("cameras: [{name: a, url: b, placement: attic}]", "'attic' is no placement"),
+        ("cameras: [{name: ' a', url: b}]", "cameras.0.name"),
+        ('cameras: [{name: "a\\e[2J", url: b}]', "cameras.0.name"),
+        ("cameras: [{name: a, url: b}, {name: a, url: c}]", "two cameras are called 'a'"),
+        ("cameras: [{name: a, url: b", "is not YAML"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(tmp_path, text, told):
+    with pytest.raises(ConfigurationError) as error:
+        read(tmp_path, text)
+    assert str(error.value).startswith(str(tmp_path / "cameras.yml"))
+    assert told in str(error.value)
+
+
+def test_no_error_shows_a_password(tmp_path):
+    with pytest.raises(ConfigurationError) as error:
+        read(tmp_path, "cameras: [{name: a, url: 'rtsp://u:geheim@h/', threshold: high}]")
+    assert "geheim" not in str(error.value)

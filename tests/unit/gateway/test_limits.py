@@ -1,0 +1,69 @@
+import pytest
+
+from common.domain.errors import ResourceExhaustedError
+from services.gateway.limits import DoorGuard, DoorLimits
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+def guard(clock, sessions=100, rate=2.0):
+    return DoorGuard("door", DoorLimits(sessions, rate, body_bytes=1), clock)
+
+
+def come(door, host="a", times=1):
+    """How many of so many calls are served."""
+    served = 0
+    for _ in range(times):
+        try:
+            with door.admitted(host):
+                served += 1
+        except ResourceExhaustedError:
+            pass
+    return served
+
+
+def test_sessions_are_limited_while_they_last():
+    door = guard(Clock(), sessions=2)
+    with door.admitted("a"), door.admitted("b"):
+        with pytest.raises(ResourceExhaustedError, match="2 callers of door"), door.admitted("c"):
+            pass
+        assert door.sessions == 2
+    with door.admitted("c"):
+        assert door.sessions == 1
+
+
+def test_a_session_that_fails_is_over():
+    door = guard(Clock(), sessions=1)
+    with pytest.raises(ValueError, match="x"), door.admitted("a"):
+        raise ValueError("x")
+    assert come(door) == 1
+
+
+def test_a_burst_is_served_and_then_the_rate_holds():
+    clock = Clock()
+    door = guard(clock, rate=2.0)
+    assert come(door, times=50) == 10
+    clock.seconds = 3.0
+    assert come(door, times=50) == 6
+    # Whoever waits long gets a burst again, and no more.
+    clock.seconds = 1000.0
+    assert come(door, times=50) == 10
+
+
+def test_one_host_takes_nothing_from_another():
+    door = guard(Clock())
+    assert come(door, "a", times=50) == 10
+    assert come(door, "b", times=5) == 5
+
+
+def test_hosts_without_end_are_not_remembered():
+    door = guard(Clock())
+    for number in range(10_000):
+        come(door, str(number))
+    assert len(door._left) <= 4096
