@@ -166,9 +166,9 @@ class ServedTraces(Traces):
         parent = None if MARKED in items else _parent_of(items)
         return TracedStream(self._tracer, SpanKind.SERVER, parent)
 
-    def of_calls(self) -> Traces:
+    def of_calls(self, *, only_traced: bool = False) -> Traces:
         """See `Traces.of_calls`."""
-        return CallersTraces(self._tracer)
+        return CallersTraces(self._tracer, only_traced=only_traced)
 
     def close(self) -> None:
         """See `Traces.close`."""
@@ -178,12 +178,15 @@ class ServedTraces(Traces):
 class CallersTraces(Traces):
     """Traces of a client: of frames that it sends."""
 
-    def __init__(self, tracer: trace.Tracer) -> None:
-        """Trace by this tracer."""
+    def __init__(self, tracer: trace.Tracer, *, only_traced: bool = False) -> None:
+        """Trace by this tracer; for `only_traced` see `Traces.of_calls`."""
         self._tracer = tracer
+        self._only_traced = only_traced
 
     def stream(self, metadata: Iterable[MetadataItem] = ()) -> StreamTraces:
         """Of a stream that is opened now: its frames are part of the span that is current now."""
+        if self._only_traced:
+            return TracedStream(self._tracer, SpanKind.CLIENT, None)
         current = trace.get_current_span()
         parent = _NO_PARENT
         carrier: Dict[str, str] = {}

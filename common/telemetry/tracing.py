@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Type, Union
@@ -24,7 +25,9 @@ MARKED = ("tandem-traced-frames", "marked")
 LOGGER = "tandem.traces"
 """Name of the `logging` logger by which a client tells why nothing is traced."""
 
-_W3C = ("traceparent", "tracestate")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# As much as the specification has everybody pass on.
+_MOST_STATE_CHARACTERS = 512
 # While no collector answers, the exporter tells it at every try.
 _TELL_AGAIN_SECONDS = 300.0
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -102,7 +105,7 @@ class StreamTraces:
     def __init__(self, metadata: Iterable[MetadataItem] = ()) -> None:
         """Pass on what the stream's own call has in its `metadata`."""
         self.metadata: Tuple[MetadataItem, ...] = tuple(
-            (name, value) for name, value in metadata if name in _W3C or name == MARKED[0]
+            (name, value) for name, value in metadata if _is_passed_on(name, value)
         )
 
     def frame(self, name: str, traceparent: str = "", **attributes: Any) -> Span:
@@ -113,7 +116,9 @@ class StreamTraces:
             traceparent: that the frame carries.
             attributes: of the span.
         """
-        return Span(traceparent) if traceparent else NOT_TRACED
+        # Another service would refuse a frame for what is longer.
+        is_valid = traceparent and _TRACEPARENT.fullmatch(traceparent)
+        return Span(traceparent) if is_valid else NOT_TRACED
 
 
 NOTHING_TRACED = StreamTraces()
@@ -127,12 +132,27 @@ class Traces:
         """Of a stream whose call has this metadata."""
         return StreamTraces(metadata)
 
-    def of_calls(self) -> Traces:
-        """Those of the frames that this service itself sends, as a client does."""
+    def of_calls(self, *, only_traced: bool = False) -> Traces:
+        """Those of the frames that this service itself sends, as a client does.
+
+        Args:
+            only_traced: each of them comes with what it is part of, or is not traced; otherwise one
+                without begins a trace.
+        """
         return self
 
     def close(self) -> None:
         """Export what has ended, if that can be done quickly; nothing is traced afterwards."""
+
+
+def _is_passed_on(name: str, value: Union[str, bytes]) -> bool:
+    if isinstance(value, bytes):
+        return False
+    if name == "traceparent":
+        return _TRACEPARENT.fullmatch(value) is not None
+    if name == "tracestate":
+        return len(value) <= _MOST_STATE_CHARACTERS
+    return (name, value) == MARKED
 
 
 def are_on(environment: Mapping[str, str]) -> bool:

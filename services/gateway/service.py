@@ -13,6 +13,7 @@ from common.server.addresses import tcp_host
 from common.server.exposure import refuse_exposure
 from common.server.security import Security, security_of
 from common.server.server import ServiceServer
+from common.telemetry.tracing import Traces
 from services.gateway.application import application_of
 from services.gateway.callers import Callers
 from services.gateway.cameras.camera import Camera
@@ -28,6 +29,7 @@ from services.gateway.live_view.door import LiveView
 from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
+from services.gateway.traced_requests import TracedRequests
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 
@@ -59,9 +61,16 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     refuse_exposure(http_host, settings.has_tls, settings.insecure)
     server = ServiceServer("gateway", settings, security=security)
     credentials = _credentials(settings)
-    client = DetectorClient(settings.orchestrator, credentials=credentials)
+    client = DetectorClient(
+        settings.orchestrator, credentials=credentials, traces=server.traces.of_calls()
+    )
     # Callers with a picture are told at once that the orchestrator is away, and may try again.
-    impatient = DetectorClient(settings.orchestrator, reconnect_seconds=0, credentials=credentials)
+    impatient = DetectorClient(
+        settings.orchestrator,
+        reconnect_seconds=0,
+        credentials=credentials,
+        traces=server.traces.of_calls(only_traced=True),
+    )
     metrics = PictureMetrics(server.metrics.registry)
     pool = DetectionPool(impatient, settings.picture_streams, metrics)
     gateway = Gateway(
@@ -76,7 +85,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     )
     cameras = _cameras(gateway)
     doors = doors_of(gateway)
-    http = _http_server(gateway, doors, security)
+    http = _http_server(gateway, doors, security, server.traces)
     server.announce("http", http.url)
     for door in doors:
         door.add_services(server)
@@ -124,9 +133,12 @@ def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles 
     return None if security is None else security.tokens
 
 
-def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:
+def _http_server(
+    gateway: Gateway, doors: Sequence[Door], security: Security | None, traces: Traces
+) -> HttpServer:
     settings = gateway.settings
-    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, _names(settings, security))
+    application = TracedRequests(application_of(doors), traces)
+    keeper = Gatekeeper(application, doors, gateway.callers, _names(settings, security))
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,

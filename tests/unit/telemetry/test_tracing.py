@@ -71,6 +71,19 @@ def test_off_passes_on_what_others_trace():
     assert stream.frame("frame") is NOT_TRACED
 
 
+@pytest.mark.parametrize("traceparent", ["x" * 55, PARENT + "-more", PARENT.upper(), "\xe9" * 10])
+def test_off_passes_nothing_on_that_another_service_might_refuse(traceparent):
+    metadata = [
+        ("traceparent", traceparent),
+        ("tracestate", "a=" + "b" * 600),
+        (MARKED[0], "otherwise"),
+        ("traceparent", b"bytes"),
+    ]
+    stream = Traces().stream(metadata)
+    assert stream.metadata == ()
+    assert stream.frame("frame", traceparent) is NOT_TRACED
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
