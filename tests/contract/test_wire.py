@@ -43,8 +43,12 @@ FIELDS = {
         "backbone_node",
         "transformer_node",
         "max_link_bits_per_second",
+        "video",
+        "track",
     ],
-    detector_pb2.Frame: ["frame_id", "captured_at", "encoded", "raw"],
+    detector_pb2.Frame: [
+        *("frame_id", "captured_at", "encoded", "raw", "encoded_video", "traceparent"),
+    ],
     detector_pb2.RawImage: ["width", "height", "pixel_format", "data"],
     detector_pb2.DetectResponse: [
         "frame_id",
@@ -54,7 +58,7 @@ FIELDS = {
         "placement",
         "timing",
     ],
-    detection_pb2.Detection: ["category_id", "category_name", "score", "box"],
+    detection_pb2.Detection: ["category_id", "category_name", "score", "box", "track_id"],
     detection_pb2.Box: ["x_min", "y_min", "x_max", "y_max"],
 }
 METHODS = {
