@@ -10,7 +10,7 @@ STUBS := $(VENV)/.stubs-installed
 EDGE := $(VENV)/.edge-installed
 AUDIT := $(VENV)/.audit-installed
 # What ships, each with its packages' hashes.
-SHIPPED := runtime services edge jetpack
+SHIPPED := runtime services gateway edge jetpack
 QUICK := output/experiments/quick
 RATE := output/rate-accuracy
 # What needs neither the client nor torch, which run on 3.11 only.
@@ -21,7 +21,8 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_stage_client.py tests/integration/test_traces.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
   tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
-  tests/integration/test_batches.py tests/integration/test_frame_places.py tests/unit/bundle tests/unit/codec \
+  tests/integration/test_batches.py tests/integration/test_frame_places.py \
+  tests/integration/test_video.py tests/unit/bundle tests/unit/codec \
   tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
   tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
@@ -142,8 +143,9 @@ hooks: $(DEV)
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(RUNTIME): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements/runtime.txt
+# With what `tandem up --live-view` needs.
+$(RUNTIME): requirements/gateway.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/gateway.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.doors` sends the same frames by gRPC to the orchestrator and through each
 door, in turn to the same system, whose engines are paced at a known speed: how many frames a second
-each way sustains, and what it adds to the latency of a frame that never waits.
+each way sustains, what it adds to the latency of a frame that never waits, and how long the gateway
+computes for a frame, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import itertools
 import statistics
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import psutil
 
 from benchmarks.cluster import Cluster, ClusterPlan
 from benchmarks.hosts import LOCAL_EDGE, run_to_end
@@ -216,9 +219,27 @@ async def latency_of(way: Way, pictures: Iterator[bytes], frames: int) -> float:
     return statistics.median(seconds) * 1000
 
 
+@dataclass(frozen=True)
+class Ways:
+    """The ways into a running system.
+
+    Attributes:
+        makers: what makes a way, by its name; the first one does without the gateway.
+        gateway: its process.
+    """
+
+    makers: dict[str, Callable[[], Way]]
+    gateway: psutil.Process
+
+    def processor_seconds(self) -> float:
+        """That the gateway has computed for."""
+        times = self.gateway.cpu_times()
+        return times.user + times.system
+
+
 @asynccontextmanager
-async def running_ways() -> AsyncIterator[dict[str, Callable[[], Way]]]:
-    """A system with a gateway; what makes a way, by the name of the way."""
+async def running_ways() -> AsyncIterator[Ways]:
+    """A system with a gateway, for as long as the context lasts."""
     paced = dict.fromkeys(Stage, PACE_MS)
     patient = ("--health-timeout-seconds", "30", "--unavailable-after", "60")
     plan = ClusterPlan(
@@ -237,64 +258,81 @@ async def running_ways() -> AsyncIterator[dict[str, Callable[[], Way]]]:
         gateway = await LOCAL_EDGE.start("gateway", "services.gateway", arguments)
         stack.push_async_callback(gateway.stop)
         told = await gateway.announcement()
-        http = told.http.partition("//")[2]
+        http = str(gateway.told["http"]).partition("//")[2]
         client = await stack.enter_async_context(DetectorClient(address))
-        yield {
+        makers: dict[str, Callable[[], Way]] = {
             "gRPC at the orchestrator": lambda: DirectWay(client),
             "POST /v1/vision/detection": lambda: HttpWay(http),
             "ModelInfer": lambda: InferenceWay(told.address),
             "ModelStreamInfer": lambda: InferenceStreamWay(told.address),
         }
+        yield Ways(makers, psutil.Process(told.pid))
+
+
+@dataclass
+class Figures:
+    """Of one way, one a repetition.
+
+    Attributes:
+        rates: frames a second.
+        latencies: milliseconds.
+        costs: milliseconds of the gateway's processor for a frame.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
 
 
 async def measure(repetitions: int, frames: int) -> list[Row]:
     """Measure all."""
     pictures = itertools.cycle([image.data for image in clip_images()])
-    rates: dict[str, list[float]] = {}
-    latencies: dict[str, list[float]] = {}
+    figures: dict[str, Figures] = {}
     async with running_ways() as ways:
         for _ in range(repetitions):
-            for name, make in ways.items():
-                way = make()
-                rates.setdefault(name, []).append(await rate_of(way, pictures, frames, _CALLERS))
-                latencies.setdefault(name, []).append(await latency_of(way, pictures, frames // 10))
+            for name, make in ways.makers.items():
+                found, way = figures.setdefault(name, Figures()), make()
+                before = ways.processor_seconds()
+                found.rates.append(await rate_of(way, pictures, frames, _CALLERS))
+                spent = ways.processor_seconds() - before
+                found.costs.append(spent / (frames + _CALLERS) * 1000)
+                found.latencies.append(await latency_of(way, pictures, frames // 10))
                 await way.close()
-    direct, *doors = rates
-    return [*_shares(direct, doors, rates), *_added(direct, doors, latencies)]
+    direct, *doors = figures
+    rows = []
+    for door in doors:
+        rows += _rows(door, figures[door], direct, figures[direct])
+    return rows
 
 
-def _shares(direct: str, doors: Sequence[str], rates: dict[str, list[float]]) -> list[Row]:
+def _rows(door: str, found: Figures, direct: str, base: Figures) -> list[Row]:
+    simulated = f"engines of {PACE_MS:g} + {PACE_MS:g} ms"
+    rates = list(zip(found.rates, base.rates, strict=True))
+    latencies = list(zip(found.latencies, base.latencies, strict=True))
     return [
         Row(
             f"{door}, {_CALLERS} callers: frames/s of those of {direct}",
-            statistics.median(a / b for a, b in zip(rates[door], rates[direct], strict=True)),
+            statistics.median(through / straight for through, straight in rates),
             "",
             _REQUIRED_SHARE,
-            "; ".join(
-                f"{a:.1f} / {b:.1f}" for a, b in zip(rates[door], rates[direct], strict=True)
-            ),
-            f"engines of {PACE_MS:g} + {PACE_MS:g} ms",
-        )
-        for door in doors
-    ]
-
-
-def _added(direct: str, doors: Sequence[str], latencies: dict[str, list[float]]) -> list[Row]:
-    return [
+            "; ".join(f"{through:.1f} / {straight:.1f}" for through, straight in rates),
+            simulated,
+        ),
         Row(
             f"{door}: latency beyond that of {direct}",
-            statistics.median(
-                a - b for a, b in zip(latencies[door], latencies[direct], strict=True)
-            ),
+            statistics.median(through - straight for through, straight in latencies),
             "ms",
             _MOST_ADDED_MS,
-            "; ".join(
-                f"{a:.1f} - {b:.1f}"
-                for a, b in zip(latencies[door], latencies[direct], strict=True)
-            ),
-            f"engines of {PACE_MS:g} + {PACE_MS:g} ms",
-        )
-        for door in doors
+            "; ".join(f"{through:.1f} - {straight:.1f}" for through, straight in latencies),
+            simulated,
+        ),
+        Row(
+            f"{door}: the gateway's processor, for a frame",
+            statistics.median(found.costs),
+            "ms",
+            None,
+            "; ".join(f"{each:.1f}" for each in found.costs),
+        ),
     ]
 
 

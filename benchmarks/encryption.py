@@ -55,6 +55,7 @@ class CountingProxy:
 
     Attributes:
         count: bytes so far.
+        sent: those of them that callers sent.
     """
 
     def __init__(self, target: str) -> None:
@@ -62,6 +63,7 @@ class CountingProxy:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
         self.count = 0
+        self.sent = 0
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -73,12 +75,15 @@ class CountingProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._host, self._port)
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        await asyncio.gather(self._pass(reader, back, sent=1), self._pass(there, writer, sent=0))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, sent: int
+    ) -> None:
         try:
             while chunk := await reader.read(_CHUNK_BYTES):
                 self.count += len(chunk)
+                self.sent += sent * len(chunk)
                 writer.write(chunk)
                 await writer.drain()
         except ConnectionError:

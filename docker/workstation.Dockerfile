@@ -9,7 +9,8 @@
 #   docker build -f docker/workstation.Dockerfile --build-arg GPU=onnxruntime -t tandem-workstation:gpu .
 #   docker build -f docker/workstation.Dockerfile --build-arg GPU=tensorrt -t tandem-workstation:gpu .
 #
-# `--target client` makes the `tandem` command instead, for a machine without Python 3.11.
+# `--target gateway` makes that of the gateway, and `--target client` the `tandem` command, for a machine
+# without Python 3.11.
 
 # A tag may be moved to another image, a digest not: scripts/pin_images.sh tells today's, to be given as
 # --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:...
@@ -20,7 +21,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 # The base image's pip installs into it: what is copied from here on holds none.
 RUN python -m venv --without-pip /opt/venv
 WORKDIR /build
-COPY requirements/services.txt requirements/runtime.txt ./
+COPY requirements/services.txt requirements/runtime.txt requirements/gateway.txt ./
 # What the services need. pip takes hashes of all packages or of none: for those that are added below,
 # the lock is a list of releases.
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -67,6 +68,10 @@ FROM dependencies AS client-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --require-hashes --requirement runtime.txt
 
+FROM dependencies AS gateway-dependencies
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/venv/bin/python install --require-hashes --requirement gateway.txt
+
 FROM ${BASE_IMAGE} AS base
 ARG VERSION=0.2.0
 ARG REVISION=unknown
@@ -98,6 +103,20 @@ COPY models models
 USER tandem
 ENTRYPOINT ["python", "-m", "tandem"]
 CMD ["--help"]
+
+FROM base AS gateway
+COPY --from=gateway-dependencies /opt/venv /opt/venv
+COPY LICENSE NOTICE ./
+COPY models/demo-clip models/demo-clip
+COPY protos protos
+COPY common common
+COPY services services
+COPY tandem tandem
+USER tandem
+# 50053 gRPC, 8080 HTTP, 9153 metrics.
+EXPOSE 50053 8080 9153
+STOPSIGNAL SIGTERM
+CMD ["services.gateway", "--help"]
 
 FROM base AS services
 COPY --from=dependencies /opt/venv /opt/venv

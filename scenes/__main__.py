@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from common.domain.errors import TandemError
 from common.domain.redaction import fit_to_show
 from scenes.clip import write_clip
-from scenes.clip_folder import write_clip_folder
+from scenes.clip_folder import write_camera_clip, write_clip_folder
 from scenes.coco_format import export_coco
 from scenes.contact_sheet import icon_sheet, scene_sheet
 from scenes.fetch import DEFAULT_CACHE, fetch_all, pack
 from scenes.random_clips import random_clip
+from scenes.shots import StillCamera
 from scenes.sources import SceneSplit
 from scenes.splits import SPLIT_SEEDS, open_split
 
@@ -91,6 +92,14 @@ def clip(
 
 
 @app.command()
+def camera_clip(
+    folder: Annotated[Path, typer.Argument(help="Of clip.mp4.")] = Path("models/demo-clip"),
+) -> None:
+    """Encode a clip's frames as a camera does: without B frames, and key frames at 2 s."""
+    typer.echo(str(write_camera_clip(folder)))
+
+
+@app.command()
 def clips(
     out: Annotated[Path, typer.Option(help="Folder of a folder for each clip.")],
     *,
@@ -100,6 +109,12 @@ def clips(
     noise: Annotated[
         float, typer.Option(min=0, max=64, help="Of the sensor, in grey levels.")
     ] = 0.0,
+    still_camera: Annotated[
+        bool, typer.Option("--still-camera", help="A fixed camera, and no cuts.")
+    ] = False,
+    still_objects: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that stands still before a fixed camera.")
+    ] = StillCamera().still_share,
     seed: Seed = 20,
     height: Annotated[int, typer.Option(min=32, help="Pixels; even.")] = 360,
     width: Annotated[int, typer.Option(min=32, help="Pixels; even.")] = 480,
@@ -109,9 +124,13 @@ def clips(
     if height % 2 or width % 2:
         raise typer.BadParameter("height and width of a video must be even.")
     source = open_split(cache, _split(split), seed)
+    still = StillCamera(still_objects) if still_camera else None
+    camera = f", fixed camera, {still_objects:g} of the objects still" if still_camera else ""
     for index in range(count):
-        scenes = random_clip(source, index, frames, height=height, width=width, noise=noise)
-        description = f"Tandem clip {index} of split {split}, seed {seed}, noise {noise:g}"
+        scenes = random_clip(
+            source, index, frames, height=height, width=width, noise=noise, still=still
+        )
+        description = f"Tandem clip {index} of split {split}, seed {seed}, noise {noise:g}{camera}"
         for path in write_clip_folder(scenes, out / f"{index:03d}", description):
             typer.echo(str(path))
 

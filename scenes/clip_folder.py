@@ -7,14 +7,45 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
+from common.domain.errors import ConfigurationError
 from scenes.coco_format import instances
 from scenes.compositor import Scene
 
 CLIP_NAME, ANNOTATIONS_NAME = "clip.mp4", "annotations.json"
+CAMERA_NAME = "camera.mp4"
 FRAMES_PER_SECOND = 24
 
 WITHOUT_LOSS = {"qp": "0", "preset": "veryfast"}
 """Options of H.264 with which a clip's frames are what the camera saw, in 4:2:0."""
+
+# Cameras have no B frames, which would come late, and a key frame every second or two.
+_AS_A_CAMERA = {"crf": "17", "preset": "slow", "bf": "0", "g": str(2 * FRAMES_PER_SECOND)}
+
+
+def write_camera_clip(folder: Path) -> Path:
+    """Write `camera.mp4`: the frames of `clip.mp4` in a clip's folder, encoded as by a camera.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ConfigurationError: there is no such clip.
+    """
+    import av
+
+    clip, camera = folder / CLIP_NAME, folder / CAMERA_NAME
+    if not clip.is_file():
+        raise ConfigurationError(f"there is no {CLIP_NAME} in {folder}")
+    with av.open(str(clip)) as source, av.open(str(camera), "w") as container:
+        video = source.streams.video[0]
+        stream = container.add_stream("libx264", rate=video.average_rate)
+        stream.width, stream.height = video.width, video.height
+        stream.pix_fmt, stream.options = "yuv420p", dict(_AS_A_CAMERA)
+        for frame in source.decode(video):
+            frame.pict_type = av.video.frame.PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return camera
 
 
 def write_clip_folder(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scenes.camera import sensor_noise
 from scenes.compositor import Scene
-from scenes.shots import random_shot
+from scenes.shots import StillCamera, random_shot
 from scenes.splits import SPLIT_SEEDS, SceneSource
 
 _SHOT_FRAMES = (36, 96)
@@ -20,9 +20,16 @@ _EXPOSURE, _BLUR, _DRIFT = 0.5, 0.15, 0.2  # how often a shot has each
 
 
 def random_clip(
-    source: SceneSource, index: int, frames: int, *, height: int, width: int, noise: float = 0.0
+    source: SceneSource,
+    index: int,
+    frames: int,
+    *,
+    height: int,
+    width: int,
+    noise: float = 0.0,
+    still: StillCamera | None = None,
 ) -> Iterator[Scene]:
-    """Yield the frames of clip `index`: shots with cuts between them.
+    """Yield the frames of clip `index`: shots with cuts between them, or one of a fixed camera.
 
     Args:
         source: artwork and photographs of a split, and the seed.
@@ -32,12 +39,13 @@ def random_clip(
         width: likewise.
         noise: of the sensor, in grey levels (standard deviation); the clip's content is the same
             with every noise.
+        still: of a camera that is fixed, whose clip has no cuts; None: of any cameras.
     """
     seed = [source.seed, SPLIT_SEEDS[source.split], index]
     rng = np.random.default_rng([*seed, _CLIPS])
     noise_rng = np.random.default_rng([*seed, _NOISE])
-    for length in shot_lengths(rng, frames):
-        shot = random_shot(rng, source, length, height, width)
+    for length in shot_lengths(rng, frames) if still is None else [frames]:
+        shot = random_shot(rng, source, length, height, width, still=still)
         light = _Light(rng)
         for number, scene in enumerate(shot.scenes(height, width)):
             pixels = light.seen(scene.pixels, number)

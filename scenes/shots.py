@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -69,6 +69,17 @@ class Camera:
             for first, last, moved in zip(self.start, self.end, tremble, strict=True)
         )
         return x, y, self.zoom**time
+
+
+@dataclass(frozen=True)
+class StillCamera:
+    """A fixed camera.
+
+    Attributes:
+        still_share: of the objects before it, how many stand still all the time, 0 to 1.
+    """
+
+    still_share: float = _STILL
 
 
 @dataclass(frozen=True)
@@ -150,18 +161,38 @@ class Shot:
 
 
 def random_shot(
-    rng: np.random.Generator, source: SceneSource, frames: int, height: int, width: int
+    rng: np.random.Generator,
+    source: SceneSource,
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    still: StillCamera | None = None,
 ) -> Shot:
-    """Draw a shot of `frames` frames from the artwork and photographs of a split."""
+    """Draw a shot of `frames` frames from the artwork and photographs of a split.
+
+    Args:
+        rng: random numbers.
+        source: the split.
+        frames: the shot's length.
+        height: of the frames, pixels.
+        width: likewise.
+        still: of a camera that is fixed; None: of any camera.
+    """
     size = (width, height)
     background = draw_background(
         rng, source.photographs, round(height * WORLD), round(width * WORLD)
     )
     camera = _random_camera(rng, frames, size)
+    if still is not None:
+        camera = replace(camera, end=camera.start, zoom=1.0, shake=0.0)
+    still_share = _STILL if still is None else still.still_share
     movers: list[Mover] = []
     for chosen in choose_icons(rng, source.artwork, source.settings):
         for _ in range(_MAX_TRIES):
-            mover = _random_mover(rng, source.settings, chosen, frames, size)
+            mover = _random_mover(
+                rng, source.settings, chosen, frames, size, still_share=still_share
+            )
             if _fits(mover, movers, camera, frames, size):
                 movers.append(mover)
                 break
@@ -196,6 +227,8 @@ def _random_mover(
     chosen: tuple[Sequence[Icon], int | None],
     frames: int,
     size: tuple[int, int],
+    *,
+    still_share: float,
 ) -> Mover:
     width, height = size
     icons, class_index = chosen
@@ -210,7 +243,7 @@ def _random_mover(
         pose=random_pose(rng, long_side, settings),
         start=start,
         end=(start[0] + way * math.cos(angle), start[1] + 0.6 * way * math.sin(angle)),
-        still=bool(rng.random() < _STILL),
+        still=bool(rng.random() < still_share),
         stops=rng.uniform(0.4, 0.9) if rng.random() < _STOPPING else 1.0,
         growth=math.exp(rng.uniform(-1, 1) * math.log(_GROWTH)),
         swing=rng.uniform(0, 6) if rng.random() < 0.5 else 0.0,

@@ -35,6 +35,7 @@ from common.domain.errors import (
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
+from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 
 if TYPE_CHECKING:
     from tandem.access import Credentials
@@ -42,12 +43,14 @@ if TYPE_CHECKING:
     from tandem.local_detector import LocalDetector
     from tandem.results import FrameResult
     from tandem.supply import TracedFrame
+    from tandem.video import VideoResult
 
 __version__ = "0.2.0"
 
 __all__ = [
     "DEFAULT_SCORE_THRESHOLD",
     "AccessDeniedError",
+    "AccessUnit",
     "Box",
     "CallerError",
     "Codec",
@@ -75,6 +78,9 @@ __all__ = [
     "TandemError",
     "TracedFrame",
     "UnavailableError",
+    "VideoCodec",
+    "VideoFormat",
+    "VideoResult",
     "__version__",
 ]
 
@@ -101,4 +107,8 @@ def __getattr__(name: str) -> object:
         from tandem.supply import TracedFrame
 
         return TracedFrame
+    if name == "VideoResult":
+        from tandem.video import VideoResult
+
+        return VideoResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

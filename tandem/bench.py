@@ -17,8 +17,10 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, FrameTiming, Stage
 from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
+from common.domain.video import AccessUnit, VideoFormat
 from tandem.access import Credentials
 from tandem.client import DetectorClient
+from tandem.feed import Content
 from tandem.results import FrameResult
 
 # More than any window that a server finds for itself.
@@ -104,29 +106,32 @@ class BenchReport:
 
 async def measure(
     address: str,
-    images: Sequence[EncodedImage],
+    frames: Sequence[EncodedImage | AccessUnit],
     plan: BenchPlan,
     on_frame: Callable[[], None] = lambda: None,
     *,
     credentials: Credentials | None = None,
+    video: VideoFormat | None = None,
 ) -> list[Sample]:
     """Stream until all frames of the plan are answered; warm-up frames are left out.
 
     Args:
         address: of the orchestrator.
-        images: sent in turn, over and over.
+        frames: sent in turn, over and over.
         plan: what to run.
         on_frame: called after each answer.
         credentials: of a system with TLS.
+        video: what the frames are access units of, the first of them a key frame; each client then
+            sends them all. None: they are pictures, and the clients draw from one supply.
 
     Raises:
         ServiceError: a frame was not served; a benchmark of failures says nothing.
         TandemError: the server was lost.
     """
-    if not images:
+    if not frames:
         raise InvalidInputError("there are no frames to measure with")
     total = plan.warm_up_frames + plan.frames
-    supply = itertools.islice(itertools.cycle(images), total)
+    shared, turns = itertools.cycle(frames), iter(range(total))
     samples: list[Sample] = []
 
     def note(result: FrameResult) -> None:
@@ -143,7 +148,14 @@ async def measure(
             )
             for _ in range(plan.clients)
         ]
-        streams = [asyncio.create_task(_stream(one, supply, plan, note)) for one in clients]
+        # All clients share the number of frames, so that none ends long before the others.
+        supplies = [
+            zip(turns, itertools.cycle(frames) if video else shared, strict=False) for _ in clients
+        ]
+        streams = [
+            asyncio.create_task(_stream(one, supply, plan, note, video))
+            for one, supply in zip(clients, supplies, strict=True)
+        ]
         try:
             await asyncio.gather(*streams)
         finally:
@@ -155,27 +167,29 @@ async def measure(
 
 async def _stream(
     client: DetectorClient,
-    supply: Iterator[EncodedImage],
+    supply: Iterator[tuple[int, Content]],
     plan: BenchPlan,
     note: Callable[[FrameResult], None],
+    video: VideoFormat | None,
 ) -> None:
     # One frame more than the server takes at a time keeps it busy.
     async for result in client.detect(
-        _shared(supply),
+        _contents(supply),
         placement=plan.placement,
         codec=plan.codec,
         max_link_bits_per_second=plan.bits_per_second,
         score_threshold=plan.score_threshold,
         max_detections=plan.max_detections,
         max_in_flight=(plan.window or _MOST_IN_FLIGHT) + 1,
+        video=video,
     ):
         note(result)
 
 
-async def _shared(supply: Iterator[EncodedImage]) -> AsyncIterator[EncodedImage]:
-    """All clients draw from one supply, so that none ends long before the others."""
-    for image in supply:
-        yield image
+async def _contents(supply: Iterator[tuple[int, Content]]) -> AsyncIterator[Content]:
+    """On the event loop, where all clients draw in turn."""
+    for _, content in supply:
+        yield content
 
 
 def report(

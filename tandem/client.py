@@ -7,14 +7,15 @@
 
 `frames` is any iterable, plain or asynchronous, of JPEG or PNG bytes, of arrays (HxWx3, uint8,
 RGB), or of `EncodedImage` and `RawImage`. Results come in the order of the frames, one a frame.
+`detect_video` reads a file or a camera by itself, and sends what is H.264 or H.265 as it is.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, Unpack
 
 import grpc
 
@@ -24,6 +25,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, St
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
+from common.domain.video import VideoFormat
 from common.security.tls import TlsMaterial
 from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
@@ -32,29 +34,20 @@ from common.wire.operations import system_status_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
+from tandem.asked import checked_limit, codec_named, pair_named
 from tandem.client_traces import client_traces
+from tandem.keepalive import CHANNEL_OPTIONS
+from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
+from tandem.sources import DEFAULT_RECONNECT_SECONDS as SOURCE_RECONNECT_SECONDS
+from tandem.sources import Tell, VideoForm, untold
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
+from tandem.video import DetectOptions, VideoOpening, VideoResult, results_of_video
 
 DEFAULT_RECONNECT_SECONDS = 60.0
 """How long a stream waits for a lost orchestrator: enough for its machine to start anew."""
 
-# A server that vanished without a word is noticed within about 15 seconds, one that hangs (its
-# kernel still acknowledges) within about 25; one that never was there within about 5.
-_CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 15_000),
-    # By default the third ping without a message in between is put off.
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    # By default a server that comes back may be tried only two minutes later.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A connection of its own: another client's pause before its next try is not this one's.
-    ("grpc.use_local_subchannel_pool", 1),
-]
 _MAX_IN_FLIGHT = {OverloadPolicy.BLOCK: 32, OverloadPolicy.DROP_OLDEST: 256}
 
 
@@ -102,7 +95,7 @@ class DetectorClient:
         """Open the channel."""
         server_name = "" if self._credentials is None else self._credentials.server_name
         self._channel = ServerChannel(
-            str(self._address), _CHANNEL_OPTIONS, self._tls, server_name=server_name
+            str(self._address), CHANNEL_OPTIONS, self._tls, server_name=server_name
         )
         return self
 
@@ -129,7 +122,9 @@ class DetectorClient:
         overload: OverloadPolicy = OverloadPolicy.BLOCK,
         codec: Codec | str | None = None,
         max_link_bits_per_second: int = 0,
+        track: bool = False,
         max_in_flight: int | None = None,
+        video: VideoFormat | None = None,
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
 
@@ -149,8 +144,11 @@ class DetectorClient:
             max_link_bits_per_second: what the features may take of the link between the stages, on
                 average: the server chooses the finest latent rate within it. 0: no limit; only
                 without a `codec`, and of effect where the bundle has a bottleneck.
+            track: number the objects: detections of the same object have the same `track_id`.
             max_in_flight: frames sent whose results have not been taken yet; None: 32, or 256
                 for a live source, since dropped frames wait for older ones to be answered.
+            video: what the frames are access units of; they are `AccessUnit` then, in order and
+                beginning with a key frame. None: they are pictures. See `detect_video`.
 
         Raises:
             TandemError: the server ended the stream, or it cannot be reached.
@@ -163,8 +161,10 @@ class DetectorClient:
             score_threshold=score_threshold,
             max_detections=max_detections,
             overload=overload,
-            codec=_codec_named(codec),
-            max_link_bits_per_second=_checked_limit(max_link_bits_per_second, codec),
+            codec=codec_named(codec),
+            max_link_bits_per_second=checked_limit(max_link_bits_per_second, codec),
+            track=track,
+            video=video,
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
@@ -184,7 +184,8 @@ class DetectorClient:
             accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
-        stream = DetectStream(server, FrameSupply(frames, max_in_flight, traces), options)
+        supply = FrameSupply(frames, max_in_flight, traces, video=video)
+        stream = DetectStream(server, supply, options)
         self._streams.add(stream)
         try:
             async for result in stream.results():
@@ -192,6 +193,51 @@ class DetectorClient:
         finally:
             self._streams.discard(stream)
             await stream.close()
+
+    async def detect_video(
+        self,
+        source: str,
+        *,
+        with_pixels: bool = False,
+        live: bool | None = None,
+        transcode: Literal["jpeg"] | None = None,
+        jpeg_quality: int = JPEG_QUALITY,
+        source_reconnect_seconds: float = SOURCE_RECONNECT_SECONDS,
+        tell: Tell = untold,
+        **options: Unpack[DetectOptions],
+    ) -> AsyncIterator[VideoResult]:
+        """Detect in a video, a camera's or a network stream; yields one result a frame, in order.
+
+        H.264 and H.265 are sent as they are where the services decode them: 8 bit, 4:2:0, neither
+        interlaced, nor with B frames, nor turned when they are shown. All else is sent as JPEG.
+        Leaving the loop early closes the source.
+
+        Args:
+            source: path of a video, a camera's number, or a URL, as for `tandem detect`.
+            with_pixels: results have the pixels of their frames, which this process decodes.
+            live: True: a URL is a camera, even if it looks like a file, and a file plays at its
+                own speed; the newest frame wins, unless `overload` says otherwise. False: every
+                frame is answered. None: cameras and network streams are live.
+            transcode: `jpeg`: all frames are sent as JPEG.
+            jpeg_quality: 1 to 100, of frames that are sent as JPEG.
+            source_reconnect_seconds: for how long a camera that is lost is opened anew; 0: not at
+                all.
+            tell: called, from any thread, with a sentence when something goes wrong with the source
+                and it goes on, or when H.264 or H.265 has to be sent as JPEG.
+            options: of `detect`.
+
+        Raises:
+            InvalidInputError: there is no such source, or it holds nothing that can be read.
+            UnavailableError: the camera does not answer, or did not come back in time.
+            TandemError: as of `detect`.
+        """
+        form = VideoForm.ACCESS_UNITS if transcode is None else VideoForm.JPEG
+        opening = VideoOpening(source, form, live, jpeg_quality, source_reconnect_seconds, tell)
+
+        results = results_of_video(self.detect, opening, options, with_pixels)
+        async with aclosing(results):
+            async for result in results:
+                yield result
 
     async def status(self) -> SystemStatus:
         """Nodes, placements and sessions now.
@@ -270,35 +316,3 @@ class DetectorClient:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
         refusal = refusal_of(code, fault, str(self._address), self._credentials)
         return refusal or error_from_rpc(code, details, f"orchestrator at {self._address}")
-
-
-def pair_named(name: Placement | NodePair | str | None) -> NodePair | None:
-    """The nodes of this name; None for None and `auto`.
-
-    Raises:
-        InvalidInputError: the text is no placement.
-    """
-    if name is None or name == "auto":
-        return None
-    if isinstance(name, NodePair):
-        return name
-    return name.node_pair if isinstance(name, Placement) else NodePair.parse(name)
-
-
-def _checked_limit(bits_per_second: int, codec: Codec | str | None) -> int:
-    if not 0 <= bits_per_second < 1 << 64:
-        raise InvalidInputError(f"max_link_bits_per_second is {bits_per_second}, not 0 or more")
-    if bits_per_second and codec is not None:
-        raise InvalidInputError(
-            "with max_link_bits_per_second the server chooses the codec: give one of them"
-        )
-    return bits_per_second
-
-
-def _codec_named(name: Codec | str | None) -> Codec | None:
-    if name is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return Codec(name)
-    known = ", ".join(codec.value for codec in Codec)
-    raise InvalidInputError(f"unknown codec {name!r}; codecs: {known}")

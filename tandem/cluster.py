@@ -33,7 +33,8 @@ _AVAILABLE_POLL_SECONDS = 0.1
 # Stages start beside the orchestrator, which at first finds none.
 HEALTH_INTERVAL_SECONDS = 0.1
 _LOOPBACK = "127.0.0.1"
-_ORCHESTRATOR = Identity(Role.ORCHESTRATOR, WORKSTATION)
+ORCHESTRATOR = Identity(Role.ORCHESTRATOR, WORKSTATION)
+"""Who a cluster's orchestrator is, where it has certificates."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class LocalCluster:
         await self._launch(
             "orchestrator",
             "services.orchestrator",
-            [*orchestrator_arguments(own, seen), *more, *self._security(_ORCHESTRATOR)],
+            [*orchestrator_arguments(own, seen), *more, *self._security(ORCHESTRATOR)],
         )
         for (node, stage), address in addresses.items():
             arguments = stage_arguments(options.bundle, node, stage, address, seen)
@@ -215,7 +216,7 @@ class LocalCluster:
             ca=own / "peers-ca.crt",
             certificate=own / "operator.crt",
             key=own / "operator.key",
-            server_name=_ORCHESTRATOR.server_name,
+            server_name=ORCHESTRATOR.server_name,
         )
 
     async def _wait_until_available(self) -> None:

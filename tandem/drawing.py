@@ -140,11 +140,22 @@ def _place_label(
     return _Label(letters, (free or rectangles)[0])
 
 
+def label_name(detection: Detection) -> str:
+    """Its category, and its number where it is followed."""
+    name = legible(detection.category_name) or f"category {detection.category_id}"
+    return name if detection.track_id is None else f"{name} #{detection.track_id}"
+
+
+def label_text(detection: Detection) -> str:
+    """All that a label tells, where there is room."""
+    return f"{label_name(detection)} {detection.score:.0%}"
+
+
 def _fit_text(detection: Detection, width: int, style: _Style) -> np.ndarray | None:
     """The longest form of the label that fits into the picture, as letters."""
-    name = legible(detection.category_name) or f"category {detection.category_id}"
+    name = label_name(detection)
     shortened = (name[:length] for length in range(len(name) - 1, 0, -1))
-    for text in (f"{name} {detection.score:.0%}", name, *shortened):
+    for text in (label_text(detection), name, *shortened):
         letters = lettered(text, style.capital)
         if letters.shape[1] + 2 * style.padding <= width:
             return letters

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from common.bundle import Bundle, load_bundle
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
 from common.domain.errors import InvalidInputError
+from common.domain.frames import Image
 from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
@@ -28,9 +29,13 @@ from common.vision.limits import DEFAULT_MAX_PIXELS
 from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
+from tandem.result_tracks import ResultTracks
 from tandem.results import FrameResult
 from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
+
+if TYPE_CHECKING:
+    from tandem.video import VideoResult
 
 T = TypeVar("T")
 Load = Callable[[Path, CompileOptions, str], Engine]
@@ -130,6 +135,7 @@ class LocalDetector:
         *,
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         max_detections: int = 0,
+        track: bool = False,
     ) -> Iterator[FrameResult]:
         """Detect in frames; yields one result a frame, in order.
 
@@ -142,10 +148,12 @@ class LocalDetector:
                 `EncodedImage` and `RawImage`; closed at the end if it can be.
             score_threshold: detections below it are left out, 0 to 1.
             max_detections: at most this many a frame, the highest scores first; 0: all.
+            track: number the objects: detections of the same object have the same `track_id`.
 
         Raises:
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
                 of the frames before come first.
+            PreconditionError: tracks are asked for, and the library for them is not installed.
         """
         if not self._end.alive:
             raise RuntimeError("LocalDetector is used after it was closed")
@@ -154,10 +162,53 @@ class LocalDetector:
             raise InvalidInputError(f"score_threshold {score_threshold} is not within 0 to 1")
         if max_detections < 0:
             raise InvalidInputError(f"max_detections is {max_detections}, not 0 or more")
-        options = DetectionOptions(score_threshold, max_detections)
-        return answered_in_order(
+        wanted = DetectionOptions(score_threshold, max_detections)
+        tracks = ResultTracks(wanted) if track else None
+        options = wanted if tracks is None else tracks.options
+        results = answered_in_order(
             frames, lambda number, frame: self._submit(number, frame, options), _MOST_IN_FLIGHT
         )
+        return results if tracks is None else tracks.added(results)
+
+    def detect_video(
+        self,
+        source: str,
+        *,
+        with_pixels: bool = False,
+        score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+        max_detections: int = 0,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[VideoResult]:
+        """Detect in a video, or in pictures; yields one result a frame, in order.
+
+        Frames are decoded here, and not compressed again. Of a camera every frame is answered, so
+        that they come late where it is faster than the model: for the newest one, take a running
+        system and `DetectorClient.detect_video`.
+
+        Args:
+            source: path of a video, a picture or a folder, a camera's number, or a URL.
+            with_pixels: results have the pixels of their frames.
+            score_threshold: as for `detect`.
+            max_detections: likewise.
+            tell: called, from any thread, with a sentence when something goes wrong with the source
+                and it goes on.
+
+        Raises:
+            InvalidInputError: there is no such source, it holds nothing that can be read, or an
+                argument is malformed.
+            UnavailableError: the camera does not answer, or did not come back in time.
+        """
+        # Who reads no video needs nothing of FFmpeg.
+        from tandem.video import pixels_of_video, results_of_local_video
+
+        opening = pixels_of_video(source, tell)
+
+        def serve(pictures: Iterator[Image]) -> Iterator[FrameResult]:
+            return self.detect(
+                pictures, score_threshold=score_threshold, max_detections=max_detections
+            )
+
+        return results_of_local_video(serve, opening, with_pixels)
 
     def detect_one(
         self,

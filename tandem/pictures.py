@@ -88,6 +88,16 @@ def decode_picture(image: EncodedImage) -> np.ndarray:
     return pixels
 
 
+def pixels_of(image: RawImage) -> np.ndarray:
+    """An uncompressed image as OpenCV takes it: HxWx3, uint8, BGR."""
+    shape = (image.height, image.width, image.pixel_format.channels)
+    pixels = np.frombuffer(image.data, np.uint8).reshape(shape)
+    if image.pixel_format is PixelFormat.BGR8:
+        return pixels.copy()
+    is_grey = image.pixel_format is PixelFormat.GRAY8
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if is_grey else cv2.COLOR_RGB2BGR)
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV from writing its own complaint to standard error, beside our sentence."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.domain.errors import UnavailableError
 
@@ -36,23 +37,26 @@ class Announcement:
         address: `host:port` of its gRPC server.
         metrics: URL of its Prometheus text.
         pid: number of its process.
-        http: URL of its HTTP port; empty if it has none.
     """
 
     address: str
     metrics: str
     pid: int
-    http: str = ""
 
 
 class ServiceProcess:
-    """A running service."""
+    """A running service.
+
+    Attributes:
+        told: the whole line by which it announced itself; empty until it is healthy.
+    """
 
     def __init__(
         self, name: str, process: asyncio.subprocess.Process, on_log: LogSink | None
     ) -> None:
         """Take over a process that has just been started; see `start`."""
         self.name = name
+        self.told: dict[str, Any] = {}
         self._process = process
         self._on_log = on_log
         self._last_line = ""
@@ -106,8 +110,8 @@ class ServiceProcess:
             raise UnavailableError(
                 f"the {self.name} did not start (exit code {code}): {self.last_words()}"
             )
-        told = json.loads(line)
-        return Announcement(told["address"], told["metrics"], told["pid"], told.get("http", ""))
+        self.told = json.loads(line)
+        return Announcement(self.told["address"], self.told["metrics"], self.told["pid"])
 
     async def wait(self) -> int:
         """Wait until the process has ended and its log is read; its exit code."""

@@ -36,7 +36,20 @@ def shipped_clip() -> Path:
     Raises:
         ConfigurationError: it is not here.
     """
-    path = _MODELS / "demo-clip" / "clip.mp4"
+    return _existing("clip.mp4")
+
+
+def camera_clip() -> Path:
+    """The frames of the demo clip, encoded as a camera does: H.264 without B frames.
+
+    Raises:
+        ConfigurationError: it is not here.
+    """
+    return _existing("camera.mp4")
+
+
+def _existing(name: str) -> Path:
+    path = _MODELS / "demo-clip" / name
     if not path.is_file():
         raise ConfigurationError(f"the demo clip is not at {path}")
     return path

@@ -19,6 +19,8 @@ from common.wire.errors import connection_fault, error_from_wire
 from common.wire.placements import served_pair_from_wire, stream_options_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.client_traces import end_span
+from tandem.group import Group
+from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 from tandem.supply import FrameSupply, Supplied
 
@@ -52,6 +54,9 @@ class DetectStream:
     Frames that a lost connection leaves unanswered are sent again, with the ids that they had. Of
     a live source they would be outdated, so that they count as dropped, as does what comes until
     the server is back.
+
+    Frames of video cannot be decoded alone: the group that they belong to is sent again as well,
+    from its key frame on, and what is answered to it once more is passed over.
     """
 
     def __init__(self, server: Server, supply: FrameSupply, options: StreamOptions) -> None:
@@ -61,6 +66,10 @@ class DetectStream:
         self._opening = detector_pb2.DetectRequest(options=stream_options_to_wire(options))
         self._live = options.overload is OverloadPolicy.DROP_OLDEST
         self._unanswered: deque[Supplied] = deque()
+        self._group = Group(is_kept=options.video is not None and server.reconnect_seconds > 0)
+        self._repeated: deque[int] = deque()
+        self._begins = True
+        self._numbers = TrackNumbers()
         self._call = server.open_call(False)
         self._ending = CallEnding(self._call)
         self._sender: asyncio.Task[None] | None = None
@@ -112,6 +121,10 @@ class DetectStream:
             if response is grpc.aio.EOF:
                 await self._finish()
                 return None
+            self._check_turn(response)
+            if self._repeated:
+                self._repeated.popleft()
+                continue
             self._outage = None
             return self._result(response)
 
@@ -126,25 +139,27 @@ class DetectStream:
 
     async def _finish(self) -> None:
         """The server ended the stream well: check that it may, and tell of a source that failed."""
-        if self._unanswered:
-            frame_id = self._unanswered[0].frame_id
-            raise ServiceError(f"the server ended the stream without answering frame {frame_id}")
+        due = self._due()
+        if due is not None:
+            raise ServiceError(f"the server ended the stream without answering frame {due}")
         if not self._supply.ended:
             raise ServiceError("the server ended the stream before the frames did")
         await self._supply.next()
 
-    async def _send(self, call: Any, *, opened: bool = False) -> None:
+    async def _send(self, call: Any) -> None:
         """Write what is unanswered, then each frame as it comes, to one call."""
         try:
-            if not opened:
+            if not self._reached:
                 await call.write(self._opening)
                 self._reached = True
             for frame in tuple(self._unanswered):
+                await self._write_group_before(frame, call)
                 await call.write(frame.request)
             while (next_frame := await self._supply.next()) is not None:
                 self._unanswered.append(next_frame)
+                await self._write_group_before(next_frame, call)
                 await call.write(next_frame.request)
-                if self._live or not self._server.reconnect_seconds:
+                if not self._is_sent_again:
                     next_frame.request = None
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TandemError):
             # Either the call is over: the reader gets its status and tells why. Or the source
@@ -153,6 +168,22 @@ class DetectStream:
         finally:
             if not call.done():
                 await call.done_writing()
+
+    async def _write_group_before(self, frame: Supplied, call: Any) -> None:
+        """Write what decoding a call's first frame takes; before the others that has been done."""
+        is_first, self._begins = self._begins, False
+        if not is_first or frame.key_frame:
+            return
+        group = tuple(self._group.frames)
+        self._repeated.extend(each.frame_id for each in group)
+        for each in group:
+            await call.write(each.request)
+
+    @property
+    def _is_sent_again(self) -> bool:
+        """Whether a frame that was sent may be sent once more."""
+        kept = bool(self._server.reconnect_seconds) and not self._live
+        return kept or self._group.is_kept
 
     async def _note_loss(self, error: grpc.aio.AioRpcError) -> None:
         """The call has ended with an error: begin to reconnect, if that can help.
@@ -172,6 +203,7 @@ class DetectStream:
         if self._outage is None:
             end = time.monotonic() + self._server.reconnect_seconds
             self._outage = _Outage(failure, end, _FIRST_PAUSE_SECONDS)
+            self._numbers.stream_lost()
         self._outage.reconnecting = asyncio.create_task(self._reconnect(self._outage))
 
     async def _wait_for_server(
@@ -189,10 +221,12 @@ class DetectStream:
                 self._unanswered.append(frame)
             await _cancelled(coming)
         if self._live and self._unanswered:
-            return _dropped(self._unanswered.popleft())
+            return _dropped(self._take_answered())
         await reconnecting
         outage.reconnecting = None
-        self._sender = asyncio.create_task(self._send(self._call, opened=True))
+        self._repeated.clear()
+        self._begins = True
+        self._sender = asyncio.create_task(self._send(self._call))
         return None
 
     async def _reconnect(self, outage: _Outage) -> None:
@@ -219,19 +253,31 @@ class DetectStream:
                 f"{self._server.reconnect_seconds:g} seconds"
             ) from outage.failure
 
-    def _result(self, response: detector_pb2.DetectResponse) -> FrameResult:
-        expected = self._unanswered[0].frame_id if self._unanswered else None
-        if response.frame_id != expected:
+    def _due(self) -> int | None:
+        """The frame that has to be answered next."""
+        if self._repeated:
+            return self._repeated[0]
+        return self._unanswered[0].frame_id if self._unanswered else None
+
+    def _check_turn(self, response: detector_pb2.DetectResponse) -> None:
+        if response.frame_id != self._due():
             raise ServiceError(
-                f"the server answered frame {response.frame_id} where frame {expected} was due"
+                f"the server answered frame {response.frame_id} where frame {self._due()} was due"
             )
+
+    def _take_answered(self) -> Supplied:
         frame = self._unanswered.popleft()
+        self._group.add(frame)
+        return frame
+
+    def _result(self, response: detector_pb2.DetectResponse) -> FrameResult:
+        frame = self._take_answered()
         kind = response.WhichOneof("result")
         if kind is None:
             raise ServiceError(f"the server's answer to frame {response.frame_id} is empty")
         result = FrameResult(
             frame_id=response.frame_id,
-            detections=detections_from_wire(response.detections),
+            detections=self._numbers.of(detections_from_wire(response.detections)),
             error=error_from_wire(response.error) if kind == "error" else None,
             dropped=kind == "dropped",
             node_pair=served_pair_from_wire(response),

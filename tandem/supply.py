@@ -8,11 +8,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from common.domain.errors import InvalidInputError, TandemError
+from common.domain.frames import Image
+from common.domain.video import AccessUnit, VideoFormat
 from common.telemetry.tracing import NOT_TRACED, NOTHING_TRACED, Span, StreamTraces
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.threads import iterate_in_thread
+
+SentFrame = Frame | AccessUnit
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,11 @@ class TracedFrame:
         traceparent: the span that it is part of, as W3C Trace Context writes it; empty: none.
     """
 
-    frame: Frame
+    frame: SentFrame
     traceparent: str
 
 
-Frames = AsyncIterable[Frame | TracedFrame] | Iterable[Frame | TracedFrame]
+Frames = AsyncIterable[SentFrame | TracedFrame] | Iterable[SentFrame | TracedFrame]
 
 
 @dataclass
@@ -39,12 +43,14 @@ class Supplied:
         frame_id: its number, from 0.
         handed_over_at: when it was read, by `time.perf_counter`.
         request: as it is sent; None once it will not be sent again.
+        key_frame: whether it can be decoded without the frames before it, as every picture can.
         span: of the frame, from then to its answer, if it is traced.
     """
 
     frame_id: int
     handed_over_at: float
     request: detector_pb2.DetectRequest | None
+    key_frame: bool = True
     span: Span = NOT_TRACED
 
 
@@ -56,7 +62,12 @@ class FrameSupply:
     """
 
     def __init__(
-        self, frames: Frames, max_in_flight: int, traces: StreamTraces = NOTHING_TRACED
+        self,
+        frames: Frames,
+        max_in_flight: int,
+        traces: StreamTraces = NOTHING_TRACED,
+        *,
+        video: VideoFormat | None = None,
     ) -> None:
         """Read from `frames`; at most `max_in_flight` of them are under way.
 
@@ -64,13 +75,15 @@ class FrameSupply:
             frames: the source.
             max_in_flight: how many may be.
             traces: what is traced of them.
+            video: what all of them are access units of; None: none is.
         """
         if max_in_flight < 1:
             raise InvalidInputError("max_in_flight has to be at least 1")
         self._source = frames
         self._traces = traces
+        self._video = video
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._frames: AsyncIterator[Frame | TracedFrame] | None = None
+        self._frames: AsyncIterator[SentFrame | TracedFrame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
@@ -129,15 +142,29 @@ class FrameSupply:
         except Exception as error:
             raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
         traced = frame if isinstance(frame, TracedFrame) else TracedFrame(frame, "")
-        message = frame_to_wire(self._next_id, as_image(traced.frame))
+        content = _as_content(traced.frame, self._video)
+        message = frame_to_wire(self._next_id, content)
         self._next_id += 1
         span = self._traces.frame("detect", traced.traceparent, frame_id=message.frame_id)
         message.traceparent = span.traceparent
         request = detector_pb2.DetectRequest(frame=message)
-        return Supplied(message.frame_id, time.perf_counter(), request, span)
+        is_key_frame = not isinstance(content, AccessUnit) or content.key_frame
+        return Supplied(message.frame_id, time.perf_counter(), request, is_key_frame, span)
 
 
-def as_async(frames: Frames) -> AsyncIterable[Frame | TracedFrame]:
+def _as_content(frame: SentFrame, video: VideoFormat | None) -> Image | AccessUnit:
+    if isinstance(frame, AccessUnit):
+        if video is None:
+            raise InvalidInputError("a frame is an access unit: name its codec by `video`")
+        return frame
+    if video is not None:
+        raise InvalidInputError(
+            f"a frame is a {type(frame).__name__}; in a stream of video it has to be an AccessUnit"
+        )
+    return as_image(frame)
+
+
+def as_async(frames: Frames) -> AsyncIterable[SentFrame | TracedFrame]:
     """The same frames, asynchronously."""
     if isinstance(frames, AsyncIterable):
         return frames

@@ -129,11 +129,16 @@ async def boxes_of_pictures(address: str, codec: str) -> List[np.ndarray]:
 
 
 def assert_own_boxes(camera: Camera, expected: List[np.ndarray]) -> None:
-    """Every frame with detections has the boxes of its own picture, to 1e-3 pixels."""
+    """Every frame with detections has the boxes of its own picture, to 1e-3 pixels.
+
+    Args:
+        camera: that has streamed.
+        expected: of each picture that it shows in turn.
+    """
     # Or equal boxes would say little.
     for one, other in zip(expected, expected[1:]):
         assert one.shape != other.shape or np.abs(one - other).max() > 1
     for number, boxes in camera.boxes.items():
-        own = expected[number % PICTURES]
+        own = expected[number % len(expected)]
         assert boxes.shape == own.shape, f"{camera.name}, frame {number}"
         np.testing.assert_allclose(boxes, own, atol=1e-3, err_msg=f"{camera.name}, frame {number}")

@@ -1,5 +1,6 @@
 """Network cameras: motion JPEG over HTTP, and H.264 over RTSP, with the faults of real ones."""
 
+import base64
 import socket
 import struct
 import threading
@@ -17,9 +18,10 @@ _HEADER = (
 )
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n"
-    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n"
+    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1%s\r\n"
     "a=control:track1\r\n"
 )
+_SETS = (7, 8)
 _TICKS_PER_SECOND = 90_000
 
 
@@ -101,10 +103,23 @@ class RtspCamera(NetworkCamera):
     After its frames it hangs up, or goes mute if it is told.
     """
 
-    def __init__(self, frames, *, damaged=(), mute=False):
-        """Damaged: numbers of frames whose picture data is overwritten."""
-        self._units = _encoded(frames, damaged)
+    def __init__(
+        self, frames, *, damaged=(), mute=False, group=1, starts=(0,), sets_in_sdp=False, **encoder
+    ):
+        """Damaged: numbers of frames whose picture data is overwritten; group: frames from one key
+        frame to the next; starts: the first frame of each connection, in turn; sets_in_sdp:
+        parameter sets come before the stream, and not in it."""
+        self._units = _encoded(frames, damaged, group, encoder)
         self._mute = mute
+        self._starts = starts
+        self._sdp = _SDP % ""
+        if sets_in_sdp:
+            sets = [unit for unit in self._units[0] if unit[0] & 0x1F in _SETS]
+            told = ",".join(base64.b64encode(each).decode() for each in sets)
+            self._sdp = _SDP % f";sprop-parameter-sets={told}"
+            self._units = [
+                [unit for unit in units if unit[0] & 0x1F not in _SETS] for units in self._units
+            ]
         super().__init__()
 
     @property
@@ -120,7 +135,7 @@ class RtspCamera(NetworkCamera):
                 headers[name.lower()] = value.strip().decode()
             method, body, more = request.split()[0].decode(), "", ""
             if method == "DESCRIBE":
-                body, more = _SDP, "Content-Type: application/sdp\r\n"
+                body, more = self._sdp, "Content-Type: application/sdp\r\n"
             elif method == "SETUP":
                 more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
             elif method == "OPTIONS":
@@ -129,12 +144,12 @@ class RtspCamera(NetworkCamera):
             answer += f"Content-Length: {len(body)}\r\n\r\n{body}"
             connection.sendall(answer.encode())
             if method == "PLAY":
-                self._play(connection)
+                self._play(connection, self._starts[min(number, len(self._starts) - 1)])
                 return
 
-    def _play(self, connection):
+    def _play(self, connection, first):
         sequence = 0
-        for number, units in enumerate(self._units):
+        for number, units in enumerate(self._units[first:]):
             for unit in units:
                 marker = 0x80 if unit is units[-1] else 0
                 time = number * _TICKS_PER_SECOND // 20
@@ -147,12 +162,18 @@ class RtspCamera(NetworkCamera):
             self._ended.wait()
 
 
-def _encoded(frames, damaged):
-    """NAL units of each frame; every one is a picture of its own."""
+def _encoded(frames, damaged, group, options):
+    """NAL units of each frame."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, 20), Fraction(20)
-    encoder.options = {"tune": "zerolatency", "g": "1", "x264-params": "slices=1:sliced-threads=0"}
+    encoder.options = {
+        "tune": "zerolatency",
+        "g": str(group),
+        "sc_threshold": "0",
+        "x264-params": "slices=1:sliced-threads=0",
+        **options,
+    }
     packets = []
     for number in range(frames):
         picture = av.VideoFrame.from_ndarray(pixels(48, 64, seed=number), format="bgr24")

@@ -1,6 +1,7 @@
 """`python -m common.certificates`: what the Compose files run before the services start.
 
     python -m common.certificates init DIR [--host NODE=HOST ...] [--group-reads HOLDER]
+        [--operator-token NODE]
     python -m common.certificates unpack ARCHIVE DIR
 
 Both may be repeated: they do what is left to do, and change nothing else. People use
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.command == "init":
             _init(options.folder, _hosts(options.host), options.group_reads)
+            if options.operator_token:
+                _make_token(options.folder, options.operator_token)
         else:
             _unpack(options.archive, options.folder)
     except TandemError as error:
@@ -51,6 +54,14 @@ def _init(folder: Path, hosts: Dict[str, List[str]], group_reads: Sequence[str])
         os.chmod(str(folder / holder), 0o750)
         for key in (folder / holder).glob("*.key"):
             os.chmod(str(key), 0o640)
+
+
+def _make_token(folder: Path, node: str) -> None:
+    from common.certificates.tokens import set_up_operator_token
+
+    made = set_up_operator_token(folder, node)
+    if made is not None:
+        _say(f"made the operator's token: {made}")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -79,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("folder", metavar="DIR", type=Path)
     init.add_argument("--host", action="append", default=[], metavar="NODE=HOST")
     init.add_argument("--group-reads", action="append", default=[], metavar="HOLDER")
+    init.add_argument("--operator-token", metavar="NODE", help="whose services accept it")
     unpacking = commands.add_parser("unpack", help="put what another machine made into a folder")
     unpacking.add_argument("archive", metavar="ARCHIVE", type=Path)
     unpacking.add_argument("folder", metavar="DIR", type=Path)

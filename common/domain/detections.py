@@ -8,6 +8,7 @@ from typing import Optional
 
 from common.domain.codec import Codec
 from common.domain.placement import NodePair
+from common.domain.video import VideoFormat
 
 DEFAULT_SCORE_THRESHOLD = 0.7
 """Detections below this score are left out unless a client asks for more of them, or for fewer."""
@@ -32,12 +33,15 @@ class Detection:
         category_name: its name.
         score: probability of the category, 0 to 1.
         box: where it is.
+        track_id: names one object over the frames of a stream, from 1; None: tracks were not asked
+            for, or the object is not followed.
     """
 
     category_id: int
     category_name: str
     score: float
     box: Box
+    track_id: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,16 @@ class StreamOptions(DetectionOptions):
             rate that the orchestrator chooses.
         max_link_bits_per_second: what the stream's features may take of the link between the
             stages, on average; 0: no limit. Only where `codec` is None.
+        video: what the frames are access units of; None: they are pictures.
+        track: whether detections carry a `track_id`.
     """
 
     requested_pair: Optional[NodePair] = None
     overload: OverloadPolicy = OverloadPolicy.BLOCK
     codec: Optional[Codec] = None
     max_link_bits_per_second: int = 0
+    video: Optional[VideoFormat] = None
+    track: bool = False
 
 
 @dataclass(frozen=True)

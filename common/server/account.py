@@ -187,6 +187,28 @@ class StreamBytes:
         self._budget.held.take_anyway(self._keeper, count)
         self._kept_bytes += count
 
+    def try_keep(self, count: int) -> bool:
+        """Take room for something to hold, beside the messages, until `keep_less` or the end.
+
+        Args:
+            count: bytes.
+
+        Returns:
+            Whether there was any. That others wait for room is no matter: a stream whose frames are
+            no larger than theirs must not fail since one waits for room for something large.
+        """
+        if not self._budget.held.take_in_front(self._keeper, count):
+            return False
+        self._kept_bytes += count
+        return True
+
+    def keep_less(self, count: int) -> None:
+        """Give so many bytes back of what the stream keeps."""
+        # When the stream has ended, all of it was given back.
+        given_back = min(count, self._kept_bytes)
+        self._budget.held.give_back(self._keeper, given_back)
+        self._kept_bytes -= given_back
+
     def try_copy(self, message_bytes: int) -> Optional[Charge]:
         """Take room for one more copy of a message, if that needs no wait; None if it does."""
         cost = self._budget.cost.of(message_bytes)

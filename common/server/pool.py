@@ -84,6 +84,13 @@ class Pool:
                 self._serve()
             raise
 
+    def take_in_front(self, holder: Holder, count: int) -> bool:
+        """Take bytes if that many are free, even if others wait; returns whether they are taken."""
+        if not self._fits(holder, count):
+            return False
+        self._take(holder, count)
+        return True
+
     def take_anyway(self, holder: Holder, count: int) -> None:
         """Take bytes, whether or not there is room."""
         self._take(holder, count)

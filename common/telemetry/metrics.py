@@ -107,6 +107,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.decode_only_frames = Counter(
+            "tandem_decode_only_frames",
+            "Frames of video sent to a stage to be decoded only, since later ones need them.",
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "tandem_in_flight_frames",
             "Frames read and not yet answered.",

@@ -22,6 +22,7 @@ def detections_to_wire(
                 category_id=detection.category_id,
                 category_name=detection.category_name if names else "",
                 score=detection.score,
+                track_id=detection.track_id,
                 box=detection_pb2.Box(
                     x_min=detection.box.x_min,
                     y_min=detection.box.y_min,
@@ -51,6 +52,7 @@ def detections_from_wire(wire: detection_pb2.Detections) -> Tuple[Detection, ...
             box=Box(
                 detection.box.x_min, detection.box.y_min, detection.box.x_max, detection.box.y_max
             ),
+            track_id=detection.track_id if detection.HasField("track_id") else None,
         )
         for detection in wire.detections
     )

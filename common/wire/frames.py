@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Tuple, Union
 
 from common.domain.codec import (
     LATENT_CODECS,
@@ -13,6 +13,7 @@ from common.domain.codec import (
 )
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, PixelFormat, RawImage
+from common.domain.video import AccessUnit, VideoFormat
 from common.wire.parsing import MAX_RANK
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 
@@ -27,40 +28,69 @@ _FORMAT_TO_WIRE = {
 _FORMAT_FROM_WIRE = {value: pixel_format for pixel_format, value in _FORMAT_TO_WIRE.items()}
 
 
-def image_from_wire(frame: detector_pb2.Frame) -> Image:
-    """The image of a frame; its content is checked by `common.vision.decode`.
+def content_from_wire(
+    frame: detector_pb2.Frame, video: Optional[VideoFormat]
+) -> Union[Image, AccessUnit]:
+    """What a frame holds: its image, or its access unit if its stream is video.
+
+    The content itself is checked where it is decoded.
+
+    Args:
+        frame: as it was received.
+        video: of the stream's options.
 
     Raises:
-        InvalidInputError: there is no image, or its pixel format is unknown.
+        InvalidInputError: it holds nothing, a picture although the stream is video, video although
+            the stream is not, or an unknown pixel format.
     """
     kind = frame.WhichOneof("image")
-    if kind == "encoded":
-        return EncodedImage(frame.encoded)
-    if kind == "raw":
-        raw = frame.raw
-        if raw.pixel_format not in _FORMAT_FROM_WIRE:
-            raise InvalidInputError(f"unknown pixel format {raw.pixel_format}")
-        pixel_format = _FORMAT_FROM_WIRE[raw.pixel_format]
-        return RawImage(raw.width, raw.height, pixel_format, raw.data)
-    raise InvalidInputError("the frame holds no image")
+    if kind is None:
+        raise InvalidInputError("the frame holds no image")
+    if kind == "encoded_video":
+        if video is None:
+            raise InvalidInputError(
+                "the frame is an access unit, but the stream's options have no `video` that says "
+                "of which codec"
+            )
+        if not frame.encoded_video.data:
+            raise InvalidInputError("the access unit is empty")
+        return AccessUnit(frame.encoded_video.data, frame.encoded_video.key_frame)
+    if video is not None:
+        raise InvalidInputError(
+            f"the frame is a picture, but the stream's options say that it is {video.codec.value} "
+            "video; open another stream for pictures"
+        )
+    return EncodedImage(frame.encoded) if kind == "encoded" else _raw_from_wire(frame.raw)
 
 
-def frame_to_wire(frame_id: int, image: Image) -> detector_pb2.Frame:
+def _raw_from_wire(raw: detector_pb2.RawImage) -> RawImage:
+    if raw.pixel_format not in _FORMAT_FROM_WIRE:
+        raise InvalidInputError(f"unknown pixel format {raw.pixel_format}")
+    return RawImage(raw.width, raw.height, _FORMAT_FROM_WIRE[raw.pixel_format], raw.data)
+
+
+def frame_to_wire(frame_id: int, content: Union[Image, AccessUnit]) -> detector_pb2.Frame:
     """A frame as a client sends it."""
-    if isinstance(image, EncodedImage):
-        return detector_pb2.Frame(frame_id=frame_id, encoded=image.data)
+    if isinstance(content, EncodedImage):
+        return detector_pb2.Frame(frame_id=frame_id, encoded=content.data)
+    if isinstance(content, AccessUnit):
+        unit = detector_pb2.AccessUnit(data=content.data, key_frame=content.key_frame)
+        return detector_pb2.Frame(frame_id=frame_id, encoded_video=unit)
     raw = detector_pb2.RawImage(
-        width=image.width,
-        height=image.height,
-        pixel_format=_FORMAT_TO_WIRE[image.pixel_format],
-        data=image.data,
+        width=content.width,
+        height=content.height,
+        pixel_format=_FORMAT_TO_WIRE[content.pixel_format],
+        data=content.data,
     )
     return detector_pb2.Frame(frame_id=frame_id, raw=raw)
 
 
-def image_bytes(frame: detector_pb2.Frame) -> int:
-    """Size of a frame's image on the wire."""
-    return len(frame.encoded) or len(frame.raw.data)
+def content_bytes(frame: detector_pb2.Frame) -> int:
+    """Size of a frame's image, or of its access unit, on the wire."""
+    kind = frame.WhichOneof("image")
+    if kind == "encoded":
+        return len(frame.encoded)
+    return len(frame.encoded_video.data if kind == "encoded_video" else frame.raw.data)
 
 
 def geometry_to_wire(geometry: FrameGeometry) -> stage_pb2.FrameGeometry:

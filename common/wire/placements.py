@@ -10,6 +10,7 @@ from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair, Placement
 from common.wire.detections import checked_threshold
 from common.wire.frames import codec_from_wire, codec_to_wire
+from common.wire.video import optional_video_from_wire, video_to_wire
 from protos.tandem.v1 import detector_pb2, operations_pb2
 
 _PLACEMENT_TO_WIRE = {
@@ -116,6 +117,8 @@ def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
         overload=_OVERLOAD_FROM_WIRE[wire.overload],
         codec=codec,
         max_link_bits_per_second=_checked_limit(wire, codec),
+        video=optional_video_from_wire(wire),
+        track=wire.track,
     )
 
 
@@ -147,4 +150,6 @@ def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions
         overload=_OVERLOAD_TO_WIRE[options.overload],
         codec=codec_to_wire(options.codec),
         max_link_bits_per_second=options.max_link_bits_per_second,
+        video=video_to_wire(options.video),
+        track=options.track,
     )

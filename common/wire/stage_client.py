@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Optional, Tuple, Union
 
 import grpc
 
@@ -108,12 +108,30 @@ class StageStream:
         self.codec = known_codec_from_wire(answer.opened.codec)
         self.latent_rates = latent_rates_from_wire(answer.opened.latent_rates)
 
-    async def ask(self, request: StageRequest, frame_id: int) -> stage_pb2.FrameResult:
+    async def tell(self, requests: Iterable[StageRequest]) -> None:
+        """Send what has no answer.
+
+        Raises:
+            TandemError: the stream is lost.
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            async with self._write_turn:
+                for request in requests:
+                    await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._ending.error(self._peer) from error
+
+    async def ask(
+        self, request: StageRequest, frame_id: int, before: Iterable[StageRequest] = ()
+    ) -> stage_pb2.FrameResult:
         """Send one frame and wait for its answer.
 
         Args:
             request: the frame, or its features.
             frame_id: of that frame.
+            before: what has no answer, and is sent first.
 
         Returns:
             The stage's answer; in its `timing`, the stage's own `transfer_seconds` is filled in.
@@ -132,6 +150,8 @@ class StageStream:
         try:
             # gRPC takes one write at a time; the lock lets them through in the order asked.
             async with self._write_turn:
+                for each in before:
+                    await self._call.write(each)
                 await self._call.write(request)
             # It may be large, and its answer long in coming.
             del request
@@ -148,6 +168,11 @@ class StageStream:
         timing = _answering_stage(result)
         timing.transfer_seconds = max(0.0, elapsed_seconds - timing.held_seconds)
         return result
+
+    @property
+    def writes(self) -> bool:
+        """Whether something waits to be sent."""
+        return self._write_turn.locked()
 
     @property
     def lost(self) -> bool:

@@ -89,7 +89,8 @@ def load_run(folder: Path) -> TrainedRun:
 def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottleneck:
     """Copy a bundle to `out` with a bottleneck; `out` appears only when all went well.
 
-    A transformer that was tuned with the bottleneck replaces the bundle's.
+    Latents that are practically always 0 are left out. A transformer that was tuned with the
+    bottleneck replaces the bundle's.
 
     Raises:
         ConfigurationError: `out` exists, or the bundle is not of the model.
@@ -98,7 +99,8 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
     if out.exists():
         raise ConfigurationError(f"{out} exists; choose another folder.")
     manifest = load_bundle(bundle).manifest
-    sizes = run.bottleneck.sizes
+    bottleneck = run.bottleneck.pruned(min(rate.step for rate in run.recipe.rates.values()))
+    sizes = bottleneck.sizes
     if manifest.feature_channels != sizes.features:
         raise ConfigurationError(
             f"{bundle} has {manifest.feature_channels} channels of features, but the bottleneck "
@@ -111,7 +113,7 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
         (folder / LATENT_TABLES_NAME).unlink(missing_ok=True)
         if run.model is not None:
             _write_tuned(run, manifest, folder)
-        difference = _write_parts(run.bottleneck, folder)
+        difference = _write_parts(bottleneck, folder)
         files = {name: "" for name in manifest.files if name != LATENT_TABLES_NAME}
         files.update(dict.fromkeys(_PART_NAMES.values(), ""))
         described = BottleneckManifest(

@@ -15,7 +15,7 @@ from detr.model import DETR
 from detr.model.bottleneck import Bottleneck
 from detr.training.task import WEIGHTS
 
-LOSS_NAMES = ("loss", "bits", "features", "memory", "outputs")
+LOSS_NAMES = ("loss", "bits", "temporal_bits", "features", "memory", "outputs")
 
 # The step's power by which the weight of the rate grows: the error of rounding grows with its
 # square, so that this keeps the balance of both that is best at the usual step.
@@ -66,7 +66,7 @@ def losses(
     *,
     tuned: bool = False,
 ) -> Tensor:
-    """Return the losses of `LOSS_NAMES`, the one to minimise first; `bits` are those of a cell.
+    """Return the losses of `LOSS_NAMES`, the one to minimise first; bits are those of a cell.
 
     Args:
         bottleneck: what is trained.
@@ -79,13 +79,20 @@ def losses(
     valid = (~signals.padding).float()
     latents = bottleneck.encoder(signals.features)
     rounded = latents + noise.uniform(latents, noise.step / 2)
-    bits = bottleneck.prior(rounded, noise.step.to(rounded.device)).sum(dim=1)
+    step = noise.step.to(rounded.device)
+    bits = bottleneck.prior(rounded, step).sum(dim=1)
+    temporal_bits = torch.zeros_like(bits)
+    if weights.temporal_rate:
+        before = bottleneck.encoder(signals.before)
+        before = before + noise.uniform(before, noise.step / 2)
+        temporal_bits = bottleneck.temporal_prior(rounded, before, step).sum(dim=1)
     decoded = bottleneck.decoder(latents + noise.uniform(latents, noise.reach))
     pos = model.backbone[1](signals.padding)
     clean = round(_CLEAN_SHARE * len(decoded)) if tuned else 0
     shown = torch.cat([signals.features[:clean], decoded[clean:]])
     output = model.interpret(shown, signals.padding, pos)
-    rate = _mean(bits * noise.step[:, 0].to(bits.device) ** _RATE_POWER, valid)
+    rate = weights.rate * bits + weights.temporal_rate * temporal_bits
+    rate = _mean(rate * step[:, 0] ** _RATE_POWER, valid)
     std = bottleneck.encoder.std[:, None, None]
     features = _mean(((decoded - signals.features) / std).square().mean(dim=1), valid)
     memory = _mean((output.memory - signals.memory).square().mean(dim=1), valid)
@@ -97,13 +104,9 @@ def losses(
         signals.boxes.transpose(0, 1),
         WEIGHTS,
     ).total(WEIGHTS)
-    total = (
-        weights.rate * rate
-        + weights.features * features
-        + weights.memory * memory
-        + weights.outputs * outputs
-    )
-    return torch.stack([total, _mean(bits, valid), features, memory, outputs])
+    total = rate + weights.features * features + weights.memory * memory + weights.outputs * outputs
+    means = (_mean(bits, valid), _mean(temporal_bits, valid))
+    return torch.stack([total, *means, features, memory, outputs])
 
 
 def trained_parts(bottleneck: Bottleneck, model: DETR, *, tuned: bool) -> list[nn.Module]:

@@ -31,10 +31,26 @@ class Sizes(Frozen):
     decoder_width: int = Field(default=128, gt=0)
 
 
+class Pairs(Frozen):
+    """How the frame before a picture is made, by which training learns what need not be sent again.
+
+    It is the same picture, moved as by a panning camera. Some pictures get a sensor's noise, which
+    differs from frame to frame.
+    """
+
+    largest_shift_pixels: float = Field(ge=0, description="of the network's input, either way")
+    still_share: float = Field(ge=0, le=1, description="of the pictures that do not move")
+    largest_noise_levels: float = Field(ge=0, description="standard deviation, in grey levels")
+    noisy_share: float = Field(ge=0, le=1, description="of the pictures that get noise")
+
+
 class Weights(Frozen):
     """What the losses count for. All but the rate are weighted for features of deviation 1."""
 
     rate: float = Field(gt=0, description="of a bit a cell, at the usual step")
+    temporal_rate: float = Field(
+        default=0.0, ge=0, description="the same, of a frame that is coded given the one before"
+    )
     features: float = Field(default=1.0, ge=0, description="of the features' mean squared error")
     memory: float = Field(default=4.0, ge=0, description="of the encoder's output's")
     outputs: float = Field(default=1.0, ge=0, description="of what all decoder layers say")
@@ -65,6 +81,9 @@ class BottleneckRecipe(Frozen):
         ge=0,
         description="train on so many samples, whose features are computed once and kept; 0: "
         "compute the features of new samples in every step",
+    )
+    pairs: Pairs | None = Field(
+        default=None, description="needed for `weights.temporal_rate`, and used for nothing else"
     )
     sizes: Sizes = Sizes()
     weights: Weights
@@ -97,6 +116,10 @@ class BottleneckRecipe(Frozen):
         low, high = self.steps_range
         if not 0 < low <= high:
             raise ValueError("steps_range has to begin above 0 and not to fall")
+        if (self.pairs is None) != (self.weights.temporal_rate == 0):
+            raise ValueError(
+                "pairs and weights.temporal_rate need each other: give both or neither"
+            )
         latent = [codec.value for codec in LATENT_CODECS]
         if set(self.rates) != set(latent):
             raise ValueError(f"rates has to have the keys {', '.join(latent)}")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from common.bundle import Normalization
 from common.domain.errors import ConfigurationError
+from detr.bottleneck.recipe import Pairs
 from detr.model import DETR
 from detr.training.batches import Batch
 
@@ -30,6 +33,8 @@ class Signals:
         logits: [N,L,Q,K+1].
         boxes: [N,L,Q,4].
         padding: [N,h,w] bool, true on padding.
+        before: [N,C,h,w], the features of the frame before each; the same features where the
+            recipe has no pairs.
     """
 
     features: Tensor
@@ -37,6 +42,7 @@ class Signals:
     logits: Tensor
     boxes: Tensor
     padding: Tensor
+    before: Tensor
 
     def to(self, device: torch.device) -> Signals:
         """Return the signals on a device."""
@@ -47,24 +53,67 @@ class Signals:
         return self.features.permute(0, 2, 3, 1)[~self.padding]
 
 
+@dataclass(frozen=True)
+class FramePair:
+    """A batch, and the frame before each of its pictures, as normalised images [N,3,H,W]."""
+
+    batch: Batch
+    before: Tensor
+
+
+def frame_pair(
+    batch: Batch, pairs: Pairs, normalization: Normalization, generator: torch.Generator
+) -> FramePair:
+    """Draw the frame before each picture of a batch; see `Pairs`."""
+    count, _, height, width = batch.images.shape
+
+    def drawn(share: float) -> Tensor:
+        return (torch.rand(count, 1, generator=generator) < share).float()
+
+    shift = (2 * torch.rand(count, 2, generator=generator) - 1) * pairs.largest_shift_pixels
+    shift = shift * (1 - drawn(pairs.still_share))
+    # From pixels to the units of `affine_grid`, in which a picture reaches from -1 to 1.
+    shift = shift * torch.tensor([2 / width, 2 / height])
+    matrix = torch.cat([torch.eye(2).expand(count, 2, 2), shift[:, :, None]], dim=2)
+    grid = functional.affine_grid(matrix, [count, 3, height, width], align_corners=False)
+    moved = functional.grid_sample(
+        batch.images, grid, "bicubic", padding_mode="border", align_corners=False
+    )
+    levels = torch.rand(count, 1, generator=generator) * pairs.largest_noise_levels
+    deviation = (levels * drawn(pairs.noisy_share))[:, :, None, None] / 255
+    deviation = deviation / torch.tensor(normalization.std)[:, None, None]
+    seen = (~batch.padding[:, None]).float()
+
+    def noisy(images: Tensor) -> Tensor:
+        noise = torch.randn(images.shape, generator=generator)
+        return (images + noise * deviation) * seen
+
+    return FramePair(replace(batch, images=noisy(batch.images)), noisy(moved))
+
+
 @torch.no_grad()
-def signals_of(model: DETR, batch: Batch) -> Signals:
-    """Run a model on a batch."""
+def signals_of(model: DETR, batch: Batch, before: Tensor | None = None) -> Signals:
+    """Run a model on a batch, and its backbone on the frames before."""
     features, padding, pos = model.backbone(batch.images, batch.padding)
     projected = model.input_proj(features)
     output = model.interpret(projected, padding, pos)
+    earlier = projected
+    if before is not None:
+        earlier = model.input_proj(model.backbone(before, batch.padding)[0])
     return Signals(
         features=projected,
         memory=output.memory,
         logits=output.layer_logits.transpose(0, 1),
         boxes=output.layer_boxes.transpose(0, 1),
         padding=padding,
+        before=earlier,
     )
 
 
 _DESCRIPTION = "signals.json"
 # Half precision is far finer than what a bottleneck keeps.
 _TYPES = {"features": "<f2", "memory": "<f2", "logits": "<f4", "boxes": "<f4", "padding": "|b1"}
+_TYPES["before"] = _TYPES["features"]
 
 
 class SignalCache:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.domain.errors import ConfigurationError
 from detr.bottleneck.losses import LOSS_NAMES, draw_noise, losses, trained_parts
 from detr.bottleneck.recipe import BottleneckRecipe
-from detr.bottleneck.signals import Signals, open_cache, shuffled, signals_of
+from detr.bottleneck.signals import Signals, frame_pair, open_cache, shuffled, signals_of
 from detr.distillation.teacher import Teacher
 from detr.model import DETR, DetrOutput
 from detr.model.bottleneck import Bottleneck, BottleneckSizes
@@ -29,8 +29,8 @@ from detr.training.metrics import MetricsFile, MetricsRow, draw_curve
 from detr.training.optimisation import WeightAverage, learning_rate_factor
 from detr.training.processes import CPU
 
-# Of the samples that are cached, so many tell mean and deviation of the features.
-_STATISTICS_SAMPLES = 512
+# So many samples tell mean and principal components of the features.
+_STATISTICS_SAMPLES = 2048
 SIGNALS_FOLDER = "signals"
 
 
@@ -130,10 +130,17 @@ def _signals(
     model = teacher.model.detr
 
     def computed(first_step: int, steps: int) -> Generator[Signals]:
-        for batch in training_batches(
+        batches = training_batches(
             run, surroundings.cache, first_step, surroundings.workers, steps=steps
-        ):
-            yield signals_of(model, batch.to(surroundings.device))
+        )
+        for step, batch in enumerate(batches, first_step):
+            if recipe.pairs is None:
+                yield signals_of(model, batch.to(surroundings.device))
+                continue
+            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+            pair = frame_pair(batch, recipe.pairs, recipe.normalization, generator)
+            device = surroundings.device
+            yield signals_of(model, pair.batch.to(device), pair.before.to(device))
 
     if not recipe.cached_samples:
         return lambda first_step: computed(first_step, recipe.steps)
@@ -143,6 +150,7 @@ def _signals(
         "seed": recipe.seed,
         "data": recipe.data.model_dump(mode="json"),
         "input": recipe.input.model_dump(mode="json"),
+        "pairs": recipe.pairs and recipe.pairs.model_dump(mode="json"),
     }
     cache = open_cache(
         surroundings.output / SIGNALS_FOLDER,
@@ -166,8 +174,7 @@ def _new_state(
     with closing(batches(0)) as first:
         count = -(-_STATISTICS_SAMPLES // recipe.batch_size)
         values = [each.valid_features() for each in itertools.islice(first, count)]
-    features = torch.cat(values)
-    bottleneck.standardise(features.mean(dim=0), features.std(dim=0))
+    bottleneck.fit(torch.cat(values))
     trained = TrainedParts(bottleneck, model).to(device)
     tuned = recipe.tuned_share > 0
     parts = trained_parts(trained.bottleneck, trained.model, tuned=tuned)

@@ -138,7 +138,9 @@ async def _measure(
             write_all(folder, points, _about(bundle, material), loss)
             if publishing:
                 publish(_ROOT, material.name, points, folder, loss)
-            show_line(f"{material.title}\n\n{markdown(points)}{summary(points, loss)}")
+            text = f"{material.title}\n\n{markdown(points)}{summary(points, loss)}"
+            for line in text.splitlines():
+                show_line(line)
 
 
 def _about(bundle: Bundle, material: Material) -> Mapping[str, Any]:

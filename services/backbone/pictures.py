@@ -16,12 +16,13 @@ from typing import Dict, Tuple, Union
 
 import numpy as np
 
-from common.bundle import Manifest
+from common.bundle import Manifest, Normalization
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
 from common.domain.placement import Stage
+from common.vision.confined_process import CpuTimeError, start_server
 from common.vision.decode import check_raw, decode_raw
-from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
+from common.vision.decoder_process import DecoderProcess
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import (
     DecodingLimits,
@@ -107,7 +108,7 @@ class Pictures:
         if isinstance(image, RawImage):
             return self._make_raw(image)
         header = read_header(image.data, self._max_pixels, self._limits)
-        geometry = self._geometry(header.size)
+        geometry = self.geometry(header.size)
 
         def make_slowly() -> Picture:
             return self._decode_slowly(image, header, geometry)
@@ -139,7 +140,7 @@ class Pictures:
 
     def _make_raw(self, image: RawImage) -> Union[Picture, Slow[Picture]]:
         check_raw(image, self._max_pixels, self._limits)
-        self._geometry(ImageSize(image.width, image.height))
+        self.geometry(ImageSize(image.width, image.height))
 
         def make() -> Picture:
             started = time.perf_counter()
@@ -152,7 +153,17 @@ class Pictures:
         is_light = image.width * image.height * _RAW_SECONDS_PER_PIXEL <= _LIGHT_SECONDS
         return make() if is_light else Slow(make)
 
-    def _geometry(self, size: ImageSize) -> FrameGeometry:
+    @property
+    def normalization(self) -> Normalization:
+        """The bundle's mean and standard deviation."""
+        return self._manifest.normalization
+
+    def geometry(self, size: ImageSize) -> FrameGeometry:
+        """The sizes that a frame of this size goes through.
+
+        Raises:
+            InvalidInputError: its input would be larger than any that the bundle's policy gives.
+        """
         geometry = input_geometry(size.height, size.width, self._manifest.input)
         shape = (1, 3, geometry.input_height, geometry.input_width)
         if not self._shapes.contains(shape):

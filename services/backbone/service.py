@@ -15,6 +15,7 @@ from services.backbone.servicer import BackboneServicer
 from services.backbone.settings import BackboneSettings
 from services.backbone.stage import BackboneStage
 from services.backbone.transformers import Transformers
+from services.backbone.video import VideoStreams
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.passage import Pipeline
 from services.pipeline.service import StageService, stage_host
@@ -31,7 +32,8 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
     security = security_of(settings, Role.BACKBONE, settings.node)
     server = ServiceServer("backbone", settings, settings.node, security)
-    stage = BackboneStage(bundle, pictures)
+    video = VideoStreams(pictures, settings.video_limits, settings.max_video_streams)
+    stage = BackboneStage(bundle, pictures, video)
     pipeline = Pipeline(stage, EngineThread(), settings.node)
     transformers = Transformers(
         settings.node,
@@ -42,7 +44,9 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     senders = LabelNames((ORCHESTRATOR, *settings.transformers))
     host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)
     places = FramePlaces(settings.node, settings.frame_places)
-    servicer = BackboneServicer(host, stage, pipeline, transformers, places)
+    servicer = BackboneServicer(
+        *(host, stage, pipeline), transformers=transformers, places=places, video=video
+    )
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
     try:
         return await StageService(Stage.BACKBONE, settings, bundle, server, pipeline).run()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import Any, Optional, Tuple
+from typing import Any, AsyncIterator, Optional, Set, Tuple
 
 from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
-from common.domain.errors import ReferenceMissingError
-from common.domain.frames import Image
+from common.domain.errors import InvalidInputError, ReferenceMissingError, TandemError
 from common.domain.placement import NodePair, Stage
+from common.domain.video import AccessUnit, VideoFormat
+from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
 from common.server.traced_calls import tell_answer
@@ -21,16 +23,18 @@ from common.wire.errors import error_from_wire
 from common.wire.frames import (
     codec_from_wire,
     codec_to_wire,
+    content_bytes,
+    content_from_wire,
     features_to_wire,
-    image_bytes,
-    image_from_wire,
 )
 from common.wire.stage_client import StageStream
+from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
 from services.backbone.places import FramePlaces
-from services.backbone.stage import BackboneStage, Encoding, FrameFeatures, KeptLatents
+from services.backbone.stage import BackboneStage, Content, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
+from services.backbone.video import VideoFrame, VideoStream, VideoStreams
 from services.pipeline.frame_stream import (
     Context,
     FrameStream,
@@ -41,7 +45,10 @@ from services.pipeline.frame_stream import (
 )
 from services.pipeline.passage import Pipeline
 
-BackbonePipeline = Pipeline[Image, Picture, Encoding, FrameFeatures]
+# Of one stream, frames that are only decoded and that wait for their turn.
+_MOST_DECODED_AT_ONCE = 32
+
+BackbonePipeline = Pipeline[Content, Picture, Encoding, FrameFeatures]
 
 
 class BackboneServicer(stage_pb2_grpc.BackboneServicer):
@@ -52,15 +59,27 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         host: StageHost,
         stage: BackboneStage,
         pipeline: BackbonePipeline,
+        *,
         transformers: Transformers,
         places: FramePlaces,
+        video: VideoStreams,
     ) -> None:
-        """Serve frames of `places` by `stage` and `pipeline`; features go to `transformers`."""
+        """Serve frames of `places`.
+
+        Args:
+            host: see `FrameStream`.
+            stage: what is done to each frame.
+            pipeline: takes each frame through it.
+            transformers: get the features.
+            places: whose frames are served.
+            video: decodes frames of video.
+        """
         self._host = host
         self._stage = stage
         self._pipeline = pipeline
         self._transformers = transformers
         self._places = places
+        self._video = video
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -74,19 +93,33 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = self._stage.usable_codec(codec_from_wire(opening.codec))
         stream.account.keep(self._stage.kept_bytes(codec))
-        transformer = await self._transformers.open(
-            opening,
-            self._host.bundle.digest,
-            self._host.traces.stream(stream.metadata).metadata,
-        )
-        frames = BackboneStream(
-            *(self._host, facts, stream),
-            pipeline=self._pipeline,
-            codec=codec,
-            latents=self._stage.latent_encoder(codec, self._count_key_frame),
-            transformer=transformer,
-        )
-        await frames.serve()
+        video = optional_video_from_wire(opening)
+        decoder = None if video is None else self._video.open(video)
+        try:
+            transformer = await self._transformers.open(
+                opening,
+                self._host.bundle.digest,
+                self._host.traces.stream(stream.metadata).metadata,
+            )
+            frames = BackboneStream(
+                *(self._host, facts, stream),
+                pipeline=self._pipeline,
+                codec=codec,
+                latents=self._stage.latent_encoder(codec, self._count_key_frame),
+                transformer=transformer,
+                video=video,
+                decoder=decoder,
+            )
+            await frames.serve()
+        finally:
+            if decoder is not None:
+                await self._close(decoder)
+
+    async def _close(self, decoder: VideoStream) -> None:
+        """Its place is free once its process has ended, also if the stream is cancelled now."""
+        closing = asyncio.get_running_loop().run_in_executor(None, decoder.close)
+        closing.add_done_callback(lambda _: self._video.leave(decoder))
+        await asyncio.shield(closing)
 
     def _count_key_frame(self, reason: KeyReason) -> None:
         self._host.metrics.key_frames.labels(reason.value).inc()
@@ -107,6 +140,8 @@ class BackboneStream(FrameStream):
         codec: Codec,
         latents: Optional[LatentEncoder],
         transformer: StageStream,
+        video: Optional[VideoFormat] = None,
+        decoder: Optional[VideoStream] = None,
     ) -> None:
         """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
 
@@ -118,6 +153,8 @@ class BackboneStream(FrameStream):
             codec: of the features.
             latents: codes the stream's latents, if the codec is one of latents.
             transformer: gets the features.
+            video: what the frames are access units of; None: they are pictures.
+            decoder: decodes them, and is closed by the caller.
         """
         super().__init__(host, facts, stream)
         self._category_names = {each.id: each.name for each in host.bundle.manifest.categories}
@@ -127,6 +164,9 @@ class BackboneStream(FrameStream):
         # Each frame's latents are coded given those of the frame before, and sent in this order.
         self._in_order = None if latents is None else pipeline.strand(stream)
         self._transformer = transformer
+        self._video = video
+        self._decoder = decoder
+        self._decoding: Set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Serve the stream to its end; it ends, too, when the one to its transformer does.
@@ -142,11 +182,13 @@ class BackboneStream(FrameStream):
                 raise await self._transformer.wait_lost()
             self.host.raise_if_draining()
         finally:
+            for decoding in tuple(self._decoding):
+                decoding.cancel()
             await self._transformer.close()
 
     def size_bytes(self, frame: detector_pb2.Frame) -> int:
         """See `FrameStream.size_bytes`."""
-        return image_bytes(frame)
+        return content_bytes(frame)
 
     def tell(self, opened: stage_pb2.Opened) -> None:
         """See `FrameStream.tell`."""
@@ -158,7 +200,9 @@ class BackboneStream(FrameStream):
         """See `FrameStream.result_of`."""
         encoding = Encoding(frame.frame_id, self._codec, self._latents)
         features = await self._pipeline.run(
-            *(self.stream, image_from_wire(frame), encoding), finishing=self._in_order
+            *(self.stream, self._content(frame), encoding),
+            preparing=None if self._decoder is None else self._decoder.strand,
+            finishing=self._in_order,
         )
         span.tell(codec=self._codec.value)
         result = await self._ask_transformer(features.encoded, span)
@@ -166,6 +210,58 @@ class BackboneStream(FrameStream):
             result = await self._ask_again(features.kept, result, span)
         result.frame_id = frame.frame_id
         return result, replace(features.timing, codec=self._codec)
+
+    def _content(self, frame: detector_pb2.Frame) -> Content:
+        content = content_from_wire(frame, self._video)
+        if not isinstance(content, AccessUnit):
+            return content
+        if self._decoder is None:
+            raise ValueError("the stream has no decoder")
+        return VideoFrame(content, self._decoder)
+
+    async def frames(self) -> AsyncIterator[detector_pb2.Frame]:
+        """See `FrameStream.frames`; those that are only decoded are, and are left out.
+
+        Raises:
+            InvalidInputError: a message is no frame.
+        """
+        async for request in self.stream:
+            kind = request.WhichOneof("request")
+            if kind == "decode_only":
+                await self._begin_decoding(request.decode_only)
+            elif kind == self.kind:
+                yield request.frame
+            else:
+                raise InvalidInputError(
+                    f"every message after `open` has to be `{self.kind}` or `decode_only`"
+                )
+            # The request may be large, and the next one may take long to come.
+            del request
+
+    async def _begin_decoding(self, frame: detector_pb2.Frame) -> None:
+        """Decode a frame of which nobody is told anything, while the next ones are read.
+
+        What is not read would seem to be on the link still.
+        """
+        decoding = asyncio.ensure_future(self._decode_only(frame, self.stream.take()))
+        self._decoding.add(decoding)
+        decoding.add_done_callback(self._decoding.discard)
+        if len(self._decoding) >= _MOST_DECODED_AT_ONCE:
+            await asyncio.wait(self._decoding, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _decode_only(self, frame: detector_pb2.Frame, charge: Charge) -> None:
+        """Decode a frame; later ones fail if they miss it."""
+        self.host.metrics.count_bytes(self.facts.sender, "received", content_bytes(frame))
+        try:
+            content = self._content(frame)
+            if not isinstance(content, VideoFrame):
+                raise InvalidInputError("only video can be decoded without a result")
+            # The frames before have their places on the strand: their tasks were begun first.
+            await content.stream.strand.call(partial(content.stream.follow, content.unit))
+        except TandemError as error:
+            self.log_failure(frame.frame_id, error)
+        finally:
+            charge.release()
 
     async def _ask_again(
         self, kept: KeptLatents, first: stage_pb2.FrameResult, span: Span

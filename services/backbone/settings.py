@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, List, Optional, Tuple, Union
 
 from pydantic import Field, field_validator
-from typing_extensions import Annotated
+from typing_extensions import Annotated, Literal
 
+from common.domain.errors import ConfigurationError
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.vision.limits import DEFAULT_LIMITS, DEFAULT_MAX_PIXELS, DecodingLimits
+from common.vision.video.hardware import has_jetson_decoder
+from common.vision.video.limits import (
+    DEFAULT_DECODER_BYTES,
+    DEFAULT_UNIT_BYTES,
+    VideoLimits,
+)
 from services.pipeline.settings import StageSettings
 
 
@@ -62,6 +69,31 @@ class BackboneSettings(StageSettings):
         description="refuse a JPEG with more markers, or a PNG with more chunks beside its picture",
     )
 
+    max_access_unit_mebibytes: float = Field(
+        DEFAULT_UNIT_BYTES / (1 << 20),
+        gt=0,
+        allow_inf_nan=False,
+        description="refuse a larger frame of video, MiB",
+    )
+    max_video_mebibytes: float = Field(
+        DEFAULT_DECODER_BYTES / (1 << 20),
+        gt=0,
+        allow_inf_nan=False,
+        description="refuse video whose decoder has to keep more than this for its pictures, MiB",
+    )
+    max_video_streams: int = Field(
+        32,
+        gt=0,
+        description="streams of video that are decoded at a time, each in a process of its own; an "
+        "orchestrator holds two for a session while it changes its route",
+    )
+
+    video_decoder: Literal["software", "hardware", "auto"] = Field(
+        "software",
+        description="what decodes video: FFmpeg, the hardware of a Jetson through GStreamer, or "
+        "that if it is there; video of other than 8 bits and 4:2:0 is FFmpeg's always",
+    )
+
     @property
     def max_image_pixels(self) -> int:
         """`max_image_megapixels` in pixels."""
@@ -76,6 +108,27 @@ class BackboneSettings(StageSettings):
             scan_pixels=int(self.max_image_scan_megapixels * 1e6),
             header_bytes=int(self.max_image_header_mebibytes * (1 << 20)),
             segments=self.max_image_segments,
+        )
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """What video may ask of the machine, and what decodes it; looks for hardware if it may.
+
+        Raises:
+            ConfigurationError: the hardware that is asked for is not there.
+        """
+        by_hardware = self.video_decoder != "software" and has_jetson_decoder()
+        if self.video_decoder == "hardware" and not by_hardware:
+            raise ConfigurationError(
+                "video_decoder is `hardware`, but GStreamer's launcher with nvv4l2decoder is not "
+                "installed here"
+            )
+        return VideoLimits(
+            pixels=self.max_image_pixels,
+            pictures=self.decoding_limits,
+            unit_bytes=int(self.max_access_unit_mebibytes * (1 << 20)),
+            decoder_bytes=int(self.max_video_mebibytes * (1 << 20)),
+            by_hardware=by_hardware,
         )
 
     @field_validator("frames_of")

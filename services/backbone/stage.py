@@ -19,8 +19,11 @@ from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.engines.bottleneck import PIXELS_TO_LATENTS
 from services.backbone.pictures import Picture, Pictures
+from services.backbone.video import VideoFrame, VideoStreams
 from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import largest_latent_count, typical_size
+
+Content = Union[Image, VideoFrame]
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,23 @@ class FrameFeatures:
     kept: Optional[KeptLatents] = None
 
 
-class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
+class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
     """Decodes and preprocesses a frame before the engine, encodes its features after it."""
 
-    def __init__(self, bundle: Bundle, pictures: Pictures) -> None:
-        """Serve this bundle's backbone; `pictures` decodes, and is closed with this.
+    def __init__(self, bundle: Bundle, pictures: Pictures, video: VideoStreams) -> None:
+        """Serve this bundle's backbone.
+
+        Args:
+            bundle: whose backbone it is.
+            pictures: decodes pictures, and is closed with this.
+            video: decodes video, and is closed with this.
 
         Raises:
             ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         self._manifest = bundle.manifest
         self._pictures = pictures
+        self._video = video
         self._codec = FeatureCodec(bundle.manifest.codec.calibration)
         self._coders = LatentCoders.of_bundle(bundle)
 
@@ -106,13 +115,16 @@ class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
             return 0
         return HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
 
-    def prepare(self, frame: Image) -> Union[Picture, Slow[Picture]]:
+    def prepare(self, frame: Content) -> Union[Picture, Slow[Picture]]:
         """Decode, resize and normalise a frame; see `StageCore.prepare`.
 
         Raises:
-            InvalidInputError: the image is malformed, too large or too expensive to decode.
+            InvalidInputError: the image is malformed, too large or too expensive to decode, or the
+                video cannot be decoded; see `VideoStream.make`.
             UnavailableError: the machine is too busy to decode it, or this was closed.
         """
+        if isinstance(frame, VideoFrame):
+            return frame.stream.make(frame.unit)
         return self._pictures.make(frame)
 
     def engine_inputs(self, inputs: Picture, options: Encoding) -> Dict[str, np.ndarray]:
@@ -169,6 +181,7 @@ class BackboneStage(StageCore[Image, Picture, Encoding, FrameFeatures]):
     def close(self) -> None:
         """Kill the decoders."""
         self._pictures.close()
+        self._video.close()
 
 
 def _to_latents(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

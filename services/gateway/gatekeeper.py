@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.domain.address import is_ip
-from common.domain.errors import AccessDeniedError, ResourceExhaustedError
+from common.domain.errors import AccessDeniedError, ResourceExhaustedError, UnavailableError
 from services.gateway.callers import Callers, UnknownCallerError
 from services.gateway.door import Door
 
@@ -27,6 +29,9 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
+
+_DISCARDING_SECONDS = 10.0
+_MOST_DISCARDED_BYTES = 64 << 20
 
 
 class TooLargeError(Exception):
@@ -46,7 +51,12 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, application: ASGIApp, doors: Sequence[Door], callers: Callers, names: frozenset[str]
+        self,
+        application: ASGIApp,
+        doors: Sequence[Door],
+        callers: Callers,
+        names: frozenset[str],
+        draining: asyncio.Event,
     ) -> None:
         """Stand before an application.
 
@@ -55,8 +65,10 @@ class Gatekeeper:
             doors: those that are open.
             callers: knows who calls.
             names: that the gateway is reached by, in lower case and without a port.
+            draining: set once no more requests are taken; those under way are answered.
         """
         self._application = application
+        self._draining = draining
         self._doors = doors
         self._callers = callers
         self._names = names
@@ -96,6 +108,8 @@ class Gatekeeper:
             await send(message)
 
         try:
+            if self._draining.is_set():
+                raise UnavailableError("the gateway is ending")
             caller = None
             if scope["path"] not in door.public_paths:
                 caller = self._callers.of_header(headers.get("authorization", ""), door.roles)
@@ -104,6 +118,8 @@ class Gatekeeper:
                 body.check(headers)
                 await self._application(scope, body.receive, noting)
             return
+        except UnavailableError as error:
+            response = door.refusal(503, str(error))
         except UnknownCallerError as error:
             response = door.refusal(401, str(error))
             response.headers["www-authenticate"] = "Bearer"
@@ -122,6 +138,8 @@ class Gatekeeper:
                 raise
             return
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
+        if scope["type"] == "http":
+            await body.discard()
         if not started:
             await _answer(response, scope, receive, send)
 
@@ -193,6 +211,19 @@ class _Body:
         if self.is_too_large:
             raise TooLargeError
         return message
+
+    async def discard(self) -> None:
+        """Read what is left and forget it: most clients read no answer before they have sent all.
+
+        One that sends without end, or hardly anything, is not waited for.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARDING_SECONDS):
+                while self._bytes < self._most_bytes + _MOST_DISCARDED_BYTES:
+                    message = await self._receive()
+                    self._bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
 
 def _with_headers(send: Send) -> Send:

@@ -19,7 +19,6 @@ from common.server.metrics_access import server_context
 
 # Connections, most of which belong to the sessions of doors.
 _MOST_CONNECTIONS = 1024
-_FIRST_REQUEST_SECONDS = 15.0
 _KEEP_ALIVE_SECONDS = 15
 _MOST_WEBSOCKET_BYTES = 1 << 16
 _BACKLOG = 128
@@ -33,16 +32,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _BoundedProtocol(H11Protocol):
-    """HTTP/1.1, where a connection that sends no request does not stay open."""
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1, where a connection that sends no request does not stay open.
+
+    Attributes:
+        patience_seconds: how long a connection's first request may take to come.
+    """
+
+    patience_seconds = 15.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._impatience = asyncio.get_running_loop().call_later(
-            _FIRST_REQUEST_SECONDS, self._end_silence
+            self.patience_seconds, self._end_silence
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
         self._impatience.cancel()
         super().connection_lost(exc)
 
@@ -57,7 +64,14 @@ class HttpServer:
     """Serves an ASGI application over HTTP, or over HTTPS with the service's certificate."""
 
     def __init__(
-        self, application: ASGIApp, host: str, port: int, tls: TlsFiles | None, grace_seconds: float
+        self,
+        application: ASGIApp,
+        host: str,
+        port: int,
+        tls: TlsFiles | None,
+        *,
+        grace_seconds: float,
+        protocol: type[H11Protocol] = BoundedProtocol,
     ) -> None:
         """Bind; nothing is served yet.
 
@@ -67,6 +81,7 @@ class HttpServer:
             port: likewise; 0 picks a free one.
             tls: the certificate; its files are read again when they change. None: plain HTTP.
             grace_seconds: how long requests under way may take at the end.
+            protocol: of each connection.
 
         Raises:
             ConfigurationError: the address cannot be bound.
@@ -75,7 +90,7 @@ class HttpServer:
         self.address = Address(host, self._socket.getsockname()[1])
         config = uvicorn.Config(
             application,
-            http=_BoundedProtocol,
+            http=protocol,
             ws="websockets-sansio",
             lifespan="off",
             log_config=None,

@@ -23,13 +23,16 @@ from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.detection_api.door import DetectDoor, VisionDoor
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Door, Gateway
+from services.gateway.events.outbox import EventMetrics
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.http_server import HttpServer
 from services.gateway.live_view.door import LiveView
+from services.gateway.mqtt.door import Mqtt
 from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
 from services.gateway.traced_requests import TracedRequests
+from services.gateway.webhooks.door import Webhooks
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 
@@ -43,6 +46,12 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
         doors += [VisionDoor(gateway), DetectDoor(gateway)]
     if gateway.settings.open_inference:
         doors.append(OpenInferenceDoor(gateway))
+    if gateway.settings.mqtt or gateway.settings.webhooks:
+        metrics = EventMetrics(gateway.registry)
+        if gateway.settings.mqtt:
+            doors.append(Mqtt(gateway, metrics))
+        if gateway.settings.webhooks:
+            doors.append(Webhooks(gateway, metrics))
     return tuple(doors)
 
 
@@ -129,8 +138,8 @@ def _credentials(settings: GatewaySettings) -> Credentials | None:
 
 
 def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles | None:
-    """The tokens of callers over HTTP; without TLS there are none, as for gRPC."""
-    return None if security is None else security.tokens
+    """The tokens of callers over HTTP; None where nobody has to have one."""
+    return security.tokens if security is not None and settings.callers_sign_in else None
 
 
 def _http_server(
@@ -138,14 +147,15 @@ def _http_server(
 ) -> HttpServer:
     settings = gateway.settings
     application = TracedRequests(application_of(doors), traces)
-    keeper = Gatekeeper(application, doors, gateway.callers, _names(settings, security))
+    names = _names(settings, security)
+    keeper = Gatekeeper(application, doors, gateway.callers, names, gateway.draining)
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,
         tcp_host(parse_host(settings.http_bind_host)),
         settings.http_port,
         security.tls if security is not None and encrypts else None,
-        settings.grace_seconds,
+        grace_seconds=settings.grace_seconds,
     )
 
 

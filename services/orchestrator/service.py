@@ -66,6 +66,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             warnings=insecurity.warnings,
             traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
+            max_group_bytes=settings.max_group_mebibytes << 20,
             window=settings.window,
         )
     )

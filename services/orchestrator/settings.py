@@ -14,6 +14,7 @@ from common.domain.placement import ORCHESTRATOR, NodePair, Stage, StageAddress
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.server.settings import ServerSettings
 from services.orchestrator.decision.policy import Policy
+from services.orchestrator.session.resources import DEFAULT_GROUP_MEBIBYTES
 
 AUTOMATIC = "auto"
 
@@ -99,6 +100,12 @@ class OrchestratorSettings(ServerSettings):
         ge=0,
         description="how long a stage that became unavailable has to be healthy before it is "
         "chosen again",
+    )
+    max_group_mebibytes: int = Field(
+        DEFAULT_GROUP_MEBIBYTES,
+        gt=0,
+        description="video that a session keeps since the last key frame, to send it again where "
+        "frames go, MiB; beyond it frames are refused until the next key frame",
     )
     window: int = Field(
         0, ge=0, description="frames of one session in flight; 0 lets each session find its own"

@@ -227,7 +227,7 @@ class FrameStream(ABC):
                 result, timing = await self.result_of(frame, span)
             # Whatever failed, only this frame fails; the others of the stream go on.
             except Exception as error:
-                self._log_failure(frame.frame_id, error)
+                self.log_failure(frame.frame_id, error)
                 failure = error_to_wire(self._as_told(error))
                 result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
         timing = replace(
@@ -260,7 +260,8 @@ class FrameStream(ABC):
             f"({type(error).__name__}); the cause is in its log"
         )
 
-    def _log_failure(self, frame_id: int, error: Exception) -> None:
+    def log_failure(self, frame_id: int, error: Exception) -> None:
+        """Write to the log why a frame failed."""
         # A frame whose reference is missing is sent again at once.
         is_usual = isinstance(error, (CallerError, ReferenceMissingError))
         write = log.info if is_usual else log.error

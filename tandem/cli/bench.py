@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,10 @@ from rich.table import Table
 
 from common.bundle import load_bundle
 from common.domain.codec import Codec
+from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement, Stage
+from common.domain.video import AccessUnit, VideoFormat
 from common.files import refuse_overwriting
 from tandem.bench import BenchPlan, BenchReport, measure, report, report_to_json
 from tandem.cli.access import AccessOptions, with_access
@@ -36,12 +39,14 @@ from tandem.cli.options import (
 )
 from tandem.cli.running import run
 from tandem.cluster import ClusterOptions
-from tandem.shipped import shipped_bundle, shipped_clip
-from tandem.sources import open_source
+from tandem.shipped import camera_clip, shipped_bundle, shipped_clip
+from tandem.sources import VideoForm, open_source
 from tandem.trace import write_trace
 
 # Distinct frames kept in memory and sent over and over.
 _MAX_DISTINCT_FRAMES = 64
+# They are small, and only a group's mean tells how small.
+_MAX_DISTINCT_UNITS = 512
 
 
 @with_access
@@ -79,6 +84,15 @@ def bench(
             metavar="SOURCE", help="Frames to send; those of the shipped clip if left out."
         ),
     ] = None,
+    video: Annotated[
+        bool,
+        typer.Option(
+            "--video",
+            help="Send the access units of the source, which is H.264 or H.265, as they are; those "
+            "of the shipped clip as a camera makes it if --source is left out. Without it every "
+            "frame is sent as JPEG.",
+        ),
+    ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +110,10 @@ def bench(
     refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device, paced=paced)
     pace = parse_paced(paced)
-    images = load_images(source or str(shipped_clip()), writing=trace)
+    if video:
+        sent = _Sent(*load_units(source or str(camera_clip()), writing=trace))
+    else:
+        sent = _Sent(load_images(source or str(shipped_clip()), writing=trace), None)
     plans = [
         BenchPlan(
             *(one, codec, frames, warm_up, clients, window),
@@ -110,7 +127,7 @@ def bench(
         paced_milliseconds=pace,
         window=window,
     )
-    reports = run(_bench(where, images, plans, codec, pace=pace, trace=trace))
+    reports = run(_bench(where, sent, plans, codec, pace=pace, trace=trace))
     if json:
         show_json([report_to_json(one) for one in reports])
     else:
@@ -128,6 +145,26 @@ def load_images(source: str, writing: Path | None = None) -> list[EncodedImage]:
         if writing is not None:
             refuse_overwriting(writing, opened.info.paths)
         return [frame.image for frame in itertools.islice(opened, _MAX_DISTINCT_FRAMES)]
+
+
+def load_units(source: str, writing: Path | None = None) -> tuple[list[AccessUnit], VideoFormat]:
+    """The first access units of a source, which begin with a key frame, and what they are of.
+
+    Raises:
+        InvalidInputError: it is no H.264 or H.265 that the services decode.
+    """
+    obstacles: list[str] = []
+    with closing(open_source(source, tell=obstacles.append)) as opened:
+        if writing is not None:
+            refuse_overwriting(writing, opened.info.paths)
+        opened.deliver(VideoForm.ACCESS_UNITS)
+        frames = list(itertools.islice(opened, _MAX_DISTINCT_UNITS))
+    units = [frame.content for frame in frames if isinstance(frame.content, AccessUnit)]
+    if not frames or frames[0].video is None or len(units) < len(frames):
+        raise InvalidInputError(
+            next(iter(obstacles), f"{opened.info.name} is no H.264 or H.265 video")
+        )
+    return units, frames[0].video
 
 
 def show_reports(reports: list[BenchReport]) -> None:
@@ -155,9 +192,17 @@ def show_reports(reports: list[BenchReport]) -> None:
         show_line(f"simulated: the {stage} takes at least {milliseconds:g} ms")
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """What is sent over and over: pictures, or access units of a video."""
+
+    frames: list[EncodedImage] | list[AccessUnit]
+    video: VideoFormat | None
+
+
 async def _bench(
     where: RemoteServer | ClusterOptions,
-    images: list[EncodedImage],
+    sent: _Sent,
     plans: list[BenchPlan],
     codec: Codec | None,
     *,
@@ -176,7 +221,9 @@ async def _bench(
             total = plan.warm_up_frames + plan.frames
             with frame_progress(f"placement {plan.placement.value}", total) as advance:
                 samples = await measure(
-                    where.address, images, plan, advance, credentials=where.credentials
+                    *(where.address, sent.frames, plan, advance),
+                    credentials=where.credentials,
+                    video=sent.video,
                 )
             reports.append(report(plan, samples, name, pace))
             if trace is not None:

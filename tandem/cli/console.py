@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from common.domain.detections import Detection
 from common.domain.redaction import fit_to_show, masked_value
 from tandem.results import FrameResult
 
@@ -128,8 +129,13 @@ def sentence(name: str, result: FrameResult) -> str:
     if result.dropped:
         return f"{name}: dropped"
     objects = ", ".join(
-        f"{one.category_name} {one.score:.0%} at "
+        f"{_name(one)} {one.score:.0%} at "
         f"{one.box.x_min:.0f},{one.box.y_min:.0f}-{one.box.x_max:.0f},{one.box.y_max:.0f}"
         for one in result.detections
     )
     return f"{name}: {objects or 'nothing'}"
+
+
+def _name(detection: Detection) -> str:
+    number = "" if detection.track_id is None else f" #{detection.track_id}"
+    return f"{detection.category_name}{number}"

@@ -1,4 +1,4 @@
-"""What crosses the link in the demo, side by side: JPEGs, `int8` features and latents."""
+"""What crosses the link in the demo, side by side: JPEGs, video, `int8` features and latents."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tandem.results import FrameResult
 from tandem.shipped import Tally
 
 JPEGS = "each frame as JPEG"
+VIDEO = "the camera's H.264 as it is"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Crossing:
 
 
 def compared_codecs(bundle: Bundle) -> list[Codec]:
-    """The codecs that stand beside the JPEGs."""
+    """The codecs that stand beside JPEGs and video."""
     return [Codec.INT8] if bundle.manifest.bottleneck is None else [Codec.INT8, Codec.LATENT]
 
 

@@ -16,12 +16,15 @@ from common.bundle import Bundle, load_bundle
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ServiceError
+from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
+from common.domain.video import AccessUnit, VideoFormat
 from tandem.bench import BenchPlan, Sample, measure, report
-from tandem.cli.bench import show_reports
+from tandem.cli.bench import load_units, show_reports
 from tandem.cli.console import frame_progress, show_line, show_table
 from tandem.cli.crossings import (
     JPEGS,
+    VIDEO,
     compared_codecs,
     crossing,
     crossing_name,
@@ -35,11 +38,11 @@ from tandem.shipped import (
     MATCH_IOU,
     Tally,
     TrueObject,
+    camera_clip,
     check_clip_accuracy,
     load_objects,
     match_frame,
     shipped_bundle,
-    shipped_clip,
     tally,
 )
 from tandem.sinks import PictureSink, Sink, VideoSink
@@ -74,16 +77,18 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
         ServiceError: the placements disagreed, or a shipped model found too little.
     """
     bundle = load_bundle(bundle_folder or shipped_bundle())
-    with closing(open_source(str(shipped_clip()))) as source:
+    units, video = load_units(str(camera_clip()))
+    sent = units[:frame_count]
+    with closing(open_source(str(camera_clip()))) as source:
         frames = list(source)[:frame_count]
         show_line(f"Model {bundle.manifest.name}, clip {source.info.name}: {len(frames)} frames")
         if not bundle.manifest.trained:
             show_line("This model has random weights: its boxes mean NOTHING yet.")
-        runs = run(_run_all(bundle, frames))
+        runs = run(_run_all(bundle, sent, video, [frame.image for frame in frames]))
         _show_agreement(runs.placements)
         objects = None
         if bundle.manifest.trained:
-            objects = load_objects(shipped_clip().with_name("annotations.json"))
+            objects = load_objects(camera_clip().with_name("annotations.json"))
         _show_crossings(runs, objects)
         results = runs.placements[Placement.BACKBONE]
         pictured = max(results, key=lambda result: len(result.detections))
@@ -98,25 +103,35 @@ def demonstrate(bundle_folder: Path | None, frame_count: int | None, output: Pat
 
 @dataclass(frozen=True)
 class _Runs:
-    """The clip's results: by placement, with the bundle's own codec, and by codec."""
+    """The clip's results: by placement, with the bundle's own codec; as JPEGs; and by codec."""
 
     placements: dict[Placement, list[FrameResult]]
+    jpegs: list[FrameResult]
     codecs: dict[Codec, list[FrameResult]]
 
 
-async def _run_all(bundle: Bundle, frames: Sequence[SourceFrame]) -> _Runs:
-    images = [frame.image for frame in frames]
-    placements = [_plan(placement, bundle, len(frames)) for placement in Placement]
-    backbone = _plan(Placement.BACKBONE, bundle, len(frames))
+async def _run_all(
+    bundle: Bundle, units: list[AccessUnit], video: VideoFormat, jpegs: list[EncodedImage]
+) -> _Runs:
+    """The clip goes through the system as its camera made it, and once as JPEGs."""
+    placements = [_plan(placement, bundle, len(units)) for placement in Placement]
+    backbone = _plan(Placement.BACKBONE, bundle, len(units))
+    workstation = _plan(Placement.WORKSTATION, bundle, len(units))
     codecs = {codec: replace(backbone, codec=codec) for codec in compared_codecs(bundle)}
     async with local_cluster(ClusterOptions(bundle.folder)) as cluster:
         show_line("An edge node and a workstation node run on this machine.")
 
-        async def measured(plan: BenchPlan, text: str) -> list[Sample]:
+        async def measured(
+            plan: BenchPlan, text: str, pictures: list[EncodedImage] | None = None
+        ) -> list[Sample]:
+            address = cluster.orchestrator.address
             with frame_progress(text, plan.frames) as advance:
-                return await measure(cluster.orchestrator.address, images, plan, advance)
+                if pictures is not None:
+                    return await measure(address, pictures, plan, advance)
+                return await measure(address, units, plan, advance, video=video)
 
         runs = [await measured(plan, f"placement {plan.placement.value}") for plan in placements]
+        as_jpegs = await measured(workstation, "JPEGs", jpegs)
         by_codec = {
             codec: _results(await measured(plan, f"codec {codec.value}"))
             for codec, plan in codecs.items()
@@ -124,7 +139,7 @@ async def _run_all(bundle: Bundle, frames: Sequence[SourceFrame]) -> _Runs:
     codec = bundle.manifest.codec.default
     show_reports([report(plan, one, codec, {}) for plan, one in zip(placements, runs, strict=True)])
     by_placement = dict(zip(Placement, map(_results, runs), strict=True))
-    return _Runs(by_placement, by_codec)
+    return _Runs(by_placement, _results(as_jpegs), by_codec)
 
 
 def _results(samples: Sequence[Sample]) -> list[FrameResult]:
@@ -155,8 +170,11 @@ def _show_agreement(runs: dict[Placement, list[FrameResult]]) -> None:
 
 def _show_crossings(runs: _Runs, objects: Mapping[int, Sequence[TrueObject]] | None) -> None:
     """What crosses between the nodes, and what is found with it."""
-    frames = runs.placements[Placement.WORKSTATION]
-    found = [crossing(JPEGS, Placement.WORKSTATION, frames, _tally(frames, objects))]
+    by_camera = {JPEGS: runs.jpegs, VIDEO: runs.placements[Placement.WORKSTATION]}
+    found = [
+        crossing(name, Placement.WORKSTATION, frames, _tally(frames, objects))
+        for name, frames in by_camera.items()
+    ]
     found += [
         crossing(crossing_name(codec), Placement.BACKBONE, results, _tally(results, objects))
         for codec, results in runs.codecs.items()

@@ -15,7 +15,6 @@ from common.domain.errors import ServiceError
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import frame_progress, sentence, show_json, show_line, show_notice
 from tandem.cli.detection import (
-    Detect,
     DetectionRequest,
     RunSummary,
     detect_source,
@@ -33,6 +32,7 @@ from tandem.cli.options import (
     RemoteServer,
     RequireSignatureOption,
     ServerReconnectOption,
+    TranscodeOption,
     refuse_both,
     refuse_with_server,
     remote_server,
@@ -40,6 +40,7 @@ from tandem.cli.options import (
 from tandem.cli.running import run
 from tandem.client import DEFAULT_RECONNECT_SECONDS as SERVER_RECONNECT_SECONDS
 from tandem.cluster import ClusterOptions
+from tandem.feed import Detect
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
 from tandem.shipped import shipped_bundle
@@ -49,6 +50,7 @@ from tandem.sources import (
     Source,
     SourceFrame,
     SourceKind,
+    VideoForm,
     open_source,
 )
 from tandem.threads import call_in_thread
@@ -81,6 +83,10 @@ def detect(
             min=0, help="Most boxes in a frame, those with the highest scores; 0 for all."
         ),
     ] = 0,
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Number the objects, and follow them from frame to frame."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -108,9 +114,16 @@ def detect(
         ),
     ] = DEFAULT_RECONNECT_SECONDS,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
+    transcode: TranscodeOption = None,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="JPEG quality of video frames as they are sent.")
-    ] = JPEG_QUALITY,
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help=f"JPEG quality of video frames as they are sent; implies --transcode jpeg. "
+            f"{JPEG_QUALITY} where JPEG is sent anyway.",
+        ),
+    ] = None,
     json: JsonOption = False,
     access: AccessOptions,
 ) -> None:
@@ -128,7 +141,11 @@ def detect(
 
     def opened() -> Source:
         return open_source(
-            source, quality, live=live, reconnect_seconds=reconnect_seconds, tell=show_notice
+            source,
+            quality or JPEG_QUALITY,
+            live=live,
+            reconnect_seconds=reconnect_seconds,
+            tell=show_notice,
         )
 
     def request(kind: SourceKind) -> DetectionRequest:
@@ -140,6 +157,8 @@ def detect(
             max_detections=max_detections,
             live=kind is SourceKind.LIVE if live is None else live,
             limit=limit,
+            transcode=transcode is not None or quality is not None,
+            track=track,
         )
 
     patience = server_reconnect_seconds
@@ -163,6 +182,7 @@ async def _detect(
     with ExitStack() as stack:
         source = stack.enter_context(closing(await call_in_thread(opened)))
         request = request_for(source.info.kind)
+        source.deliver(_form(where, request))
         sink = stack.enter_context(closing(open_sink(output, source.info))) if output else None
         async with _detection(where, request, server_reconnect_seconds) as detect:
             lines = as_json or output is None
@@ -184,11 +204,24 @@ async def _detect(
     return summary
 
 
+def _form(where: RemoteServer | ClusterOptions, request: DetectionRequest) -> VideoForm:
+    """How the frames of a video are needed."""
+    if request.transcode:
+        return VideoForm.JPEG
+    is_here = _is_here(where, request)
+    return VideoForm.PIXELS if is_here else VideoForm.ACCESS_UNITS
+
+
+def _is_here(where: RemoteServer | ClusterOptions, request: DetectionRequest) -> bool:
+    """Whether this process detects, and needs no services."""
+    return isinstance(where, ClusterOptions) and not request.needs_services
+
+
 def _detection(
     where: RemoteServer | ClusterOptions, request: DetectionRequest, reconnect_seconds: float
 ) -> AbstractAsyncContextManager[Detect]:
     """By a server, or by local nodes; in this process where neither is needed."""
-    if isinstance(where, ClusterOptions) and not request.needs_services:
+    if isinstance(where, ClusterOptions) and _is_here(where, request):
         return local_detection(where, request)
     return served_detection(where, request, reconnect_seconds)
 

@@ -17,11 +17,19 @@ from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
 from common.engines.base import Device
 from tandem.access import Credentials
+from tandem.asked import pair_named
 from tandem.cli.access import AccessOptions
 from tandem.cli.console import activity
-from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient, pair_named
+from tandem.client import DEFAULT_RECONNECT_SECONDS, DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.signatures import REQUIRE_SIGNATURE_VARIABLE
+
+
+class TranscodeChoice(StrEnum):
+    """What a video's frames are made before they are sent."""
+
+    JPEG = "jpeg"
+
 
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
@@ -118,6 +126,15 @@ ServerReconnectOption = Annotated[
         min=0.0,
         help="How long to wait for an orchestrator of --server that was lost, and send it again "
         "what it left unanswered (of a live source: drop it); 0: not at all.",
+    ),
+]
+TranscodeOption = Annotated[
+    TranscodeChoice | None,
+    typer.Option(
+        "--transcode",
+        metavar="jpeg",
+        help="Send a video's frames as JPEG, whatever they are. Without it, H.264 and H.265 are "
+        "sent as they are where the services can decode them, and all else as JPEG.",
     ),
 ]
 CodecOption = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ from tandem.cli.options import (
 )
 from tandem.cli.running import run
 from tandem.cluster import ClusterOptions, LocalCluster
+from tandem.live_view import LiveViewOptions, RunningLiveView
+from tandem.live_view import live_view as run_live_view
 from tandem.processes import ServiceProcess
 from tandem.shipped import shipped_bundle
 
@@ -83,6 +86,24 @@ def up(
             help="Serve other machines without TLS, where anybody may do anything.",
         ),
     ] = False,
+    live_view: Annotated[
+        bool,
+        typer.Option(
+            "--live-view",
+            help="Show cameras in a browser of this machine: the demo clip, again "
+            "and again, or those of --cameras.",
+        ),
+    ] = False,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="YAML file with the cameras of the live view: docs/gateway.md."
+        ),
+    ] = None,
+    http_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="The live view's port; 0 picks a free one."),
+    ] = 8080,
     log_level: Annotated[
         LogLevel, typer.Option(help="Lowest level of the services' log lines on standard error.")
     ] = LogLevel.WARNING,
@@ -108,21 +129,37 @@ def up(
         log_level=log_level.value,
         on_log=logs,
     )
-    run(_serve(options, logs, json))
+    viewing = LiveViewOptions(
+        port=http_port,
+        cameras=cameras,
+        certificates=certificates,
+        log_level=log_level.value,
+        on_log=logs,
+    )
+    shows = live_view or cameras is not None
+    run(_serve(options, viewing if shows else None, logs, json))
 
 
-async def _serve(options: ClusterOptions, logs: _Logs, as_json: bool) -> None:
-    async with local_cluster(options) as cluster:
+async def _serve(
+    options: ClusterOptions, viewing: LiveViewOptions | None, logs: _Logs, as_json: bool
+) -> None:
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(local_cluster(options))
+        view = None
+        if viewing is not None:
+            view = await stack.enter_async_context(run_live_view(viewing, cluster))
         if as_json:
-            show_json(cluster_to_json(cluster))
+            show_json(cluster_to_json(cluster, view))
         else:
             show_table(_table(cluster))
+            if view is not None:
+                show_line(f"live view: {view.url}")
             for stage, milliseconds in options.paced_milliseconds.items():
                 show_line(f"simulated: the {stage.value} takes at least {milliseconds:g} ms")
             show_line(_next_command(options, cluster.orchestrator.address))
             show_line("Ctrl-C stops them.")
         logs.shown = True
-        await _watch(cluster.processes)
+        await _watch((*cluster.processes, *([] if view is None else [view.process])))
 
 
 def _next_command(options: ClusterOptions, address: str) -> str:
@@ -158,9 +195,11 @@ async def _watch(processes: tuple[ServiceProcess, ...]) -> None:
             wait.cancel()
 
 
-def cluster_to_json(cluster: LocalCluster) -> dict[str, Any]:
+def cluster_to_json(cluster: LocalCluster, view: RunningLiveView | None = None) -> dict[str, Any]:
     """The machine-readable form of `tandem up --json`."""
+    gateway = {} if view is None else {"gateway": {**vars(view.announcement), "http": view.url}}
     return {
+        **gateway,
         "orchestrator": vars(cluster.orchestrator),
         "stages": [
             {"node": one.node, "stage": one.stage.value, **vars(one.announcement)}

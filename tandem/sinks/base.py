@@ -19,10 +19,9 @@ from common.domain.errors import InvalidInputError, TandemError, UnavailableErro
 from common.files import Replacement
 from common.wire.errors import grpc_status
 from tandem.drawing import draw_detections
-from tandem.pictures import decode_picture
 from tandem.results import FrameResult
 from tandem.sources import SourceFrame
-from tandem.sources.ffmpeg import reason
+from tandem.sources.containers import reason
 
 
 class Sink(Protocol):
@@ -50,6 +49,8 @@ class Sink(Protocol):
 def annotated(frame: SourceFrame, result: FrameResult) -> np.ndarray | None:
     """The very picture that was sent, with its detections.
 
+    Access units are decoded here, each once and in order: ask for every frame.
+
     Returns:
         HxWx3, uint8, BGR; None if it is no picture, for which the server has refused it.
 
@@ -59,11 +60,12 @@ def annotated(frame: SourceFrame, result: FrameResult) -> np.ndarray | None:
     if isinstance(frame.content, TandemError):
         return None
     try:
-        return draw_detections(decode_picture(frame.image), result.detections)
+        pixels = frame.pixels()
     except InvalidInputError:
         if result.error is None:
             raise
         return None
+    return None if pixels is None else draw_detections(pixels, result.detections)
 
 
 def settle(replacement: Replacement, is_whole: bool) -> None:
@@ -139,6 +141,7 @@ def result_to_json(result: FrameResult) -> dict[str, Any]:
                 "category_name": detection.category_name,
                 "score": detection.score,
                 "box": list(vars(detection.box).values()),
+                **({} if detection.track_id is None else {"track_id": detection.track_id}),
             }
             for detection in result.detections
         ],

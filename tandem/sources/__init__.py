@@ -7,7 +7,9 @@ from tandem.sources.base import (
     SourceInfo,
     SourceKind,
     Tell,
+    VideoForm,
     played,
+    untold,
 )
 from tandem.sources.opening import open_source
 from tandem.sources.stills import PICTURE_SUFFIXES
@@ -20,6 +22,8 @@ __all__ = [
     "SourceInfo",
     "SourceKind",
     "Tell",
+    "VideoForm",
     "open_source",
     "played",
+    "untold",
 ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from common.domain.errors import TandemError
-from common.domain.frames import EncodedImage
-from tandem.pictures import JPEG_QUALITY
+import numpy as np
+
+from common.domain.errors import InvalidInputError, TandemError
+from common.domain.frames import EncodedImage, Image, RawImage
+from common.domain.video import AccessUnit, VideoFormat
+from tandem.pictures import JPEG_QUALITY, decode_picture, pixels_of
+from tandem.sources.decoding import DecodeUnit
 
 # One JPEG after the other is a video, though it begins as a picture does.
 JPEG_VIDEO_SUFFIXES = (".mjpeg", ".mjpg")
@@ -25,6 +29,16 @@ goes on."""
 
 def untold(_sentence: str) -> None:
     """Ignore the sentence."""
+
+
+class VideoForm(Enum):
+    """How the frames of what moves come; pictures that are files already come as they are."""
+
+    # As the camera encoded them, if it is H.264 or H.265 that the services decode; else as JPEG.
+    ACCESS_UNITS = "access units"
+    JPEG = "jpeg"
+    # Uncompressed, for who computes in this process.
+    PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
@@ -79,26 +93,51 @@ class SourceFrame:
 
     Attributes:
         name: the file's name, or the source's and the frame's number.
-        content: JPEG or PNG; or why this one frame could not be read.
+        content: JPEG or PNG, pixels, or an access unit; or why this one frame could not be read.
         seconds: when it is shown, since the first frame; None for pictures.
         duration_seconds: how long it is shown; None if only the next frame tells.
+        video: what the access unit is of; None: it is none.
+        decode: makes pixels of the source's access units.
     """
 
     name: str
-    content: EncodedImage | TandemError
+    content: Image | AccessUnit | TandemError
     seconds: float | None = None
     duration_seconds: float | None = None
+    video: VideoFormat | None = None
+    decode: DecodeUnit | None = field(default=None, repr=False, compare=False)
 
     @property
     def image(self) -> EncodedImage:
-        """The picture.
+        """The picture, of a source that delivers JPEG.
 
         Raises:
             TandemError: it could not be read.
         """
         if isinstance(self.content, TandemError):
             raise self.content
+        if not isinstance(self.content, EncodedImage):
+            raise TypeError(f"{self.name} is no picture file")
         return self.content
+
+    def pixels(self) -> np.ndarray | None:
+        """The very picture that is sent; of access units each once, in the order of the source.
+
+        Returns:
+            HxWx3, uint8, BGR; None of an access unit that cannot be decoded.
+
+        Raises:
+            TandemError: it could not be read, or is no picture.
+        """
+        if isinstance(self.content, TandemError):
+            raise self.content
+        if isinstance(self.content, EncodedImage):
+            return decode_picture(self.content)
+        if isinstance(self.content, RawImage):
+            return pixels_of(self.content)
+        if self.decode is None:
+            raise InvalidInputError(f"{self.name} cannot be decoded here")
+        return self.decode(self.content)
 
 
 class Source(Protocol):
@@ -112,6 +151,10 @@ class Source(Protocol):
     @property
     def damaged_frames(self) -> int:
         """Frames left out so far because they could not be decoded."""
+        ...
+
+    def deliver(self, form: VideoForm) -> None:
+        """Choose how frames of what moves come, before the first; JPEG otherwise."""
         ...
 
     def __iter__(self) -> Iterator[SourceFrame]:

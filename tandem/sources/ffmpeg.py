@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import errno
-import socket
 import time
-from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
 
 import av
 import numpy as np
 
-from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from common.domain.redaction import masked_url
+from common.domain.errors import InvalidInputError, TandemError
 from common.vision.headers import read_header
 from common.vision.jpeg_markers import JPEG_MAGIC
 from common.vision.limits import DEFAULT_MAX_PIXELS
-from tandem.sources.base import JPEG_VIDEO_SUFFIXES
-from tandem.sources.readers import SILENCE_SECONDS, SILENT, LostError, Picture, Reader
-from tandem.sources.stills import kind_of_brands, refusal
+from tandem.sources.containers import (
+    Readable,
+    open_container,
+    quotable,
+    reason,
+    video_stream,
+)
+from tandem.sources.decoding import UnitDecoder
+from tandem.sources.passing import (
+    NotPassableError,
+    PassThrough,
+    VideoPacket,
+    check_packet,
+    check_picture,
+    is_known,
+)
+from tandem.sources.readers import (
+    SILENCE_SECONDS,
+    SILENT,
+    EncodedPicture,
+    LostError,
+    Picture,
+    Reader,
+    ReadFrame,
+)
 
 # Places in a row where nothing can be read; then the rest is taken to be no better.
 _MOST_UNREADABLE = 100
@@ -29,40 +49,29 @@ _MOST_HEADER_PIXELS = 1 << 28
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 # What FFmpeg calls it when a connection ends in the midst of something.
 _HUNG_UP = {errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
-# Somebody answers, but with something else.
-_NO_VIDEO = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.DecoderNotFoundError)
 # A list of addresses has a length, what it lists may still have none.
 _LISTS = {"hls", "dash", "rtsp", "sdp"}
 # Within one picture, a rotation is its EXIF orientation, which Tandem leaves as it is stored.
 _PICTURE_CODECS = {"mjpeg", "png", "webp", "tiff", "bmp", "jpegxl"}
 
-
-# Of any stream, though only a video's are decoded.
-VideoPacket: TypeAlias = "av.Packet[Any]"
-
-
-class Readable(Protocol):
-    """What FFmpeg can read from, beside a path or a URL."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most so many bytes; none at the end."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
+# Packets until a picture shows what a video is: as many as the longest groups of cameras have.
+_MOST_PROBED = 300
 
 
 class FFmpegReader(Reader):
     """One opened file, pipe or connection.
 
-    Frames are turned upright where a video says that the camera was held on its side.
+    Frames are turned upright where a video says that the camera was held on its side. Of access
+    units only the first is decoded here, to see what they are.
 
     Attributes:
         frame_count: as the header says; None if it does not.
         frames_per_second: mean, as the header says; None if it does not.
         finite: it is known to have an end.
         timed: its time stamps are its own.
+        passes: whether frames come as access units, if they can; set before the first is read.
+        not_passed: why they do not, a clause about `it`; None as long as they do, and of a video
+            of another codec.
     """
 
     def __init__(
@@ -84,14 +93,12 @@ class FFmpegReader(Reader):
         self._name = name
         self._is_remote = connect_seconds is not None
         self._file = None if isinstance(file, str) else file
-        self._container = _open(file, name, connect_seconds)
+        self._container = open_container(file, name, connect_seconds)
         try:
-            self._stream = self._video_stream()
+            self._stream = video_stream(self._container, name)
         except TandemError:
             self._release()
             raise
-        # Slices and frames in parallel: decoding must not be what limits the stream.
-        self._stream.thread_type = "AUTO"
         self._stream.codec_context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
         format_name, rate = self._container.format.name, self._stream.average_rate
         self._is_list = format_name in _LISTS
@@ -99,7 +106,8 @@ class FFmpegReader(Reader):
         self._knows_durations = "mp4" in format_name
         self.frame_count = self._stream.frames or None
         self.frames_per_second = float(rate) if rate else None
-        self._frames = self._decoded()
+        self._frames = self._delivered()
+        self._frame_at = time.monotonic()
         self._first_seconds: float | None = None
 
     @property
@@ -108,52 +116,91 @@ class FFmpegReader(Reader):
         known = self._container.duration is not None or self.frame_count is not None
         return known or (self._container.size > 0 and not self._is_list)
 
-    def _read(self) -> Picture | None:
+    def _read(self) -> ReadFrame | None:
         try:
-            frame = next(self._frames, None)
+            return next(self._frames, None)
         except av.error.ExitError as error:
-            raise LostError(SILENT) from _quotable(error, self._is_remote)
+            raise LostError(SILENT) from quotable(error, self._is_remote)
         except (av.FFmpegError, OSError) as error:
             if self._is_remote:
                 told = "it hung up" if error.errno in _HUNG_UP else reason(error)
                 raise LostError(told) from None
             raise InvalidInputError(f"{self._name} cannot be decoded: {reason(error)}") from error
-        return None if frame is None else self._picture(frame)
 
     def _release(self) -> None:
         self._container.close()
         if self._file is not None:
             self._file.close()
 
-    def _video_stream(self) -> av.VideoStream:
-        tags = self._container.metadata
-        brands = tags.get("compatible_brands", "").encode("utf-8", "replace")
-        kind = kind_of_brands(
-            tags.get("major_brand", "").encode("utf-8", "replace"),
-            [brands[at : at + 4] for at in range(0, len(brands), 4)],
-        )
-        if kind is not None:
-            raise InvalidInputError(refusal(self._name, kind))
-        if not self._container.streams.video:
-            raise InvalidInputError(f"{self._name} is neither a picture nor a video")
-        stream = self._container.streams.video[0]
-        # Though the type says otherwise.
-        if getattr(stream, "codec_context", None) is None:
-            raise InvalidInputError(f"{self._name} is a video in a format that is not known")
-        return stream
+    def _delivered(self) -> Iterator[ReadFrame]:
+        packets, first, passing = self._video_packets(), list[VideoPacket](), None
+        if self.passes and is_known(self._stream):
+            try:
+                passing = PassThrough(self._stream)
+                self._probe(packets, first)
+            except NotPassableError as error:
+                passing, self.not_passed = None, str(error)
+        every = chain(first, packets)
+        for frame in self._decoded(every) if passing is None else self._passed(passing, every):
+            yield frame
+            # The time that the consumer took is not the camera's silence.
+            self._frame_at = time.monotonic()
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Frames; what cannot be decoded is counted and left out."""
-        frame_at = time.monotonic()
+    def _probe(self, packets: Iterator[VideoPacket], read: list[VideoPacket]) -> None:
+        """Decode the first picture; `read` takes the packets from its key frame on.
+
+        Raises:
+            NotPassableError: the services do not decode such video.
+        """
+        # With frames in parallel, the first picture would come late.
+        self._stream.thread_type = "SLICE"
+        for packet in packets:
+            if not read and not packet.is_keyframe:
+                continue
+            read.append(packet)
+            check_packet(packet)
+            for frame in self._of_packet(packet):
+                return check_picture(frame)
+            if len(read) == _MOST_PROBED:
+                break
+        raise NotPassableError("its first pictures cannot be decoded here")
+
+    def _passed(
+        self, passing: PassThrough, packets: Iterable[VideoPacket]
+    ) -> Iterator[EncodedPicture]:
+        """Access units as they are.
+
+        Raises:
+            NotPassableError: the services could not decode what comes next.
+        """
+        decode = UnitDecoder(passing.format.codec)
+        # A look ahead would make a camera's frames late.
+        for timed in passing.units(packets, looks_ahead=not self._is_remote or self.finite):
+            seconds, duration = self._times(timed.shown_at, timed.duration, timed.time_base)
+            yield EncodedPicture(timed.unit, passing.format, decode, seconds, duration)
+
+    def _decoded(self, packets: Iterable[VideoPacket]) -> Iterator[Picture]:
+        """Pictures; what cannot be decoded is counted and left out."""
+        context = self._stream.codec_context
+        if context.is_open:
+            context.flush_buffers()
+        else:
+            # Slices and frames in parallel: decoding must not be what limits the stream.
+            self._stream.thread_type = "AUTO"
+        for packet in packets:
+            for frame in self._of_packet(packet):
+                yield self._picture(frame)
+
+    def _video_packets(self) -> Iterator[VideoPacket]:
+        """Those of the video, as long as frames come of them."""
+        self._frame_at = time.monotonic()
         for packet in self._packets():
             # Sound may go on where the picture does not; and what FFmpeg held back when it was
             # broken off is no sign of life.
-            if self._is_remote and time.monotonic() - frame_at > SILENCE_SECONDS:
+            if self._is_remote and time.monotonic() - self._frame_at > SILENCE_SECONDS:
                 raise LostError(SILENT)
-            for frame in self._of_packet(packet):
-                yield frame
-                # The time that the consumer took is not the camera's silence.
-                frame_at = time.monotonic()
+            if packet.stream is self._stream:
+                yield packet
 
     def _packets(self) -> Iterator[VideoPacket]:
         """Of all streams, so that silence can be seen between them."""
@@ -175,8 +222,6 @@ class FFmpegReader(Reader):
             yield packet
 
     def _of_packet(self, packet: VideoPacket) -> list[av.VideoFrame]:
-        if packet.stream is not self._stream:
-            return []
         if packet.size and self._is_cut_jpeg(packet):
             self.damaged += 1
             return []
@@ -206,69 +251,19 @@ class FFmpegReader(Reader):
         pixels = frame.to_ndarray(format="bgr24")
         if self._stream.codec_context.name not in _PICTURE_CODECS:
             pixels = _upright(pixels, frame.rotation)
-        if frame.pts is None or frame.time_base is None:
-            return Picture(pixels)
-        seconds = float(frame.pts * frame.time_base)
+        return Picture(pixels, *self._times(frame.pts, frame.duration, frame.time_base))
+
+    def _times(
+        self, shown_at: int | None, duration: int | None, time_base: Fraction | None
+    ) -> tuple[float | None, float | None]:
+        """When a frame is shown, since the first, and how long; None of what is not known."""
+        if shown_at is None or time_base is None:
+            return None, None
+        seconds = float(shown_at * time_base)
         if self._first_seconds is None:
             self._first_seconds = seconds
-        duration = float(frame.duration * frame.time_base) if self._knows_durations else None
-        return Picture(pixels, seconds - self._first_seconds, duration or None)
-
-
-def reason(error: Exception) -> str:
-    """FFmpeg's words, without the address, which may hold a password."""
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _open(
-    file: str | Readable, name: str, connect_seconds: float | None
-) -> av.container.InputContainer:
-    is_remote = connect_seconds is not None
-    # Over TCP a lossy link delays an RTSP camera's pictures; over UDP it smears them.
-    is_rtsp = isinstance(file, str) and is_remote and file.startswith("rtsp")
-    # Otherwise a colon in a file's name makes a protocol of what stands before it.
-    where = f"file:{file}" if isinstance(file, str) and not is_remote else file
-    # By its content it would be taken for one picture.
-    is_jpeg_video = not is_remote and name.lower().endswith(JPEG_VIDEO_SUFFIXES)
-    try:
-        return av.open(
-            where,
-            "r",
-            format="mjpeg" if is_jpeg_video else None,
-            options={"rtsp_transport": "tcp"} if is_rtsp else {},
-            timeout=(connect_seconds, SILENCE_SECONDS) if connect_seconds is not None else None,
-            metadata_errors="replace",
-        )
-    except av.error.ExitError as error:
-        raise UnavailableError(
-            f"{name} does not answer: nothing to see for {connect_seconds:.0f} s"
-        ) from _quotable(error, is_remote)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if is_remote and not isinstance(error, _NO_VIDEO):
-            cause = _unknown_host(where) if isinstance(where, str) else None
-            raise UnavailableError(f"{name} does not answer: {cause or reason(error)}") from None
-        raise InvalidInputError(f"{name} is neither a picture nor a video") from _quotable(
-            error, is_remote
-        )
-
-
-def _quotable(error: Exception, is_remote: bool) -> Exception | None:
-    """The cause for a traceback; none of a URL, since FFmpeg's own words repeat it."""
-    return None if is_remote else error
-
-
-def _unknown_host(url: str) -> str | None:
-    """That the name of its host is not found, which FFmpeg calls an input/output error."""
-    try:
-        host = urlsplit(url).hostname
-        # Before a slash in a password stands what is taken for a host.
-        if host and host in masked_url(url).lower():
-            socket.getaddrinfo(host, None)
-    except socket.gaierror:
-        return f"the name {host} is not found"
-    except ValueError:  # no address at all, which FFmpeg has said
-        pass
-    return None
+        known = float(duration * time_base) if self._knows_durations and duration else None
+        return seconds - self._first_seconds, known
 
 
 def _upright(pixels: np.ndarray, rotation_degrees: int) -> np.ndarray:

@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Protocol
 
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
-from tandem.pictures import encode_jpeg
-from tandem.sources.base import SourceFrame, SourceInfo, SourceKind, SourceOptions, Tell
+from tandem.sources.base import (
+    SourceFrame,
+    SourceInfo,
+    SourceKind,
+    SourceOptions,
+    VideoForm,
+)
+from tandem.sources.delivery import Damage, sent_as_jpeg, source_frame
 from tandem.sources.ffmpeg import FFmpegReader
-from tandem.sources.readers import SILENCE_SECONDS, LostError, Picture
+from tandem.sources.passing import NotPassableError
+from tandem.sources.readers import (
+    SILENCE_SECONDS,
+    LostError,
+    ReadFrame,
+)
 
 # A camera that was only switched off and on is back soon; a network is not to be flooded.
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0
@@ -28,9 +39,15 @@ class VideoSource:
         name: str,
         options: SourceOptions,
         paths: tuple[Path, ...] = (),
+        *,
+        reopen: Callable[[], FFmpegReader] | None = None,
     ) -> None:
+        """Read from `reader`; `reopen` reads the same from its beginning, if that is possible."""
         self._reader = reader
         self._options = options
+        self._reopen = reopen
+        self._form = VideoForm.JPEG
+        self._is_closed = False
         self.info = SourceInfo(
             name, SourceKind.VIDEO, reader.frame_count, reader.frames_per_second, paths
         )
@@ -40,16 +57,25 @@ class VideoSource:
         """See `Source`."""
         return self._reader.damaged
 
+    def deliver(self, form: VideoForm) -> None:
+        """See `Source`."""
+        self._form = form
+        self._reader.passes = form is VideoForm.ACCESS_UNITS
+
     def __iter__(self) -> Iterator[SourceFrame]:
-        name, index, damage = self.info.name, 0, _Damage(self.info.name, self._options.tell)
-        while (picture := self._read()) is not None:
+        name, index, damage = self.info.name, 0, Damage(self.info.name, self._options.tell)
+        while (picture := self._read(index)) is not None:
             damage.note(self.damaged_frames)
+            if index == 0 and self._reader.not_passed is not None:
+                self._options.tell(sent_as_jpeg(name, self._reader.not_passed))
             if index == 1 and not self._reader.timed:
                 rate = self.info.frames_per_second or 25.0
                 self._options.tell(
                     f"{name} does not say when its frames are shown: {rate:g} a second are assumed"
                 )
-            yield _frame(name, index, picture, picture.seconds, self._options.jpeg_quality)
+            yield source_frame(
+                f"{name} frame {index}", picture, picture.seconds, self._form, self._options
+            )
             index += 1
         damage.note(self.damaged_frames)
         if index == 0:
@@ -57,23 +83,49 @@ class VideoSource:
 
     def close(self) -> None:
         """Close the file or the connection."""
+        self._is_closed = True
         self._reader.close()
 
-    def _read(self) -> Picture | None:
+    def _read(self, passed: int) -> ReadFrame | None:
         try:
             return self._reader.read()
         except LostError as error:
             raise UnavailableError(f"{self.info.name} ended too early: {error}") from error
+        except NotPassableError as error:
+            return self._read_decoded(passed, str(error))
+
+    def _read_decoded(self, passed: int, why: str) -> ReadFrame | None:
+        """The first frame that cannot be passed through, of so many that were, and all after it."""
+        name = self.info.name
+        if self._reopen is None:
+            raise InvalidInputError(
+                f"{name} cannot be sent on as it is, but as JPEG (--transcode jpeg): from frame "
+                f"{passed} on, {why}"
+            )
+        self._options.tell(sent_as_jpeg(name, f"from frame {passed} on, {why}"))
+        self._reader.close()
+        self._reader = self._reopen()
+        if self._is_closed:
+            self._reader.close()
+        for _ in range(passed):
+            self._reader.read()
+        return self._reader.read()
 
 
 class LiveReader(Protocol):
-    """What a live source reads from, until it is lost; see `Reader`."""
+    """What a live source reads from, until it is lost; see `Reader`.
+
+    Attributes:
+        passes: see `FFmpegReader`, as for the others; without effect on what is not encoded.
+    """
 
     frames_per_second: float | None
     damaged: int
     timed: bool
+    passes: bool
+    not_passed: str | None
 
-    def read(self) -> Picture | None:
+    def read(self) -> ReadFrame | None:
         """See `Reader`."""
         ...
 
@@ -114,6 +166,8 @@ class LiveSource:
         self._options = options
         self._stopped = threading.Event()
         self._damaged_before = 0
+        self._form = VideoForm.JPEG
+        self._not_passed: str | None = None
         self._reader = reader or connect(SILENCE_SECONDS)
         self.info = SourceInfo(name, SourceKind.LIVE, None, self._reader.frames_per_second)
 
@@ -123,18 +177,30 @@ class LiveSource:
         return self._damaged_before + self._reader.damaged
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        name, damage = self.info.name, _Damage(self.info.name, self._options.tell)
+        name, damage = self.info.name, Damage(self.info.name, self._options.tell)
         for index, (picture, seconds) in enumerate(self._pictures()):
             damage.note(self.damaged_frames)
-            yield _frame(name, index, picture, seconds, self._options.jpeg_quality)
+            self._tell_not_passed()
+            yield source_frame(f"{name} frame {index}", picture, seconds, self._form, self._options)
+
+    def deliver(self, form: VideoForm) -> None:
+        """See `Source`."""
+        self._form = form
+        self._reader.passes = form is VideoForm.ACCESS_UNITS
 
     def close(self) -> None:
         """Release the camera; ends a wait for it at once."""
         self._stopped.set()
         self._reader.close()
 
-    def _pictures(self) -> Iterator[tuple[Picture, float]]:
-        """Pictures of one connection after the other, with their time since the first."""
+    def _tell_not_passed(self) -> None:
+        """Why frames come as JPEG, once, whatever connection it is."""
+        if self._reader.not_passed not in (None, self._not_passed):
+            self._not_passed = self._reader.not_passed
+            self._options.tell(sent_as_jpeg(self.info.name, str(self._not_passed)))
+
+    def _pictures(self) -> Iterator[tuple[ReadFrame, float]]:
+        """Frames of one connection after the other, with their time since the first."""
         clock, loss = _Clock(), None
         while not self._stopped.is_set():
             picture, why = self._read()
@@ -148,10 +214,14 @@ class LiveSource:
                 loss = loss or _Loss(why)
                 self._reconnect(loss)
 
-    def _read(self) -> tuple[Picture | None, str]:
+    def _read(self) -> tuple[ReadFrame | None, str]:
         try:
             return self._reader.read(), "it hung up"
         except LostError as error:
+            return None, str(error)
+        except NotPassableError as error:
+            # From now on: what is there once may come again.
+            self._form = VideoForm.JPEG
             return None, str(error)
 
     def _reconnect(self, loss: _Loss) -> None:
@@ -175,6 +245,7 @@ class LiveSource:
                 reader = self._connect(min(SILENCE_SECONDS, max(1.0, left - wait)))
                 self._damaged_before += self._reader.damaged
                 self._reader = reader
+                reader.passes = self._form is VideoForm.ACCESS_UNITS
                 if self._stopped.is_set():
                     reader.close()
                 return
@@ -207,7 +278,7 @@ class _Clock:
         """Another connection begins."""
         self._base = None
 
-    def seconds(self, timed: Picture | None) -> float:
+    def seconds(self, timed: ReadFrame | None) -> float:
         """Of a picture: by its own time stamp, or, without one, by when it came."""
         now = time.monotonic()
         self._started = now if self._started is None else self._started
@@ -218,27 +289,7 @@ class _Clock:
         return self._base + timed.seconds
 
 
-class _Damage:
-    """Tells of damaged frames: of the first, then whenever there are twice as many."""
-
-    def __init__(self, name: str, tell: Tell) -> None:
-        self._name, self._tell, self._next = name, tell, 1
-
-    def note(self, damaged: int) -> None:
-        if damaged >= self._next:
-            self._next = 2 * damaged
-            frames = "1 damaged frame" if damaged == 1 else f"{damaged} damaged frames"
-            self._tell(f"{self._name}: {frames} left out so far")
-
-
 def _given_up(reconnect_seconds: float) -> str:
     if reconnect_seconds == 0:
         return "and is not opened again (--reconnect-seconds 0)"
     return f"and did not come back within {reconnect_seconds:g} s"
-
-
-def _frame(
-    name: str, index: int, picture: Picture, seconds: float | None, quality: int
-) -> SourceFrame:
-    image = encode_jpeg(picture.pixels, quality)
-    return SourceFrame(f"{name} frame {index}", image, seconds, picture.duration_seconds)

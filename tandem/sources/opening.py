@@ -18,7 +18,8 @@ from tandem.sources.base import (
     Tell,
     untold,
 )
-from tandem.sources.ffmpeg import FFmpegReader, Readable
+from tandem.sources.containers import Readable
+from tandem.sources.ffmpeg import FFmpegReader
 from tandem.sources.moving import LiveSource, VideoSource
 from tandem.sources.readers import SILENCE_SECONDS, CameraReader, PipeFile
 from tandem.sources.stills import FolderSource, PictureSource, is_picture, readable_name
@@ -107,15 +108,22 @@ def _open_file(path: Path, options: SourceOptions) -> Source:
             raise InvalidInputError(f"{readable_name(str(path))} is empty")
         if is_picture(path):
             return PictureSource(path, name)
-        file: str | Readable = str(path)
-        if name != path.name:
-            # FFmpeg takes no name that is no text.
-            file = path.open("rb")
     except OSError as error:
-        raise InvalidInputError(
-            f"{readable_name(str(path))} cannot be read: {error.strerror}"
-        ) from error
-    return VideoSource(FFmpegReader(file, name), name, options, (path,))
+        raise _unreadable(path, error) from error
+
+    def opened() -> FFmpegReader:
+        try:
+            # FFmpeg takes no name that is no text.
+            file: str | Readable = str(path) if name == path.name else path.open("rb")
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return FFmpegReader(file, name)
+
+    return VideoSource(opened(), name, options, (path,), reopen=opened)
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"{readable_name(str(path))} cannot be read: {error.strerror}")
 
 
 def _open_url(url: str, options: SourceOptions) -> Source:
@@ -130,7 +138,7 @@ def _open_url(url: str, options: SourceOptions) -> Source:
 
     reader = connect(SILENCE_SECONDS)
     if reader.finite and not (options.live and reader.frame_count is None):
-        return VideoSource(reader, name, options)
+        return VideoSource(reader, name, options, reopen=lambda: connect(SILENCE_SECONDS))
     return LiveSource(connect, name, options, reader)
 
 

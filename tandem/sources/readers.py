@@ -9,12 +9,15 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError, UnavailableError
+from common.domain.video import AccessUnit, VideoFormat
 from tandem.pictures import quiet_opencv
+from tandem.sources.decoding import DecodeUnit
 
 # A camera that delivers no frame for so long is gone, whatever else it sends.
 SILENCE_SECONDS = 10.0
@@ -40,22 +43,48 @@ class Picture:
     duration_seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class EncodedPicture:
+    """One frame as it was encoded.
+
+    Attributes:
+        unit: its access unit.
+        video: what that is of.
+        decode: makes pixels of the reader's access units.
+        seconds: as of a `Picture`.
+        duration_seconds: likewise.
+    """
+
+    unit: AccessUnit
+    video: VideoFormat
+    decode: DecodeUnit
+    seconds: float | None = None
+    duration_seconds: float | None = None
+
+
+ReadFrame: TypeAlias = "Picture | EncodedPicture"
+
+
 class Reader(ABC):
     """Reads pictures in one thread, and can be closed by another, even while a read hangs.
 
     Attributes:
         damaged: frames left out so far because they could not be decoded.
+        passes: see `FFmpegReader`, as for the other; of no effect where frames are not encoded.
+        not_passed: likewise.
     """
 
     damaged = 0
+    passes = False
+    not_passed: str | None = None
 
     def __init__(self) -> None:
         """Prepare."""
         self._busy = threading.Lock()
         self._closed = False
 
-    def read(self) -> Picture | None:
-        """The next picture; None at the end, or once it is closed.
+    def read(self) -> ReadFrame | None:
+        """The next frame; None at the end, or once it is closed.
 
         Raises:
             LostError: the camera or the connection is gone.
@@ -78,7 +107,7 @@ class Reader(ABC):
                 self._busy.release()
 
     @abstractmethod
-    def _read(self) -> Picture | None:
+    def _read(self) -> ReadFrame | None:
         """See `read`."""
 
     @abstractmethod

@@ -25,6 +25,7 @@ from tandem.sources.base import (
     SourceFrame,
     SourceInfo,
     SourceKind,
+    VideoForm,
 )
 
 # Picture files that the wire does not carry; they are sent as PNG, which loses nothing.
@@ -56,6 +57,9 @@ class PictureSource:
         self._path = path
         self.info = SourceInfo(name, SourceKind.PICTURE, 1, None, (path,))
 
+    def deliver(self, form: VideoForm) -> None:
+        """Pictures come as they are."""
+
     def __iter__(self) -> Iterator[SourceFrame]:
         yield SourceFrame(self.info.name, load_picture(self._path))
 
@@ -82,6 +86,9 @@ class FolderSource:
             raise InvalidInputError(f"the folder {folder} holds no pictures (JPEG or PNG)")
         name = folder.resolve().name
         self.info = SourceInfo(name, SourceKind.FOLDER, len(self._paths), None, tuple(self._paths))
+
+    def deliver(self, form: VideoForm) -> None:
+        """Pictures come as they are."""
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for path in self._paths:

@@ -16,6 +16,8 @@ from tests.streams import LiveStream, frame, jpeg, options, status
 
 COARSE = codec_to_wire(Codec.LATENT_COARSE)
 WAIT_SECONDS = 60.0
+# Engines that are as fast as a toy's would fill any link; these take 50 frames a second.
+PACE = ("--paced-milliseconds", "20")
 SLOW_BYTES_PER_SECOND = 1_000.0
 _CHUNK_BYTES = 200
 
@@ -68,7 +70,7 @@ async def split_over(link):
 
         def stage(node, which, addresses):
             arguments = stage_arguments(TOY_BUNDLE, node, which, "127.0.0.1:0", addresses)
-            return started(f"services.{which.value}", *arguments)
+            return started(f"services.{which.value}", *arguments, *PACE)
 
         transformer = stage("workstation", Stage.TRANSFORMER, {})
         async with link.to(transformer.address) as seen:

@@ -16,6 +16,7 @@ export EDGE_HOST="" ORCHESTRATOR_HOST=""
 export ENGINE=onnxruntime PLACEMENT=auto OBJECTIVE=throughput
 export CLIENT_ADDRESS=$ADDRESS LINK_ADDRESS=$ADDRESS MONITOR_ADDRESS=$ADDRESS
 export PROMETHEUS_PORT=19090 GRAFANA_PORT=13000
+export GATEWAY_IMAGE=tandem-gateway:test-$$ GATEWAY_ADDRESS=$ADDRESS GATEWAY_PORT=18080 CAMERAS_DIR=""
 PROMETHEUS=http://$ADDRESS:$PROMETHEUS_PORT
 
 say() { printf '\n[%3ds] %s\n' "$SECONDS" "$*"; }
@@ -48,7 +49,7 @@ as() {
 
 take_down() {
   docker compose down --volumes --remove-orphans --timeout 30 >/dev/null 2>&1 || true
-  docker image rm "$IMAGE" >/dev/null 2>&1 || true
+  docker image rm "$IMAGE" "$GATEWAY_IMAGE" >/dev/null 2>&1 || true
   rm -rf "$ANSWERS" "$HOLDERS"
 }
 
@@ -58,6 +59,7 @@ left_behind() {
   docker volume ls --quiet --filter "$filter"
   docker network ls --quiet --filter "$filter"
   docker image ls --quiet "$IMAGE"
+  docker image ls --quiet "$GATEWAY_IMAGE"
 }
 
 build() {
@@ -121,6 +123,19 @@ check_prometheus_files() {
   docker compose exec -T prometheus promtool check rules /etc/prometheus/alerts.yml
   docker run --rm --volume "$PWD/deploy/prometheus:/rules:ro" --entrypoint promtool \
     "$(docker compose config --images | grep prometheus)" test rules /rules/alerts.test.yml
+}
+
+gateway_is_scraped() { query 'up{job="gateway"} == 1' | grep -q .; }
+
+look_at_the_live_view() {
+  say "the live view of the demo clip"
+  "$PYTHON" tests/system/look.py "http://$ADDRESS:$GATEWAY_PORT" "$HOLDERS/operator/operator.token" ||
+    die "the live view shows no boxes"
+  eventually 60 "the gateway's metrics" gateway_is_scraped
+  # It shares the machine with all that follows, which is measured.
+  docker compose stop --timeout 30 gateway >/dev/null 2>&1
+  [ "$(docker inspect --format '{{.State.ExitCode}}' "$(docker compose ps --all --quiet gateway)")" = 0 ] ||
+    die "SIGTERM did not end the gateway well"
 }
 
 stream_every_placement() {
@@ -190,6 +205,7 @@ bring_up
 check_certificates
 check_second_start
 check_prometheus_files
+look_at_the_live_view
 stream_every_placement
 check_metrics
 lose_a_stage

@@ -1,12 +1,18 @@
-"""Faults of a running cluster at random, never so many that no placement is complete."""
+"""Faults of a running cluster at random, never so many that no placement is complete.
+
+Between them the placement is switched by hand, and left to the orchestrator again.
+"""
 
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Set
 
+from common.domain.errors import UnavailableError
 from protos.tandem.v1 import operations_pb2
+from tandem.client import DetectorClient
 from tests.harness import Cluster
 from tests.streams import status
 from tests.system.cuttable import CuttableLink
@@ -22,6 +28,8 @@ NEEDS = {
 MOST_AT_ONCE = 2
 # From one event to the next; each has to be got over by then.
 PAUSE_SECONDS = (5.0, 7.0)
+# Of each pause, for how long one placement is set, and how long the choice is free after that.
+SWITCHED_SECONDS, FREE_SECONDS = 1.0, 1.0
 # Of the faults, how many are of something in use: the others go by unnoticed.
 IN_USE_SHARE = 0.75
 
@@ -35,8 +43,8 @@ class Event:
     part: str
 
 
-def some_placement_is_complete(lost: Set[str]) -> bool:
-    return any(not needs & lost for needs in NEEDS.values())
+def complete_placements(lost: Set[str]) -> List[str]:
+    return [name for name, needs in NEEDS.items() if not needs & lost]
 
 
 class Chaos:
@@ -66,7 +74,17 @@ class Chaos:
             await self._pause()
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
+        seconds = self._random.uniform(*PAUSE_SECONDS)
+        await asyncio.sleep(seconds - SWITCHED_SECONDS - FREE_SECONDS)
+        async with DetectorClient(self._cluster.address) as operator:
+            placement = self._random.choice(complete_placements(set(self._lost)))
+            # Health may know less yet than is known here: then it stays as it is.
+            with suppress(UnavailableError):
+                await operator.set_placement(placement)
+                self.events.append(Event(time.monotonic(), "switch", placement))
+            await asyncio.sleep(SWITCHED_SECONDS)
+            await operator.set_placement(None)
+        await asyncio.sleep(FREE_SECONDS)
 
     async def _step(self) -> None:
         mends = len(self._lost) == MOST_AT_ONCE or (self._lost and self._random.random() < 0.5)
@@ -89,7 +107,7 @@ class Chaos:
         allowed = [
             part
             for part in parts
-            if part not in self._lost and some_placement_is_complete({part, *self._lost})
+            if part not in self._lost and complete_placements({part, *self._lost})
         ]
         used = [part for part in allowed if part in in_use]
         return used if used and self._random.random() < IN_USE_SHARE else allowed

@@ -1,6 +1,7 @@
 """Whatever dies, hangs or is cut off: every frame is answered once, in order, without an error.
 
-The frames whose latents are coded over time have the boxes of an undisturbed run.
+The frames whose latents are coded over time have the boxes of an undisturbed run, and so have
+those of video, each of which can be decoded only after others.
 
 `--chaos-seconds 180` runs the whole of it, `--chaos-seed` another course of events.
 """
@@ -17,6 +18,7 @@ from tests.streams import status
 from tests.system.cuttable import CuttableLink, why_not
 from tests.system.faults import Chaos
 from tests.system.gaps import longest_gaps, table
+from tests.video_cameras import VideoCamera, boxes_of_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -52,8 +54,10 @@ def chaos(pytestconfig, capsys):
 async def test_no_frame_is_lost_while_one_placement_is_complete(chaos, pytestconfig, capsys):
     faults, cluster = chaos
     expected = await boxes_of_pictures(cluster.address, OVER_TIME)
+    expected_of_clip = await boxes_of_clip(cluster.address)
     coded = [Camera("second", codec=OVER_TIME), Camera("live", fps=15.0, codec=OVER_TIME)]
-    cameras = [Camera("first"), *coded]
+    films = [VideoCamera("film"), VideoCamera("other film"), VideoCamera("live film", fps=15.0)]
+    cameras = [Camera("first"), *coded, *films]
     async with streaming(cluster.address, *cameras):
         await faults.run(pytestconfig.getoption("--chaos-seconds"))
     state = await status(cluster.address)
@@ -65,6 +69,8 @@ async def test_no_frame_is_lost_while_one_placement_is_complete(chaos, pytestcon
         assert set(camera.outcomes) <= {"detections", "dropped"}, camera.outcomes
     for camera in coded:
         assert_own_boxes(camera, expected)
+    for camera in films:
+        assert_own_boxes(camera, expected_of_clip)
     late = [
         f"{camera.name} waited {seconds:.2f} s after {event.kind} {event.part}"
         for camera, of_camera in zip(cameras, gaps)

@@ -29,7 +29,7 @@ from tests.integration.tandem.commands import wait_until
 from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
 from tests.streams import picture
-from tests.unit.tandem.factories import encoded, write_video
+from tests.unit.tandem.factories import encoded, write_camera_video, write_video
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +139,21 @@ def node_client(tmp_path_factory):
     if installed.returncode != 0:
         pytest.skip(f"npm cannot install the client's packages: {installed.stderr[-300:]}")
     return folder / "detect.js"
+
+
+@needs("node", "npm")
+@pytest.mark.parametrize(("name", "codec"), [("v.h264", "libx264"), ("v.h265", "libx265")])
+def test_node_sends_a_files_access_units(cluster, node_client, tmp_path, name, codec):
+    more = {"format": "hevc"} if codec == "libx265" else {"options": {"x264-params": "slices=3"}}
+    path = write_camera_video(tmp_path / name, codec=codec, height=96, width=128, **more)
+    program = node_client.with_name("video.js")
+    told = run("node", program, cluster.address, ROOT / "protos", path, **QUIET)
+    responses = [json.loads(line) for line in told.splitlines()]
+    assert [each["frameId"] for each in responses] == list(range(12))
+    assert {each["result"] for each in responses} == {"detections"}
+    assert {each["placement"] for each in responses} == {"PLACEMENT_WORKSTATION"}
+    sent = sum(int(each["timing"]["backbone"]["requestBytes"]) for each in responses)
+    assert sent == path.stat().st_size
 
 
 @needs("node", "npm")

@@ -56,6 +56,9 @@ class DetectorServicer(object):
         the message names what is unavailable; the same frame may be sent
         again (under a new id)
         INTERNAL             an engine failed; the cause is in the server's log
+        RESOURCE_EXHAUSTED   no stage had room for this frame for long; or of video more has come
+        since the last key frame than the server keeps, so that frames are
+        served again from the next key frame on
         The stream ends, after the frames accepted so far are answered, with
         INVALID_ARGUMENT     a frame id that does not increase, options that are not first or
         out of range; the message says which

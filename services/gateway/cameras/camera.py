@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import structlog
 
@@ -19,6 +20,7 @@ from services.gateway.cameras.metrics import CameraMetrics
 from services.gateway.cameras.pictures import CameraPictures
 from services.gateway.cameras.statistics import CameraStatistics
 from tandem.client import DetectorClient
+from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 
 log = structlog.get_logger()
@@ -58,6 +60,7 @@ class Camera:
         self._condition = CameraCondition.CONNECTING
         self._reason = ""
         self._number = 0
+        self._tracks = TrackNumbers()
         metrics.up.labels(options.name).set_function(self._is_running)
 
     def state(self) -> CameraState:
@@ -77,6 +80,7 @@ class Camera:
             frames=counted.frames,
             dropped=counted.dropped,
             failed=counted.failed,
+            reports=self._options.reports,
         )
 
     def _is_running(self) -> bool:
@@ -113,6 +117,7 @@ class Camera:
             loop.call_soon_threadsafe(self._note, fit_to_show(masked(sentence)))
 
         pictures = CameraPictures(self._options, tell)
+        self._tracks.stream_lost()
         sent: deque[tuple[EncodedImage, float]] = deque()
         results = self._client.detect(
             _noted(pictures, sent),
@@ -120,11 +125,13 @@ class Camera:
             score_threshold=self._options.threshold,
             overload=OverloadPolicy.DROP_OLDEST,
             max_in_flight=_MOST_IN_FLIGHT,
+            track=self._options.track,
         )
         try:
             async for result in results:
                 picture, read_at_seconds = sent.popleft()
-                self._take(result, picture, read_at_seconds)
+                found = self._tracks.of(result.detections)
+                self._take(replace(result, detections=found), picture, read_at_seconds)
         finally:
             pictures.close()
             await results.aclose()  # type: ignore[attr-defined]

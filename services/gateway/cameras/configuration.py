@@ -13,6 +13,7 @@ frames_per_second: 10
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,10 +22,19 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.placement import NodePair
 from common.yaml_files import read_yaml
-from tandem.client import pair_named
+from tandem.asked import pair_named
 
 MOST_CAMERAS = 64
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class Reports(StrEnum):
+    """Of which frames the doors for events tell what was found in them."""
+
+    # Those that show other objects than the frame before.
+    CHANGES = "changes"
+    FRAMES = "frames"
+    NONE = "none"
 
 
 class CameraOptions(BaseModel):
@@ -52,6 +62,15 @@ class CameraOptions(BaseModel):
         le=1000,
         description="at most so many frames are sent; 0: all that come, and of a folder one a "
         "second",
+    )
+
+    track: bool = Field(
+        True, description="objects are numbered and followed, which events of objects need"
+    )
+    reports: Reports = Field(
+        Reports.CHANGES,
+        description="of which frames MQTT and webhooks tell all that was found: of all frames, of "
+        "those that show a change, or of none",
     )
 
     @field_validator("name")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from common.domain.frames import EncodedImage
+from services.gateway.cameras.configuration import Reports
 from tandem.results import FrameResult
 
 
@@ -35,6 +36,7 @@ class CameraState:
         frames: answered with detections, since the gateway started.
         dropped: frames that a newer one replaced, likewise.
         failed: frames answered with an error, likewise.
+        reports: of which frames doors for events tell all that was found.
     """
 
     name: str
@@ -46,6 +48,7 @@ class CameraState:
     frames: int = 0
     dropped: int = 0
     failed: int = 0
+    reports: Reports = Reports.CHANGES
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from common.domain.errors import (
 )
 from common.domain.redaction import fit_to_show
 from common.domain.status import SystemStatus
-from common.security.identity import Identity, Role
+from common.security.identity import Role
 from common.security.tokens import token_of_header
 from services.gateway.callers import UnknownCallerError
 from services.gateway.door import Door, Gateway
@@ -122,13 +122,20 @@ class LiveView(Door):
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            caller = await self._signed_in(socket)
+            token = await self._token_from(socket)
+            caller = self.gateway.callers.of_token(token, self.roles)
+
+            def check() -> None:
+                # A token may end, or be taken back, while its user looks.
+                if self.gateway.callers.of_token(token, self.roles) != caller:
+                    raise UnknownCallerError("this token is of somebody else now")
+
             names = tuple(state.name for state in self.gateway.cameras.states)
             # As from the orchestrator, clients learn nothing of the system.
             sees_all = caller is None or caller.role is not Role.CLIENT
             state = self._state if sees_all else self._state_of_cameras
             with self.gateway.cameras.subscribe() as subscription:
-                await Viewer(socket, subscription, state, names).run()
+                await Viewer(socket, subscription, state, names, check).run()
         except AccessDeniedError as error:
             await socket.close(_SIGN_IN, str(error))
         except InvalidInputError as error:
@@ -136,17 +143,16 @@ class LiveView(Door):
         except (WebSocketDisconnect, TimeoutError):
             pass
 
-    async def _signed_in(self, socket: WebSocket) -> Identity | None:
-        """Who looks; None where nobody has to sign in. A page sends its token at once, or none.
+    async def _token_from(self, socket: WebSocket) -> str:
+        """What a page sends first: its token, or an empty one.
 
         Raises:
-            AccessDeniedError: it may not look.
             InvalidInputError: it sends something else.
             TimeoutError: it sends nothing.
         """
         async with asyncio.timeout(_SIGN_IN_SECONDS):
             token = message_of(await socket.receive_text()).get("token")
-        return self.gateway.callers.of_token(token if isinstance(token, str) else "", self.roles)
+        return token if isinstance(token, str) else ""
 
     def _state_of_cameras(self) -> str:
         return state_message(self.gateway.cameras.states, None, (), "", True)

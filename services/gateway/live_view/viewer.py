@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from common.domain.errors import InvalidInputError
+from common.domain.errors import CallerError, InvalidInputError
 from services.gateway.cameras.feed import Subscription
 from services.gateway.live_view.messages import frame_message
 
@@ -29,6 +29,7 @@ class Viewer:
         subscription: Subscription,
         state: Callable[[], str],
         cameras: tuple[str, ...],
+        check: Callable[[], None],
     ) -> None:
         """Prepare.
 
@@ -37,11 +38,13 @@ class Viewer:
             subscription: to the cameras' frames.
             state: tells how all is now, as the page is told it.
             cameras: names of the cameras.
+            check: raises AccessDeniedError once the browser's user may not look any more.
         """
         self._socket = socket
         self._subscription = subscription
         self._state = state
         self._cameras = cameras
+        self._check = check
         self._unseen: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -49,6 +52,7 @@ class Viewer:
 
         Raises:
             InvalidInputError: it sends what no page of ours sends.
+            AccessDeniedError: its user may not look any more.
         """
         tasks = [
             asyncio.create_task(work)
@@ -61,7 +65,7 @@ class Viewer:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
-            if isinstance(result, InvalidInputError):
+            if isinstance(result, CallerError):
                 raise result
         for task in done:
             error = task.exception()
@@ -70,6 +74,7 @@ class Viewer:
 
     async def _send_states(self) -> None:
         while True:
+            self._check()
             await self._socket.send_text(self._state())
             await asyncio.sleep(STATE_INTERVAL_SECONDS)
 

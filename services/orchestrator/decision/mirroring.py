@@ -6,7 +6,7 @@ not in use, so that the pair's stages and links are measured; its answer goes to
 
 from __future__ import annotations
 
-from typing import Iterable, Optional, Tuple
+from typing import Iterable, NamedTuple, Optional, Tuple
 
 from common.domain.placement import NodePair
 from services.orchestrator.estimation.estimates import Estimates
@@ -20,6 +20,40 @@ _NEVER = float("inf")
 # only where the link has long been idle: then it may take this share of the time.
 _MOST_LINK_SECONDS = 0.5
 _IDLE_LINK_SHARE = 0.02
+# A frame of video that is only decoded takes no engine's time. What it does take, on the link and
+# in the decoder, is a small part of what a frame takes that is served.
+_DECODE_ONLY_SHARE = 1 / 8
+# Before a link was measured.
+_UNKNOWN_BYTES_PER_SECOND = 1e6
+
+
+class SentBefore(NamedTuple):
+    """What a mirrored request of video brings along: frames that its decoder lacks.
+
+    Attributes:
+        frames: number of them.
+        data_bytes: their sizes, all together.
+    """
+
+    frames: int = 0
+    data_bytes: int = 0
+
+    @property
+    def cost(self) -> float:
+        """What the mirrored request costs, in mirrored pictures."""
+        return 1.0 + _DECODE_ONLY_SHARE * self.frames
+
+    def holds_link(self, bytes_per_second: Optional[float]) -> bool:
+        """Whether this would stand in the way of frames on a link.
+
+        Args:
+            bytes_per_second: what the link carries; None while it is not known.
+        """
+        rate = bytes_per_second or _UNKNOWN_BYTES_PER_SECOND
+        return self.data_bytes > _MOST_LINK_SECONDS * rate
+
+
+NOTHING_BEFORE = SentBefore()
 
 
 class MirrorBudget:
@@ -28,21 +62,24 @@ class MirrorBudget:
     def __init__(self, share: float) -> None:
         """Allow `share` of all frames, 0 to 1; 0 allows none."""
         self._share = share
-        self._allowance = 1.0 if share else 0.0
+        self._earned = 1.0 if share else 0.0
 
     def earn(self) -> None:
         """Take note that a frame was answered."""
-        # Not saved up: a pause would be followed by a burst.
-        self._allowance = min(1.0, self._allowance + self._share)
+        self._earned += self._share
 
-    @property
-    def enough(self) -> bool:
-        """Whether a frame may be mirrored now."""
-        return self._allowance >= 1.0
+    def enough(self, cost: float = 1.0) -> bool:
+        """Whether a frame may be mirrored now that costs so much.
+
+        It may cost what was earned since the last one. So video is mirrored soon after a key frame,
+        where little has to be sent before, and all that is mirrored stays within the share.
+        """
+        return self._earned >= cost
 
     def spend(self) -> None:
         """Take note that a frame is being mirrored."""
-        self._allowance -= 1.0
+        # Nothing is saved up: a pause would be followed by a burst.
+        self._earned = 0.0
 
 
 def pair_to_mirror(

@@ -78,6 +78,7 @@ class EstimateKeeper:
         *,
         now: float,
         backlogged: bool,
+        frame_bytes: Optional[int] = None,
     ) -> None:
         """Take note of an answer.
 
@@ -88,6 +89,7 @@ class EstimateKeeper:
             now: when the answer came.
             backlogged: whether the frame's session had its window full on this pair, so that the
                 pair was kept busy; never for a mirrored request.
+            frame_bytes: see `Measurements.observe_answer`.
         """
         self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
         links = (
@@ -99,7 +101,7 @@ class EstimateKeeper:
             # It crossed before it was held; behind a slow link that can be seconds ago.
             crossed_at = now - timing.held_seconds
             self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
-        self._frame_bytes.append(backbone.request_bytes)
+        self._frame_bytes.append(backbone.request_bytes if frame_bytes is None else frame_bytes)
         self._feature_bytes.append(transformer.request_bytes)
         if backbone.codec is not None:
             self._codecs.observe(backbone.codec, transformer.request_bytes, now)

@@ -37,7 +37,12 @@ class Measurements:
         self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
 
     def observe_answer(
-        self, route: Route, timing: detection_pb2.Timing, *, backlogged: bool
+        self,
+        route: Route,
+        timing: detection_pb2.Timing,
+        *,
+        backlogged: bool,
+        frame_bytes: Optional[int] = None,
     ) -> None:
         """Learn from a frame that was served.
 
@@ -45,6 +50,8 @@ class Measurements:
             route: that the frame took.
             timing: what both stages tell of it.
             backlogged: whether further frames were waiting, so that the route was kept busy.
+            frame_bytes: what a frame like this takes on the way to a backbone; None: what this one
+                took. A frame of video may have brought others along that its decoder lacked.
         """
         now = time.monotonic()
         self._answered_at.update(dict.fromkeys(route.servers, now))
@@ -53,7 +60,9 @@ class Measurements:
             replace(stage_timing_from_wire(each), node=server.node)
             for each, server in zip((timing.backbone, timing.transformer), route.servers)
         ]
-        self._keeper.observe(route.node_pair, *stages, now=now, backlogged=backlogged)
+        self._keeper.observe(
+            route.node_pair, *stages, now=now, backlogged=backlogged, frame_bytes=frame_bytes
+        )
         for stage in stages:
             if stage.power_watts is not None:
                 self._keeper.observe_power(stage.node, stage.power_watts)

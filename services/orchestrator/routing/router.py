@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Container, List, Mapping, Optional
+from typing import Callable, Container, List, Mapping, Optional
 
 import structlog
 
@@ -14,7 +14,12 @@ from common.domain.placement import NodePair, StageAddress
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.counters import EventCounters
 from services.orchestrator.decision.decider import START, Decider, Decision
-from services.orchestrator.decision.mirroring import MirrorBudget, pair_to_mirror
+from services.orchestrator.decision.mirroring import (
+    NOTHING_BEFORE,
+    MirrorBudget,
+    SentBefore,
+    pair_to_mirror,
+)
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.routing.circuit_breaker import (
     FAILURES_IN_A_ROW,
@@ -188,29 +193,55 @@ class Router:
         routes = [route for route in self.table.routes if route.uses(server)]
         self._mark_unavailable(routes, reason, seconds)
 
-    def served(self, route: Route, timing: detection_pb2.Timing, *, backlogged: bool) -> None:
+    def served(
+        self,
+        route: Route,
+        timing: detection_pb2.Timing,
+        *,
+        backlogged: bool,
+        frame_bytes: Optional[int] = None,
+    ) -> None:
         """Learn from a frame that was served; see `Measurements.observe_answer`."""
         self._mirror_budget.earn()
         for server in route.servers:
             self._breaker.succeeded(server)
-        self.measurements.observe_answer(route, timing, backlogged=backlogged)
+        self.measurements.observe_answer(
+            route, timing, backlogged=backlogged, frame_bytes=frame_bytes
+        )
 
-    def take_mirror_route(self, unusable: Container[Route]) -> Optional[Route]:
+    def take_mirror_route(
+        self,
+        unusable: Container[Route],
+        sent_before: Callable[[Route], Optional[SentBefore]] = lambda route: NOTHING_BEFORE,
+    ) -> Optional[Route]:
         """The route that a mirrored request should take now, to measure it; usually None.
 
         Args:
             unusable: routes that cannot be taken.
+            sent_before: what it would bring along on a route; None: it cannot go there.
         """
-        if self._pair_to_mirror is None or not self._mirror_budget.enough:
+        node_pair = self._pair_to_mirror
+        if node_pair is None or not self._mirror_budget.enough():
             return None
-        node_pair, self._pair_to_mirror = self._pair_to_mirror, None
-        if self.table.unavailable_reason(node_pair):
-            return None
-        for route in self.table.routes_of(node_pair):
-            if route not in unusable:
+        if not self.table.unavailable_reason(node_pair):
+            for route in self.table.routes_of(node_pair):
+                before = None if route in unusable else sent_before(route)
+                if before is None:
+                    continue
+                if not self._may_mirror(route, before):
+                    # Perhaps the next frame may, or one of another session.
+                    return None
+                self._pair_to_mirror = None
                 self._mirror_budget.spend()
                 return route
+        self._pair_to_mirror = None
         return None
+
+    def _may_mirror(self, route: Route, before: SentBefore) -> bool:
+        crosses_link = route.backbone.node != self.options.policy.located_at
+        rate = self.measurements.link_bytes_per_second(route)
+        holds_link = crosses_link and before.holds_link(rate)
+        return self._mirror_budget.enough(before.cost) and not holds_link
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once something may have become possible that was not."""

@@ -44,6 +44,11 @@ class FrameAttempts:
         """Whether a route failed with the frame, which may be what brings its stages down."""
         return bool(self.failed_routes)
 
+    @property
+    def seems_fatal(self) -> bool:
+        """Whether so many routes failed with the frame that it is taken to be the cause."""
+        return len(self.failed_routes) >= MOST_ROUTE_FAILURES
+
     def route_failed(self, route: Route) -> None:
         """The route failed while the frame was under way."""
         self._tried.append(route)
@@ -85,7 +90,7 @@ class FrameAttempts:
         Args:
             next_route: the best that is left for it; None if that is not known.
         """
-        if len(self.failed_routes) >= MOST_ROUTE_FAILURES:
+        if self.seems_fatal:
             routes = " and then ".join(route.node_pair.name for route in self.failed_routes)
             return InternalError(
                 f"this frame was under way when {routes} failed; it is not sent a third time, "

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 from common.vision.headers import peek_size
 from common.vision.limits import decode_deadline_seconds
 from protos.tandem.v1 import detector_pb2
+from services.orchestrator.session.groups import NOTHING, Lack
 
 _LEAST_PROGRESS_SECONDS = 2.0
 _PROGRESS_LATENCIES = 10.0
@@ -16,6 +17,8 @@ _FIRST_PROGRESS_SECONDS = 10.0
 _SLOW_LINK_BYTES_PER_SECOND = 1e6
 # A header may claim any size; stages refuse what is far beyond this at once.
 _MOST_PIXELS = 100_000_000
+# The most that an access unit takes which is only decoded: a large one on a small device.
+_DECODE_ONLY_SECONDS = 0.1
 # Frames in front of this one, and a link that has just become slower.
 _LINK_ALLOWANCE = 2.0
 # Share of the latest frame in the running means.
@@ -26,8 +29,8 @@ class FrameWeight(NamedTuple):
     """What of a frame says how long it may take.
 
     Attributes:
-        data_bytes: size of its image, as the client sent it.
-        pixels: number of pixels that its image claims to have.
+        data_bytes: size of its image or access unit, as the client sent it.
+        pixels: number of pixels that its image claims to have; 0 if that cannot be told.
     """
 
     data_bytes: int
@@ -39,23 +42,28 @@ class FrameWeight(NamedTuple):
 
         Weigh each frame once: protobuf copies the whole image for each look at it.
         """
-        if frame.WhichOneof("image") == "raw":
+        kind = frame.WhichOneof("image")
+        if kind == "encoded_video":
+            return cls(len(frame.encoded_video.data), 0)
+        if kind == "raw":
             data_bytes = len(frame.raw.data)
             return cls(data_bytes, min(data_bytes, _MOST_PIXELS))
         data = frame.encoded
         size = peek_size(data)
         return cls(len(data), min(size.width * size.height, _MOST_PIXELS) if size else 0)
 
-    def cost_seconds(self, link_bytes_per_second: Optional[float]) -> float:
+    def cost_seconds(self, link_bytes_per_second: Optional[float], lack: Lack = NOTHING) -> float:
         """The most that a frame of this weight may take for its size: on the link, and to decode.
 
         Args:
             link_bytes_per_second: rate of the link to the backbone; None while it is not known.
+            lack: what is sent before it.
         """
         decode_seconds = decode_deadline_seconds(self.pixels, self.data_bytes)
         decode_seconds -= decode_deadline_seconds(0, 0)
         rate = link_bytes_per_second or _SLOW_LINK_BYTES_PER_SECOND
-        return decode_seconds + _LINK_ALLOWANCE * self.data_bytes / rate
+        decode_seconds += _DECODE_ONLY_SECONDS * len(lack.frames)
+        return decode_seconds + _LINK_ALLOWANCE * (self.data_bytes + lack.data_bytes) / rate
 
 
 class Pace:

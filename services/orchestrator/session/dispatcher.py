@@ -9,6 +9,7 @@ from typing import AsyncIterator, Optional, Tuple
 
 from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
+from common.domain.errors import InternalError
 from common.domain.placement import StageAddress
 from common.server.account import StreamBytes
 from common.telemetry.tracing import NOT_TRACED, Span
@@ -17,6 +18,8 @@ from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight, Pace, progress_deadline_seconds
+from services.orchestrator.session.gate import EarliestFirst
+from services.orchestrator.session.groups import KeptVideo, Lack, Place, again
 from services.orchestrator.session.mirrored_requests import MirroredRequests
 from services.orchestrator.session.rate_control import RateControl
 from services.orchestrator.session.resources import SessionResources
@@ -38,6 +41,7 @@ class Dispatcher:
 
     Attributes:
         rates: by which codec features travel.
+        video: what of the session's video may have to be sent again.
     """
 
     def __init__(
@@ -60,7 +64,10 @@ class Dispatcher:
         self._session_id = session_id
         self._router = router = resources.router
         self._suspect_turn = resources.suspect_turn
+        self._suspects = EarliestFirst()
         self._account = account
+        self._metrics = resources.metrics
+        self.video = KeptVideo(resources.max_group_bytes, account)
         self._pace = Pace()
         self.rates = RateControl(
             options,
@@ -75,6 +82,7 @@ class Dispatcher:
             router.table.extra_seconds,
             codec_for=self._codec_for,
             on_opened=self._learn_codecs,
+            on_decode_only=self._count_decode_only,
             frames_from=router.options.policy.located_at,
             metadata=metadata,
         )
@@ -83,42 +91,78 @@ class Dispatcher:
         )
         self._sender = FrameSender(session_id, router, self._choice, self._streams, self._pace)
         self._mirrored = MirroredRequests(
-            router, self._choice, self._sender, account, measures=options.requested_pair is None
+            *(router, self._choice, self._sender, account, self.video),
+            measures=options.requested_pair is None,
         )
 
     async def serve(
-        self, frame: detector_pb2.Frame, weight: FrameWeight, span: Span = NOT_TRACED
+        self,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        place: Optional[Place] = None,
+        span: Span = NOT_TRACED,
     ) -> Tuple[Route, stage_pb2.FrameResult]:
-        """Have a frame of this weight served; its result may be an error of the frame's own.
+        """Have a frame served; its result may be an error of the frame's own.
 
-        Each attempt is a span within the frame's own.
+        Args:
+            frame: to be served.
+            weight: of this frame.
+            place: of the frame in the session's video; None if it is a picture.
+            span: of the frame, if it is traced; each attempt is a span within it.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
             ResourceExhaustedError: none had room for it for as long.
             PreconditionError: the nodes asked for are not configured, or do not fit together.
-            InternalError: two routes failed while it was under way, or two servers failed on it.
+            InternalError: two routes failed while it was under way, or two servers failed on it;
+                or two routes failed with a frame of video that this one cannot be decoded without.
         """
         attempts = FrameAttempts()
-        while True:
-            if attempts.is_suspect:
-                await asyncio.sleep(_SETTLING_SECONDS)
-            route = await self._choice.next_route(attempts)
-            async with self._turn(attempts):
-                if not self._choice.is_usable(route):
-                    # It became unavailable while the frame waited for its turn.
-                    continue
-                sent_at = time.monotonic()
-                result = await self._sender.send(route, frame, weight, attempts, span=span)
-            if result is not None:
-                self._learn(route, weight, time.monotonic() - sent_at)
-                if result.WhichOneof("result") == "detections":
-                    self._use_served(frame, weight, attempts)
-                if self._account.sends_large:
-                    # While it idled, a stage would keep room for another such frame.
-                    await self._streams.leave_idle(time.monotonic())
-                return route, result
-            self._retry_or_fail(attempts)
+        try:
+            while True:
+                served = await self._attempt(frame, weight, place, attempts, span)
+                if served is not None:
+                    return served
+        finally:
+            self._suspects.leave(frame.frame_id)
+
+    async def _attempt(
+        self,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        place: Optional[Place],
+        attempts: FrameAttempts,
+        span: Span,
+    ) -> Optional[Tuple[Route, stage_pb2.FrameResult]]:
+        """The frame's route and its result; None if it is to be tried again."""
+        if attempts.is_suspect:
+            self._suspects.expect(frame.frame_id)
+            await asyncio.sleep(_SETTLING_SECONDS)
+            await self._suspects.wait(frame.frame_id)
+        route = await self._choice.next_route(attempts)
+        async with self._turn(attempts):
+            if not self._choice.is_usable(route):
+                # It became unavailable while the frame waited for its turn.
+                return None
+            if place is not None and place.group.failed is not None:
+                raise again(place.group.failed)
+            sent_at = time.monotonic()
+            result = await self._sender.send(route, frame, weight, attempts, place, span=span)
+        if result is None:
+            self._retry_or_fail(attempts, place)
+            return None
+        self._learn(route, weight, time.monotonic() - sent_at)
+        if result.WhichOneof("result") == "detections":
+            self._use_served(frame, weight, attempts, place)
+        if self._account.sends_large:
+            # While it idled, a stage would keep room for another such frame.
+            await self._streams.leave_idle(time.monotonic())
+        return route, result
+
+    def decode_only(self, place: Place) -> None:
+        """Have a frame of video decoded that is not to be served, since later ones need it."""
+        if self._choice.current is not None and place.group.failed is None:
+            self._streams.feed(self._choice.current, place)
 
     def check_progress(self, now: float) -> None:
         """Give up the routes that make no progress; `now` by `time.monotonic`."""
@@ -177,13 +221,21 @@ class Dispatcher:
         node = route.backbone.node
         self._router.measurements.observe_codecs(node, default, stream.latent_rates)
 
+    def _count_decode_only(self, route: Route, lack: Lack) -> None:
+        self._metrics.decode_only_frames.inc(len(lack.frames))
+        self._metrics.count_bytes(route.backbone.node, "sent", lack.data_bytes)
+
     def _learn(self, route: Route, weight: FrameWeight, latency_seconds: float) -> None:
         """A frame has come back along a route, with detections or an error of its own."""
         self._choice.served(route)
         self._pace.served(latency_seconds, self._sender.cost_seconds(route, weight))
 
     def _use_served(
-        self, frame: detector_pb2.Frame, weight: FrameWeight, attempts: FrameAttempts
+        self,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        attempts: FrameAttempts,
+        place: Optional[Place],
     ) -> None:
         """A frame has its detections: what failed on it before is at fault, not the frame.
 
@@ -191,14 +243,17 @@ class Dispatcher:
         """
         for server in attempts.failed_servers:
             self._router.server_failed(server)
-        self._mirrored.mirror(frame, weight)
+        self._mirrored.mirror(frame, weight, place)
 
-    def _retry_or_fail(self, attempts: FrameAttempts) -> None:
+    def _retry_or_fail(self, attempts: FrameAttempts, place: Optional[Place]) -> None:
         error = attempts.verdict()
         if error is None:
             self._router.events.retried()
             return
         self._choice.forgive(attempts.failed_routes)
+        if place is not None and attempts.seems_fatal:
+            # Every later frame of its group would bring it along, wherever it is sent.
+            self.video.fail(place.group, _without(place))
         raise error
 
     def _deadline_seconds(self, route: Route) -> float:
@@ -206,3 +261,12 @@ class Dispatcher:
         return progress_deadline_seconds(
             max(self._pace.latency_seconds, predicted_seconds), self._streams.extra_seconds(route)
         )
+
+
+def _without(place: Place) -> InternalError:
+    """The error of the frames that cannot be decoded without this one."""
+    return InternalError(
+        f"this frame cannot be decoded without frame {place.frame.frame_id}, which was under way "
+        "when two routes failed and is not sent again; frames are served again from the next key "
+        "frame on"
+    )

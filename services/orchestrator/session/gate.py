@@ -1,9 +1,9 @@
-"""What lets frames in: slots of a window, or for a live camera a gate where the newest wins."""
+"""What lets frames pass: a window's slots, a live camera's gate, the order of those sent again."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Optional
+from typing import Optional, Set
 
 
 class WindowSlots:
@@ -91,3 +91,30 @@ class NewestWinsGate:
             turn, self._waiting = self._waiting, None
             self._free -= 1
             turn.set_result(True)
+
+
+class EarliestFirst:
+    """Lets frames through one at a time in the order of their ids, in whatever order they come.
+
+    Answers are in that order anyway; and a frame of video is decoded after those before it.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._frame_ids: Set[int] = set()
+        self._changed = asyncio.Event()
+
+    def expect(self, frame_id: int) -> None:
+        """A frame is going to wait, so that none behind it goes first."""
+        self._frame_ids.add(frame_id)
+
+    async def wait(self, frame_id: int) -> None:
+        """Wait until no frame is expected that is before this one."""
+        while any(each < frame_id for each in self._frame_ids):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def leave(self, frame_id: int) -> None:
+        """A frame is done, or was never expected."""
+        self._frame_ids.discard(frame_id)
+        self._changed.set()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, Dict
+from functools import partial
+from typing import Callable, Dict, Optional
 
 from common.server.account import StreamBytes
 from protos.tandem.v1 import detector_pb2
+from services.orchestrator.decision.mirroring import SentBefore
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight
+from services.orchestrator.session.groups import NOTHING, KeptVideo, Place
 from services.orchestrator.session.route_choice import RouteChoice
 from services.orchestrator.session.sender import FrameSender, ignore_sending
 
@@ -31,6 +34,7 @@ class MirroredRequests:
         choice: RouteChoice,
         sender: FrameSender,
         account: StreamBytes,
+        video: KeptVideo,
         *,
         measures: bool,
     ) -> None:
@@ -41,24 +45,36 @@ class MirroredRequests:
             choice: tells which route to prepare.
             sender: sends them.
             account: of the bytes that the session holds.
+            video: of the session.
             measures: whether this session's frames may be mirrored to measure a route.
         """
         self._router = router
         self._choice = choice
         self._sender = sender
         self._account = account
+        self._video = video
         self._measures = measures
         self._under_way: Dict[Route, asyncio.Task[None]] = {}
         self._next_id = _IDS_FROM
 
-    def mirror(self, frame: detector_pb2.Frame, weight: FrameWeight) -> None:
-        """Mirror a frame that has been served, if a route is to be prepared or measured now."""
+    def mirror(
+        self, frame: detector_pb2.Frame, weight: FrameWeight, place: Optional[Place] = None
+    ) -> None:
+        """Mirror a frame that has been served, if a route is to be prepared or measured now.
+
+        One of video goes where the decoder has not come past it.
+
+        Args:
+            frame: that has been served.
+            weight: of this frame.
+            place: of the frame in the session's video; None if it is a picture.
+        """
         to_prepare = self._choice.take_route_to_prepare()
         unusable = {*self._under_way, *self._choice.unavailable()}
         route = to_prepare
         if route is None and self._measures:
-            route = self._router.take_mirror_route(unusable)
-        if route is None or route in unusable:
+            route = self._router.take_mirror_route(unusable, lambda each: self._before(each, place))
+        if route is None or route in unusable or self._before(route, place) is None:
             return
         charge = self._account.try_copy(weight.data_bytes)
         if charge is None:
@@ -66,8 +82,12 @@ class MirroredRequests:
             self._choice.current = to_prepare or self._choice.current
             return
         on_sent = ignore_sending if to_prepare is not None else self._router.events.mirrored
-        task = asyncio.ensure_future(self._serve(route, self._copy_of(frame), weight, on_sent))
+        copy = self._copy_of(frame)
+        task = asyncio.ensure_future(self._serve(route, copy, weight, place, on_sent))
         self._under_way[route] = task
+        if place is not None:
+            self._video.hold(place)
+            task.add_done_callback(partial(self._let_go, place))
         task.add_done_callback(lambda _: self._under_way.pop(route, None))
         task.add_done_callback(lambda _: charge.release())
 
@@ -77,6 +97,14 @@ class MirroredRequests:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _before(self, route: Route, place: Optional[Place]) -> Optional[SentBefore]:
+        """What a mirrored request would bring along; None if the decoder is past the frame."""
+        lack = NOTHING if place is None else self._sender.lack(route, place)
+        return None if lack is None else SentBefore(len(lack.frames), lack.data_bytes)
+
+    def _let_go(self, place: Place, _: object) -> None:
+        self._video.release(place)
 
     def _copy_of(self, frame: detector_pb2.Frame) -> detector_pb2.Frame:
         copy = detector_pb2.Frame()
@@ -90,12 +118,15 @@ class MirroredRequests:
         route: Route,
         copy: detector_pb2.Frame,
         weight: FrameWeight,
+        place: Optional[Place],
         on_sent: Callable[[], None],
     ) -> None:
         attempts = FrameAttempts()
-        result = await self._sender.send(route, copy, weight, attempts, on_sent=on_sent)
+        result = await self._sender.send(route, copy, weight, attempts, place, on_sent=on_sent)
         if result is not None and result.WhichOneof("result") == "detections":
-            self._router.served(route, result.timing, backlogged=False)
+            self._router.served(
+                route, result.timing, backlogged=False, frame_bytes=weight.data_bytes
+            )
             self._choice.prepared(route)
             return
         for server in attempts.failed_servers:

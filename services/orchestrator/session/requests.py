@@ -8,7 +8,7 @@ from typing import AsyncIterator, Optional
 from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
 from common.server.guard import GuardedStream
-from common.wire.frames import image_bytes
+from common.wire.frames import content_bytes
 from common.wire.placements import stream_options_from_wire
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
@@ -59,7 +59,7 @@ class ClientRequests:
         while request is not None:
             self._check(request, latest_id)
             latest_id = request.frame.frame_id
-            self._allowance.take(image_bytes(request.frame), live=self._is_live)
+            self._allowance.take(content_bytes(request.frame), live=self._is_live)
             yield request.frame
             # It may be large, and the next may be long in coming.
             del request

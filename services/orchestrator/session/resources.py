@@ -14,6 +14,9 @@ from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
 from services.orchestrator.session.quotas import IdentityQuotas
 
+DEFAULT_GROUP_MEBIBYTES = 64
+"""Of video that a session keeps since the last key frame, unless settings say otherwise."""
+
 
 @dataclass(frozen=True)
 class SessionResources:
@@ -28,6 +31,7 @@ class SessionResources:
         quotas: what each identity may use.
         traces: those of this service.
         warnings: tells what is insecure; a sentence each.
+        max_group_bytes: of the video that a session keeps since its last key frame.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -42,5 +46,6 @@ class SessionResources:
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     traces: Traces = field(default_factory=Traces)
     warnings: Callable[[], Tuple[str, ...]] = tuple
+    max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)

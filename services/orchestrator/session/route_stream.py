@@ -1,15 +1,59 @@
-"""One stream along a route, and the frames under way on it."""
+"""One stream along a route: the frames under way on it, and their order."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import AsyncContextManager, AsyncIterator, Iterator, List, Optional, Sequence
 
 from common.domain.codec import Codec
-from common.domain.errors import UnavailableError
+from common.domain.errors import TandemError, UnavailableError
 from common.wire.stage_client import StageStream
+from protos.tandem.v1 import detector_pb2, stage_pb2
+from services.orchestrator.session.groups import NOTHING, DecoderProgress, Lack, Place
+
+
+class Turns:
+    """Lets tasks through one after the other, in the order in which they took their turns."""
+
+    def __init__(self) -> None:
+        """Nobody has a turn yet."""
+        self._latest: Optional[asyncio.Future[None]] = None
+
+    def take(self) -> AsyncContextManager[None]:
+        """Take the next turn; it has to be entered, and ends when it is left."""
+        before, own = self._latest, asyncio.get_running_loop().create_future()
+        self._latest = own
+        return _turn(before, own)
+
+
+@asynccontextmanager
+async def _turn(
+    before: Optional[asyncio.Future[None]], own: asyncio.Future[None]
+) -> AsyncIterator[None]:
+    try:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        yield
+    finally:
+        if before is None or before.done():
+            own.set_result(None)
+        else:
+            # Given up while it waited: those behind it still wait for those in front.
+            before.add_done_callback(lambda _: own.set_result(None))
+
+
+def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
+    """The requests of these frames; each is made when it is sent, since it is a copy.
+
+    They are part of no trace: what served such a frame, if anything did, is in its trace already.
+    """
+    for frame in frames:
+        request = stage_pb2.BackboneRequest(decode_only=frame)
+        request.decode_only.traceparent = ""
+        yield request
 
 
 @dataclass(eq=False)
@@ -26,6 +70,9 @@ class RouteStream:
             frame would seem to make progress while its client waits for just that frame.
         given_up: why the route was given up; None while it is not.
         was_used: whether any frame has been on it.
+        decoder: how far the decoder at its end has come, if its frames are video.
+        turns: in which the frames are sent.
+        feeding: sends what is only to be decoded, if anything was ever sent so.
     """
 
     opening: asyncio.Task[StageStream]
@@ -35,6 +82,23 @@ class RouteStream:
     progress: float = field(default_factory=time.monotonic)
     given_up: Optional[UnavailableError] = None
     was_used: bool = False
+    decoder: DecoderProgress = field(default_factory=DecoderProgress)
+    turns: Turns = field(default_factory=Turns)
+    feeding: Optional[asyncio.Task[None]] = None
+
+    def lacks(self, place: Optional[Place]) -> Optional[Lack]:
+        """What has to be sent before a frame; None if the decoder is past it.
+
+        Args:
+            place: of the frame; None if it is no video.
+        """
+        return NOTHING if place is None else self.decoder.lacks(place)
+
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether what is sent now waits for nothing else."""
+        is_fed = self.feeding is not None and not self.feeding.done()
+        return self.open and not is_fed and not self.opening.result().writes
 
     @property
     def ended(self) -> bool:
@@ -55,6 +119,20 @@ class RouteStream:
     def is_idle(self) -> bool:
         """Whether nothing is under way, not even its opening."""
         return self.opening.done() and not self.frames
+
+    def feed(self, frames: Sequence[detector_pb2.Frame]) -> None:
+        """Send frames to be decoded only, without waiting for that."""
+
+        async def fed(turn: AsyncContextManager[None]) -> None:
+            try:
+                async with turn:
+                    stream = self.opening.result()
+                await stream.tell(decode_only(frames))
+            except (TandemError, asyncio.CancelledError):
+                # The stream is lost, or given up: nothing of it is needed any more.
+                pass
+
+        self.feeding = asyncio.ensure_future(fed(self.turns.take()))
 
     def give_up(self, error: UnavailableError) -> None:
         """Fail the frames under way on it."""

@@ -3,6 +3,10 @@
 A stream has one codec from its opening to its end. When another one is wanted, a second stream is
 opened along the same route: frames take the first one until that is open, and those in flight
 finish there. So a change of codec is no pause, as a change of route is none.
+
+At the end of a stream of video is a decoder, which needs every frame of a group, in order. It is
+sent what it lacks before each frame. A frame that it is past takes another stream along the same
+route, since nothing can be decoded twice by one decoder.
 """
 
 from __future__ import annotations
@@ -10,37 +14,45 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from common.domain.codec import Codec
-from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
+from common.domain.detections import StreamOptions
 from common.domain.errors import TandemError, UnavailableError
-from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
+from common.domain.placement import ORCHESTRATOR, StageAddress
 from common.wire.channels import ServerChannel
-from common.wire.frames import codec_to_wire
-from common.wire.placements import placement_to_wire
+from common.wire.errors import error_from_wire
 from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
-from services.orchestrator.session.route_stream import RouteStream
+from services.orchestrator.session.groups import NOTHING, Lack, Place
+from services.orchestrator.session.opening import (
+    BackboneOpening,
+    StreamOpener,
+    nothing_to_learn,
+)
+from services.orchestrator.session.route_stream import RouteStream, decode_only
+from services.orchestrator.session.under_way import UnderWay
 
-
-def _nothing_to_learn(route: Route, codec: Optional[Codec], stream: StageStream) -> None:
-    """Nothing depends on what a backbone tells."""
-
-
-# A codec whose stream could not be opened, while frames are served by another.
-_REFUSED_SECONDS = 5.0
 # A stream that was opened for frames to come waits for them at least so long.
 _UNUSED_SECONDS = 2.0
+
+
+def _nothing_to_count(route: Route, lack: Lack) -> None:
+    """Nobody counts what is only decoded."""
+
+
+def _nothing_extra(lack: Lack) -> float:
+    """No frame may take longer than another."""
+    return 0.0
 
 
 class RouteStreams:
     """A stream for each route that the session's frames take.
 
     Usually one; two while the frames in flight on a left route come home, or while the next route
-    is being prepared; and two on one route while its frames change from one codec to another.
+    is being prepared; and two on one route while its frames change from one codec to another, or
+    while frames of video are sent again.
     """
 
     def __init__(
@@ -52,7 +64,8 @@ class RouteStreams:
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
         *,
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
-        on_opened: Callable[[Route, Optional[Codec], StageStream], None] = _nothing_to_learn,
+        on_opened: Callable[[Route, Optional[Codec], StageStream], None] = nothing_to_learn,
+        on_decode_only: Callable[[Route, Lack], None] = _nothing_to_count,
         frames_from: str = ORCHESTRATOR,
         metadata: Metadata = (),
     ) -> None:
@@ -67,33 +80,43 @@ class RouteStreams:
             codec_for: by which codec the next frame on a route travels; None: that of the options.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
+            on_decode_only: called with the frames that are sent along a route to be decoded only.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             metadata: of the calls to the backbones.
         """
-        self._session_id = session_id
-        self._frames_from = frames_from
-        self._metadata = metadata
-        self._options = options
-        self._channels = channels
-        self._in_flight = in_flight
-        self._extra_seconds = {} if extra_seconds is None else extra_seconds
+        self._under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
-        self._on_opened = on_opened
+        self._opener = StreamOpener(
+            BackboneOpening(session_id, options, frames_from),
+            channels,
+            self._codec_for,
+            on_opened,
+            metadata,
+        )
+        self._on_decode_only = on_decode_only
         self._streams: Dict[Route, List[RouteStream]] = {}
         # Of each route, the stream that its latest frame took.
         self._latest: Dict[Route, RouteStream] = {}
-        self._refused: Dict[Tuple[Route, Optional[Codec]], float] = {}
 
     def is_open(self, route: Route) -> bool:
         """Whether frames can be sent along a route at once."""
         return any(stream.open for stream in self._streams.get(route, ()))
 
+    def lack(self, route: Route, place: Place) -> Optional[Lack]:
+        """What a frame of video would be sent behind along a route; None if it comes too late."""
+        streams = [stream for stream in self._streams.get(route, ()) if not stream.ended]
+        lacks = [lack for lack in (stream.lacks(place) for stream in streams) if lack is not None]
+        if streams:
+            return min(lacks, key=_frames_of, default=None)
+        return place.group.part(0, place.offset)
+
     async def ask(
         self,
         route: Route,
         frame: detector_pb2.Frame,
+        place: Optional[Place] = None,
         *,
-        extra_seconds: float = 0.0,
+        extra_seconds: Callable[[Lack], float] = _nothing_extra,
         on_sent: Callable[[], None] = lambda: None,
     ) -> stage_pb2.FrameResult:
         """Send a frame along a route and wait for its result.
@@ -101,19 +124,28 @@ class RouteStreams:
         Args:
             route: which one; opened first if it is not.
             frame: to be served.
-            extra_seconds: that it may take since it is larger than those before.
+            place: of the frame in the session's video; None if it is a picture.
+            extra_seconds: that it may take since it is larger than those before, or since others
+                have to be sent before it.
             on_sent: called when the route is open and the frame about to be sent.
 
         Raises:
             TandemError: the route could not be opened, or failed while the frame was under way.
         """
-        used = self._stream_to_use(route)
-        with self._under_way(used, route, extra_seconds) as mark:
+        used = self._stream_to_use(route, place)
+        # No wait between these: turns are in the order of what was found to be lacking.
+        lack, turn = self._take_over(used, route, place), used.turns.take()
+        with self._under_way.counted(used, route, extra_seconds(lack)) as mark:
             try:
-                # Shielded: that one frame is given up must not end the opening for the others.
-                stream = await asyncio.shield(used.opening)
+                async with turn:
+                    # Shielded: that one frame is given up must not end the opening for the others.
+                    stream = await asyncio.shield(used.opening)
                 on_sent()
-                result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), frame.frame_id)
+                result = await stream.ask(
+                    stage_pb2.BackboneRequest(frame=frame),
+                    frame.frame_id,
+                    decode_only(lack.frames),
+                )
             except TandemError as error:
                 raise used.given_up or error from error
             except asyncio.CancelledError:
@@ -123,20 +155,70 @@ class RouteStreams:
                 raise
             if mark is used.frames[0]:
                 used.progress = time.monotonic()
+            self._note_video(used, place, result, lack)
             return result
 
-    def _stream_to_use(self, route: Route) -> RouteStream:
-        """The route's stream; a new one is opened if there is none, or none that goes on."""
+    def _note_video(
+        self,
+        used: RouteStream,
+        place: Optional[Place],
+        result: stage_pb2.FrameResult,
+        lack: Lack,
+    ) -> None:
+        """Take note of what an answer says of the decoder, and of what crossed the link with it."""
+        if place is None:
+            return
+        is_error = result.WhichOneof("result") == "error"
+        if is_error and isinstance(error_from_wire(result.error), UnavailableError):
+            used.decoder.lost()
+        if lack.data_bytes and result.timing.HasField("backbone"):
+            # The frame took the time of all that was sent with it.
+            result.timing.backbone.request_bytes += lack.data_bytes
+
+    def feed(self, route: Route, place: Place) -> None:
+        """Have a frame of video decoded that is not to be served, if nothing else waits to be sent.
+
+        What is not sent now is sent before the next frame that is served.
+        """
+        used = self._latest.get(route)
+        lack = used.lacks(place) if used is not None and used.takes_at_once else None
+        if used is None or lack is None:
+            return
+        lack = Lack((*lack.frames, place.frame), lack.data_bytes + place.data_bytes)
+        used.decoder.sent(place)
+        self._on_decode_only(route, lack)
+        used.feed(lack.frames)
+
+    def _take_over(self, used: RouteStream, route: Route, place: Optional[Place]) -> Lack:
+        """What has to be sent on a stream before a frame that is to be sent there now."""
+        lack = used.lacks(place)
+        if place is None or lack is None:
+            return NOTHING
+        used.decoder.sent(place)
+        if lack.frames:
+            self._on_decode_only(route, lack)
+        return lack
+
+    def _stream_to_use(self, route: Route, place: Optional[Place]) -> RouteStream:
+        """The stream for a frame on the route; a new one is opened if there is none that goes on.
+
+        Of several streams it is the one that lacks least of what has to come before the frame.
+        """
         codec = self._codec_for(route)
         streams = self._streams[route] = [
             stream for stream in self._streams.get(route, ()) if not stream.ended or stream.frames
         ]
-        going_on = [stream for stream in streams if not stream.ended]
-        wanted = next((stream for stream in going_on if stream.codec is codec), None)
+        lacks = {stream: stream.lacks(place) for stream in streams if not stream.ended}
+        # The best last; of those that are alike it is the one that was opened last.
+        going_on = sorted(
+            (stream for stream, lack in lacks.items() if lack is not None),
+            key=lambda stream: -_frames_of(lacks[stream]),
+        )
+        wanted = next((stream for stream in reversed(going_on) if stream.codec is codec), None)
         ready = [stream for stream in going_on if stream.open]
-        is_refused = self._refused.get((route, codec), 0.0) > time.monotonic()
+        is_refused = self._opener.is_refused(route, codec)
         if wanted is None and not (ready and is_refused):
-            wanted = self._begin(route, codec)
+            wanted = self._opener.begin(route, codec)
             streams.append(wanted)
         if wanted is None or (ready and not wanted.open):
             # Frames take the one before, until that one is open.
@@ -145,52 +227,6 @@ class RouteStreams:
         self._latest[route] = wanted
         return wanted
 
-    def _begin(self, route: Route, codec: Optional[Codec]) -> RouteStream:
-        """Begin to open a stream."""
-
-        async def opened() -> StageStream:
-            stream = await self._open(route, codec)
-            chosen = self._codec_for(route)
-            if codec is not None or chosen is None:
-                return stream
-            # Only the backbone's answer told what there is to choose from.
-            await stream.close()
-            begun.codec = chosen
-            return await self._open(route, chosen)
-
-        async def noted() -> StageStream:
-            # Before the opening is done, and not in a callback: a frame may come between the two.
-            self._refused[route, codec] = time.monotonic() + _REFUSED_SECONDS
-            stream = await opened()
-            self._refused.pop((route, codec), None)
-            return stream
-
-        begun = RouteStream(asyncio.ensure_future(noted()), codec)
-        return begun
-
-    @contextmanager
-    def _under_way(self, used: RouteStream, route: Route, extra_seconds: float) -> Iterator[object]:
-        """Count a frame while it is under way; gives its mark."""
-        if not used.frames:
-            used.progress = time.monotonic()
-        mark = object()
-        used.was_used = True
-        used.frames.append(mark)
-        self._in_flight.update(route.servers)
-        self._add_extra(used, route, extra_seconds)
-        try:
-            yield mark
-        finally:
-            used.frames.remove(mark)
-            self._in_flight.subtract(route.servers)
-            self._add_extra(used, route, -extra_seconds)
-
-    def _add_extra(self, used: RouteStream, route: Route, seconds: float) -> None:
-        if seconds:
-            used.extra_seconds += seconds
-            total = self._extra_seconds.get(route.backbone, 0.0) + seconds
-            self._extra_seconds[route.backbone] = total
-
     def extra_seconds(self, route: Route) -> float:
         """What a route's frames may have to wait since some are large; 0 if none of them is.
 
@@ -198,7 +234,7 @@ class RouteStreams:
         """
         own = sum(stream.extra_seconds for stream in self._streams.get(route, ()))
         # Not exactly 0 when all are gone, since these are sums of floats.
-        return 0.0 if own < 1e-3 else self._extra_seconds.get(route.backbone, 0.0)
+        return 0.0 if own < 1e-3 else self._under_way.extra_seconds(route.backbone)
 
     def without_progress(
         self, now: float, deadline_seconds: Mapping[Route, float]
@@ -262,33 +298,9 @@ class RouteStreams:
         self._latest.clear()
         await _close_all(streams)
 
-    async def _open(self, route: Route, codec: Optional[Codec]) -> StageStream:
-        stream = await StageStream.open(
-            self._channels[route.backbone].current,
-            Stage.BACKBONE,
-            stage_pb2.BackboneRequest(open=self._opening(route, codec)),
-            route.backbone.name,
-            self._metadata,
-        )
-        self._on_opened(route, codec, stream)
-        return stream
 
-    def _opening(self, route: Route, codec: Optional[Codec]) -> stage_pb2.BackboneOpen:
-        context = stage_pb2.StreamContext(
-            session_id=self._session_id,
-            placement=placement_to_wire(route.node_pair.placement),
-            max_detections=self._options.max_detections,
-            sender=ORCHESTRATOR,
-            frames_from=self._frames_from,
-        )
-        if self._options.score_threshold != DEFAULT_SCORE_THRESHOLD:
-            context.score_threshold = self._options.score_threshold
-        return stage_pb2.BackboneOpen(
-            context=context,
-            downstream_node=route.transformer.node,
-            downstream_replica=route.transformer.replica,
-            codec=codec_to_wire(codec),
-        )
+def _frames_of(lack: Optional[Lack]) -> int:
+    return 0 if lack is None else len(lack.frames)
 
 
 async def _close_all(entries: Sequence[RouteStream]) -> None:

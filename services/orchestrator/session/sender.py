@@ -23,6 +23,7 @@ from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import NOT_SERVING, Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight, Pace
+from services.orchestrator.session.groups import NOTHING, Lack, Place
 from services.orchestrator.session.route_choice import RouteChoice
 from services.orchestrator.session.route_streams import RouteStreams
 from services.orchestrator.session.unavailable_routes import Cause
@@ -60,6 +61,7 @@ class FrameSender:
         frame: detector_pb2.Frame,
         weight: FrameWeight,
         attempts: FrameAttempts,
+        place: Optional[Place] = None,
         *,
         on_sent: Callable[[], None] = ignore_sending,
         span: Span = NOT_TRACED,
@@ -71,6 +73,7 @@ class FrameSender:
             frame: to be served.
             weight: of this frame.
             attempts: takes note of this one.
+            place: of the frame in the session's video; None if it is a picture.
             on_sent: called when the route is open and the frame about to be sent.
             span: of the frame, if it is traced.
 
@@ -88,12 +91,16 @@ class FrameSender:
             under_way = True
             on_sent()
 
-        extra_seconds = self._pace.extra_seconds(self.cost_seconds(route, weight))
         with _call(span, route, attempts, weight) as call:
             frame.traceparent = call.traceparent
+
+            def extra_seconds(lack: Lack) -> float:
+                call.tell(decode_only_frames=len(lack.frames) or None)
+                return self._pace.extra_seconds(self.cost_seconds(route, weight, lack))
+
             try:
                 result = await self._streams.ask(
-                    route, frame, extra_seconds=extra_seconds, on_sent=note_sent
+                    *(route, frame, place), extra_seconds=extra_seconds, on_sent=note_sent
                 )
                 checked_result(result, route.backbone.name, _STAGES)
             except TandemError as error:
@@ -104,9 +111,16 @@ class FrameSender:
             tell_answer(call, result)
         return self._judge_result(route, frame, attempts, result)
 
-    def cost_seconds(self, route: Route, weight: FrameWeight) -> float:
-        """The most that a frame of this weight may take on a route for its size."""
-        return weight.cost_seconds(self._router.measurements.link_bytes_per_second(route))
+    def lack(self, route: Route, place: Place) -> Optional[Lack]:
+        """See `RouteStreams.lack`."""
+        return self._streams.lack(route, place)
+
+    def cost_seconds(self, route: Route, weight: FrameWeight, lack: Lack = NOTHING) -> float:
+        """The most that a frame of this weight may take on a route for its size.
+
+        What is sent before it counts as well.
+        """
+        return weight.cost_seconds(self._router.measurements.link_bytes_per_second(route), lack)
 
     def _judge_failed_call(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import AsyncIterator, Optional
 
 import structlog
@@ -29,38 +28,23 @@ from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.arrivals import Arrival, Arrivals
 from services.orchestrator.session.deadlines import FrameWeight
 from services.orchestrator.session.dispatcher import Dispatcher
 from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
+from services.orchestrator.session.tracks import SessionTracks
 from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
 
 log = structlog.get_logger()
 
-Frame = detector_pb2.Frame
 Response = detector_pb2.DetectResponse
 
 # Frames of a live stream read and not yet answered; nearly all of them are dropped ones, waiting
 # for an older frame so that answers keep their order.
 _LIVE_LIMIT = 256
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """When a frame was read: by `time.perf_counter`, to measure from; by the clock, to tell."""
-
-    ticks: float
-    unix_seconds: float
-
-    @classmethod
-    def now(cls) -> _Arrival:
-        return cls(time.perf_counter(), time.time())
-
-    @property
-    def elapsed_seconds(self) -> float:
-        return time.perf_counter() - self.ticks
 
 
 class Session:
@@ -91,13 +75,18 @@ class Session:
             resources: what all sessions share.
             allowance: what its owner's quota leaves.
             owner: whose session it is; None without TLS.
+
+        Raises:
+            PreconditionError: the client wants tracks, and the library for it is not installed.
         """
         self.session_id = session_id
         self.owner = owner
+        self._tracks = SessionTracks(options)
         self._traces = resources.traces.stream(stream.metadata)
         self.dispatcher = Dispatcher(
-            *(session_id, options, resources, stream.account), self._traces.metadata
+            *(session_id, self._tracks.options, resources, stream.account), self._traces.metadata
         )
+        self._arrivals = Arrivals(self.dispatcher.video, options.video)
         self._stream = stream
         self._resources = resources
         self._allowance = allowance
@@ -138,42 +127,52 @@ class Session:
             self._resize_window(0)
             await self.dispatcher.close()
 
-    async def _received(self, requests: ClientRequests) -> AsyncIterator[Frame]:
+    async def _received(self, requests: ClientRequests) -> AsyncIterator[Arrival]:
         async for frame in requests.frames():
             self._frames_in_flight += 1
             self.dispatcher.rates.arrived(time.monotonic())
-            yield frame
+            yield self._arrivals.receive(frame)
             # It may be large, and the next may be long in coming.
             del frame
 
-    async def _admit_and_answer(self, frame: Frame) -> Response:
+    async def _admit_and_answer(self, arrival: Arrival) -> Response:
         """Answer a frame that has its slot, unless a newer live frame takes its place."""
-        arrival = _Arrival.now()
+        frame = arrival.frame
         ids = {"frame_id": frame.frame_id, "session": self.session_id}
-        with self._traces.frame("frame", frame.traceparent, **ids) as span:
-            span.bind_to_logs()
-            response = await self._admitted(frame, arrival, span)
-            tell_answer(span, response)
-            return response
+        try:
+            with self._traces.frame("frame", frame.traceparent, **ids) as span:
+                span.bind_to_logs()
+                response = await self._admitted(arrival, span)
+                tell_answer(span, response)
+                return response
+        finally:
+            self._arrivals.release(arrival)
 
-    async def _admitted(self, frame: Frame, arrival: _Arrival, span: Span) -> Response:
-        if self._gate is None:
-            return await self._answer(frame, arrival, span)
+    async def _admitted(self, arrival: Arrival, span: Span) -> Response:
+        if self._gate is None or arrival.refusal is not None:
+            return await self._answer(arrival, span)
         # Frames over the quota make room for newer ones, as those that come too fast do.
         if not self._allowance.take_live_frame() or not await self._gate.enter():
-            self._resources.frames.answered(None, "dropped", 0.0)
-            return Response(frame_id=frame.frame_id, dropped=detector_pb2.Dropped())
+            return self._drop(arrival)
         try:
-            return await self._answer(frame, arrival, span)
+            return await self._answer(arrival, span)
         finally:
             self._gate.leave()
 
-    async def _answer(self, frame: Frame, arrival: _Arrival, span: Span) -> Response:
+    def _drop(self, arrival: Arrival) -> Response:
+        """Answer a frame as dropped; one of video is decoded all the same."""
+        if arrival.place is not None:
+            self.dispatcher.decode_only(arrival.place)
+        self._resources.frames.answered(None, "dropped", 0.0)
+        return Response(frame_id=arrival.frame.frame_id, dropped=detector_pb2.Dropped())
+
+    async def _answer(self, arrival: Arrival, span: Span) -> Response:
         """The answer to a frame: its detections, or why it has none."""
-        response = Response(frame_id=frame.frame_id)
+        response = Response(frame_id=arrival.frame.frame_id)
         route: Optional[Route] = None
+        needed_bytes = self._arrivals.needed_bytes(arrival)
         try:
-            route = await self._serve(frame, response, span)
+            route = await self._serve(arrival, response, span)
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
             response.error.CopyFrom(error_to_wire(error))
@@ -181,19 +180,22 @@ class Session:
                 log.exception("frame failed in here", session=self.session_id)
         response.timing.total_seconds = arrival.elapsed_seconds
         response.timing.received_at_seconds = arrival.unix_seconds
-        self._note_answer(response, route, span)
+        self._note_answer(response, route, needed_bytes, span)
         return response
 
-    async def _serve(self, frame: Frame, response: Response, span: Span) -> Route:
+    async def _serve(self, arrival: Arrival, response: Response, span: Span) -> Route:
         """Have a frame served and write its result into the response.
 
         Raises:
             TandemError: it could not be served.
         """
-        metrics = self._resources.metrics
-        weight = FrameWeight.of(frame)
+        if arrival.refusal is not None:
+            raise arrival.refusal
+        metrics, weight = self._resources.metrics, FrameWeight.of(arrival.frame)
         with metrics.in_flight.track_inprogress():
-            route, result = await self.dispatcher.serve(frame, weight, span)
+            route, result = await self.dispatcher.serve(
+                *(arrival.frame, weight, arrival.place), span
+            )
         metrics.count_bytes(route.backbone.node, "sent", weight.data_bytes)
         seconds = result.timing.backbone.transfer_seconds
         metrics.observe_transfer(Stage.BACKBONE.value, seconds, span)
@@ -206,7 +208,9 @@ class Session:
             response.detections.CopyFrom(result.detections)
         return route
 
-    def _note_answer(self, response: Response, route: Optional[Route], span: Span) -> None:
+    def _note_answer(
+        self, response: Response, route: Optional[Route], needed_bytes: Optional[int], span: Span
+    ) -> None:
         """Log and count an answer, and learn from one with detections."""
         outcome = response.WhichOneof("result") or "error"
         if outcome == "error":
@@ -217,24 +221,29 @@ class Session:
                 error=response.error.message,
             )
         elif route is not None:
-            self._learn(route, response.timing)
+            self._learn(route, response.timing, needed_bytes)
         node_pair = route.node_pair if route else None
         seconds = response.timing.total_seconds
         self._resources.frames.answered(node_pair, outcome, seconds, span)
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1
+        self._tracks.add(response)
         await self._stream.write(response)
         self._frames_answered += 1
 
-    def _learn(self, route: Route, timing: detection_pb2.Timing) -> None:
+    def _learn(
+        self, route: Route, timing: detection_pb2.Timing, needed_bytes: Optional[int]
+    ) -> None:
         """Learn from an answer how fast the route is, and how many frames should be in flight."""
         if route.node_pair != self._node_pair:
             self._node_pair = route.node_pair
             self._estimator.reset()
         window_is_full = self._frames_in_flight >= self._slots.size
         backlogged = window_is_full if self._gate is None else self._gate.crowded
-        self._resources.router.served(route, timing, backlogged=backlogged)
+        self._resources.router.served(
+            route, timing, backlogged=backlogged, frame_bytes=needed_bytes
+        )
         self._learn_rate(route.node_pair, timing, backlogged=backlogged)
         if self._adapts_window:
             self._adapt_window(timing, backlogged)

@@ -46,6 +46,7 @@ class Sessions:
             InvalidInputError: its options or the order of its messages are wrong.
             UnavailableError: the server drains.
             ResourceExhaustedError: the client has as many sessions as its quota allows.
+            PreconditionError: it wants tracks, and the library for them is not installed.
         """
         owner = calling_identity()
         with self.resources.quotas.session(owner) as allowance:

@@ -34,7 +34,7 @@ def served(secured, realm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "0.jpg").write_bytes(jpeg(0))
     tokens = str(secured.orchestrator.announcement["token_address"])
-    arguments = (*realm.arguments("gateway/main"), "--tokens", str(realm.tokens))
+    arguments = (*realm.arguments("gateway/main"), "--tokens", str(realm.tokens), "--http-sign-in")
     cameras = [{"name": "yard", "url": str(folder / "0.jpg"), "frames_per_second": 20}]
     with gateway(
         secured.address, folder, cameras, *arguments, "--orchestrator-tokens", tokens
@@ -62,6 +62,16 @@ async def test_nobody_looks_without_a_token_and_clients_see_cameras_alone(served
     async with page(served, realm.add_token("operator/ann")) as looking:
         await looking.until(lambda page: page.state and page.state["system"])
         assert len(looking.state["system"]["stages"]) == 4
+
+
+async def test_who_loses_the_token_sees_no_more(served, realm):
+    token = realm.add_token("operator/bob")
+    with pytest.raises(ConnectionClosed) as ended:
+        async with page(served, token) as looking:
+            await looking.states(2)
+            realm.remove_token(token)
+            await looking.states(20)
+    assert ended.value.rcvd.code == 4401
 
 
 async def test_the_placement_is_set_with_the_users_rights_alone(served, realm):
@@ -107,6 +117,7 @@ def test_other_machines_get_https_by_the_certificate(secured, realm, tmp_path):
         (("--http-host", "0.0.0.0"), "other machines could reach 0.0.0.0 without TLS"),
         (("--http-published-at", "0.0.0.0"), "other machines could reach 0.0.0.0 without TLS"),
         (("--cameras", "/none.yml"), "cannot read /none.yml"),
+        (("--http-sign-in",), "http_sign_in needs tokens or jwt_keys"),
     ],
 )
 def test_what_would_be_open_or_makes_no_sense_is_refused_at_the_start(arguments, told):

@@ -1,6 +1,7 @@
 """The live view in a real browser: where the boxes are, and whether it keeps up."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import cv2
@@ -28,7 +29,8 @@ COUNT = """() => {
   }
 }"""
 TAKE = """() => {
-  const counts = [...document.querySelectorAll("canvas")].map((each) => window.shown.get(each) ?? 0);
+  const all = [...document.querySelectorAll("canvas")];
+  const counts = all.map((each) => window.shown.get(each) ?? 0);
   window.shown.clear();
   return counts;
 }"""
@@ -81,7 +83,9 @@ def boxes_of(address, picture):
             async for result in client.detect([picture], score_threshold=THRESHOLD):
                 return [detection.box for detection in result.detections]
 
-    return asyncio.run(detect())
+    # Playwright has a loop of its own on this thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(detect())).result()
 
 
 def screenshot(page):
@@ -164,7 +168,8 @@ def test_light_and_dark_have_letters_that_can_be_read(still, opened):
         )
         assert contrast(ground, letters) > 7
         grounds.append(luminance(ground))
-    assert grounds[0] > 0.7 > 0.1 > grounds[1]
+    assert grounds[0] > 0.7
+    assert grounds[1] < 0.1
 
 
 def luminance(colour):

@@ -1,10 +1,13 @@
 """Requests as Frigate, Blue Iris, Home Assistant and scripts send them, and bad ones."""
 
+import queue
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import grpc
 import pytest
 
+from protos.inference import open_inference_pb2, open_inference_pb2_grpc
 from tandem.client import DetectorClient
 from tests.harness import Cluster
 from tests.picture_doors import Caller, gateway_of
@@ -250,6 +253,13 @@ def test_bad_pictures_and_callers_that_leave_harm_no_others(caller):
             assert answer == ((400, None) if number % 3 == 0 else (200, expected)), number
 
 
+def inference(file):
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1]}
+    return open_inference_pb2.ModelInferRequest(
+        model_name="tandem", inputs=[{**tensor, "contents": {"bytes_contents": [file]}}]
+    )
+
+
 def test_an_orchestrator_that_is_away_or_has_no_nodes():
     system = Cluster(nodes=("edge",), orchestrator_arguments=("--unavailable-after", "0.2"))
     try:
@@ -269,6 +279,19 @@ def test_an_orchestrator_that_is_away_or_has_no_nodes():
             assert (answer.status, answer.json()["error"]["code"]) == (503, "UNAVAILABLE")
             assert caller.get("/v2/health/ready").status == 503
             assert caller.get("/v2/health/live").status == 200
+            channel = stack.enter_context(grpc.insecure_channel(gateway.address))
+            stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+            requests = queue.SimpleQueue()
+            answers = stub.ModelStreamInfer(iter(requests.get, None))
+            requests.put(inference(b"picture"))
+            assert "no Tandem orchestrator answers" in next(answers).error_message
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(inference(b"picture"))
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert gateway.terminate() == 0
+            with pytest.raises(grpc.RpcError) as ended:
+                next(answers)
+            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "ending" in ended.value.details()
     finally:
         system.close()

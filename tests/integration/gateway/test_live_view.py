@@ -198,11 +198,13 @@ async def test_a_lost_orchestrator_is_told_and_found_again(own_cluster, pictures
 
 
 async def test_a_camera_that_hangs_up_is_opened_again(cluster, tmp_path):
-    with mjpeg_camera([jpeg(1)] * 3, [jpeg(2)] * 3, [jpeg(3)] * 50) as one:
-        with gateway(cluster.address, tmp_path, [{"name": "a", "url": one.url}]) as process:
-            async with page(process, shows=True) as looking:
-                await looking.until(lambda _: one.connections >= 3)
-                before = len(looking.frames)
-                await looking.until(lambda page: len(page.frames) > before)
+    with (
+        mjpeg_camera([jpeg(1)] * 3, [jpeg(2)] * 3, [jpeg(3)] * 50) as one,
+        gateway(cluster.address, tmp_path, [{"name": "a", "url": one.url}]) as process,
+    ):
+        async with page(process, shows=True) as looking:
+            await looking.until(lambda _: one.connections >= 3)
+            before = len(looking.frames)
+            await looking.until(lambda page: len(page.frames) > before)
     numbers = [head["number"] for head, _ in looking.frames]
     assert numbers == sorted(set(numbers))

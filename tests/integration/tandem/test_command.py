@@ -1,12 +1,16 @@
 import json
 import subprocess
 import time
+from contextlib import closing
 
+import av
 import cv2
+import numpy as np
 import pytest
 
 from tandem.cli.app import run_command
 from tandem.cli.running import exit_code_of
+from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,
@@ -17,7 +21,12 @@ from tests.integration.tandem.commands import (
     tandem,
     wait_until,
 )
-from tests.unit.tandem.factories import encoded, read_video, write_video
+from tests.unit.tandem.factories import (
+    encoded,
+    read_video,
+    write_camera_video,
+    write_video,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +44,7 @@ def folder(tmp_path_factory):
     """A picture, a video, and a folder of pictures one of which is damaged."""
     path = tmp_path_factory.mktemp("sources")
     (path / "a.png").write_bytes(encoded(height=360, width=480))
-    write_video(path / "v.mp4", frames=12, height=96, width=128)
+    write_camera_video(path / "v.mp4", frames=12, height=96, width=128)
     (path / "pictures").mkdir()
     for index in range(4):
         (path / f"pictures/{index}.jpg").write_bytes(encoded(".jpg", seed=index))
@@ -93,6 +102,46 @@ def test_a_video_is_written(server, folder, tmp_path):
     assert tandem("detect", folder / "v.mp4", *server, "-o", out).returncode == 0
     frames, rate, codec = read_video(out)
     assert (len(frames), rate, codec) == (12, 10.0, "h264")
+
+
+def test_a_videos_access_units_are_sent_as_they_are(server, folder):
+    lines = lines_of(tandem("detect", folder / "v.mp4", *server, "--json"))
+    sent = [line["timing"]["backbone"]["request_bytes"] for line in lines]
+    with av.open(str(folder / "v.mp4")) as video:
+        sizes = [packet.size for packet in video.demux() if packet.size]
+    # Key frames have their parameter sets in front.
+    assert all(0 <= one - other < 100 for one, other in zip(sent, sizes, strict=True))
+    assert sum(one - other for one, other in zip(sent, sizes, strict=True)) < 300
+
+
+@pytest.mark.parametrize("options", [("--transcode", "jpeg"), ("--quality", 90)])
+def test_a_videos_frames_are_sent_as_jpeg_if_that_is_asked_for(server, folder, options):
+    finished = tandem("detect", folder / "v.mp4", *server, *SEES, *options, "--json")
+    with closing(open_source(str(folder / "v.mp4"), 90)) as source:
+        sizes = [len(frame.image.data) for frame in source]
+    lines = lines_of(finished)
+    assert [line["timing"]["backbone"]["request_bytes"] for line in lines] == sizes
+
+
+def test_video_with_b_frames_is_sent_as_jpeg_with_a_word(server, tmp_path):
+    path = write_video(tmp_path / "b.mp4", frames=6, height=96, width=128)
+    finished = tandem("detect", path, *server, "--json")
+    assert len(lines_of(finished)) == 6
+    assert finished.stderr.startswith("tandem: b.mp4: its frames are sent as JPEG: the video has B")
+
+
+def test_what_is_drawn_on_is_what_was_sent(server, folder, tmp_path):
+    out = tmp_path / "out.mp4"
+    finished = tandem("detect", folder / "v.mp4", *server, "--threshold", 1, "-o", out)
+    assert finished.returncode == 0, finished.stderr
+    sent, _, _ = read_video(folder / "v.mp4")
+    shown, _, _ = read_video(out)
+    # Small ones are enlarged to be drawn on.
+    reduced = [cv2.resize(each, (128, 96), interpolation=cv2.INTER_AREA) for each in shown]
+    for number, drawn in enumerate(reduced):
+        differences = [np.abs(drawn.astype(int) - each).mean() for each in sent]
+        assert np.argmin(differences) == number
+    assert len(shown) == len(sent)
 
 
 def test_only_as_many_frames_as_asked_for(server, folder):
@@ -182,6 +231,26 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(server):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=30) == 1
+
+
+def test_bench_sends_a_videos_access_units_over_and_over(server, folder):
+    counted = ("--frames", 30, "--warm-up", 2, "--clients", 2, "--placement", "workstation")
+    source = ("--video", "--source", folder / "v.mp4")
+    (row,) = json_of(tandem("bench", *server, *counted, *source, "--json"))
+    assert row["frames"] == 30
+    sent = [line["timing"] for line in lines_of(tandem("detect", *source[2:], *server, "--json"))]
+    sizes = [each["backbone"]["request_bytes"] for each in sent]
+    # Each client begins with the key frame, and sends all 12 in turn.
+    assert row["bytes_per_frame"] == pytest.approx(sum(sizes) / len(sizes), rel=0.25)
+
+
+def test_bench_of_what_cannot_be_passed_through_says_why(folder, tmp_path):
+    path = write_video(tmp_path / "b.mp4", frames=6)
+    told = tandem("bench", "--video", "--source", path, "--bundle", TOY_BUNDLE)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "b.mp4: its frames are sent as JPEG: the video has B frames" in told.stderr
+    told = tandem("bench", "--video", "--source", folder / "a.png", "--bundle", TOY_BUNDLE)
+    assert told.stderr == "tandem: a.png is no H.264 or H.265 video\n"
 
 
 def test_bench_reports_what_the_contract_names(server):

@@ -36,10 +36,13 @@ def test_the_demo_shows_everything(tmp_path):
     for placement in ("full", "backbone", "transformer", "workstation"):
         assert f"│ {placement} " in told
     assert "All placements gave the same 60 boxes" in told
-    found = re.findall(r"│ (each frame as JPEG|\w+, codec [\w-]+) +│ +([\d.]+) │", told)
+    found = re.findall(
+        r"│ (each frame as JPEG|the camera's H.264 as it is|\w+, codec [\w-]+) +│ +([\d.]+) │", told
+    )
     sizes = {name: float(size) for name, size in found}
-    assert list(sizes) == ["each frame as JPEG", "features, codec int8", "latents, codec latent"]
-    assert sizes["each frame as JPEG"] > 1 > sizes["features, codec int8"]
+    jpeg, video = "each frame as JPEG", "the camera's H.264 as it is"
+    assert list(sizes) == [jpeg, video, "features, codec int8", "latents, codec latent"]
+    assert sizes[jpeg] > 3 * sizes[video] > 1 > sizes["features, codec int8"]
     assert sizes["latents, codec latent"] < sizes["features, codec int8"]
     assert len(read_video(tmp_path / "out/clip.mp4")[0]) == 20
     assert cv2.imread(str(tmp_path / "out/frame.jpg")) is not None

@@ -189,3 +189,16 @@ def test_other_machines_may_reach_it_with_certificates(tmp_path):
         server = ("--server", "localhost:" + told["orchestrator"]["address"].rpartition(":")[2])
         shown = tandem("status", *server).stdout
     assert "insecure: other machines reach this orchestrator without TLS" in shown
+
+
+def test_the_live_view_is_a_further_child():
+    with up("--live-view", "--http-port", "0") as (process, told):
+        url = told["gateway"]["http"]
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url) as page:
+            assert b"Tandem live view" in page.read()
+        with urllib.request.urlopen(told["gateway"]["metrics"]) as page:
+            assert b'tandem_camera_up{camera="demo"}' in page.read()
+        gateway = told["gateway"]["pid"]
+        assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
+    assert not is_alive(gateway)

@@ -36,8 +36,10 @@ def bundle(teacher, tmp_path):
 def bottleneck():
     torch.manual_seed(1)
     made = Bottleneck(SIZES)
-    made.standardise(torch.linspace(-1, 1, 16), torch.linspace(0.5, 2, 16))
     with torch.no_grad():
+        for part in (made.encoder, made.decoder):
+            part.mean.copy_(torch.linspace(-1, 1, 16))
+            part.std.copy_(torch.linspace(0.5, 2, 16))
         made.encoder.log_gain.copy_(torch.linspace(0, 2, 4))
         made.decoder.log_gain.copy_(torch.linspace(-2, 0, 4))
     return made
@@ -128,3 +130,17 @@ def test_what_does_not_fit_is_refused(recipe_of, bundle, exported, tmp_path):
 def test_another_kind_of_run_is_no_bottleneck(model_file):
     with pytest.raises(ConfigurationError, match="no run of"):
         load_run(model_file.parent)
+
+
+def test_latents_that_are_always_zero_are_left_out_and_the_others_ordered(bottleneck):
+    # Catches a channel that is dropped in one part and stays in the other, or another order there.
+    with torch.no_grad():
+        bottleneck.prior.log_scale.copy_(torch.tensor([0.0, -9.0, 2.0, 1.0]))
+        for weights in (bottleneck.encoder.out.weight, bottleneck.encoder.skip.weight):
+            weights[1] = 0
+        bottleneck.encoder.out.bias[1] = 0
+    features = torch.randn(2, 16, 3, 5, generator=torch.Generator().manual_seed(0))
+    fewer = bottleneck.pruned(0.5)
+    latents, kept = bottleneck.encoder(features), fewer.encoder(features)
+    assert torch.allclose(kept, latents[:, [2, 3, 0]], atol=1e-5)
+    assert torch.allclose(fewer.decoder(kept), bottleneck.decoder(latents), atol=1e-5)

@@ -1,15 +1,18 @@
 """What training a bottleneck minimises, what it changes, and that a run can be resumed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from common.bundle import Normalization
 from common.domain.errors import ConfigurationError
 from detr.bottleneck.losses import LOSS_NAMES, Noise, draw_noise, losses
-from detr.bottleneck.recipe import Weights
-from detr.bottleneck.signals import Signals, open_cache, shuffled, signals_of
+from detr.bottleneck.recipe import Pairs, Weights
+from detr.bottleneck.signals import Signals, frame_pair, open_cache, shuffled, signals_of
 from detr.bottleneck.training import train_bottleneck
-from detr.model.bottleneck import Bottleneck, BottleneckSizes, LatentPrior
+from detr.model.bottleneck import Bottleneck, BottleneckSizes, LatentPrior, TemporalPrior
 from detr.training.checkpoints import load_checkpoint
 from detr.training.loop import Surroundings
 from detr.training.metrics import read_metrics
@@ -40,8 +43,7 @@ def prepared(teacher):
     torch.manual_seed(0)
     signals = signals_of(teacher.model.detr, random_batch(0))
     bottleneck = Bottleneck(SIZES)
-    features = signals.valid_features()
-    bottleneck.standardise(features.mean(dim=0), features.std(dim=0))
+    bottleneck.fit(signals.valid_features())
     return bottleneck, teacher.model.detr, signals
 
 
@@ -58,6 +60,89 @@ def test_the_prior_counts_the_bits_of_its_own_distribution():
     for step in (1.0, 0.5):
         bits = prior(levels * step, torch.tensor(step)).detach()
         assert (2**-bits).sum(dim=0) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_temporal_prior_is_a_distribution_whatever_was_before():
+    prior = TemporalPrior(2)
+    levels = torch.arange(-300.0, 301.0)[:, None, None, None].expand(-1, 2, 1, 1)
+    for before in (0.0, 7.0):
+        bits = prior(levels, torch.full_like(levels, before), torch.tensor(1.0)).detach()
+        assert (2**-bits).sum(dim=0) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_bottleneck_begins_as_principal_components():
+    # Catches a start that loses what it could keep: with all channels nothing may be lost, with
+    # fewer only what varies least.
+    torch.manual_seed(0)
+    mixed = torch.randn(4000, 16) * torch.linspace(2, 0.1, 16) @ torch.randn(16, 16) + 5
+    grid = mixed[:12].T.reshape(1, 16, 3, 4)
+    lost = []
+    for channels in (16, 8, 2):
+        bottleneck = Bottleneck(replace(SIZES, channels=channels))
+        bottleneck.fit(mixed)
+        latents = bottleneck.encoder(grid)
+        variances = bottleneck.encoder(mixed.T.reshape(1, 16, 40, 100)).var(dim=(0, 2, 3))
+        assert (variances.diff() <= 1e-4).all()
+        lost.append((bottleneck.decoder(latents) - grid).square().mean().item())
+    assert lost[0] == pytest.approx(0.0, abs=1e-8)
+    assert lost[0] < lost[1] < lost[2]
+
+
+def pairs_of(**changes):
+    still = {"largest_shift_pixels": 0, "still_share": 0, "largest_noise_levels": 0}
+    return Pairs.model_validate({**still, "noisy_share": 1, **changes})
+
+
+def pair_of(pairs):
+    batch = replace(random_batch(0), padding=torch.zeros(random_batch(0).padding.shape, dtype=bool))
+    return batch, frame_pair(batch, pairs, Normalization(), torch.Generator().manual_seed(0))
+
+
+def test_the_frame_before_is_the_same_picture_moved():
+    batch, pair = pair_of(pairs_of())
+    assert torch.allclose(pair.before, batch.images, atol=1e-5)
+    batch, pair = pair_of(pairs_of(largest_shift_pixels=4, still_share=1))
+    assert torch.allclose(pair.before, batch.images, atol=1e-5)
+    batch, pair = pair_of(pairs_of(largest_shift_pixels=4))
+    assert torch.equal(pair.batch.images, batch.images)
+    ramp = replace(
+        batch, images=torch.arange(batch.images.shape[3]).expand_as(batch.images).float()
+    )
+    moved = frame_pair(
+        ramp, pairs_of(largest_shift_pixels=4), Normalization(), torch.Generator().manual_seed(0)
+    )
+    shifts = (moved.before - ramp.images)[:, 0, 8:-8, 8:-8]
+    assert torch.allclose(shifts, shifts[:, :1, :1].expand_as(shifts), atol=1e-3)
+    assert 1 < shifts.abs().max() <= 4.001
+
+
+def test_a_sensors_noise_differs_from_frame_to_frame():
+    batch, pair = pair_of(pairs_of(largest_noise_levels=8))
+    noises = [pair.batch.images - batch.images, pair.before - batch.images]
+    levels = [255 * noise.std(dim=(2, 3)) * torch.tensor(Normalization().std) for noise in noises]
+    for each in levels:
+        assert each.max() < 8.5 and each.std(dim=0).min() > 0.1
+    assert torch.allclose(levels[0], levels[1], rtol=0.2)
+    assert torch.corrcoef(torch.stack([noise.flatten() for noise in noises]))[0, 1] < 0.1
+
+
+def test_a_frame_that_stays_as_it_was_takes_fewer_bits(prepared):
+    bottleneck, model, signals = prepared
+    other = replace(signals, before=signals.features.flip(0))
+    still, moved = (
+        values_of((bottleneck, model, each), noise_of(1.0, 0.0), temporal_rate=1.0)
+        for each in (signals, other)
+    )
+    assert still["temporal_bits"] < 0.8 * moved["temporal_bits"]
+    assert still["bits"] == moved["bits"]
+    assert values_of(prepared, noise_of(1.0, 0.0))["temporal_bits"] == 0
+
+
+def test_pairs_and_their_weight_need_each_other(recipe_of):
+    with pytest.raises(ValueError, match="need each other"):
+        recipe_of(weights={"rate": 0.05, "temporal_rate": 0.05})
+    with pytest.raises(ValueError, match="need each other"):
+        recipe_of(pairs=pairs_of().model_dump())
 
 
 def test_a_coarser_step_takes_fewer_bits_and_more_noise_moves_the_features_further(prepared):
@@ -89,7 +174,7 @@ def test_padding_counts_for_nothing(prepared):
             (
                 bottleneck,
                 model,
-                Signals(features, signals.memory, signals.logits, signals.boxes, padding),
+                replace(signals, features=features, padding=padding),
             ),
             noise_of(1.0, 0.0),
             outputs=0,
@@ -97,11 +182,11 @@ def test_padding_counts_for_nothing(prepared):
         )
         for features in (signals.features, changed)
     ]
-    # The cells beside the padding see it through the convolutions.
-    assert values[0]["bits"] != values[1]["bits"]
+    # A bottleneck that has only begun looks at one cell at a time.
+    assert values[0] == values[1]
     only_padding = torch.zeros_like(padding)
     only_padding[:, :, :] = True
-    nothing = Signals(changed, signals.memory, signals.logits, signals.boxes, only_padding)
+    nothing = replace(signals, features=changed, padding=only_padding)
     assert values_of((bottleneck, model, nothing), noise_of(1.0, 0.0))["bits"] == 0
 
 
@@ -127,12 +212,23 @@ def test_a_run_changes_the_bottleneck_only_and_ends_with_its_figures(recipe_of, 
     assert (checkpoint.parent / "curve.png").is_file()
 
 
+def test_a_run_with_pairs_trains_on_them(recipe_of, teacher, tmp_path):
+    pairs = pairs_of(largest_shift_pixels=2, largest_noise_levels=4)
+    recipe = recipe_of(pairs=pairs.model_dump(), weights={"rate": 0.05, "temporal_rate": 0.05})
+    checkpoint = train_bottleneck(recipe, teacher, surroundings(tmp_path / "run"))
+    trained = weights_of(checkpoint)
+    assert not torch.equal(
+        trained["bottleneck.temporal_prior.log_scale_staying"], torch.full((4,), -2.0)
+    )
+    assert read_metrics(checkpoint.parent / "metrics.csv")[-1].losses["temporal_bits"] > 0
+
+
 def test_training_lowers_the_loss(recipe_of, teacher, tmp_path):
     steps, every = 60, {"every_steps": 60, "images": 2}
     recipe = recipe_of(steps=steps, evaluation=every, optimiser={"learning_rate": 1e-2})
     checkpoint = train_bottleneck(recipe, teacher, surroundings(tmp_path / "run"))
     rows = read_metrics(checkpoint.parent / "metrics.csv")
-    assert rows[-1].losses["features"] < 0.8 * rows[0].losses["features"]
+    assert rows[-1].losses["loss"] < 0.9 * rows[0].losses["loss"]
 
 
 def test_a_resumed_run_computes_what_the_whole_one_does(recipe_of, teacher, tmp_path):

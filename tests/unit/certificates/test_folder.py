@@ -17,6 +17,7 @@ from common.certificates.folder import AuthorityFolder, set_up
 from common.certificates.reading import certificate_files, report_on
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity
+from common.security.tokens import TokenFiles
 from tests.harness import ROOT, clean_environment
 
 EDGE = Identity.parse("backbone/edge")
@@ -243,3 +244,24 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(ConfigurationError, match="is no archive"):
         unpack(tmp_path / "a.tar", tmp_path)
+
+
+def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_path):
+    told = ("init", tmp_path, "--operator-token", "workstation")
+    first = module(*told)
+    assert "made the operator's token" in first.stdout
+    path, accepted = tmp_path / "operator/operator.token", tmp_path / "workstation/tokens.yaml"
+    token = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert token not in accepted.read_text() + first.stdout
+    assert str(TokenFiles(accepted).proof(token).identity) == "operator/operator"
+    again = module(*told)
+    assert (again.returncode, again.stdout, path.read_text()) == (0, "", token)
+    # A node that is added gets the same one; one that somebody else made is not overwritten.
+    accepted.unlink()
+    assert module(*told).returncode == 0
+    assert TokenFiles(accepted).proof(token) is not None
+    path.unlink()
+    refused = module(*told)
+    assert refused.returncode == 2
+    assert "remove it first" in refused.stderr

@@ -16,6 +16,7 @@ import pytest
 
 import tandem
 from services.backbone.settings import BackboneSettings
+from services.gateway.settings import GatewaySettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.transformer.service import TransformerSettings
 from tandem.cli.app import build_command
@@ -25,6 +26,7 @@ SERVICES = {
     "services.backbone": BackboneSettings,
     "services.transformer": TransformerSettings,
     "services.orchestrator": OrchestratorSettings,
+    "services.gateway": GatewaySettings,
 }
 # Decisions and the changelog tell of the time at which they were written.
 PAGES = {

@@ -198,7 +198,7 @@ class Simulation:
         self._fill()
 
     def _mirror(self):
-        if self._mirroring or not self._budget.enough or self._fixed is not None:
+        if self._mirroring or not self._budget.enough() or self._fixed is not None:
             return
         estimates = self.keeper.snapshot(self.clock.now)
         usable = [

@@ -13,6 +13,7 @@ from services.orchestrator.session.attempts import MOST_REJECTIONS
 from services.orchestrator.session.deadlines import FrameWeight
 from tests.misbehaving import good_answer
 from tests.unit.orchestrator.toys import (
+    MIRRORED_FROM,
     ToyBackbone,
     dies,
     fails,
@@ -26,8 +27,6 @@ from tests.unit.orchestrator.toys import (
 )
 
 WEIGHT = FrameWeight(100, 1000)
-# Half of all ids: a mirrored request's are above.
-MIRRORED_FROM = 1 << 63
 
 
 @asynccontextmanager

@@ -177,6 +177,29 @@ def test_stage_times_are_medians_with_their_age():
     assert (estimates.frame_bytes, estimates.feature_bytes) == (50_000, 218_000)
 
 
+def test_what_a_frame_of_video_brought_along_tells_of_the_link_and_not_of_the_frames_to_come():
+    keeper = EstimateKeeper(EDGE)
+    pair = Placement.WORKSTATION.node_pair
+    for number in range(30):
+        # The first one came with its whole group, at the link's own rate.
+        sent_bytes = 1_000_000 if number == 0 else 20_000
+        frame = StageTiming(
+            WORKSTATION,
+            execute_seconds=0.01,
+            transfer_seconds=transfer_seconds(sent_bytes, 20),
+            request_bytes=sent_bytes,
+        )
+        features = StageTiming(WORKSTATION, execute_seconds=0.01, request_bytes=218_000)
+        keeper.observe(
+            *(pair, frame, features), now=number * 0.03, backlogged=False, frame_bytes=20_000
+        )
+    keeper.observe_round_trip(WORKSTATION, ROUND_TRIP_SECONDS, 0.9)
+    estimates = keeper.snapshot(0.9)
+    assert estimates.frame_bytes == 20_000
+    rate = estimates.links[EDGE, WORKSTATION].bytes_per_second
+    assert rate * 8e-6 == pytest.approx(20, rel=0.05)
+
+
 def test_nothing_observed():
     estimates = EstimateKeeper(EDGE).snapshot(5.0)
     assert not estimates.stages

@@ -17,6 +17,7 @@ from services.orchestrator.session.deadlines import (
     FrameWeight,
     progress_deadline_seconds,
 )
+from services.orchestrator.session.groups import Lack
 from services.orchestrator.session.unavailable_routes import Cause, UnavailableRoutes
 from tests.streams import png_header
 
@@ -146,6 +147,15 @@ def test_a_frame_has_more_time_on_a_slower_link():
     fast, slow = (FrameWeight.of(frame).cost_seconds(rate) for rate in (1e9, 1e5))
     assert fast < 2
     assert slow > 10 * MEBIBYTE / 1e5
+
+
+def test_a_frame_of_video_has_time_for_all_that_is_sent_before_it():
+    unit = detector_pb2.AccessUnit(data=bytes(10_000))
+    weight = FrameWeight.of(detector_pb2.Frame(encoded_video=unit))
+    assert weight == FrameWeight(10_000, 0)
+    alone = weight.cost_seconds(1e5)
+    lack = Lack([detector_pb2.Frame()] * 50, 500_000)
+    assert weight.cost_seconds(1e5, lack) - alone >= 50 * 0.05 + 500_000 / 1e5
 
 
 @pytest.mark.parametrize(

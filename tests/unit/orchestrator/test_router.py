@@ -7,6 +7,7 @@ import pytest
 
 from common.domain.errors import PreconditionError, ResourceExhaustedError, UnavailableError
 from common.domain.placement import NodePair, Placement, Stage
+from services.orchestrator.decision.mirroring import SentBefore
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.routing.circuit_breaker import FAILURES_IN_A_ROW
 from tests.misbehaving import good_answer
@@ -179,6 +180,43 @@ async def test_what_is_not_in_use_is_mirrored_within_the_budget():
     assert router.take_mirror_route(router.table.routes) is None
     router.tick()
     assert router.take_mirror_route(()) is not None
+
+
+@pytest.mark.parametrize(
+    ("group_frames", "most_unmeasured"),
+    # A key frame each second or so; each ten seconds; never.
+    [(25, 120), (250, 260), (1 << 30, None)],
+)
+async def test_video_is_mirrored_within_the_same_budget_with_all_that_has_to_be_decoded(
+    group_frames, most_unmeasured
+):
+    share, frames = 0.04, 5000
+    router = router_of(BOTH, mirror_share=share)
+    active = route_of(router, router.active_pair())
+    mirrored, brought_along = [], 0
+    for number in range(frames):
+        router.tick()
+        # No decoder is kept: all since the key frame has to be brought along.
+        before = SentBefore(number % group_frames, 100 * (number % group_frames))
+        if router.take_mirror_route((), lambda route, before=before: before) is not None:
+            mirrored.append(number)
+            brought_along += before.frames
+        router.served(active, good_answer(1).timing, backlogged=False)
+    assert len(mirrored) + brought_along / 8 <= share * frames + 1
+    assert mirrored[0] == 0
+    if most_unmeasured is not None:
+        gaps = [after - before for before, after in zip(mirrored, [*mirrored[1:], frames])]
+        assert max(gaps) <= most_unmeasured
+
+
+async def test_video_that_would_hold_a_link_is_not_mirrored_over_it():
+    router = router_of(BOTH, mirror_share=0.5, policy=Policy(located_at="edge"))
+    assert router.active_pair().backbone == "edge"
+    router.tick()
+    # Of a link that was not measured a megabyte a second is expected.
+    assert router.take_mirror_route((), lambda route: SentBefore(0, 600_000)) is None
+    route = router.take_mirror_route((), lambda route: SentBefore(0, 400_000))
+    assert route.backbone.node == "workstation"
 
 
 async def test_nothing_is_mirrored_with_a_share_of_nothing():

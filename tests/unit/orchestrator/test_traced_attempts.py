@@ -53,7 +53,7 @@ async def test_a_retry_is_a_span_beside_the_first(traces, exporter):
     async with running(toys) as orchestra:
         dispatcher = orchestra.dispatcher()
         with traces.stream().frame("frame") as span:
-            await asyncio.wait_for(dispatcher.serve(picture, WEIGHT, span), 30)
+            await asyncio.wait_for(dispatcher.serve(picture, WEIGHT, span=span), 30)
         await dispatcher.close()
     first, second, root = exporter.get_finished_spans()
     assert [each.name for each in (first, second, root)] == ["transfer", "transfer", "frame"]

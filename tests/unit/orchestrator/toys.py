@@ -32,7 +32,9 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from tests.misbehaving import good_answer
 
-MEBIBYTE = 1 << 20
+MEBIBYTE = 1 << 20  # Half of all ids: a mirrored request's are above.
+MIRRORED_FROM = 1 << 63
+MIRRORED = "mirrored"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -52,6 +54,8 @@ class ToyBackbone:
         answer: gives the result of each frame: a function of the frame's id and the call's context.
         openings: the first message of each stream.
         frame_ids: of the frames that came, in their order.
+        streams: of each stream what came on it: the number of a frame to be served, the number in a
+            tuple of one to be decoded only, number and `MIRRORED` of a mirrored request.
         codecs: of the stream that each frame came on, as on the wire, by its id.
         opened: what it answers to openings; a test may add what it tells.
         refused: codecs, as on the wire, that it takes no stream for.
@@ -63,6 +67,7 @@ class ToyBackbone:
         self.answer = serves
         self.openings = []
         self.frame_ids = []
+        self.streams = []
         self.codecs = {}
         self.opened = stage_pb2.Opened(node="toy", bundle_digest="d")
         self.refused = set()
@@ -80,7 +85,15 @@ class ToyBackbone:
                 if opening.codec in toy.refused:
                     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not by this codec")
                 await context.write(stage_pb2.StageResponse(opened=toy.opened))
+                came = []
+                toy.streams.append(came)
                 async for request in request_iterator:
+                    if request.WhichOneof("request") == "decode_only":
+                        came.append((number_of(request.decode_only),))
+                        continue
+                    is_mirrored = request.frame.frame_id >= MIRRORED_FROM
+                    number = number_of(request.frame)
+                    came.append((number, MIRRORED) if is_mirrored else number)
                     toy.frame_ids.append(request.frame.frame_id)
                     toy.codecs[request.frame.frame_id] = opening.codec
                     result = await toy.answer(request.frame.frame_id, context)
@@ -120,6 +133,11 @@ async def dies(frame_id, context):
 
 async def has_no_room(frame_id, context):
     return failure(frame_id, grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
+
+
+async def loses_its_decoder(frame_id, context):
+    """The backbone has lost what it had decoded of the stream."""
+    return failure(frame_id, grpc.StatusCode.UNAVAILABLE, "the decoder is gone")
 
 
 async def hangs(frame_id, context):
@@ -162,9 +180,10 @@ class Rig:
     Attributes:
         backbones: their addresses, by node.
         sessions: of the orchestrator.
+        budget: of the bytes that they hold.
     """
 
-    def __init__(self, toys, channels, **changes):
+    def __init__(self, toys, channels, *, max_group_bytes=MEBIBYTE, **changes):
         self.backbones = {each.node: each for each in channels}
         transformers = [stage_address(node, Stage.TRANSFORMER) for node in toys]
         metrics = Metrics()
@@ -176,13 +195,16 @@ class Rig:
             frames=FrameCounters(metrics, self.router.table.pairs),
             metrics=metrics,
             draining=self.draining,
+            max_group_bytes=max_group_bytes,
         )
         self.sessions = Sessions(self.resources)
-        self._budget = ByteBudget(64 * MEBIBYTE, MEBIBYTE, FrameCost(3), share_peers=False)
+        self.budget = ByteBudget(64 * MEBIBYTE, MEBIBYTE, FrameCost(3), share_peers=False)
+
+    def account(self):
+        return StreamBytes(self.budget, "peer", lambda: None)
 
     def dispatcher(self, **options):
-        account = StreamBytes(self._budget, "peer", lambda: None)
-        return Dispatcher("session", StreamOptions(**options), self.resources, account)
+        return Dispatcher("session", StreamOptions(**options), self.resources, self.account())
 
     def set_health(self, node, healthy, **told):
         set_health(self.router, self.backbones[node], healthy, **told)
@@ -193,7 +215,7 @@ class Rig:
         limits = StreamLimits(
             streams=8, streams_of_a_peer=8, unopened_streams=8, silence_seconds=0.0
         )
-        servicer = DetectorServicer(self.sessions, StreamGuard(limits, self._budget))
+        servicer = DetectorServicer(self.sessions, StreamGuard(limits, self.budget))
         server = grpc.aio.server(interceptors=[BoundedCalls()])
         detector_pb2_grpc.add_DetectorServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -226,6 +248,43 @@ async def until(condition):
     while not condition():
         assert time.monotonic() < end, "it never came to be"
         await asyncio.sleep(0.005)
+
+
+class Video:
+    """The frames of one session, as they come, and where they are in its video."""
+
+    def __init__(self, kept):
+        self.kept = kept
+        self.key_frames = []
+
+    def frame(self, frame_id, key_frame=False):
+        """The next frame and its place."""
+        if key_frame:
+            self.key_frames.append(frame_id)
+        unit = access_unit(frame_id, key_frame)
+        return unit, self.kept.add(unit, 10, key_frame=key_frame)
+
+    def assert_decodable(self, came):
+        """A decoder could decode what came on a stream: each frame once, and with all before it."""
+        numbers = numbers_of(came)
+        for before, after in zip([None, *numbers], numbers):
+            assert after in self.key_frames or after - 1 == before, came
+
+
+def numbers_of(came):
+    """Of all frames that came on a stream, in their order."""
+    return [each[0] if isinstance(each, tuple) else each for each in came]
+
+
+def access_unit(frame_id, key_frame=False, size=10):
+    unit = detector_pb2.AccessUnit(data=frame_id.to_bytes(size, "big"), key_frame=key_frame)
+    return detector_pb2.Frame(frame_id=frame_id, encoded_video=unit)
+
+
+def number_of(frame):
+    """Which frame it is: of video, whatever its id."""
+    data = frame.encoded_video.data
+    return int.from_bytes(data, "big") if data else frame.frame_id
 
 
 def frame(frame_id):

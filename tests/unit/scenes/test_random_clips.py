@@ -10,7 +10,7 @@ from scenes.camera import sensor_noise
 from scenes.clip_folder import write_clip_folder
 from scenes.compositor import Pose, Scene, placed_patch
 from scenes.random_clips import random_clip, shot_lengths
-from scenes.shots import random_shot
+from scenes.shots import StillCamera, random_shot
 from scenes.splits import SceneSource
 
 SIZE = {"height": 72, "width": 96}
@@ -150,3 +150,33 @@ def test_the_video_is_what_the_camera_saw(tmp_path, source):
 def test_a_clip_is_made_frame_by_frame(source):
     """Nobody has to hold a long clip in memory."""
     assert len(list(islice(random_clip(source, 0, 100_000, **SIZE), 2))) == 2
+
+
+def test_before_a_fixed_camera_nothing_changes_but_what_moves(source):
+    for seed in range(6):
+        shot = random_shot(np.random.default_rng(seed), source, 6, 72, 96, still=StillCamera(1.0))
+        first, *others = shot.scenes(72, 96)
+        assert all(same([first], [other]) for other in others)
+    moved = 0
+    for seed in range(12):
+        shot = random_shot(np.random.default_rng(seed), source, 6, 72, 96, still=StillCamera(0.0))
+        if any(mover.class_index is None for mover in shot.movers):
+            continue  # its box is not told
+        first, *_, last = shot.scenes(72, 96)
+        outside = np.ones((72, 96), bool)
+        for target in first.objects + last.objects:
+            x_min, y_min, x_max, y_max = (round(side) for side in target.box)
+            # Soft edges reach a little further than the box.
+            outside[max(0, y_min - 4) : y_max + 4, max(0, x_min - 4) : x_max + 4] = False
+        assert np.array_equal(first.pixels[outside], last.pixels[outside])
+        moved += not np.array_equal(first.pixels, last.pixels)
+    assert moved > 3
+
+
+def test_a_fixed_camera_makes_no_cuts(source):
+    """The objects of the first frame are those of all frames."""
+    for index in range(3):
+        clip = list(random_clip(source, index, 250, **SIZE, still=StillCamera(0.5)))
+        assert len({tuple(one.class_index for one in scene.objects) for scene in clip}) == 1
+    cut = list(random_clip(source, 0, 250, **SIZE))
+    assert len({tuple(one.class_index for one in scene.objects) for scene in cut}) > 1

@@ -70,6 +70,25 @@ async def test_what_a_stream_keeps_is_counted_until_it_ends():
     assert taken(budget) == 0
 
 
+async def test_what_a_stream_keeps_if_there_is_room_is_given_back_bit_by_bit():
+    budget = budget_of()
+    stream, _ = stream_of(budget)
+    other, _ = stream_of(budget, "other")
+    room = budget.held.size_bytes
+    assert stream.try_keep(700)
+    budget.held.take_anyway(other.holder, room - 1000)
+    # That somebody waits for more than there is does not matter; that there is no room does.
+    waiting = await pending(budget.held.take(other.holder, 2000, None))
+    assert stream.try_keep(300)
+    assert not stream.try_keep(1)
+    stream.keep_less(400)
+    assert budget.held.taken_bytes == room - 400
+    waiting.cancel()
+    stream.close()
+    stream.keep_less(600)
+    assert budget.held.taken_bytes == room - 1000
+
+
 async def test_what_a_stream_keeps_waits_for_nobody():
     # The message behind the opening may have taken all that there is, and would wait for this.
     budget = budget_of()

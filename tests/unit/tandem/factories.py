@@ -18,15 +18,29 @@ def encoded(suffix=".png", **size):
     return cv2.imencode(suffix, pixels(**size))[1].tobytes()
 
 
-def write_video(path, frames=5, rate=10, height=48, width=64):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+def write_video(path, frames=5, rate=10, height=48, width=64, **encoder):
+    """A video as players make them, with B frames; see `write_camera_video` for one without."""
+    options, codec = encoder.get("options", {}), encoder.get("codec", "libx264")
+    with av.open(str(path), "w", format=encoder.get("format")) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = height, width
+        stream.pix_fmt = encoder.get("pixel_format", "yuv420p")
+        if "rotation" in encoder:
+            stream.set_display_rotation(encoder["rotation"])
         for index in range(frames):
             picture = av.VideoFrame.from_ndarray(pixels(height, width, seed=index), format="bgr24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
+
+
+def write_camera_video(path, frames=12, codec="libx264", **more):
+    """A video as cameras make them: no B frames, a key frame every 5 frames, and no others."""
+    options = {"bf": "0", "g": "5", "sc_threshold": "0"}
+    if codec == "libx265":
+        options = {"x265-params": "bframes=0:keyint=5:scenecut=0:info=0:log-level=none"}
+    options |= more.pop("options", {})
+    return write_video(path, frames, codec=codec, options=options, **more)
 
 
 def read_video(path):

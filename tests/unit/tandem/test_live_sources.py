@@ -22,7 +22,7 @@ from tests.unit.tandem.heif_files import tiled_avif
 @pytest.fixture
 def short_silence(monkeypatch):
     """A camera counts as gone after half a second."""
-    for module in ("ffmpeg", "moving", "opening"):
+    for module in ("containers", "ffmpeg", "moving", "opening"):
         monkeypatch.setattr(f"tandem.sources.{module}.SILENCE_SECONDS", 0.5)
 
 

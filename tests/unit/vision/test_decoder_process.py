@@ -17,8 +17,9 @@ import pytest
 
 from common.domain.errors import InvalidInputError, UnavailableError
 from common.domain.frames import EncodedImage
+from common.vision.confined_process import CpuTimeError, start_server
 from common.vision.decode import decode_image
-from common.vision.decoder_process import CpuTimeError, DecoderProcess, start_server
+from common.vision.decoder_process import DecoderProcess
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
@@ -205,7 +206,8 @@ def test_the_end_of_the_server_of_decoders_is_not_the_fault_of_the_image(
 
 KILLED = """
 import os, signal
-from common.vision.decoder_process import DecoderProcess, start_server
+from common.vision.confined_process import start_server
+from common.vision.decoder_process import DecoderProcess
 from tests.unit.vision.test_decoder_process import decode_endlessly
 import threading, time, psutil
 start_server()

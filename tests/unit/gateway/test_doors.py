@@ -1,4 +1,4 @@
-"""Who may use the doors for single pictures where tokens are asked for; a real HTTP server."""
+"""The HTTP doors for single pictures on a real server, before a small real orchestrator."""
 
 import asyncio
 import json
@@ -26,6 +26,7 @@ from tests.integration.tandem.toy_orchestrator import ToyDetector, serving
 
 ROLES = ("client", "operator", "monitor")
 FORM = {"content-type": "multipart/form-data; boundary=x"}
+FORM_LINE = "content-type: multipart/form-data; boundary=x\r\n"
 
 
 def form(api_key=None):
@@ -38,10 +39,15 @@ def form(api_key=None):
     return (key + image + "--x--\r\n").encode()
 
 
+def tensor():
+    pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 3], "data": [1, 2, 3]}
+    return json.dumps({"inputs": [pixels]}).encode()
+
+
 @asynccontextmanager
-async def serving_doors(tokens, **settings):
+async def serving_doors(tokens, detector=None, draining=None, **settings):
     """The address of doors before a toy orchestrator."""
-    async with serving(ToyDetector()) as address, DetectorClient(address) as client:
+    async with serving(detector or ToyDetector()) as address, DetectorClient(address) as client:
         pool = DetectionPool(client, 4, PictureMetrics(CollectorRegistry()))
         gateway = Gateway(
             settings=GatewaySettings(**settings),
@@ -51,11 +57,13 @@ async def serving_doors(tokens, **settings):
             cameras=CameraFeed(),
             callers=Callers(tokens),
             registry=CollectorRegistry(),
-            draining=asyncio.Event(),
+            draining=draining or asyncio.Event(),
         )
         doors = (VisionDoor(gateway), DetectDoor(gateway), OpenInferenceDoor(gateway))
-        keeper = Gatekeeper(application_of(doors), doors, gateway.callers, frozenset())
-        server = HttpServer(keeper, "127.0.0.1", 0, None, 5.0)
+        keeper = Gatekeeper(
+            application_of(doors), doors, gateway.callers, frozenset(), gateway.draining
+        )
+        server = HttpServer(keeper, "127.0.0.1", 0, tls=None, grace_seconds=5.0)
         await server.start()
         try:
             yield server.address
@@ -137,3 +145,42 @@ async def test_the_limit_of_requests_is_told_in_each_doors_words():
             answers = [await asked(address, "POST", path, form(), FORM) for _ in range(11)]
             assert [status for status, _ in answers] == [200] * 10 + [429]
             assert "requests a second" in words(answers[-1][1])
+
+
+async def test_what_a_caller_that_leaves_sent_is_not_served_to_the_end():
+    detector = ToyDetector()
+    detector.gate.clear()
+    async with serving_doors(None, detector) as address:
+        for path in ("/v1/vision/detection", "/detect", "/v2/models/tandem/infer"):
+            detector.received.clear()
+            detector.ended.clear()
+            _, writer = await asyncio.open_connection(address.host, address.port)
+            body, more = (tensor(), "") if path.startswith("/v2") else (form(), FORM_LINE)
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            writer.write(f"{head}{more}\r\n".encode() + body)
+            async with asyncio.timeout(20):
+                while not detector.received:
+                    await asyncio.sleep(0)
+                writer.close()
+                await detector.ended.wait()
+
+
+async def test_what_is_under_way_is_answered_when_the_gateway_ends_and_nothing_else():
+    detector, draining = ToyDetector(), asyncio.Event()
+    detector.gate.clear()
+    async with serving_doors(None, detector, draining) as address:
+        under_way = asyncio.create_task(asked(address, "POST", "/detect", b"file"))
+        async with asyncio.timeout(20):
+            while not detector.received:
+                await asyncio.sleep(0)
+        draining.set()
+        for path, sentence in (
+            ("/v1/vision/detection", lambda told: told["error"]),
+            ("/detect", lambda told: told["error"]["message"]),
+            ("/v2/models/tandem/infer", lambda told: told["error"]),
+        ):
+            status, told = await asked(address, "POST", path, form(), FORM)
+            assert (status, sentence(told)) == (503, "the gateway is ending")
+        detector.gate.set()
+        status, told = await under_way
+        assert (status, len(told["detections"])) == (200, 1)

@@ -1,0 +1,95 @@
+"""What runs inside a process that decodes video; `common.vision.confinement` says how.
+
+The service writes an access unit at the start of the shared buffer, and the process writes the
+resized picture behind it. The decoder's state lives and dies with the process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any, Optional
+
+import cv2
+import numpy as np
+
+from common.domain.video import VideoCodec
+from common.vision.confinement import confine, picture_offset
+from common.vision.confinement import serve as serve_requests
+from common.vision.limits import ImageSize
+from common.vision.resize import resize_bilinear
+from common.vision.video.decoders import DamagedError, Decoder, LibavDecoder, NoPictureError
+from common.vision.video.gstreamer import GStreamerDecoder
+from common.vision.video.messages import (
+    DAMAGED,
+    DECODED,
+    NO_PICTURE,
+    OUT_OF_MEMORY,
+    REPLY,
+    REQUEST,
+    Reply,
+    Request,
+)
+
+# A decoder that has once needed more CPU time than this for a picture makes way for all others.
+_HEAVY_SECONDS = 0.25
+_HEAVY_NICENESS = 5
+
+
+def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
+    """Decode one stream until the service closes its end of the channel, or ends.
+
+    Args:
+        channel: the socket to the service.
+        buffer: the object whose `detach` gives the shared buffer's file descriptor.
+        memory_bytes: the memory that decoding may take.
+        niceness: the niceness to run at.
+    """
+    confine(memory_bytes, niceness)
+    serve_requests(channel, buffer, REQUEST.size, _Stream(niceness).answer)
+
+
+class _Stream:
+    """The stream that this process decodes."""
+
+    def __init__(self, niceness: int) -> None:
+        self._is_heavy = niceness >= _HEAVY_NICENESS
+        self._decoder: Optional[Decoder] = None
+
+    def answer(self, request: bytes, buffer: np.ndarray) -> bytes:
+        """The packed reply to a packed request."""
+        started = time.process_time()
+        reply = self._reply(Request(*REQUEST.unpack(request)), buffer)
+        if not self._is_heavy and time.process_time() - started > _HEAVY_SECONDS:
+            self._is_heavy = True
+            os.nice(_HEAVY_NICENESS)
+        return REPLY.pack(*reply)
+
+    def _reply(self, request: Request, buffer: np.ndarray) -> Reply:
+        started = time.process_time()
+        try:
+            rgb = self._decoded(request, buffer)
+            cpu_seconds, decoded = time.process_time() - started, time.perf_counter()
+            if rgb is not None:
+                begin = picture_offset(request.unit_bytes)
+                end = begin + request.height * request.width * 3
+                target = buffer[begin:end].reshape(request.height, request.width, 3)
+                resize_bilinear(rgb, request.height, request.width, target)
+        except DamagedError:
+            return Reply(DAMAGED)
+        except NoPictureError:
+            return Reply(NO_PICTURE)
+        except (MemoryError, cv2.error):
+            return Reply(OUT_OF_MEMORY)
+        return Reply(DECODED, cpu_seconds, time.perf_counter() - decoded)
+
+    def _decoded(self, request: Request, buffer: np.ndarray) -> Optional[np.ndarray]:
+        if request.begins or self._decoder is None:
+            if self._decoder is not None:
+                self._decoder.close()
+            codec = tuple(VideoCodec)[request.codec]
+            self._decoder = GStreamerDecoder(codec) if request.by_hardware else LibavDecoder(codec)
+        data = buffer[: request.unit_bytes].tobytes()
+        size = ImageSize(request.frame_width, request.frame_height)
+        return self._decoder.decode(data, size, is_wanted=request.is_wanted)

@@ -1,0 +1,64 @@
+"""What a service and a process that decodes video tell each other.
+
+The service itself loads no decoders; only its processes do.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, NamedTuple
+
+DECODED, DAMAGED, NO_PICTURE, OUT_OF_MEMORY = range(4)
+
+
+class Request(NamedTuple):
+    """One access unit to decode.
+
+    Attributes:
+        codec: index of the codec in `VideoCodec`.
+        by_hardware: a new decoder is one of hardware.
+        begins: a new decoder gets it.
+        is_wanted: the picture is wanted, not only what later ones need of it.
+        unit_bytes: the size of the access unit at the buffer's start.
+        frame_width: the width that the parameter sets promise, pixels.
+        frame_height: the height that the parameter sets promise, pixels.
+        width: the width of the picture that is wanted, pixels.
+        height: the height of the picture that is wanted, pixels.
+    """
+
+    codec: int
+    by_hardware: bool
+    begins: bool
+    is_wanted: bool
+    unit_bytes: int
+    frame_width: int
+    frame_height: int
+    width: int
+    height: int
+
+
+class Reply(NamedTuple):
+    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
+
+    status: int
+    decode_cpu_seconds: float = 0.0
+    resize_seconds: float = 0.0
+
+
+REQUEST = struct.Struct("=B???QIIII")
+REPLY = struct.Struct("=Bdd")
+
+
+def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
+    """Run the process; see `decoder_child.serve`.
+
+    Args:
+        channel: the socket to the service.
+        buffer: the object whose `detach` gives the shared buffer's file descriptor.
+        memory_bytes: the memory that decoding may take.
+        niceness: the niceness to run at.
+    """
+    from common.vision.video import decoder_child
+
+    decoder_child.serve(channel, buffer, memory_bytes, niceness)

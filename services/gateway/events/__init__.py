@@ -1,0 +1,1 @@
+"""What happens before the cameras: objects appear, change and leave; for doors that tell it."""

@@ -1,0 +1,1 @@
+"""Door: tells an MQTT broker what happens before the cameras, in Frigate's manner."""

@@ -1,0 +1,57 @@
+"""Counts the frames that are on their way to stages, of all sessions."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import Dict, Iterator, Optional
+
+from common.domain.placement import StageAddress
+from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.route_stream import RouteStream
+
+
+class UnderWay:
+    """The frames under way, by the stages that they are bound for."""
+
+    def __init__(
+        self,
+        in_flight: Counter[StageAddress],
+        extra_seconds: Optional[Dict[StageAddress, float]] = None,
+    ) -> None:
+        """Count in what all sessions share.
+
+        Args:
+            in_flight: counts the frames, by stage.
+            extra_seconds: adds up what large frames may take, by backbone.
+        """
+        self._in_flight = in_flight
+        self._extra_seconds = {} if extra_seconds is None else extra_seconds
+
+    @contextmanager
+    def counted(self, used: RouteStream, route: Route, extra_seconds: float) -> Iterator[object]:
+        """Count a frame while it is under way; gives its mark."""
+        if not used.frames:
+            used.progress = time.monotonic()
+        mark = object()
+        used.was_used = True
+        used.frames.append(mark)
+        self._in_flight.update(route.servers)
+        self._add_extra(used, route, extra_seconds)
+        try:
+            yield mark
+        finally:
+            used.frames.remove(mark)
+            self._in_flight.subtract(route.servers)
+            self._add_extra(used, route, -extra_seconds)
+
+    def extra_seconds(self, backbone: StageAddress) -> float:
+        """What all large frames that are bound for a backbone may take."""
+        return self._extra_seconds.get(backbone, 0.0)
+
+    def _add_extra(self, used: RouteStream, route: Route, seconds: float) -> None:
+        if seconds:
+            used.extra_seconds += seconds
+            total = self._extra_seconds.get(route.backbone, 0.0) + seconds
+            self._extra_seconds[route.backbone] = total

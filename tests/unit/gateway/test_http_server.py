@@ -1,0 +1,100 @@
+"""The HTTP server's own part: connections that stay silent, certificates that change, its end."""
+
+import asyncio
+import ssl
+import time
+from contextlib import asynccontextmanager
+
+from starlette.responses import PlainTextResponse
+from websockets.asyncio.client import connect
+
+from common.certificates.folder import AuthorityFolder, set_up
+from common.security.identity import Identity, Role
+from common.security.tls import TlsFiles, TlsPaths
+from services.gateway.http_server import BoundedProtocol, HttpServer
+
+GATEWAY = Identity(Role.GATEWAY, "main")
+
+
+class Impatient(BoundedProtocol):
+    patience_seconds = 0.2
+
+
+async def application(scope, receive, send):
+    """Answers each request, and sends each message of a WebSocket back."""
+    if scope["type"] == "http":
+        await PlainTextResponse("here")(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+@asynccontextmanager
+async def serving(tls=None, protocol=BoundedProtocol):
+    server = HttpServer(application, "127.0.0.1", 0, tls, grace_seconds=1.0, protocol=protocol)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def connected(server, **more):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.address.port, **more)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def test_a_connection_that_sends_no_request_is_closed():
+    async with serving(protocol=Impatient) as server, asyncio.timeout(10):
+        for beginning in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+            async with connected(server) as (reader, writer):
+                writer.write(beginning)
+                assert await reader.read() == b""
+
+
+async def test_one_that_did_and_a_websocket_stay():
+    async with (
+        asyncio.timeout(10),
+        serving(protocol=Impatient) as server,
+        connect(f"ws://127.0.0.1:{server.address.port}/") as socket,
+        connected(server) as (reader, writer),
+        connected(server) as (silent, _),
+    ):
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        writer.write(request)
+        assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+        # The silent one tells that the time of all has passed.
+        assert await silent.read() == b""
+        writer.write(request)
+        assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+        await socket.send("still")
+        assert await socket.recv() == "still"
+
+
+async def serial_of(server, trusting):
+    """Of the certificate that a new connection is shown."""
+    more = {"ssl": trusting, "server_hostname": "localhost"}
+    async with connected(server, **more) as (_, writer):
+        return int(writer.get_extra_info("peercert")["serialNumber"], 16)
+
+
+async def test_new_connections_use_a_renewed_certificate(tmp_path):
+    folder = AuthorityFolder.create(tmp_path / "certificates")
+    set_up(folder, {}, holders=(GATEWAY,))
+    certificate, key = folder.files_of(GATEWAY)
+    ca = folder.path / "authority/peers-ca.crt"
+    trusting = ssl.create_default_context(cafile=str(ca))
+    async with serving(TlsFiles(TlsPaths(ca, certificate, key))) as server:
+        first = await serial_of(server, trusting)
+        folder.issue(GATEWAY, new_key=True)
+        until = time.monotonic() + 10
+        while (renewed := await serial_of(server, trusting)) == first:
+            assert time.monotonic() < until
+        assert renewed != first
+        assert server.url.startswith("https://")
