@@ -114,6 +114,9 @@ class HttpWay(Way):
         streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
         async def ask(picture: bytes) -> None:
+            if streams and streams[0][0].at_eof():
+                # The server closes connections that were silent for long.
+                streams.clear()
             if not streams:
                 streams.append(await asyncio.open_connection(self._host, self._port))
                 self._writers.append(streams[0][1])

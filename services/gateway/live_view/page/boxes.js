@@ -3,7 +3,7 @@
 // Light enough for dark letters, and apart from each other for most who see colours differently.
 const COLOURS = [
   "#ffd166", "#8ecbff", "#7ee2b8", "#ff9f80", "#d3b3ff",
-  "#f2f27a", "#ff9ecb", "#7fe0e6", "#c6e377", "#ffc59e",
+  "#f2f27a", "#ff9ecb", "#7fe0e6", "#c6e377", "#e6e8ee",
 ];
 const INK = "#14161c";
 
