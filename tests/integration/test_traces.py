@@ -13,6 +13,7 @@ from protos.tandem.v1 import detector_pb2, detector_pb2_grpc, tensor_pb2
 from tests.collector import AT_ONCE, grpc_collector
 from tests.harness import Cluster
 from tests.streams import detect, frame, options
+from tests.videos import encoded, moving_pictures
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 OTHER_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -176,6 +177,31 @@ async def test_what_is_not_sampled_is_exported_by_nobody(cluster, collector, met
     spans = collector.wait_for(lambda all_of: is_whole(of_frame(all_of, OTHER_TRACE)))
     # That of the last frame came, so that those of the others would have come by now.
     assert {each.trace_id for each in spans} == {OTHER_TRACE}
+
+
+async def test_an_access_unit_that_is_sampled_is_traced_like_a_picture(cluster, collector):
+    video = detector_pb2.VideoFormat(codec=detector_pb2.VIDEO_CODEC_H264)
+    opening = options(
+        placement=detector_pb2.PLACEMENT_BACKBONE, codec=tensor_pb2.CODEC_INT8, video=video
+    )
+    units = [
+        detector_pb2.DetectRequest(
+            frame=detector_pb2.Frame(
+                frame_id=number,
+                encoded_video=detector_pb2.AccessUnit(data=each.data, key_frame=each.key_frame),
+            )
+        )
+        for number, each in enumerate(encoded(moving_pictures(4)))
+    ]
+    with_parent(units[3], f"00-{OTHER_TRACE}-{PARENT}-01")
+    marked = {"tandem-traced-frames": "marked"}
+    answers = await detect_traced(cluster.address, [opening, *units], **marked)
+    assert [each.WhichOneof("result") for each in answers] == ["detections"] * 4
+    spans = collector.wait_for(is_whole)
+    assert {each.trace_id for each in spans} == {OTHER_TRACE}
+    (served,) = [each for each in spans if each.name == "backbone"]
+    assert served.frame_id == 3
+    assert served.attributes["tandem.request_bytes"] == len(units[3].frame.encoded_video.data)
 
 
 async def test_an_error_is_a_status_on_its_way_and_nowhere_else(cluster, collector):
