@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from common.telemetry.open_telemetry import ServedTraces
 from protos.tandem.v1 import detector_pb2
 from tests.unit.orchestrator.test_dispatcher import WEIGHT, running, two_toys
-from tests.unit.orchestrator.test_video_routes import fails_once, watching
-from tests.unit.orchestrator.toys import fails, serves
+from tests.unit.orchestrator.test_video_routes import watching
+from tests.unit.orchestrator.toys import dies, fails, serves
 
 
 @pytest.fixture
@@ -85,15 +85,19 @@ async def test_a_frame_that_is_not_traced_carries_nothing(traces, exporter):
 
 
 async def test_what_is_only_decoded_is_part_of_no_trace(traces, exporter):
-    async with watching("edge", "workstation") as (toys, _, dispatcher, video):
-        toys["edge"].answer = fails_once(fails)
+    async with watching("edge", "workstation") as (toys, orchestra, dispatcher, video):
+        orchestra.router.set_operator_pair(None)
+        first = orchestra.router.active_pair().backbone
+        (other,) = set(toys) - {first}
         for number in range(3):
+            if number == 2:
+                toys[first].answer = dies
             unit, place = video.frame(number, number == 0)
             with traces.stream().frame("frame") as span:
                 await asyncio.wait_for(dispatcher.serve(unit, WEIGHT, place, span), 30)
-    assert toys["workstation"].streams[0][:3] == [(0,), (1,), 2]
-    assert toys["workstation"].traced == [("frame", 2)]
-    assert toys["edge"].traced == [("frame", number) for number in range(3)]
+    assert toys[other].streams[0] == [(0,), (1,), 2]
+    assert toys[other].traced == [("frame", 2)]
+    assert toys[first].traced == [("frame", number) for number in range(3)]
     attempts = [each for each in exporter.get_finished_spans() if each.name == "transfer"]
     before = [each.attributes.get("tandem.decode_only_frames") for each in attempts]
     assert before == [None, None, None, 2]
