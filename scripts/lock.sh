@@ -19,15 +19,15 @@ hashed() {
 }
 more=("$@")
 hashed runtime.txt pyproject.toml --python-version 3.11
-hashed services.txt requirements/services.in --constraint requirements/runtime.txt --python-version 3.11
+hashed services.txt requirements/services.in requirements/traces.in --constraint requirements/runtime.txt --python-version 3.11
 hashed gateway.txt pyproject.toml --extra gateway --constraint requirements/runtime.txt --python-version 3.11
-compile dev.txt pyproject.toml --extra train --extra gateway --extra openvino --extra docs --extra dev \
+compile dev.txt pyproject.toml --extra train --extra gateway --extra openvino --extra traces --extra docs --extra dev \
   --constraint requirements/runtime.txt --python-version 3.11
 # Which CUDA libraries torch needs is for the torch build that is installed to say: a CPU build
 # needs none, and would not run the better for gigabytes of them.
 sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements/dev.txt
 hashed edge.txt requirements/edge.in --python-version 3.8
-hashed jetpack.txt requirements/services.in requirements/jetpack.in --python-version 3.10 \
+hashed jetpack.txt requirements/services.in requirements/traces.in requirements/jetpack.in --python-version 3.10 \
   --python-platform aarch64-manylinux_2_28
 hashed edge-dev.txt requirements/edge-dev.in --constraint requirements/edge.txt --python-version 3.8
 hashed stubs.txt requirements/stubs.in --python-version 3.11

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tandem.client import DetectorClient
     from tandem.local_detector import LocalDetector
     from tandem.results import FrameResult
+    from tandem.supply import TracedFrame
     from tandem.video import VideoResult
 
 __version__ = "0.2.0"
@@ -75,6 +76,7 @@ __all__ = [
     "StageTiming",
     "SystemStatus",
     "TandemError",
+    "TracedFrame",
     "UnavailableError",
     "VideoCodec",
     "VideoFormat",
@@ -101,6 +103,10 @@ def __getattr__(name: str) -> object:
         from tandem.results import FrameResult
 
         return FrameResult
+    if name == "TracedFrame":
+        from tandem.supply import TracedFrame
+
+        return TracedFrame
     if name == "VideoResult":
         from tandem.video import VideoResult
 

@@ -27,6 +27,7 @@ from common.domain.placement import NodePair, Placement
 from common.domain.status import SystemStatus
 from common.domain.video import VideoFormat
 from common.security.tls import TlsMaterial
+from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.operations import system_status_from_wire
@@ -34,6 +35,7 @@ from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
 from tandem.asked import checked_limit, codec_named, pair_named
+from tandem.client_traces import client_traces
 from tandem.keepalive import CHANNEL_OPTIONS
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
@@ -62,6 +64,7 @@ class DetectorClient:
         *,
         reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS,
         credentials: Credentials | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Prepare; the connection is made by the first call.
 
@@ -72,6 +75,7 @@ class DetectorClient:
                 it again what it left unanswered (from a live source, drops it); 0: not at all. A
                 stream keeps the frames in flight in memory for that.
             credentials: of a system with TLS: whom to trust, and who you are; None: no encryption.
+            traces: what is traced; None: what the program or the environment has set up.
 
         Raises:
             InvalidInputError: that is no address, or the time is negative.
@@ -82,6 +86,7 @@ class DetectorClient:
         self._address = parse_address(address, DEFAULT_PORT, "the server's address")
         self._reconnect_seconds = reconnect_seconds
         self._streams: set[DetectStream] = set()
+        self._traces = traces
         self._credentials = credentials
         self._tls = None if credentials is None else credentials.load()
         self._channel: ServerChannel | None = None
@@ -164,12 +169,14 @@ class DetectorClient:
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
         latest: TlsMaterial | None = None
+        traces = (self._traces or client_traces()).stream()
 
         def open_call(wait: bool) -> Any:
             nonlocal latest
             latest = None if self._tls is None else self._tls.material
             stub = detector_pb2_grpc.DetectorStub(self._open_channel())
-            return stub.Detect(wait_for_ready=wait, metadata=self._metadata())
+            metadata = (*(self._metadata() or ()), *traces.metadata)
+            return stub.Detect(wait_for_ready=wait, metadata=metadata or None)
 
         server = Server(
             open_call=open_call,
@@ -177,7 +184,8 @@ class DetectorClient:
             accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
-        stream = DetectStream(server, FrameSupply(frames, max_in_flight, video), options)
+        supply = FrameSupply(frames, max_in_flight, traces, video=video)
+        stream = DetectStream(server, supply, options)
         self._streams.add(stream)
         try:
             async for result in stream.results():

@@ -23,9 +23,10 @@ class Group:
         self._bytes = 0
 
     def add(self, frame: Supplied) -> None:
-        """Take the next one."""
+        """Take the next one; its trace has ended, and what is sent again is not part of it."""
         if not self.is_kept or frame.request is None:
             return
+        frame.request.frame.traceparent = ""
         if frame.key_frame:
             self.frames, self._bytes = [], 0
         self._bytes += len(frame.request.frame.encoded_video.data)

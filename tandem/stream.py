@@ -18,6 +18,7 @@ from common.wire.detections import detections_from_wire, timing_from_wire
 from common.wire.errors import connection_fault, error_from_wire
 from common.wire.placements import served_pair_from_wire, stream_options_to_wire
 from protos.tandem.v1 import detector_pb2
+from tandem.client_traces import end_span
 from tandem.group import Group
 from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
@@ -95,6 +96,9 @@ class DetectStream:
         running = [self._sender, self._outage.reconnecting if self._outage else None]
         # The consumer has left or has got the reason already; nobody asks for theirs.
         await _cancelled(*running)
+        for frame in self._unanswered:
+            frame.span.fail("unanswered", "the stream ended before its answer came")
+            frame.span.end()
         await self._supply.close()
 
     async def _next(self) -> FrameResult | None:
@@ -271,7 +275,7 @@ class DetectStream:
         kind = response.WhichOneof("result")
         if kind is None:
             raise ServiceError(f"the server's answer to frame {response.frame_id} is empty")
-        return FrameResult(
+        result = FrameResult(
             frame_id=response.frame_id,
             detections=self._numbers.of(detections_from_wire(response.detections)),
             error=error_from_wire(response.error) if kind == "error" else None,
@@ -280,6 +284,8 @@ class DetectStream:
             timing=timing_from_wire(response),
             round_trip_seconds=time.perf_counter() - frame.handed_over_at,
         )
+        end_span(frame.span, result)
+        return result
 
 
 @dataclass
@@ -302,7 +308,10 @@ class _Outage:
 def _dropped(frame: Supplied) -> FrameResult:
     """The result of a live frame that no server was there for."""
     seconds = time.perf_counter() - frame.handed_over_at
-    return FrameResult(frame.frame_id, (), None, True, None, FrameTiming(None, None, 0.0), seconds)
+    timing = FrameTiming(None, None, 0.0)
+    result = FrameResult(frame.frame_id, (), None, True, None, timing, seconds)
+    end_span(frame.span, result)
+    return result
 
 
 async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:

@@ -10,13 +10,29 @@ from dataclasses import dataclass
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import Image
 from common.domain.video import AccessUnit, VideoFormat
+from common.telemetry.tracing import NOT_TRACED, NOTHING_TRACED, Span, StreamTraces
 from common.wire.frames import frame_to_wire
 from protos.tandem.v1 import detector_pb2
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.threads import iterate_in_thread
 
 SentFrame = Frame | AccessUnit
-Frames = AsyncIterable[SentFrame] | Iterable[SentFrame]
+
+
+@dataclass(frozen=True)
+class TracedFrame:
+    """A frame that is part of a trace of its own, whatever the others of its stream are part of.
+
+    Attributes:
+        frame: what to detect on.
+        traceparent: the span that it is part of, as W3C Trace Context writes it; empty: none.
+    """
+
+    frame: SentFrame
+    traceparent: str
+
+
+Frames = AsyncIterable[SentFrame | TracedFrame] | Iterable[SentFrame | TracedFrame]
 
 
 @dataclass
@@ -28,12 +44,14 @@ class Supplied:
         handed_over_at: when it was read, by `time.perf_counter`.
         request: as it is sent; None once it will not be sent again.
         key_frame: whether it can be decoded without the frames before it, as every picture can.
+        span: of the frame, from then to its answer, if it is traced.
     """
 
     frame_id: int
     handed_over_at: float
     request: detector_pb2.DetectRequest | None
     key_frame: bool = True
+    span: Span = NOT_TRACED
 
 
 class FrameSupply:
@@ -44,18 +62,28 @@ class FrameSupply:
     """
 
     def __init__(
-        self, frames: Frames, max_in_flight: int, video: VideoFormat | None = None
+        self,
+        frames: Frames,
+        max_in_flight: int,
+        traces: StreamTraces = NOTHING_TRACED,
+        *,
+        video: VideoFormat | None = None,
     ) -> None:
         """Read from `frames`; at most `max_in_flight` of them are under way.
 
-        With `video`, all of them are access units of it; without, none is.
+        Args:
+            frames: the source.
+            max_in_flight: how many may be.
+            traces: what is traced of them.
+            video: what all of them are access units of; None: none is.
         """
         if max_in_flight < 1:
             raise InvalidInputError("max_in_flight has to be at least 1")
         self._source = frames
+        self._traces = traces
         self._video = video
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._frames: AsyncIterator[SentFrame] | None = None
+        self._frames: AsyncIterator[SentFrame | TracedFrame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
@@ -113,12 +141,15 @@ class FrameSupply:
             raise
         except Exception as error:
             raise InvalidInputError(f"the source of the frames failed: {error!r}") from error
-        content = _as_content(frame, self._video)
+        traced = frame if isinstance(frame, TracedFrame) else TracedFrame(frame, "")
+        content = _as_content(traced.frame, self._video)
         message = frame_to_wire(self._next_id, content)
         self._next_id += 1
+        span = self._traces.frame("detect", traced.traceparent, frame_id=message.frame_id)
+        message.traceparent = span.traceparent
         request = detector_pb2.DetectRequest(frame=message)
         is_key_frame = not isinstance(content, AccessUnit) or content.key_frame
-        return Supplied(message.frame_id, time.perf_counter(), request, is_key_frame)
+        return Supplied(message.frame_id, time.perf_counter(), request, is_key_frame, span)
 
 
 def _as_content(frame: SentFrame, video: VideoFormat | None) -> Image | AccessUnit:
@@ -133,7 +164,7 @@ def _as_content(frame: SentFrame, video: VideoFormat | None) -> Image | AccessUn
     return as_image(frame)
 
 
-def as_async(frames: Frames) -> AsyncIterable[SentFrame]:
+def as_async(frames: Frames) -> AsyncIterable[SentFrame | TracedFrame]:
     """The same frames, asynchronously."""
     if isinstance(frames, AsyncIterable):
         return frames

@@ -1,5 +1,8 @@
 """A run as a trace for Perfetto or Chrome (`ui.perfetto.dev`): each frame's steps on each node.
 
+This is a file of what the answers told; for spans that go to a collector while a system runs, see
+`common.telemetry.tracing`.
+
 The format is Chrome's JSON trace event format: processes are the stages of the nodes, threads are
 lanes of steps that can run side by side, times are microseconds. Every node's times are by its
 own clock; on one machine, or with synchronised clocks, they line up.
@@ -15,10 +18,20 @@ from typing import Any
 
 from common.domain.detections import StageTiming
 from common.files import replace_text
+from common.telemetry.steps import steps_of
 from tandem.results import FrameResult
 
 ORCHESTRATOR = "orchestrator"
 ENGINE_LANE = "engine"
+# Of each step, the lane of its stage.
+_LANES = {
+    "queue": "waiting",
+    "preprocess": "input",
+    "decode": "input",
+    "execute": ENGINE_LANE,
+    "encode": "output",
+    "postprocess": "output",
+}
 
 
 @dataclass(frozen=True)
@@ -48,29 +61,13 @@ def spans_of(result: FrameResult) -> Iterator[Span]:
         ORCHESTRATOR, "frames", "in flight", result.frame_id, began, began + timing.total_seconds
     )
     for name, stage in (("backbone", timing.backbone), ("transformer", timing.transformer)):
-        if stage is not None and stage.execute_seconds > 0:
+        if stage is not None:
             yield from _stage_spans(f"{name} on {stage.node}", stage, result.frame_id)
 
 
 def _stage_spans(process: str, stage: StageTiming, frame_id: int) -> Iterator[Span]:
-    """A stage's steps, laid out around its execution, whose start it reports."""
-    execute = stage.received_at_seconds + stage.execute_after_seconds
-    before = execute
-    for lane, name, seconds in (
-        ("waiting", "queue", stage.queue_seconds),
-        ("input", "preprocess", stage.preprocess_seconds),
-        ("input", "decode", stage.decode_seconds),
-    ):
-        yield Span(process, lane, name, frame_id, before - seconds, before)
-        before -= seconds
-    after = execute + stage.execute_seconds
-    yield Span(process, ENGINE_LANE, "execute", frame_id, execute, after)
-    for name, seconds in (
-        ("encode", stage.encode_seconds),
-        ("postprocess", stage.postprocess_seconds),
-    ):
-        if seconds > 0:
-            yield Span(process, "output", name, frame_id, after, after + seconds)
+    for step in steps_of(stage):
+        yield Span(process, _LANES[step.name], step.name, frame_id, step.start, step.end)
 
 
 def _events(spans: Sequence[Span]) -> Iterator[dict[str, Any]]:

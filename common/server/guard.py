@@ -14,6 +14,7 @@ from common.server.account import Charge, StreamBytes
 from common.server.addresses import host_of
 from common.server.budget import ByteBudget
 from common.server.interception import ParsedRequests
+from common.server.traced_calls import metadata_of
 from common.wire.errors import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
 
 log = structlog.get_logger()
@@ -50,12 +51,14 @@ class GuardedStream:
     Attributes:
         peer: the host that it comes from.
         account: counts the bytes that it holds.
+        metadata: of its call.
     """
 
     def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
         """Prepare a stream of this call, whose `grpc.aio.ServicerContext` is `context`."""
         self.peer = host_of(context.peer())
         self.account = StreamBytes(budget, self.peer, self._make_way)
+        self.metadata = metadata_of(context)
         self._requests = requests
         self._write = context.write
         self._now = asyncio.get_running_loop().time

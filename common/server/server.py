@@ -28,6 +28,7 @@ from common.server.settings import ServerSettings
 from common.telemetry.exposition import MetricsServer
 from common.telemetry.metrics import Metrics
 from common.telemetry.sensors import find_sensors
+from common.telemetry.tracing import traces_of
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class ServiceServer:
 
     Attributes:
         metrics: of this service.
+        traces: likewise; those that the environment switches on.
         draining: set once SIGTERM has come; handlers answer what they have read, read no more,
             and end their streams.
     """
@@ -67,6 +69,7 @@ class ServiceServer:
         self._node = node
         self._settings = settings
         self.metrics = Metrics(find_sensors())
+        self.traces = traces_of(name, node, log.warning)
         self.draining = asyncio.Event()
         self._health = DrainingHealth(self.draining)
         self._security = security
@@ -158,6 +161,7 @@ class ServiceServer:
         finally:
             await self._server.stop(self._settings.grace_seconds)
             metrics_server.close()
+            self.traces.close()
         if self._failure is not None:
             raise BackgroundWorkError("background work failed") from self._failure
         log.info("stopped")

@@ -6,13 +6,14 @@ Their names and labels are fixed, because dashboards and alerts rely on them.
 from __future__ import annotations
 
 import re
-from typing import Callable, Iterable, Sequence, Set
+from typing import Callable, Dict, Iterable, Optional, Sequence, Set
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.domain.detections import StageTiming
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector
+from common.telemetry.tracing import NOT_TRACED, Span
 
 # From a toy engine on a workstation (1 ms) to a large model on the edge's CPU (10 s).
 _SECONDS_BUCKETS = (
@@ -194,17 +195,31 @@ class Metrics:
             registry=self.registry,
         ).set_function(ends_at_seconds)
 
-    def observe_stage(self, stage: str, timing: StageTiming) -> None:
-        """Record how long each step of a stage took; `transfer` is known to the caller only."""
+    def observe_stage(self, stage: str, timing: StageTiming, span: Span = NOT_TRACED) -> None:
+        """Record how long each step of a stage took; `transfer` is known to the caller only.
+
+        Args:
+            stage: which half.
+            timing: of the frame.
+            span: of the frame; a traced one becomes the exemplar of what is recorded.
+        """
+        exemplar = _exemplar(span)
         for step in STEPS:
             seconds = getattr(timing, f"{step}_seconds")
             if seconds > 0.0:
-                self.stage_seconds.labels(stage, step).observe(seconds)
+                self.stage_seconds.labels(stage, step).observe(seconds, exemplar)
 
-    def observe_frame(self, placement: str, outcome: str, seconds: float) -> None:
-        """Record one answered frame."""
+    def observe_transfer(self, stage: str, seconds: float, span: Span = NOT_TRACED) -> None:
+        """Record how long the way to a stage and back took; for `span` see `observe_stage`."""
+        self.stage_seconds.labels(stage, "transfer").observe(seconds, _exemplar(span))
+
+    def observe_frame(
+        self, placement: str, outcome: str, seconds: float, span: Span = NOT_TRACED
+    ) -> None:
+        """Record one answered frame; for `span` see `observe_stage`."""
         self.count_frame(placement, outcome)
-        self.frame_latency.labels(self._placements.label(placement)).observe(seconds)
+        latency = self.frame_latency.labels(self._placements.label(placement))
+        latency.observe(seconds, _exemplar(span))
 
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""
@@ -213,3 +228,8 @@ class Metrics:
     def count_bytes(self, peer: str, direction: str, count: int) -> None:
         """Count bytes that were `sent` to a peer or `received` from it."""
         self.link_bytes.labels(self._peers.label(peer), direction).inc(count)
+
+
+def _exemplar(span: Span) -> Optional[Dict[str, str]]:
+    """What leads from a bucket to a trace, for a scraper that asks for OpenMetrics."""
+    return {"trace_id": span.trace_id, "span_id": span.span_id} if span.trace_id else None

@@ -18,6 +18,7 @@ from common.wire.parsing import parse_answer
 from protos.tandem.v1 import detection_pb2, stage_pb2
 
 StageRequest = Union[stage_pb2.BackboneRequest, stage_pb2.TransformerRequest]
+Metadata = Tuple[Tuple[str, Union[str, bytes]], ...]
 
 # Opening includes the TCP connection and, through a backbone, the transformer's opening.
 OPEN_TIMEOUT_SECONDS = 5.0
@@ -54,7 +55,12 @@ class StageStream:
 
     @classmethod
     async def open(
-        cls, channel: grpc.aio.Channel, stage: Stage, opening: StageRequest, peer: str
+        cls,
+        channel: grpc.aio.Channel,
+        stage: Stage,
+        opening: StageRequest,
+        peer: str,
+        metadata: Metadata = (),
     ) -> StageStream:
         """Open a stream and wait until the stage agrees.
 
@@ -63,6 +69,7 @@ class StageStream:
             stage: which service to call there.
             opening: the first message.
             peer: what to call the other side in errors.
+            metadata: of the call.
 
         Raises:
             TandemError: the stage refused, or could not be reached in time.
@@ -72,7 +79,7 @@ class StageStream:
             f"/tandem.v1.{stage.value.capitalize()}/Process",
             request_serializer=type(opening).SerializeToString,
         )
-        stream = cls(process(), peer)
+        stream = cls(process(metadata=metadata), peer)
         try:
             await asyncio.wait_for(stream._handshake(opening), OPEN_TIMEOUT_SECONDS)
         except asyncio.TimeoutError as error:

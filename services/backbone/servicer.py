@@ -16,6 +16,8 @@ from common.domain.video import AccessUnit, VideoFormat
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
+from common.server.traced_calls import tell_answer
+from common.telemetry.tracing import Span
 from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
 from common.wire.frames import (
@@ -94,7 +96,11 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         video = optional_video_from_wire(opening)
         decoder = None if video is None else self._video.open(video)
         try:
-            transformer = await self._transformers.open(opening, self._host.bundle.digest)
+            transformer = await self._transformers.open(
+                opening,
+                self._host.bundle.digest,
+                self._host.traces.stream(stream.metadata).metadata,
+            )
             frames = BackboneStream(
                 *(self._host, facts, stream),
                 pipeline=self._pipeline,
@@ -189,7 +195,7 @@ class BackboneStream(FrameStream):
         opened.codec = codec_to_wire(self._codec)
 
     async def result_of(
-        self, frame: detector_pb2.Frame
+        self, frame: detector_pb2.Frame, span: Span
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
         encoding = Encoding(frame.frame_id, self._codec, self._latents)
@@ -198,9 +204,10 @@ class BackboneStream(FrameStream):
             preparing=None if self._decoder is None else self._decoder.strand,
             finishing=self._in_order,
         )
-        result = await self._ask_transformer(features.encoded)
+        span.tell(codec=self._codec.value)
+        result = await self._ask_transformer(features.encoded, span)
         if features.kept is not None and _lacks_reference(result):
-            result = await self._ask_again(features.kept, result)
+            result = await self._ask_again(features.kept, result, span)
         result.frame_id = frame.frame_id
         return result, replace(features.timing, codec=self._codec)
 
@@ -257,14 +264,14 @@ class BackboneStream(FrameStream):
             charge.release()
 
     async def _ask_again(
-        self, kept: KeptLatents, first: stage_pb2.FrameResult
+        self, kept: KeptLatents, first: stage_pb2.FrameResult, span: Span
     ) -> stage_pb2.FrameResult:
         """Have a frame's latents coded alone, and send them: the transformer lacks what they need.
 
         Once, since nothing can be missing then.
         """
         encoded = await self._encoded_again(kept)
-        result = await self._ask_transformer(encoded)
+        result = await self._ask_transformer(encoded, span)
         # What the frame cost is what both of its ways cost.
         timing = result.timing.transformer
         timing.request_bytes += first.timing.transformer.request_bytes
@@ -277,16 +284,22 @@ class BackboneStream(FrameStream):
         again = partial(self._latents.encode_again, kept.latents, kept.geometry)
         return await self._in_order.call(again)
 
-    async def _ask_transformer(self, features: EncodedFeatures) -> stage_pb2.FrameResult:
+    async def _ask_transformer(
+        self, features: EncodedFeatures, span: Span
+    ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        request = stage_pb2.TransformerRequest(features=features_to_wire(features))
-        metrics.count_bytes(node, "sent", len(features.tensor.data))
-        result = await self._transformer.ask(request, features.frame_id)
-        checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
+        wire, size_bytes = features_to_wire(features), len(features.tensor.data)
+        metrics.count_bytes(node, "sent", size_bytes)
+        with span.call("transfer", node=node, request_bytes=size_bytes) as call:
+            wire.traceparent = call.traceparent
+            request = stage_pb2.TransformerRequest(features=wire)
+            result = await self._transformer.ask(request, features.frame_id)
+            checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
+            seconds = result.timing.transformer.transfer_seconds
+            call.tell(transfer_seconds=seconds)
+            tell_answer(call, result)
         add_category_names(result.detections, self._category_names)
-        metrics.stage_seconds.labels(Stage.TRANSFORMER.value, "transfer").observe(
-            result.timing.transformer.transfer_seconds
-        )
+        metrics.observe_transfer(Stage.TRANSFORMER.value, seconds, span)
         return result
 
 

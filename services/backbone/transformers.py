@@ -11,7 +11,7 @@ from common.security.identity import Identity, Role
 from common.security.tls import TlsFiles
 from common.server.options import channel_options
 from common.wire.channels import ServerChannel
-from common.wire.stage_client import StageStream
+from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import stage_pb2
 
 
@@ -43,8 +43,10 @@ class Transformers:
             for name, addresses in replicas.items()
         }
 
-    async def open(self, opening: stage_pb2.BackboneOpen, bundle_digest: str) -> StageStream:
-        """Open a stream to the transformer that a backbone's opening names.
+    async def open(
+        self, opening: stage_pb2.BackboneOpen, bundle_digest: str, metadata: Metadata = ()
+    ) -> StageStream:
+        """Open a stream, by a call with `metadata`, to the transformer that an opening names.
 
         Raises:
             PreconditionError: the node or its transformer is unknown, or it runs another bundle.
@@ -60,7 +62,7 @@ class Transformers:
             )
         )
         peer = f"transformer on {opening.downstream_node}"
-        return await StageStream.open(channel.current, Stage.TRANSFORMER, request, peer)
+        return await StageStream.open(channel.current, Stage.TRANSFORMER, request, peer, metadata)
 
     async def close(self) -> None:
         """Close every channel."""

@@ -12,8 +12,10 @@ from common.domain.detections import DetectionOptions
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.frames import Image
 from services.gateway.picture_metrics import PictureMetrics
+from services.gateway.traced_requests import current_traceparent
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
+from tandem.supply import TracedFrame
 
 IDLE_SECONDS = 20.0
 """A stream that has served nothing for so long is closed."""
@@ -140,7 +142,7 @@ class _Stream:
         self.threshold = threshold
         self._client = client
         self._ended = ended
-        self._images: asyncio.Queue[Image | None] = asyncio.Queue()
+        self._images: asyncio.Queue[TracedFrame | None] = asyncio.Queue()
         self._answer: asyncio.Future[FrameResult] | None = None
         self._serving = asyncio.create_task(self._serve())
 
@@ -153,7 +155,7 @@ class _Stream:
         if self._serving.done():
             raise UnavailableError("the stream has ended")
         self._answer = asyncio.get_running_loop().create_future()
-        self._images.put_nowait(image)
+        self._images.put_nowait(TracedFrame(image, current_traceparent()))
         try:
             return await self._answer
         finally:
@@ -195,7 +197,7 @@ class _Stream:
         else:
             answer.set_result(outcome)
 
-    async def _supplied(self) -> AsyncIterator[Image]:
+    async def _supplied(self) -> AsyncIterator[TracedFrame]:
         while (image := await self._images.get()) is not None:
             yield image
 

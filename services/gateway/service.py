@@ -13,6 +13,7 @@ from common.server.addresses import tcp_host
 from common.server.exposure import refuse_exposure
 from common.server.security import Security, security_of
 from common.server.server import ServiceServer
+from common.telemetry.tracing import Traces
 from services.gateway.application import application_of
 from services.gateway.callers import Callers
 from services.gateway.cameras.camera import Camera
@@ -30,6 +31,7 @@ from services.gateway.mqtt.door import Mqtt
 from services.gateway.open_inference.door import OpenInferenceDoor
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
+from services.gateway.traced_requests import TracedRequests
 from services.gateway.webhooks.door import Webhooks
 from tandem.access import Credentials
 from tandem.client import DetectorClient
@@ -68,9 +70,16 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     refuse_exposure(http_host, settings.has_tls, settings.insecure)
     server = ServiceServer("gateway", settings, security=security)
     credentials = _credentials(settings)
-    client = DetectorClient(settings.orchestrator, credentials=credentials)
+    client = DetectorClient(
+        settings.orchestrator, credentials=credentials, traces=server.traces.of_calls()
+    )
     # Callers with a picture are told at once that the orchestrator is away, and may try again.
-    impatient = DetectorClient(settings.orchestrator, reconnect_seconds=0, credentials=credentials)
+    impatient = DetectorClient(
+        settings.orchestrator,
+        reconnect_seconds=0,
+        credentials=credentials,
+        traces=server.traces.of_calls(only_traced=True),
+    )
     metrics = PictureMetrics(server.metrics.registry)
     pool = DetectionPool(impatient, settings.picture_streams, metrics)
     gateway = Gateway(
@@ -85,7 +94,7 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     )
     cameras = _cameras(gateway)
     doors = doors_of(gateway)
-    http = _http_server(gateway, doors, security)
+    http = _http_server(gateway, doors, security, server.traces)
     server.announce("http", http.url)
     for door in doors:
         door.add_services(server)
@@ -133,10 +142,13 @@ def _tokens(settings: GatewaySettings, security: Security | None) -> TokenFiles 
     return security.tokens if security is not None and settings.callers_sign_in else None
 
 
-def _http_server(gateway: Gateway, doors: Sequence[Door], security: Security | None) -> HttpServer:
+def _http_server(
+    gateway: Gateway, doors: Sequence[Door], security: Security | None, traces: Traces
+) -> HttpServer:
     settings = gateway.settings
+    application = TracedRequests(application_of(doors), traces)
     names = _names(settings, security)
-    keeper = Gatekeeper(application_of(doors), doors, gateway.callers, names, gateway.draining)
+    keeper = Gatekeeper(application, doors, gateway.callers, names, gateway.draining)
     encrypts = security is not None and settings.http_reaches_others
     return HttpServer(
         keeper,

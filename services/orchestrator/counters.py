@@ -9,6 +9,7 @@ from typing import Deque, Dict, Iterable, Optional
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts
 from common.telemetry.metrics import Metrics
+from common.telemetry.tracing import NOT_TRACED, Span
 
 RATE_WINDOW_SECONDS = 10.0
 
@@ -70,20 +71,27 @@ class FrameCounters:
         """Time since the orchestrator started."""
         return time.monotonic() - self._started_at
 
-    def answered(self, node_pair: Optional[NodePair], outcome: str, seconds: float) -> None:
+    def answered(
+        self,
+        node_pair: Optional[NodePair],
+        outcome: str,
+        seconds: float,
+        span: Span = NOT_TRACED,
+    ) -> None:
         """Count one answer.
 
         Args:
             node_pair: nodes that served the frame; None when none did.
             outcome: `detections`, `error` or `dropped`.
             seconds: from reading the frame to its answer.
+            span: of the frame, if it is traced.
         """
         name = node_pair.name if node_pair else "none"
         if outcome == "dropped":
             # It was not served, so that its latency would say nothing.
             self._metrics.count_frame(name, outcome)
             return
-        self._metrics.observe_frame(name, outcome, seconds)
+        self._metrics.observe_frame(name, outcome, seconds, span)
         if node_pair is not None and outcome == "detections":
             self._served[node_pair] += 1
             self._recent[node_pair].append(time.monotonic())

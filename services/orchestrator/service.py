@@ -71,6 +71,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             metrics=server.metrics,
             draining=server.draining,
             warnings=insecurity.warnings,
+            traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             frame_encoding=_frame_encoding(settings, router),
             max_group_bytes=settings.max_group_mebibytes << 20,

@@ -25,7 +25,9 @@ from common.security.identity import Role
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
+from common.server.traced_calls import tell_answer
 from common.telemetry.metrics import LabelNames, Metrics
+from common.telemetry.tracing import Span, Traces
 from common.wire.detections import options_from_wire, stage_timing_to_wire
 from common.wire.errors import error_to_wire
 from common.wire.latent_rates import latent_rates_to_wire
@@ -47,6 +49,7 @@ class StageHost:
         node: name of this device.
         bundle: the model served.
         metrics: of this service.
+        traces: likewise.
         guard: admits streams.
         senders: the names of senders that the metrics tell apart.
         draining: is set once SIGTERM has come.
@@ -57,6 +60,7 @@ class StageHost:
     node: str
     bundle: Bundle
     metrics: Metrics
+    traces: Traces
     guard: StreamGuard
     senders: LabelNames
     draining: asyncio.Event
@@ -145,14 +149,18 @@ class FrameStream(ABC):
         self.host = host
         self.facts = facts
         self.stream = stream
+        self.traces = host.traces.stream(stream.metadata)
 
     @abstractmethod
     def size_bytes(self, frame: Any) -> int:
         """The size of the frame's image or features, as received."""
 
     @abstractmethod
-    async def result_of(self, frame: Any) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """Serve one frame; returns its detections, and the timing of the stage's own steps.
+    async def result_of(self, frame: Any, span: Span) -> Tuple[stage_pb2.FrameResult, StageTiming]:
+        """Serve one frame, which is traced by `span`.
+
+        Returns:
+            Its detections, and the timing of the stage's own steps.
 
         Raises:
             TandemError: the frame cannot be served.
@@ -192,13 +200,31 @@ class FrameStream(ABC):
 
     async def answer(self, frame: Any) -> stage_pb2.StageResponse:
         """Serve one frame; its answer holds its detections or its error, and its timing."""
+        size_bytes = self.size_bytes(frame)
+        with self._span_of(frame, size_bytes) as span:
+            span.bind_to_logs()
+            result = await self._result(frame, size_bytes, span)
+        return stage_pb2.StageResponse(result=result)
+
+    def _span_of(self, frame: Any, size_bytes: int) -> Span:
+        return self.traces.frame(
+            *(self.host.stage.value, frame.traceparent),
+            frame_id=frame.frame_id,
+            session=self.facts.session_id,
+            node=self.host.node,
+            sender=self.facts.sender,
+            placement=self.facts.nodes.name,
+            request_bytes=size_bytes,
+        )
+
+    async def _result(self, frame: Any, size_bytes: int, span: Span) -> stage_pb2.FrameResult:
         started, received_at_seconds = time.perf_counter(), time.time()
-        metrics, size_bytes = self.host.metrics, self.size_bytes(frame)
+        metrics = self.host.metrics
         metrics.count_bytes(self.facts.sender, "received", size_bytes)
         timing = StageTiming(node=self.host.node)
         with metrics.in_flight.track_inprogress():
             try:
-                result, timing = await self.result_of(frame)
+                result, timing = await self.result_of(frame, span)
             # Whatever failed, only this frame fails; the others of the stream go on.
             except Exception as error:
                 self.log_failure(frame.frame_id, error)
@@ -211,17 +237,19 @@ class FrameStream(ABC):
             received_at_seconds=received_at_seconds,
             power_watts=metrics.sensors.device_watts(),
         )
-        self._record(result, timing)
-        return stage_pb2.StageResponse(result=result)
+        self._record(result, timing, span)
+        return result
 
-    def _record(self, result: stage_pb2.FrameResult, timing: StageTiming) -> None:
-        """Put the stage's own timing into the result and into the metrics."""
+    def _record(self, result: stage_pb2.FrameResult, timing: StageTiming, span: Span) -> None:
+        """Put the stage's own timing into the result, the metrics and the trace."""
         stage, metrics = self.host.stage, self.host.metrics
         own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
         own.CopyFrom(stage_timing_to_wire(timing))
-        metrics.observe_stage(stage.value, timing)
+        metrics.observe_stage(stage.value, timing, span)
         outcome = result.WhichOneof("result") or "error"
-        metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds)
+        metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds, span)
+        tell_answer(span, result)
+        span.add_steps(timing)
 
     def _as_told(self, error: Exception) -> TandemError:
         """What the peer is told of a failure; the words of an unforeseen one stay in the log."""

@@ -118,6 +118,7 @@ def stage_host(
         node=settings.node,
         bundle=bundle,
         metrics=server.metrics,
+        traces=server.traces,
         guard=_guard(stage, settings, bundle),
         senders=senders,
         draining=server.draining,

@@ -9,6 +9,7 @@ from common.domain.detections import DetectionOptions, StageTiming
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
+from common.telemetry.tracing import Span
 from common.wire.detections import detections_to_wire
 from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
@@ -110,10 +111,11 @@ class TransformerStream(FrameStream):
         return len(frame.tensor.data)
 
     async def result_of(
-        self, frame: stage_pb2.Features
+        self, frame: stage_pb2.Features, span: Span
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
         encoded = features_from_wire(frame)
+        span.tell(codec=encoded.tensor.codec.value)
         is_latent = encoded.tensor.codec in LATENT_CODECS
         arrived = ArrivedFeatures(encoded, self._latents)
         found = await self._pipeline.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 import typer.main
 
 from common.domain.redaction import fit_to_show
+from common.telemetry.tracing import are_on, tell_faults
 from tandem import __version__
 from tandem.cli.commands import LazyCommand, lazy_commands
 
@@ -21,6 +23,7 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         TandemError: the command failed.
     """
+    _tell_faults_of_traces()
     try:
         code = build_command().main(
             args=arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False
@@ -32,6 +35,13 @@ def run_command(arguments: list[str]) -> int:
         sys.stderr.write(f"{PROGRAM}: {fit_to_show(sentence)} (see {path} --help)\n")
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _tell_faults_of_traces() -> None:
+    if are_on(os.environ):
+        from tandem.cli.console import show_notice
+
+        tell_faults(show_notice)
 
 
 def build_command() -> Any:

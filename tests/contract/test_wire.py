@@ -46,7 +46,9 @@ FIELDS = {
         "video",
         "track",
     ],
-    detector_pb2.Frame: ["frame_id", "captured_at", "encoded", "raw", "encoded_video"],
+    detector_pb2.Frame: [
+        *("frame_id", "captured_at", "encoded", "raw", "encoded_video", "traceparent"),
+    ],
     detector_pb2.RawImage: ["width", "height", "pixel_format", "data"],
     detector_pb2.DetectResponse: [
         "frame_id",

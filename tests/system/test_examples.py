@@ -1,5 +1,6 @@
 """Every example does what it says. One whose tool is missing here is skipped, and says so."""
 
+import base64
 import contextlib
 import importlib.util
 import json
@@ -16,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from common.domain.address import DEFAULT_PORT
@@ -26,6 +28,7 @@ from tests.integration.evaluation.clip_set import write_clip_set
 from tests.integration.tandem.commands import wait_until
 from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
+from tests.streams import picture
 from tests.unit.tandem.factories import encoded, write_camera_video, write_video
 
 pytestmark = pytest.mark.slow
@@ -88,9 +91,9 @@ def test_every_example_is_listed_and_short():
         if path.suffix in suffixes and not {"node_modules", "build"} & set(path.parts)
     }
     assert listed == there
-    assert len(there) == 11
+    assert len(there) == 13
     for name in there:
-        assert len((EXAMPLES / name).read_text().splitlines()) <= 65, name
+        assert len((EXAMPLES / name).read_text().splitlines()) <= 85, name
 
 
 def test_picture(tmp_path):
@@ -193,6 +196,113 @@ def test_node_by_a_certificate_and_by_a_token(node_client, pictures, tmp_path):
         assert (refused.returncode, refused.stdout) == (1, b"")
     finally:
         running.close()
+
+
+GSTREAMER = """
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+Gst.init(None)
+assert Gst.ElementFactory.find("jpegenc") and Gst.ElementFactory.find("appsink")
+"""
+
+
+@pytest.fixture(scope="module")
+def gstreamer(tmp_path_factory):
+    """Environment in which this Python has the system's PyGObject, if that is there."""
+    system = Path("/usr/lib/python3/dist-packages/gi")
+    folder = tmp_path_factory.mktemp("gi")
+    if system.is_dir():
+        (folder / "gi").symlink_to(system)
+    paths = {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    tried = subprocess.run([sys.executable, "-c", GSTREAMER], env=environment(**paths))
+    if tried.returncode != 0:
+        pytest.skip("PyGObject or GStreamer's plugins are not on this machine")
+    return paths
+
+
+def test_gstreamer(cluster, gstreamer):
+    size = "video/x-raw,width=321,height=240"
+    script = "gstreamer/appsink.py"
+    told = python(script, cluster.address, f"videotestsrc num-buffers=12 ! {size}", **gstreamer)
+    # Not a live source: it waits, and nothing is dropped.
+    assert re.findall(r"^frame (\d+): person", told, re.MULTILINE) == list(map(str, range(12)))
+    camera = f"videotestsrc is-live=true num-buffers=12 ! {size}"
+    told = python(script, cluster.address, camera, **gstreamer)
+    lines = told.splitlines()
+    assert 1 <= len(lines) <= 12
+    assert all(re.search(": (person|dropped)", line) for line in lines)
+    command = [sys.executable, EXAMPLES / script, cluster.address]
+    for beginning, words in (("nothing", "no element"), ("filesrc location=/nowhere", "not found")):
+        failed = subprocess.run(
+            [*command, f"{beginning} ! decodebin"],
+            env=environment(**gstreamer),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert failed.returncode == 1
+        assert words in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+def image_of_ros(pixels, encoding, frame_id, padding=0, **changes):
+    """An image as its topic has it, each row padded with as many bytes."""
+    rows = pixels.reshape(pixels.shape[0], -1)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=7)
+    told = {
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "encoding": encoding,
+        "step": padded.shape[1],
+        "data": base64.b64encode(padded.tobytes()).decode(),
+        "frame_id": frame_id,
+        "usable": True,
+    }
+    return {**told, **changes}
+
+
+def test_ros2(cluster, tmp_path):
+    """By stand-ins for ROS 2, see tests/ros2."""
+    rgb = picture(3)
+    images = [
+        image_of_ros(rgb, "rgb8", "front"),
+        image_of_ros(rgb[..., ::-1], "bgr8", "back", padding=5),
+        image_of_ros(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), "mono8", "grey", padding=1),
+        image_of_ros(rgb, "rgba16", "left out", usable=False),
+        image_of_ros(rgb, "rgb8", "left out", usable=False, height=3),
+        image_of_ros(rgb, "rgb8", "front again"),
+    ]
+    path = tmp_path / "images.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in images))
+    told = python(
+        *("ros2/detector.py", "--ros-args", "-p", f"server:={cluster.address}"),
+        PYTHONPATH=os.pathsep.join((str(ROOT), str(ROOT / "tests/ros2"))),
+        ROS2_IMAGES=str(path),
+    )
+    *published, warnings = map(json.loads, told.splitlines())
+    assert [each["header"]["frame_id"] for each in published] == [
+        *("front", "back", "grey", "front again"),
+    ]
+    front, back, _, again = published
+    assert front["detections"]
+    # The same pixels, once in another order and with padding: the same objects.
+    for other in (back, again):
+        assert [_boxes(each) for each in front["detections"]] == [
+            pytest.approx(_boxes(each), abs=1e-3) for each in other["detections"]
+        ]
+    for each in front["detections"]:
+        assert each["header"]["frame_id"] == "front"
+        (what,) = each["results"]
+        assert what["hypothesis"]["class_id"] in ("person", "car")
+        assert 0.7 <= what["hypothesis"]["score"] <= 1
+    assert [each.split(":")[0] for each in warnings] == ["an image is left out"] * 2
+    assert "rgba16" in warnings[0]
+
+
+def _boxes(detection):
+    box = detection["bbox"]
+    return [*box["center"]["position"].values(), box["size_x"], box["size_y"]]
 
 
 def cpp_tools():

@@ -100,18 +100,20 @@ class AccessUnit(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., key_frame: bool = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "captured_at", "encoded", "raw", "encoded_video")
+    __slots__ = ("frame_id", "captured_at", "encoded", "raw", "encoded_video", "traceparent")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_AT_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     ENCODED_VIDEO_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     captured_at: _timestamp_pb2.Timestamp
     encoded: bytes
     raw: RawImage
     encoded_video: AccessUnit
-    def __init__(self, frame_id: _Optional[int] = ..., captured_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., encoded_video: _Optional[_Union[AccessUnit, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, frame_id: _Optional[int] = ..., captured_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., encoded_video: _Optional[_Union[AccessUnit, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class RawImage(_message.Message):
     __slots__ = ("width", "height", "pixel_format", "data")

@@ -68,16 +68,18 @@ class StreamContext(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ..., frames_from: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id")
+    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id", "traceparent")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     geometry: FrameGeometry
     tensor: _tensor_pb2.Tensor
     reference_frame_id: int
-    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class FrameGeometry(_message.Message):
     __slots__ = ("frame_height", "frame_width", "input_height", "input_width", "valid_height", "valid_width")

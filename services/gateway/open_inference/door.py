@@ -45,6 +45,7 @@ class OpenInferenceDoor(Door):
             self.guard,
             _stream_guard(self.gateway.settings),
             self.gateway.draining,
+            traces=server.traces,
         )
         register = open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
         server.add(register, servicer, SERVICE_NAME)

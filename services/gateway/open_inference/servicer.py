@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -12,6 +14,8 @@ from common.domain.errors import TandemError, UnavailableError
 from common.server.addresses import host_of
 from common.server.guard import GuardedStream, StreamGuard
 from common.server.ordered_stream import OrderedStream
+from common.server.traced_calls import metadata_of
+from common.telemetry.tracing import MetadataItem, Traces
 from common.wire.errors import grpc_status, public_message
 from protos.inference import open_inference_pb2 as messages
 from protos.inference import open_inference_pb2_grpc
@@ -24,6 +28,7 @@ from services.gateway.open_inference.grpc_messages import (
 )
 from services.gateway.open_inference.model import Model, UnknownModelError, UnsupportedError
 from services.gateway.readiness import Readiness
+from services.gateway.traced_requests import traced_request
 
 SERVER_NAME = "tandem"
 SERVICE_NAME = "inference.GRPCInferenceService"
@@ -44,6 +49,8 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         door_guard: DoorGuard,
         stream_guard: StreamGuard,
         draining: asyncio.Event,
+        *,
+        traces: Traces,
     ) -> None:
         """Serve.
 
@@ -53,11 +60,13 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
             door_guard: admits requests and streams.
             stream_guard: ends streams that do nothing, and counts their bytes.
             draining: set once no more requests are read.
+            traces: of the gateway.
         """
         self._model = model
         self._readiness = readiness
         self._door_guard = door_guard
         self._stream_guard = stream_guard
+        self._traces = traces
         self._draining = draining
 
     async def ServerLive(  # noqa: N802
@@ -114,7 +123,8 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
             with self._door_guard.admitted(host_of(context.peer())):
                 if self._draining.is_set():
                     raise UnavailableError("the gateway is ending")
-                return await self._answer(request)
+                with traced_request(self._traces, "ModelInfer", metadata_of(context)):
+                    return await self._answer(request)
         except TandemError as error:
             await _abort(context, error)
 
@@ -128,16 +138,19 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _serve_stream(self, stream: GuardedStream) -> None:
         slots = asyncio.Semaphore(_STREAM_WINDOW)
-        ordered = OrderedStream(self._answer_in_stream, stream.write, slots, stream.take)
+        answer = partial(self._answer_in_stream, stream.metadata)
+        ordered = OrderedStream(answer, stream.write, slots, stream.take)
         await ordered.run(stream, self._draining.wait())
         if self._draining.is_set():
             raise UnavailableError("the gateway is ending")
 
     async def _answer_in_stream(
-        self, request: messages.ModelInferRequest
+        self, metadata: Sequence[MetadataItem], request: messages.ModelInferRequest
     ) -> messages.ModelStreamInferResponse:
         try:
-            return messages.ModelStreamInferResponse(infer_response=await self._answer(request))
+            with traced_request(self._traces, "ModelStreamInfer", metadata):
+                answer = await self._answer(request)
+            return messages.ModelStreamInferResponse(infer_response=answer)
         except TandemError as error:
             return messages.ModelStreamInferResponse(
                 error_message=public_message(error),

@@ -12,7 +12,8 @@ from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import InternalError
 from common.domain.placement import StageAddress
 from common.server.account import StreamBytes
-from common.wire.stage_client import StageStream
+from common.telemetry.tracing import NOT_TRACED, Span
+from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
@@ -49,6 +50,7 @@ class Dispatcher:
         options: StreamOptions,
         resources: SessionResources,
         account: StreamBytes,
+        metadata: Metadata = (),
     ) -> None:
         """Open no stream yet.
 
@@ -57,6 +59,7 @@ class Dispatcher:
             options: those of the client's stream.
             resources: what all sessions share.
             account: of the bytes that the session holds.
+            metadata: of the calls to the backbones.
         """
         self._session_id = session_id
         self._router = router = resources.router
@@ -82,6 +85,7 @@ class Dispatcher:
             on_decode_only=self._count_decode_only,
             frames_from=router.options.policy.located_at,
             encoding=resources.frame_encoding,
+            metadata=metadata,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining
@@ -93,7 +97,11 @@ class Dispatcher:
         )
 
     async def serve(
-        self, frame: detector_pb2.Frame, weight: FrameWeight, place: Optional[Place] = None
+        self,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        place: Optional[Place] = None,
+        span: Span = NOT_TRACED,
     ) -> Tuple[Route, stage_pb2.FrameResult]:
         """Have a frame served; its result may be an error of the frame's own.
 
@@ -101,6 +109,7 @@ class Dispatcher:
             frame: to be served.
             weight: of this frame.
             place: of the frame in the session's video; None if it is a picture.
+            span: of the frame, if it is traced; each attempt is a span within it.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
@@ -112,7 +121,7 @@ class Dispatcher:
         attempts = FrameAttempts()
         try:
             while True:
-                served = await self._attempt(frame, weight, place, attempts)
+                served = await self._attempt(frame, weight, place, attempts, span)
                 if served is not None:
                     return served
         finally:
@@ -124,6 +133,7 @@ class Dispatcher:
         weight: FrameWeight,
         place: Optional[Place],
         attempts: FrameAttempts,
+        span: Span,
     ) -> Optional[Tuple[Route, stage_pb2.FrameResult]]:
         """The frame's route and its result; None if it is to be tried again."""
         if attempts.is_suspect:
@@ -138,7 +148,7 @@ class Dispatcher:
             if place is not None and place.group.failed is not None:
                 raise again(place.group.failed)
             sent_at = time.monotonic()
-            result = await self._sender.send(route, frame, weight, attempts, place)
+            result = await self._sender.send(route, frame, weight, attempts, place, span=span)
         if result is None:
             self._retry_or_fail(attempts, place)
             return None

@@ -12,7 +12,7 @@ from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
 from common.wire.placements import placement_to_wire
-from common.wire.stage_client import StageStream
+from common.wire.stage_client import Metadata, StageStream
 from common.wire.video import video_to_wire
 from protos.tandem.v1 import stage_pb2
 from services.orchestrator.routing.routes import Route
@@ -86,6 +86,7 @@ class StreamOpener:
         channels: Mapping[StageAddress, ServerChannel],
         codec_for: Callable[[Route], Optional[Codec]],
         on_opened: Callable[[Route, Optional[Codec], StageStream], None],
+        metadata: Metadata = (),
     ) -> None:
         """Open nothing yet.
 
@@ -95,11 +96,13 @@ class StreamOpener:
             codec_for: by which codec the next frame on a route travels.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
+            metadata: of the calls to the backbones.
         """
         self._opening = opening
         self._channels = channels
         self._codec_for = codec_for
         self._on_opened = on_opened
+        self._metadata = metadata
         self._refused: Dict[Tuple[Route, Optional[Codec]], float] = {}
 
     def is_refused(self, route: Route, codec: Optional[Codec]) -> bool:
@@ -138,6 +141,7 @@ class StreamOpener:
             Stage.BACKBONE,
             self._opening.request(route, codec),
             route.backbone.name,
+            self._metadata,
         )
         self._on_opened(route, codec, stream)
         return stream

@@ -8,6 +8,7 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from common.domain.placement import StageAddress
 from common.telemetry.metrics import Metrics
+from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
@@ -29,6 +30,7 @@ class SessionResources:
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
+        traces: those of this service.
         warnings: tells what is insecure; a sentence each.
         max_group_bytes: of the video that a session keeps since its last key frame.
         frame_encoding: of pictures that cross a link; None: they are sent as they came.
@@ -44,6 +46,7 @@ class SessionResources:
     metrics: Metrics
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
+    traces: Traces = field(default_factory=Traces)
     warnings: Callable[[], Tuple[str, ...]] = tuple
     max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     frame_encoding: Optional[FrameEncoding] = None

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
-    """The requests of these frames; each is made when it is sent, since it is a copy."""
+    """The requests of these frames; each is made when it is sent, since it is a copy.
+
+    They are part of no trace: what served such a frame, if anything did, is in its trace already.
+    """
     for frame in frames:
-        yield stage_pb2.BackboneRequest(decode_only=frame)
+        request = stage_pb2.BackboneRequest(decode_only=frame)
+        request.decode_only.traceparent = ""
+        yield request
 
 
 @dataclass(eq=False)

@@ -22,7 +22,7 @@ from common.domain.errors import TandemError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.errors import error_from_wire
-from common.wire.stage_client import StageStream
+from common.wire.stage_client import Metadata, StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.frame_encoding import FrameEncoding
@@ -69,6 +69,7 @@ class RouteStreams:
         on_decode_only: Callable[[Route, Lack], None] = _nothing_to_count,
         frames_from: str = ORCHESTRATOR,
         encoding: Optional[FrameEncoding] = None,
+        metadata: Metadata = (),
     ) -> None:
         """Open nothing yet.
 
@@ -84,6 +85,7 @@ class RouteStreams:
             on_decode_only: called with the frames that are sent along a route to be decoded only.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             encoding: of pictures that cross a link; None: they are sent as they came.
+            metadata: of the calls to the backbones.
         """
         self._under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
@@ -92,6 +94,7 @@ class RouteStreams:
             channels,
             self._codec_for,
             on_opened,
+            metadata,
         )
         self._on_decode_only = on_decode_only
         self._streams: Dict[Route, List[RouteStream]] = {}

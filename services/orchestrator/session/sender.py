@@ -14,8 +14,10 @@ from common.domain.errors import (
     UnavailableError,
 )
 from common.domain.placement import Stage
+from common.server.traced_calls import tell_answer
+from common.telemetry.tracing import NOT_TRACED, Span
 from common.wire.detections import checked_result
-from common.wire.errors import error_from_wire, error_to_wire
+from common.wire.errors import error_from_wire, error_to_wire, grpc_status
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import NOT_SERVING, Route
@@ -62,6 +64,7 @@ class FrameSender:
         place: Optional[Place] = None,
         *,
         on_sent: Callable[[], None] = ignore_sending,
+        span: Span = NOT_TRACED,
     ) -> Optional[stage_pb2.FrameResult]:
         """Have a frame served on a route.
 
@@ -72,6 +75,7 @@ class FrameSender:
             attempts: takes note of this one.
             place: of the frame in the session's video; None if it is a picture.
             on_sent: called when the route is open and the frame about to be sent.
+            span: of the frame, if it is traced.
 
         Returns:
             The frame's own result, with detections or with an error that is the frame's fault;
@@ -87,17 +91,24 @@ class FrameSender:
             under_way = True
             on_sent()
 
-        def extra_seconds(lack: Lack) -> float:
-            return self._pace.extra_seconds(self.cost_seconds(route, weight, lack))
+        with _call(span, route, attempts, weight) as call:
+            frame.traceparent = call.traceparent
 
-        try:
-            result = await self._streams.ask(
-                *(route, frame, place), extra_seconds=extra_seconds, on_sent=note_sent
-            )
-            checked_result(result, route.backbone.name, _STAGES)
-        except TandemError as error:
-            self._judge_failed_call(route, frame, attempts, error, under_way=under_way)
-            return None
+            def extra_seconds(lack: Lack) -> float:
+                call.tell(decode_only_frames=len(lack.frames) or None)
+                return self._pace.extra_seconds(self.cost_seconds(route, weight, lack))
+
+            try:
+                result = await self._streams.ask(
+                    *(route, frame, place), extra_seconds=extra_seconds, on_sent=note_sent
+                )
+                checked_result(result, route.backbone.name, _STAGES)
+            except TandemError as error:
+                call.fail(grpc_status(error).name, str(error))
+                self._judge_failed_call(route, frame, attempts, error, under_way=under_way)
+                return None
+            call.tell(transfer_seconds=result.timing.backbone.transfer_seconds)
+            tell_answer(call, result)
         return self._judge_result(route, frame, attempts, result)
 
     def lack(self, route: Route, place: Place) -> Optional[Lack]:
@@ -183,3 +194,13 @@ class FrameSender:
             left=route.node_pair.name,
             reason=str(error),
         )
+
+
+def _call(span: Span, route: Route, attempts: FrameAttempts, weight: FrameWeight) -> Span:
+    return span.call(
+        "transfer",
+        node=route.backbone.node,
+        placement=route.node_pair.name,
+        request_bytes=weight.data_bytes,
+        is_retry=attempts.is_retry,
+    )

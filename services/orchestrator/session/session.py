@@ -21,6 +21,8 @@ from common.domain.status import SessionStatus
 from common.security.identity import Identity
 from common.server.guard import GuardedStream
 from common.server.ordered_stream import OrderedStream
+from common.server.traced_calls import tell_answer
+from common.telemetry.tracing import Span
 from common.wire.errors import error_to_wire
 from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
@@ -80,7 +82,10 @@ class Session:
         self.session_id = session_id
         self.owner = owner
         self._tracks = SessionTracks(options)
-        self.dispatcher = Dispatcher(session_id, self._tracks.options, resources, stream.account)
+        self._traces = resources.traces.stream(stream.metadata)
+        self.dispatcher = Dispatcher(
+            *(session_id, self._tracks.options, resources, stream.account), self._traces.metadata
+        )
         self._arrivals = Arrivals(self.dispatcher.video, options.video)
         self._stream = stream
         self._resources = resources
@@ -132,18 +137,27 @@ class Session:
 
     async def _admit_and_answer(self, arrival: Arrival) -> Response:
         """Answer a frame that has its slot, unless a newer live frame takes its place."""
+        frame = arrival.frame
+        ids = {"frame_id": frame.frame_id, "session": self.session_id}
         try:
-            if self._gate is None or arrival.refusal is not None:
-                return await self._answer(arrival)
-            # Frames over the quota make room for newer ones, as those that come too fast do.
-            if not self._allowance.take_live_frame() or not await self._gate.enter():
-                return self._drop(arrival)
-            try:
-                return await self._answer(arrival)
-            finally:
-                self._gate.leave()
+            with self._traces.frame("frame", frame.traceparent, **ids) as span:
+                span.bind_to_logs()
+                response = await self._admitted(arrival, span)
+                tell_answer(span, response)
+                return response
         finally:
             self._arrivals.release(arrival)
+
+    async def _admitted(self, arrival: Arrival, span: Span) -> Response:
+        if self._gate is None or arrival.refusal is not None:
+            return await self._answer(arrival, span)
+        # Frames over the quota make room for newer ones, as those that come too fast do.
+        if not self._allowance.take_live_frame() or not await self._gate.enter():
+            return self._drop(arrival)
+        try:
+            return await self._answer(arrival, span)
+        finally:
+            self._gate.leave()
 
     def _drop(self, arrival: Arrival) -> Response:
         """Answer a frame as dropped; one of video is decoded all the same."""
@@ -152,13 +166,13 @@ class Session:
         self._resources.frames.answered(None, "dropped", 0.0)
         return Response(frame_id=arrival.frame.frame_id, dropped=detector_pb2.Dropped())
 
-    async def _answer(self, arrival: Arrival) -> Response:
+    async def _answer(self, arrival: Arrival, span: Span) -> Response:
         """The answer to a frame: its detections, or why it has none."""
         response = Response(frame_id=arrival.frame.frame_id)
         route: Optional[Route] = None
         needed_bytes = self._arrivals.needed_bytes(arrival)
         try:
-            route = await self._serve(arrival, response)
+            route = await self._serve(arrival, response, span)
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
             response.error.CopyFrom(error_to_wire(error))
@@ -166,10 +180,10 @@ class Session:
                 log.exception("frame failed in here", session=self.session_id)
         response.timing.total_seconds = arrival.elapsed_seconds
         response.timing.received_at_seconds = arrival.unix_seconds
-        self._note_answer(response, route, needed_bytes)
+        self._note_answer(response, route, needed_bytes, span)
         return response
 
-    async def _serve(self, arrival: Arrival, response: Response) -> Route:
+    async def _serve(self, arrival: Arrival, response: Response, span: Span) -> Route:
         """Have a frame served and write its result into the response.
 
         Raises:
@@ -179,14 +193,17 @@ class Session:
             raise arrival.refusal
         metrics, weight = self._resources.metrics, FrameWeight.of(arrival.frame)
         with metrics.in_flight.track_inprogress():
-            route, result = await self.dispatcher.serve(arrival.frame, weight, arrival.place)
+            route, result = await self.dispatcher.serve(
+                *(arrival.frame, weight, arrival.place), span
+            )
         # Fewer than its own if it was encoded for the link. With a frame of video these are its own
         # and those of others, which are counted by themselves.
         sent_bytes = result.timing.backbone.request_bytes if arrival.place is None else 0
-        metrics.count_bytes(route.backbone.node, "sent", sent_bytes or weight.data_bytes)
-        metrics.stage_seconds.labels(Stage.BACKBONE.value, "transfer").observe(
-            result.timing.backbone.transfer_seconds
-        )
+        sent_bytes = sent_bytes or weight.data_bytes
+        metrics.count_bytes(route.backbone.node, "sent", sent_bytes)
+        seconds = result.timing.backbone.transfer_seconds
+        metrics.observe_transfer(Stage.BACKBONE.value, seconds, span)
+        span.tell(placement=route.node_pair.name, request_bytes=sent_bytes)
         response.placement = placement_to_wire(route.node_pair.placement)
         response.timing.CopyFrom(result.timing)
         if result.WhichOneof("result") == "error":
@@ -196,7 +213,7 @@ class Session:
         return route
 
     def _note_answer(
-        self, response: Response, route: Optional[Route], needed_bytes: Optional[int]
+        self, response: Response, route: Optional[Route], needed_bytes: Optional[int], span: Span
     ) -> None:
         """Log and count an answer, and learn from one with detections."""
         outcome = response.WhichOneof("result") or "error"
@@ -210,7 +227,8 @@ class Session:
         elif route is not None:
             self._learn(route, response.timing, needed_bytes)
         node_pair = route.node_pair if route else None
-        self._resources.frames.answered(node_pair, outcome, response.timing.total_seconds)
+        seconds = response.timing.total_seconds
+        self._resources.frames.answered(node_pair, outcome, seconds, span)
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1

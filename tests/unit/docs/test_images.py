@@ -81,6 +81,14 @@ def test_the_services_packages_are_part_of_the_projects():
     assert project[: len(services)] == services
 
 
+def test_the_images_export_traces_by_what_the_extra_brings():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements" / "traces.in").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == (
+        project["optional-dependencies"]["traces"]
+    )
+
+
 @pytest.mark.parametrize(("extra", "installed"), [("", "onnxruntime"), ("gpu", "onnxruntime-gpu")])
 def test_the_wheel_brings_one_onnx_runtime(extra, installed):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -56,6 +56,7 @@ class ToyBackbone:
         frame_ids: of the frames that came, in their order.
         streams: of each stream what came on it: the number of a frame to be served, the number in a
             tuple of one to be decoded only, number and `MIRRORED` of a mirrored request.
+        traced: kind of request and number of each frame that came with a `traceparent`.
         codecs: of the stream that each frame came on, as on the wire, by its id.
         opened: what it answers to openings; a test may add what it tells.
         refused: codecs, as on the wire, that it takes no stream for.
@@ -68,6 +69,7 @@ class ToyBackbone:
         self.openings = []
         self.frame_ids = []
         self.streams = []
+        self.traced = []
         self.codecs = {}
         self.opened = stage_pb2.Opened(node="toy", bundle_digest="d")
         self.refused = set()
@@ -88,7 +90,10 @@ class ToyBackbone:
                 came = []
                 toy.streams.append(came)
                 async for request in request_iterator:
-                    if request.WhichOneof("request") == "decode_only":
+                    kind = request.WhichOneof("request")
+                    if getattr(request, kind).traceparent:
+                        toy.traced.append((kind, number_of(getattr(request, kind))))
+                    if kind == "decode_only":
                         came.append((number_of(request.decode_only),))
                         continue
                     is_mirrored = request.frame.frame_id >= MIRRORED_FROM
