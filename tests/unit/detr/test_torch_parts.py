@@ -25,7 +25,9 @@ def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     copy = Path(shutil.copytree(TOY_BUNDLE, tmp_path / "toy"))
     bottleneck = Bottleneck(SIZES)
-    bottleneck.standardise(torch.randn(8), torch.rand(8) + 0.5)
+    for half in (bottleneck.encoder, bottleneck.decoder):
+        half.mean.copy_(torch.randn(8))
+        half.std.copy_(torch.rand(8) + 0.5)
     parts: dict[BottleneckPart, nn.Module] = {
         BottleneckPart.ENCODER: EncoderPart(bottleneck.encoder),
         BottleneckPart.DECODER: DecoderPart(bottleneck.decoder),

@@ -7,8 +7,10 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.callers import Callers
 from services.gateway.cameras.feed import CameraFeed
+from services.gateway.detection_pool import DetectionPool
 from services.gateway.door import Gateway
 from services.gateway.events.outbox import EventMetrics
+from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
 from tandem.client import DetectorClient
 
@@ -18,13 +20,15 @@ def settings(**values):
 
 
 def gateway(feed=None, **values):
+    client, registry = DetectorClient("127.0.0.1:1"), CollectorRegistry()
     return Gateway(
         settings=settings(**values),
-        client=DetectorClient("127.0.0.1:1"),
+        client=client,
+        pool=DetectionPool(client, 1, PictureMetrics(registry)),
         credentials=None,
         cameras=CameraFeed() if feed is None else feed,
         callers=Callers(None),
-        registry=CollectorRegistry(),
+        registry=registry,
         draining=asyncio.Event(),
     )
 

@@ -87,11 +87,11 @@ async def test_a_switch_amid_a_group_brings_the_new_decoder_to_where_the_other_w
             number += 1
             await serve(dispatcher, video, number)
         (came,) = toys["workstation"].streams
-        # The mirrored request that prepared the route stands for its frame.
-        (at,) = [place for place, each in enumerate(came) if each == (place, MIRRORED)]
-        assert came[:at] == [(each,) for each in range(at)]
-        after = [(each,) for each in range(at + 1, number)]
-        assert came[at + 1 :] == [*after, number]
+        # A mirrored request, as one that prepares the route, stands for its frame.
+        mirrored = [place for place, each in enumerate(came) if each == (place, MIRRORED)]
+        assert mirrored
+        before = [(each, MIRRORED) if each in mirrored else (each,) for each in range(number)]
+        assert came == [*before, number]
         # And back: only what was served elsewhere meanwhile.
         orchestra.router.set_operator_pair(FULL)
         while toys["edge"].frame_ids[-1] != number:
