@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import grpc
 
@@ -39,11 +39,12 @@ from tandem.client_traces import client_traces
 from tandem.keepalive import CHANNEL_OPTIONS
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult
-from tandem.sources import DEFAULT_RECONNECT_SECONDS as SOURCE_RECONNECT_SECONDS
-from tandem.sources import Tell, VideoForm, untold
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
-from tandem.video import DetectOptions, VideoOpening, VideoResult, results_of_video
+
+if TYPE_CHECKING:
+    from tandem.sources import Tell
+    from tandem.video import DetectOptions, VideoResult
 
 DEFAULT_RECONNECT_SECONDS = 60.0
 """How long a stream waits for a lost orchestrator: enough for its machine to start anew."""
@@ -202,8 +203,8 @@ class DetectorClient:
         live: bool | None = None,
         transcode: Literal["jpeg"] | None = None,
         jpeg_quality: int = JPEG_QUALITY,
-        source_reconnect_seconds: float = SOURCE_RECONNECT_SECONDS,
-        tell: Tell = untold,
+        source_reconnect_seconds: float | None = None,
+        tell: Tell | None = None,
         **options: Unpack[DetectOptions],
     ) -> AsyncIterator[VideoResult]:
         """Detect in a video, a camera's or a network stream; yields one result a frame, in order.
@@ -221,9 +222,9 @@ class DetectorClient:
             transcode: `jpeg`: all frames are sent as JPEG.
             jpeg_quality: 1 to 100, of frames that are sent as JPEG.
             source_reconnect_seconds: for how long a camera that is lost is opened anew; 0: not at
-                all.
+                all. None: as long as `tandem detect` does.
             tell: called, from any thread, with a sentence when something goes wrong with the source
-                and it goes on, or when H.264 or H.265 has to be sent as JPEG.
+                and it goes on, or when H.264 or H.265 has to be sent as JPEG. None: nobody is told.
             options: of `detect`.
 
         Raises:
@@ -231,9 +232,16 @@ class DetectorClient:
             UnavailableError: the camera does not answer, or did not come back in time.
             TandemError: as of `detect`.
         """
-        form = VideoForm.ACCESS_UNITS if transcode is None else VideoForm.JPEG
-        opening = VideoOpening(source, form, live, jpeg_quality, source_reconnect_seconds, tell)
+        # Who reads no video needs nothing of FFmpeg.
+        from tandem.sources import DEFAULT_RECONNECT_SECONDS as SOURCE_RECONNECT_SECONDS
+        from tandem.sources import VideoForm, untold
+        from tandem.video import VideoOpening, results_of_video
 
+        form = VideoForm.ACCESS_UNITS if transcode is None else VideoForm.JPEG
+        patience = source_reconnect_seconds
+        if patience is None:
+            patience = SOURCE_RECONNECT_SECONDS
+        opening = VideoOpening(source, form, live, jpeg_quality, patience, tell or untold)
         results = results_of_video(self.detect, opening, options, with_pixels)
         async with aclosing(results):
             async for result in results:

@@ -44,6 +44,7 @@ class DetectOptions(TypedDict, total=False):
     overload: OverloadPolicy
     codec: Codec | str | None
     max_link_bits_per_second: int
+    track: bool
     max_in_flight: int | None
 
 

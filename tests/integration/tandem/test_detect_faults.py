@@ -215,7 +215,8 @@ def test_pictures_that_cannot_be_read_do_not_cost_the_others(model, tmp_path):
 def test_who_interrupts_a_long_video_finds_a_whole_file(model, tmp_path, number, name):
     video = write_video(tmp_path / "v.mp4", frames=3000)
     output = tmp_path / "out" / name
-    with started("detect", video, *model, "--json", "-o", output) as run:
+    arguments = ("detect", video, *model, "--transcode", "jpeg", "--json", "-o", output)
+    with started(*arguments) as run:
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
