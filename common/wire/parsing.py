@@ -28,6 +28,7 @@ MAX_RANK = 8
 MAX_ANSWER_BYTES = 1 << 18
 """Of a stage's answer; one with a hundred detections has some six thousand."""
 
+_TRACEPARENT = "traceparent"
 _MAX_PACKED_BYTES = 10 * MAX_RANK
 _MAX_DEPTH = 8
 _VARINT, _DELIMITED = 0, 2
@@ -102,6 +103,9 @@ def _fields_of(descriptor: Any, depth: int = 0) -> Dict[int, _Field]:
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             if depth < _MAX_DEPTH:
                 fields[field.number] = _Field(fields=_fields_of(field.message_type, depth + 1))
+        elif field.name == _TRACEPARENT:
+            # One that is wrong costs a frame its trace, never its stream.
+            continue
         elif field.type == FieldDescriptor.TYPE_STRING:
             fields[field.number] = _Field(most_characters=most_characters)
         elif field.type != FieldDescriptor.TYPE_BYTES:

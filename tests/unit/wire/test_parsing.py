@@ -18,6 +18,8 @@ def frame(**fields: object) -> detector_pb2.DetectRequest:
 HONEST = [
     frame(frame_id=2**64 - 1, encoded=bytes(300)),
     frame(frame_id=1, raw=detector_pb2.RawImage(width=1, height=2**32 - 1, data=bytes(70000))),
+    # Of no use as one, which costs the frame its trace and nothing else.
+    frame(frame_id=3, encoded=bytes(300), traceparent="ä" * 3000),
     detector_pb2.DetectRequest(),
     detector_pb2.DetectRequest(
         options=detector_pb2.StreamOptions(score_threshold=0.5, backbone_node="ä" * 64)
