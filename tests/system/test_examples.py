@@ -91,7 +91,7 @@ def test_every_example_is_listed_and_short():
         if path.suffix in suffixes and not {"node_modules", "build"} & set(path.parts)
     }
     assert listed == there
-    assert len(there) == 13
+    assert len(there) == 14
     for name in there:
         assert len((EXAMPLES / name).read_text().splitlines()) <= 85, name
 
@@ -452,7 +452,17 @@ def test_prometheus_query(cluster, tmp_path):
 
         def answer():
             # Counters have to grow between two scrapes.
-            run("tandem", "detect", video, "--server", cluster.address, "--placement", "full")
+            run(
+                "tandem",
+                "detect",
+                video,
+                "--transcode",
+                "jpeg",
+                "--server",
+                cluster.address,
+                "--placement",
+                "full",
+            )
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/-/ready"):
                 return python("prometheus_query.py", f"http://{address}")
             return ""
