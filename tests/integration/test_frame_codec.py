@@ -99,8 +99,8 @@ async def test_switches_cost_no_frame_and_encode_nothing_that_crosses_no_link(cl
         distance(boxes, expected[number % PICTURES]) < 1e-3
         for number, boxes in camera.boxes.items()
     ]
-    # Four placements of the eight have the backbone beside the orchestrator; some frames of each are
-    # still on the way to the one before.
+    # Four placements of the eight have the backbone beside the orchestrator; some frames of each
+    # are still on the way to the one before.
     assert min(sum(exact), len(exact) - sum(exact)) >= 4 * 3
 
 
