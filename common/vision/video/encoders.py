@@ -63,7 +63,7 @@ class LibavEncoder:
         self._pictures = 0
         if not self._width or not self._height:
             raise UnencodableError
-        context = cast(av.VideoCodecContext, av.CodecContext.create(_NAMES[codec], "w"))
+        context = cast("av.VideoCodecContext", av.CodecContext.create(_NAMES[codec], "w"))
         context.width, context.height, context.pix_fmt = self._width, self._height, "yuv420p"
         context.time_base = Fraction(1, _FRAMES_PER_SECOND)
         context.framerate = Fraction(_FRAMES_PER_SECOND)
