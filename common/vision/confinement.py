@@ -16,7 +16,7 @@ import struct
 import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -30,6 +30,17 @@ _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
 # Of every request: the present size of the shared buffer, and the CPU time after which the kernel
 # ends the process.
 _COMMON = struct.Struct("=Qd")
+
+
+class DecodeReply(NamedTuple):
+    """What became of a decoding: a status, its CPU time, and the time that resizing took."""
+
+    status: int
+    decode_cpu_seconds: float = 0.0
+    resize_seconds: float = 0.0
+
+
+DECODE_REPLY = struct.Struct("=Bdd")
 
 
 def packed(buffer_bytes: int, cpu_seconds: float, request: bytes) -> bytes:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError
-from common.vision.confinement import confine, picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, confine, picture_offset
 from common.vision.confinement import serve as serve_requests
 from common.vision.decode import decode_file
 from common.vision.limits import ImageSize
@@ -42,16 +42,7 @@ class Request(NamedTuple):
     height: int
 
 
-class Reply(NamedTuple):
-    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
-
-    status: int
-    decode_cpu_seconds: float = 0.0
-    resize_seconds: float = 0.0
-
-
 REQUEST = struct.Struct("=QIIII")
-REPLY = struct.Struct("=Bdd")
 
 
 def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
@@ -68,10 +59,10 @@ def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int)
 
 
 def _answer(request: bytes, buffer: np.ndarray) -> bytes:
-    return REPLY.pack(*_decode(Request(*REQUEST.unpack(request)), buffer))
+    return DECODE_REPLY.pack(*_decode(Request(*REQUEST.unpack(request)), buffer))
 
 
-def _decode(request: Request, buffer: np.ndarray) -> Reply:
+def _decode(request: Request, buffer: np.ndarray) -> DecodeReply:
     started = time.process_time()
     size = ImageSize(request.frame_width, request.frame_height)
     begin = picture_offset(request.file_bytes)
@@ -82,7 +73,7 @@ def _decode(request: Request, buffer: np.ndarray) -> Reply:
         cpu_seconds, decoded = time.process_time() - started, time.perf_counter()
         resize_bilinear(rgb, request.height, request.width, target)
     except InvalidInputError:
-        return Reply(UNDECODABLE)
+        return DecodeReply(UNDECODABLE)
     except (MemoryError, cv2.error):
-        return Reply(OUT_OF_MEMORY)
-    return Reply(DECODED, cpu_seconds, time.perf_counter() - decoded)
+        return DecodeReply(OUT_OF_MEMORY)
+    return DecodeReply(DECODED, cpu_seconds, time.perf_counter() - decoded)

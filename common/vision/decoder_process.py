@@ -9,9 +9,9 @@ import numpy as np
 from common.domain.errors import InvalidInputError
 from common.vision import decoder_child
 from common.vision.confined_process import ConfinedProcess
-from common.vision.confinement import picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_offset
 from common.vision.decode import copy_needed
-from common.vision.decoder_child import REPLY, REQUEST, Reply, Request
+from common.vision.decoder_child import REQUEST, Request
 from common.vision.headers import ImageHeader
 from common.vision.limits import ImageSize
 
@@ -70,13 +70,13 @@ class DecoderProcess(ConfinedProcess):
         end = begin + size.height * size.width * 3
         answer = self.ask(
             REQUEST.pack(*Request(file_bytes, *header.size, *size)),
-            REPLY.size,
+            DECODE_REPLY.size,
             lambda buffer: copy_needed(data, header, buffer[:file_bytes]),
             buffer_bytes=end,
             cpu_seconds=cpu_seconds,
             wall_seconds=wall_seconds,
         )
-        reply = Reply(*REPLY.unpack(answer))
+        reply = DecodeReply(*DECODE_REPLY.unpack(answer))
         if reply.status == decoder_child.UNDECODABLE:
             raise InvalidInputError("the image cannot be decoded")
         if reply.status == decoder_child.OUT_OF_MEMORY:

@@ -133,13 +133,12 @@ def _signals(
         batches = training_batches(
             run, surroundings.cache, first_step, surroundings.workers, steps=steps
         )
+        device = surroundings.device
         for step, batch in enumerate(batches, first_step):
             if recipe.pairs is None:
-                yield signals_of(model, batch.to(surroundings.device))
+                yield signals_of(model, batch.to(device))
                 continue
-            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-            pair = frame_pair(batch, recipe.pairs, recipe.normalization, generator)
-            device = surroundings.device
+            pair = frame_pair(batch, recipe.pairs, recipe.normalization, _generator(recipe, step))
             yield signals_of(model, pair.batch.to(device), pair.before.to(device))
 
     if not recipe.cached_samples:
@@ -170,6 +169,11 @@ def _new_state(
 ) -> State:
     torch.manual_seed(recipe.seed)
     sizes = BottleneckSizes(model.architecture.hidden_dim, *recipe.sizes.model_dump().values())
+    if sizes.channels > sizes.features:
+        raise ConfigurationError(
+            f"the recipe asks for {sizes.channels} channels of latents, but the model's features "
+            f"have {sizes.features}."
+        )
     bottleneck = Bottleneck(sizes)
     with closing(batches(0)) as first:
         count = -(-_STATISTICS_SAMPLES // recipe.batch_size)
@@ -193,8 +197,7 @@ def _new_state(
 
 def _step(recipe: BottleneckRecipe, state: State, model: DETR, signals: Signals) -> Tensor:
     """Do one step; returns its losses."""
-    # Each step has a generator of its own, so that a resumed run draws what it would have drawn.
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
+    generator = _generator(recipe, state.step)
     tuned = recipe.tunes_at(state.step)
     bottleneck, transformer = state.trained.bottleneck, state.trained.model
     parts = trained_parts(bottleneck, transformer, tuned=tuned)
@@ -214,6 +217,11 @@ def _step(recipe: BottleneckRecipe, state: State, model: DETR, signals: Signals)
     state.step += 1
     state.average.update(state.trained)
     return values.detach().cpu()
+
+
+def _generator(recipe: BottleneckRecipe, step: int) -> torch.Generator:
+    """Return a step's own generator, so that a resumed run draws what it would have drawn."""
+    return torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
 
 
 def _row(recipe: BottleneckRecipe, state: State, means: Tensor) -> MetricsRow:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from common.domain.video import VideoCodec
-from common.vision.confinement import confine, picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, confine, picture_offset
 from common.vision.confinement import serve as serve_requests
 from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
@@ -26,9 +26,7 @@ from common.vision.video.messages import (
     DECODED,
     NO_PICTURE,
     OUT_OF_MEMORY,
-    REPLY,
     REQUEST,
-    Reply,
     Request,
 )
 
@@ -64,9 +62,9 @@ class _Stream:
         if not self._is_heavy and time.process_time() - started > _HEAVY_SECONDS:
             self._is_heavy = True
             os.nice(_HEAVY_NICENESS)
-        return REPLY.pack(*reply)
+        return DECODE_REPLY.pack(*reply)
 
-    def _reply(self, request: Request, buffer: np.ndarray) -> Reply:
+    def _reply(self, request: Request, buffer: np.ndarray) -> DecodeReply:
         started = time.process_time()
         try:
             rgb = self._decoded(request, buffer)
@@ -77,12 +75,12 @@ class _Stream:
                 target = buffer[begin:end].reshape(request.height, request.width, 3)
                 resize_bilinear(rgb, request.height, request.width, target)
         except DamagedError:
-            return Reply(DAMAGED)
+            return DecodeReply(DAMAGED)
         except NoPictureError:
-            return Reply(NO_PICTURE)
+            return DecodeReply(NO_PICTURE)
         except (MemoryError, cv2.error):
-            return Reply(OUT_OF_MEMORY)
-        return Reply(DECODED, cpu_seconds, time.perf_counter() - decoded)
+            return DecodeReply(OUT_OF_MEMORY)
+        return DecodeReply(DECODED, cpu_seconds, time.perf_counter() - decoded)
 
     def _decoded(self, request: Request, buffer: np.ndarray) -> Optional[np.ndarray]:
         if request.begins or self._decoder is None:

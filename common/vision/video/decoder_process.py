@@ -7,12 +7,12 @@ from typing import Optional
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 from common.vision.confined_process import ConfinedProcess, CpuTimeError
-from common.vision.confinement import picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_offset
 from common.vision.decoder_process import Decoded
 from common.vision.limits import ImageSize, decode_deadline_seconds, wall_deadline_seconds
 from common.vision.video import messages
 from common.vision.video.limits import VideoLimits
-from common.vision.video.messages import REPLY, REQUEST, Reply, Request
+from common.vision.video.messages import REQUEST, Request
 from common.vision.video.reader import AccessUnitReader, CheckedUnit
 
 # Beside the pictures that are kept: one as RGB, and what resizing takes.
@@ -75,7 +75,7 @@ class VideoDecoder:
         """Kill the process at once, whatever it is doing; any thread may call this."""
         self._process.close()
 
-    def _checked_reply(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Reply:
+    def _checked_reply(self, unit: CheckedUnit, size: Optional[ImageSize]) -> DecodeReply:
         try:
             reply = self._ask(unit, size)
         except CpuTimeError:
@@ -95,7 +95,7 @@ class VideoDecoder:
             raise refusal
         return reply
 
-    def _ask(self, unit: CheckedUnit, size: Optional[ImageSize]) -> Reply:
+    def _ask(self, unit: CheckedUnit, size: Optional[ImageSize]) -> DecodeReply:
         unit_bytes, target = unit.needed_bytes, size or ImageSize(0, 0)
         is_wanted = size is not None
         by_hardware = self._by_hardware and unit.is_common
@@ -106,13 +106,13 @@ class VideoDecoder:
         cpu_seconds = decode_deadline_seconds(pixels, unit_bytes)
         answer = self._process.ask(
             REQUEST.pack(*request),
-            REPLY.size,
+            DECODE_REPLY.size,
             lambda buffer: unit.copy_needed(buffer[:unit_bytes]),
             buffer_bytes=picture_offset(unit_bytes) + target.height * target.width * 3,
             cpu_seconds=cpu_seconds,
             wall_seconds=wall_deadline_seconds(cpu_seconds),
         )
-        return Reply(*REPLY.unpack(answer))
+        return DecodeReply(*DECODE_REPLY.unpack(answer))
 
     def _refusal(self, status: int) -> str:
         if status == messages.OUT_OF_MEMORY:

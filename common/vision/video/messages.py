@@ -38,16 +38,7 @@ class Request(NamedTuple):
     height: int
 
 
-class Reply(NamedTuple):
-    """The outcome: a status, the CPU time of decoding, and the time that resizing took."""
-
-    status: int
-    decode_cpu_seconds: float = 0.0
-    resize_seconds: float = 0.0
-
-
 REQUEST = struct.Struct("=B???QIIII")
-REPLY = struct.Struct("=Bdd")
 
 
 def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:

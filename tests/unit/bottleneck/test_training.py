@@ -212,6 +212,12 @@ def test_a_run_changes_the_bottleneck_only_and_ends_with_its_figures(recipe_of, 
     assert (checkpoint.parent / "curve.png").is_file()
 
 
+def test_more_latents_than_features_are_refused(recipe_of, teacher, tmp_path):
+    recipe = recipe_of(sizes={"channels": 17, "encoder_width": 8, "decoder_width": 8})
+    with pytest.raises(ConfigurationError, match="17 channels of latents, .* have 16"):
+        train_bottleneck(recipe, teacher, surroundings(tmp_path / "run"))
+
+
 def test_a_run_with_pairs_trains_on_them(recipe_of, teacher, tmp_path):
     pairs = pairs_of(largest_shift_pixels=2, largest_noise_levels=4)
     recipe = recipe_of(pairs=pairs.model_dump(), weights={"rate": 0.05, "temporal_rate": 0.05})
