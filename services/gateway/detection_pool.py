@@ -8,14 +8,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+import structlog
+
 from common.domain.detections import DetectionOptions
-from common.domain.errors import InvalidInputError, TandemError, UnavailableError
+from common.domain.errors import InternalError, InvalidInputError, TandemError, UnavailableError
 from common.domain.frames import Image
+from common.wire.errors import INTERNAL_FAILURE_MESSAGE
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.traced_requests import current_traceparent
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tandem.supply import TracedFrame
+
+log = structlog.get_logger()
 
 IDLE_SECONDS = 20.0
 """A stream that has served nothing for so long is closed."""
@@ -184,6 +189,9 @@ class _Stream:
                 self._settle(result)
         except TandemError as error:
             failure = error
+        except Exception:
+            log.exception("a stream of pictures failed")
+            failure = InternalError(INTERNAL_FAILURE_MESSAGE)
         finally:
             self._ended(self)
             self._settle(failure)

@@ -184,6 +184,7 @@ class _Body:
 
     def __init__(self, receive: Receive, most_bytes: int) -> None:
         self.is_too_large = False
+        self._ended = False
         self._receive = receive
         self._most_bytes = most_bytes
         self._bytes = 0
@@ -207,6 +208,7 @@ class _Body:
         message = await self._receive()
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
             self.is_too_large = self._bytes > self._most_bytes
         if self.is_too_large:
             raise TooLargeError
@@ -217,6 +219,8 @@ class _Body:
 
         One that sends without end, or hardly anything, is not waited for.
         """
+        if self._ended:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DISCARDING_SECONDS):
                 while self._bytes < self._most_bytes + _MOST_DISCARDED_BYTES:

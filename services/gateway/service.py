@@ -43,7 +43,10 @@ def doors_of(gateway: Gateway) -> tuple[Door, ...]:
     if gateway.settings.live_view:
         doors.append(LiveView(gateway))
     if gateway.settings.detection_api:
-        doors += [VisionDoor(gateway), DetectDoor(gateway)]
+        vision, detect = VisionDoor(gateway), DetectDoor(gateway)
+        # Their limits are one setting's.
+        detect.guard = vision.guard
+        doors += [vision, detect]
     if gateway.settings.open_inference:
         doors.append(OpenInferenceDoor(gateway))
     if gateway.settings.mqtt or gateway.settings.webhooks:

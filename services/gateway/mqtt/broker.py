@@ -172,10 +172,13 @@ class Broker:
 
     async def _part(self, client: aiomqtt.Client) -> None:
         """Say that the gateway ends, after all else; the last will is for those that cannot."""
-        with suppress(aiomqtt.MqttError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 while self._outbox.waiting or self._changed:
                     await asyncio.sleep(_FAREWELL_PAUSE_SECONDS)
+        # Whatever is left: a broker that is left in good order forgets the last will.
+        with suppress(aiomqtt.MqttError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
                 await client.publish(self._topics.available, OFFLINE, _AT_LEAST_ONCE, retain=True)
 
     async def _publish_status(self, client: aiomqtt.Client) -> None:

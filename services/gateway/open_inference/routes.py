@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -69,7 +71,10 @@ def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
         """Detect on the pictures of one request."""
         body = await request.body()
         try:
-            inference = request_from_http(name, version, body, request.headers.get(HEADER_LENGTH))
+            # Numbers written out one by one may take long to read.
+            inference = await asyncio.to_thread(
+                request_from_http, name, version, body, request.headers.get(HEADER_LENGTH)
+            )
             outputs = await while_connected(request, model.infer(inference.request))
         except TandemError as error:
             return _refused(error)

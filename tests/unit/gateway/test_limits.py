@@ -1,7 +1,14 @@
+import asyncio
+
 import pytest
 
 from common.domain.errors import ResourceExhaustedError
+from services.gateway.application import application_of
+from services.gateway.callers import Callers
+from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.limits import DoorGuard, DoorLimits
+from services.gateway.service import doors_of
+from tests.unit.gateway.doors import gateway
 
 
 class Clock:
@@ -67,3 +74,41 @@ def test_hosts_without_end_are_not_remembered():
     for number in range(10_000):
         come(door, str(number))
     assert len(door._left) <= 4096
+
+
+async def test_the_two_doors_of_one_setting_share_its_limits():
+    vision, detect = doors_of(gateway(detection_api=True))
+    with vision.guard.admitted("a"):
+        assert detect.guard.sessions == 1
+
+
+async def test_a_request_that_is_too_large_in_its_last_part_is_answered_at_once():
+    # Catches a wait for parts that will never come, which takes ten seconds.
+    (door, _) = doors_of(gateway(detection_api=True, detection_api_max_kibibytes=1))
+    keeper = Gatekeeper(
+        application_of((door,)), (door,), Callers(None), frozenset(), asyncio.Event()
+    )
+    parts, answers = [{"type": "http.request", "body": bytes(2000), "more_body": False}], []
+
+    async def receive():
+        return parts.pop()
+
+    async def send(message):
+        answers.append(message)
+
+    await keeper(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/vision/detection",
+            "headers": [
+                (b"host", b"127.0.0.1"),
+                (b"content-type", b"multipart/form-data; boundary=x"),
+            ],
+            "query_string": b"",
+            "client": ("127.0.0.1", 1),
+        },
+        receive,
+        send,
+    )
+    assert answers[0]["status"] == 413
