@@ -52,9 +52,11 @@ def content_from_wire(
                 "the frame is an access unit, but the stream's options have no `video` that says "
                 "of which codec"
             )
-        if not frame.encoded_video.data:
+        # Each look at it copies it.
+        data = frame.encoded_video.data
+        if not data:
             raise InvalidInputError("the access unit is empty")
-        return AccessUnit(frame.encoded_video.data, frame.encoded_video.key_frame)
+        return AccessUnit(data, frame.encoded_video.key_frame)
     if video is not None:
         raise InvalidInputError(
             f"the frame is a picture, but the stream's options say that it is {video.codec.value} "

@@ -10,7 +10,7 @@ from typing import Any, AsyncIterator, Optional, Set, Tuple
 from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
-from common.domain.errors import InvalidInputError, ReferenceMissingError, TandemError
+from common.domain.errors import InvalidInputError, ReferenceMissingError
 from common.domain.placement import NodePair, Stage
 from common.domain.video import AccessUnit, VideoFormat
 from common.server.account import Charge
@@ -258,7 +258,7 @@ class BackboneStream(FrameStream):
                 raise InvalidInputError("only video can be decoded without a result")
             # The frames before have their places on the strand: their tasks were begun first.
             await content.stream.strand.call(partial(content.stream.follow, content.unit))
-        except TandemError as error:
+        except Exception as error:
             self.log_failure(frame.frame_id, error)
         finally:
             charge.release()

@@ -18,6 +18,19 @@ class DamagedHeaderError(InvalidInputError):
     """A header ends too soon, or holds what none can hold."""
 
 
+def below(value: int, limit: int) -> int:
+    """A number of a header that has to be below a limit.
+
+    Raises:
+        DamagedHeaderError: it is not.
+    """
+    if value >= limit:
+        raise DamagedHeaderError(
+            f"a header of the access unit holds {value}, where {limit - 1} is the most"
+        )
+    return value
+
+
 def nal_units(data: bytes) -> List[Tuple[int, int]]:
     """Where the NAL units of a byte stream are: start and end of each, without start codes.
 

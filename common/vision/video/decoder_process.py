@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from common.domain.errors import InvalidInputError, TandemError
+from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 from common.vision.confined_process import ConfinedProcess, CpuTimeError
 from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_offset
@@ -88,9 +88,13 @@ class VideoDecoder:
         except TandemError as error:
             self._reader.lost(error)
             raise
+        except Exception:
+            self._reader.lost(UnavailableError("the decoder of the stream failed"))
+            raise
         if reply.status != messages.DECODED:
             refusal = InvalidInputError(self._refusal(reply.status))
-            if unit.is_needed or reply.status == messages.OUT_OF_MEMORY:
+            # Hardware may still deliver this picture, in the place of the next one.
+            if unit.is_needed or self._by_hardware or reply.status == messages.OUT_OF_MEMORY:
                 self._reader.lost(refusal)
             raise refusal
         return reply

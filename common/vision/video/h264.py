@@ -6,7 +6,7 @@ from typing import Optional, Tuple
 
 from common.domain.errors import InvalidInputError
 from common.vision.limits import ImageSize
-from common.vision.video.byte_stream import Bits, DamagedHeaderError
+from common.vision.video.byte_stream import Bits, DamagedHeaderError, below
 from common.vision.video.parameters import (
     PictureKind,
     PictureParameters,
@@ -54,15 +54,15 @@ class H264Syntax(Syntax):
     def read_picture_parameters(self, unit: bytes) -> Tuple[int, PictureParameters]:
         """See `Syntax`."""
         bits = Bits(unit[1:17])
-        set_id = _below(bits.unsigned(), _MAX_PPS)
-        return set_id, PictureParameters(_below(bits.unsigned(), _MAX_SPS))
+        set_id = below(bits.unsigned(), _MAX_PPS)
+        return set_id, PictureParameters(below(bits.unsigned(), _MAX_SPS))
 
     def picture_parameters_id(self, unit: bytes) -> int:
         """See `Syntax`."""
         bits = Bits(unit[1:17])
         bits.unsigned()
         bits.unsigned()
-        return _below(bits.unsigned(), _MAX_PPS)
+        return below(bits.unsigned(), _MAX_PPS)
 
     def read_slice(
         self, unit: bytes, picture: PictureParameters, sequence: SequenceParameters
@@ -106,15 +106,15 @@ def read_sps(payload: bytes) -> Tuple[int, SequenceParameters]:
     bits = Bits(payload)
     profile = bits.take(8)
     bits.skip(16)
-    set_id = _below(bits.unsigned(), _MAX_SPS)
+    set_id = below(bits.unsigned(), _MAX_SPS)
     chroma_format, depth, separate_planes = 1, 8, False
     if profile in _HIGH_PROFILES:
         chroma_format, depth, separate_planes = _colours(bits)
-    number_bits = 4 + _below(bits.unsigned(), 13)
+    number_bits = 4 + below(bits.unsigned(), 13)
     order_bits = _order_bits(bits)
-    references = _below(bits.unsigned(), 17)
+    references = below(bits.unsigned(), 17)
     numbers_have_gaps = bits.flag()
-    columns, rows = (1 + _below(bits.unsigned(), _MOST_BLOCKS) for _ in range(2))
+    columns, rows = (1 + below(bits.unsigned(), _MOST_BLOCKS) for _ in range(2))
     is_progressive = bits.flag()
     if not is_progressive:
         bits.skip(1)
@@ -137,17 +137,11 @@ def read_sps(payload: bytes) -> Tuple[int, SequenceParameters]:
     )
 
 
-def _below(value: int, limit: int) -> int:
-    if value >= limit:
-        raise DamagedHeaderError(f"a header of the access unit holds {value}, where {limit} is max")
-    return value
-
-
 def _colours(bits: Bits) -> Tuple[int, int, bool]:
     """Chroma format, bit depth, and whether the colours are coded on their own."""
-    chroma_format = _below(bits.unsigned(), 4)
+    chroma_format = below(bits.unsigned(), 4)
     separate_planes = chroma_format == 3 and bits.flag()
-    depths = [8 + _below(bits.unsigned(), 7) for _ in range(2)]
+    depths = [8 + below(bits.unsigned(), 7) for _ in range(2)]
     bits.skip(1)
     if bits.flag():
         for index in range(12 if chroma_format == 3 else 8):
@@ -165,14 +159,14 @@ def _skip_scaling_list(bits: Bits, size: int) -> None:
 
 
 def _order_bits(bits: Bits) -> Optional[int]:
-    kind = _below(bits.unsigned(), 3)
+    kind = below(bits.unsigned(), 3)
     if kind == 0:
-        return 4 + _below(bits.unsigned(), 13)
+        return 4 + below(bits.unsigned(), 13)
     if kind == 1:
         bits.skip(1)
         bits.signed()
         bits.signed()
-        for _ in range(_below(bits.unsigned(), 256)):
+        for _ in range(below(bits.unsigned(), 256)):
             bits.signed()
     return None
 
@@ -200,7 +194,7 @@ def _reordering(bits: Bits) -> Tuple[Optional[int], Optional[int]]:
         for _ in range(4):
             bits.unsigned()
         reordered = bits.unsigned()
-        return reordered, _below(bits.unsigned(), 17)
+        return reordered, below(bits.unsigned(), 17)
     except DamagedHeaderError:
         # Some cameras cut it off, and decoders forgive that.
         return None, None
@@ -230,7 +224,7 @@ def _skip_usability(bits: Bits) -> None:
 def _skip_rates(bits: Bits) -> bool:
     if not bits.flag():
         return False
-    count = 1 + _below(bits.unsigned(), 32)
+    count = 1 + below(bits.unsigned(), 32)
     bits.skip(8)
     for _ in range(count):
         bits.unsigned()

@@ -6,7 +6,7 @@ from typing import Tuple
 
 from common.domain.errors import InvalidInputError
 from common.vision.limits import ImageSize
-from common.vision.video.byte_stream import Bits, DamagedHeaderError
+from common.vision.video.byte_stream import Bits, below
 from common.vision.video.parameters import (
     PictureKind,
     PictureParameters,
@@ -56,8 +56,8 @@ class H265Syntax(Syntax):
     def read_picture_parameters(self, unit: bytes) -> Tuple[int, PictureParameters]:
         """See `Syntax`."""
         bits = Bits(unit[2:18])
-        set_id = _below(bits.unsigned(), _MAX_PPS)
-        sequence_id = _below(bits.unsigned(), _MAX_SPS)
+        set_id = below(bits.unsigned(), _MAX_PPS)
+        sequence_id = below(bits.unsigned(), _MAX_SPS)
         bits.skip(1)
         return set_id, PictureParameters(sequence_id, bits.flag(), bits.take(3))
 
@@ -65,7 +65,7 @@ class H265Syntax(Syntax):
         """See `Syntax`."""
         bits = Bits(unit[2:18])
         bits.skip(2 if _nal_kind(unit) in _KEYS else 1)
-        return _below(bits.unsigned(), _MAX_PPS)
+        return below(bits.unsigned(), _MAX_PPS)
 
     def read_slice(
         self, unit: bytes, picture: PictureParameters, sequence: SequenceParameters
@@ -116,16 +116,16 @@ def read_sps(payload: bytes) -> Tuple[int, SequenceParameters]:
     """
     bits = Bits(payload[:512])
     bits.skip(4)
-    sub_layers = 1 + _below(bits.take(3), _MAX_SUB_LAYERS)
+    sub_layers = 1 + below(bits.take(3), _MAX_SUB_LAYERS)
     bits.skip(1)
     is_interlaced = _skip_profile(bits, sub_layers)
-    set_id = _below(bits.unsigned(), _MAX_SPS)
-    chroma_format = _below(bits.unsigned(), 4)
+    set_id = below(bits.unsigned(), _MAX_SPS)
+    chroma_format = below(bits.unsigned(), 4)
     separate_planes = chroma_format == 3 and bits.flag()
-    coded = ImageSize(*(_below(bits.unsigned(), _MOST_SIDE) for _ in range(2)))
+    coded = ImageSize(*(below(bits.unsigned(), _MOST_SIDE) for _ in range(2)))
     size = _cropped(bits, coded, chroma_format)
-    depths = [8 + _below(bits.unsigned(), 9) for _ in range(2)]
-    order_bits = 4 + _below(bits.unsigned(), 13)
+    depths = [8 + below(bits.unsigned(), 9) for _ in range(2)]
+    order_bits = 4 + below(bits.unsigned(), 13)
     kept, reordered = _buffering(bits, sub_layers)
     return set_id, SequenceParameters(
         size=size,
@@ -138,12 +138,6 @@ def read_sps(payload: bytes) -> Tuple[int, SequenceParameters]:
         order_bits=order_bits,
         separate_planes=separate_planes,
     )
-
-
-def _below(value: int, limit: int) -> int:
-    if value >= limit:
-        raise DamagedHeaderError(f"a header of the access unit holds {value}, where {limit} is max")
-    return value
 
 
 def _skip_profile(bits: Bits, sub_layers: int) -> bool:
@@ -176,8 +170,8 @@ def _buffering(bits: Bits, sub_layers: int) -> Tuple[int, int]:
     """How many pictures are kept, and how many are reordered, in the highest sub-layer."""
     kept = reordered = 0
     for _ in range(sub_layers if bits.flag() else 1):
-        kept = 1 + _below(bits.unsigned(), 16)
-        reordered = _below(bits.unsigned(), 16)
+        kept = 1 + below(bits.unsigned(), 16)
+        reordered = below(bits.unsigned(), 16)
         bits.unsigned()
     return kept, reordered
 

@@ -80,7 +80,8 @@ class FrameEncoder:
         result, was_key = await self._ask(turns, frame, on_sent, begins=False)
         if was_key or not _is_refusal(result):
             return result
-        result, _ = await self._ask(turns, frame, on_sent, begins=True)
+        # It has been told already that the frame is sent.
+        result, _ = await self._ask(turns, frame, lambda: None, begins=True)
         return result
 
     async def _ask(
@@ -95,6 +96,9 @@ class FrameEncoder:
         async with turns.take():
             # Shielded: that one frame is given up must not end the opening for the others.
             stream = await asyncio.shield(self._opening)
+            if stream.lost:
+                # Whoever encodes for it has ended with it.
+                raise await stream.wait_lost()
             try:
                 encoded = await self._encode(frame, begins=begins)
             except CallerError as error:
@@ -128,7 +132,7 @@ class FrameEncoder:
             self._begins = True
             raise
         self._encoding.on_encoded(time.perf_counter() - started)
-        sent = detector_pb2.Frame(frame_id=frame.frame_id)
+        sent = detector_pb2.Frame(frame_id=frame.frame_id, traceparent=frame.traceparent)
         if frame.HasField("captured_at"):
             sent.captured_at.CopyFrom(frame.captured_at)
         if self._encoding.video is None:

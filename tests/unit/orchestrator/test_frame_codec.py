@@ -1,18 +1,27 @@
 """What is known, predicted and said of pictures that are encoded before they cross a link."""
 
+import asyncio
+
 import pytest
 from pydantic import ValidationError
 
 from common.domain.detections import StageTiming
+from common.domain.errors import UnavailableError
 from common.domain.placement import EDGE, WORKSTATION, Placement, Stage
 from common.domain.video import FrameCodec
+from common.wire.channels import ServerChannel
+from common.wire.stage_client import StageStream
+from protos.tandem.v1 import stage_pb2
 from services.orchestrator.decision.decider import Decider
 from services.orchestrator.decision.explanation import explain
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.decision.prediction import predict
 from services.orchestrator.estimation.estimates import Estimates, LinkEstimate, StageEstimate
 from services.orchestrator.estimation.keeper import EstimateKeeper
+from services.orchestrator.session.frame_encoding import FrameEncoder, FrameEncoding
+from services.orchestrator.session.turns import Turns
 from services.orchestrator.settings import OrchestratorSettings
+from tests.unit.orchestrator.toys import ToyBackbone, frame
 
 FULL, THERE = Placement.FULL.node_pair, Placement.WORKSTATION.node_pair
 
@@ -100,3 +109,19 @@ def test_each_codec_has_a_quality_unless_one_is_set():
 def test_what_no_encoder_takes_is_refused(values, words):
     with pytest.raises(ValidationError, match=words):
         settings(**values)
+
+
+async def test_a_picture_that_waited_for_a_stream_that_was_lost_is_told_so():
+    # Catches one that finds its encoder gone, and fails for good instead of taking another route.
+    toy, turns = ToyBackbone(), Turns()
+    async with toy.running():
+        channel = ServerChannel(toy.address)
+        opening = stage_pb2.BackboneRequest(open=stage_pb2.BackboneOpen())
+        stream = await StageStream.open(channel.current, Stage.BACKBONE, opening, "toy")
+        encoding = FrameEncoding(FrameCodec.JPEG, 30, lambda seconds: None)
+        encoder = FrameEncoder(encoding, asyncio.ensure_future(asyncio.sleep(0, stream)))
+        stream.abandon()
+        await encoder.ended
+        with pytest.raises(UnavailableError):
+            await encoder.ask(turns, frame(1), lambda: None)
+        await channel.close()

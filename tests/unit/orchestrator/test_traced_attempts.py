@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from common.domain.video import FrameCodec
 from common.telemetry.open_telemetry import ServedTraces
 from protos.tandem.v1 import detector_pb2
+from services.orchestrator.session.frame_encoding import FrameEncoding
+from tests.streams import jpeg
 from tests.unit.orchestrator.test_dispatcher import WEIGHT, running, two_toys
 from tests.unit.orchestrator.test_video_routes import watching
 from tests.unit.orchestrator.toys import dies, fails, serves
@@ -101,3 +105,16 @@ async def test_what_is_only_decoded_is_part_of_no_trace(traces, exporter):
     attempts = [each for each in exporter.get_finished_spans() if each.name == "transfer"]
     before = [each.attributes.get("tandem.decode_only_frames") for each in attempts]
     assert before == [None, None, None, 2]
+
+
+async def test_a_picture_that_is_encoded_for_the_link_stays_part_of_its_trace(traces):
+    toys = two_toys()
+    async with running(toys) as orchestra:
+        encoding = FrameEncoding(FrameCodec.JPEG, 30, lambda seconds: None)
+        orchestra.resources = replace(orchestra.resources, frame_encoding=encoding)
+        dispatcher = orchestra.dispatcher()
+        picture = detector_pb2.Frame(frame_id=1, encoded=jpeg(0))
+        with traces.stream().frame("frame") as span:
+            await asyncio.wait_for(dispatcher.serve(picture, WEIGHT, span=span), 30)
+        await dispatcher.close()
+    assert [traced for toy in toys.values() for traced in toy.traced] == [("frame", 1)]
