@@ -20,6 +20,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Box, Detection
 from common.tracking import Tracker, asked_threshold
 from scenes.clip import FRAMES_PER_SHOT
 from tandem import LocalDetector
+from tandem.shipped import iou
 from tandem.sources import open_source
 
 _MODELS = Path(__file__).parents[1] / "models"
@@ -91,7 +92,7 @@ def _matched(
     for continued in (True, False):
         for each in objects.keys() - found.keys():
             fitting = [
-                (_overlap(box, objects[each]), at)
+                (iou(box, objects[each]), at)
                 for at, (box, track) in enumerate(left)
                 if not continued or track == numbers_of.get(each)
             ]
@@ -118,18 +119,6 @@ def _known_objects(annotations: Path) -> list[dict[Object, Box]]:
         box = Box(left, top, left + width, top + height)
         frames[number][number // FRAMES_PER_SHOT, each["category_id"]] = box
     return frames
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
-    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (_area(one) + _area(other) - shared)
-
-
-def _area(box: Box) -> float:
-    return (box.x_max - box.x_min) * (box.y_max - box.y_min)
 
 
 if __name__ == "__main__":

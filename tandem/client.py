@@ -209,7 +209,7 @@ class DetectorClient:
     ) -> AsyncIterator[VideoResult]:
         """Detect in a video, a camera's or a network stream; yields one result a frame, in order.
 
-        H.264 and H.265 are sent as they are where the services decode them: 8 bit, 4:2:0, neither
+        H.264 and H.265 are sent as they are where the services decode them: neither
         interlaced, nor with B frames, nor turned when they are shown. All else is sent as JPEG.
         Leaving the loop early closes the source.
 

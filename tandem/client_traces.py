@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from functools import lru_cache
+from typing import Any
 
 from common.telemetry.tracing import LOGGER, Span, Traces, are_on, traces_by
 from tandem.results import FrameResult
@@ -22,10 +23,14 @@ def client_traces() -> Traces:
     """What this program traces now; nothing is imported for it unless it is switched on."""
     api = sys.modules.get("opentelemetry.trace")
     if api is not None and not isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
-        from common.telemetry.open_telemetry import TRACER, CallersTraces
-
-        return CallersTraces(api.get_tracer(TRACER))
+        return traces_by(lambda: _callers(api), logging.getLogger(LOGGER).warning)
     return _exporting() if are_on(os.environ) else Traces()
+
+
+def _callers(api: Any) -> Traces:
+    from common.telemetry.open_telemetry import TRACER, CallersTraces
+
+    return CallersTraces(api.get_tracer(TRACER))
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 
 from common.domain.detections import FrameTiming
@@ -41,9 +42,10 @@ async def answered(detect: Detect, frames: Iterator[SourceFrame]) -> AsyncGenera
     while not feed.ended:
         tracks.stream_lost()
         try:
-            async for frame, result in _over_one_stream(detect, feed):
-                found = tracks.of(result.detections)
-                yield frame, replace(result, frame_id=next(numbers), detections=found)
+            async with aclosing(_over_one_stream(detect, feed)) as answers:
+                async for frame, result in answers:
+                    found = tracks.of(result.detections)
+                    yield frame, replace(result, frame_id=next(numbers), detections=found)
         except ResourceExhaustedError as error:
             if not feed.restart_after(error):
                 raise
@@ -55,7 +57,7 @@ def failure(frame: SourceFrame) -> FrameResult:
     return FrameResult(0, (), error, False, None, FrameTiming(None, None, 0.0), 0.0)
 
 
-async def _over_one_stream(detect: Detect, feed: _Feed) -> AsyncIterator[Answer]:
+async def _over_one_stream(detect: Detect, feed: _Feed) -> AsyncGenerator[Answer, None]:
     video = await call_in_thread(feed.begin)
     if not feed.ended:
         results = detect(feed.contents(), video)

@@ -177,6 +177,7 @@ class LocalDetector:
         with_pixels: bool = False,
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         max_detections: int = 0,
+        track: bool = False,
         tell: Callable[[str], None] = lambda _: None,
     ) -> Iterator[VideoResult]:
         """Detect in a video, or in pictures; yields one result a frame, in order.
@@ -190,6 +191,7 @@ class LocalDetector:
             with_pixels: results have the pixels of their frames.
             score_threshold: as for `detect`.
             max_detections: likewise.
+            track: likewise.
             tell: called, from any thread, with a sentence when something goes wrong with the source
                 and it goes on.
 
@@ -205,7 +207,10 @@ class LocalDetector:
 
         def serve(pictures: Iterator[Image]) -> Iterator[FrameResult]:
             return self.detect(
-                pictures, score_threshold=score_threshold, max_detections=max_detections
+                pictures,
+                score_threshold=score_threshold,
+                max_detections=max_detections,
+                track=track,
             )
 
         return results_of_local_video(serve, opening, with_pixels)

@@ -108,8 +108,8 @@ class VideoSource:
         if self._is_closed:
             self._reader.close()
         for _ in range(passed):
-            self._reader.read()
-        return self._reader.read()
+            self._read(passed)
+        return self._read(passed)
 
 
 class LiveReader(Protocol):
@@ -222,6 +222,7 @@ class LiveSource:
         except NotPassableError as error:
             # From now on: what is there once may come again.
             self._form = VideoForm.JPEG
+            self._options.tell(sent_as_jpeg(self.info.name, f"from now on, {error}"))
             return None, str(error)
 
     def _reconnect(self, loss: _Loss) -> None:
