@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from tandem.access import Credentials
     from tandem.client import DetectorClient
     from tandem.local_detector import LocalDetector
-    from tandem.results import FrameResult
+    from tandem.results import FrameResult, VideoResult
     from tandem.supply import TracedFrame
-    from tandem.video import VideoResult
 
 __version__ = "0.2.0"
 
@@ -99,16 +98,12 @@ def __getattr__(name: str) -> object:
         from tandem.local_detector import LocalDetector
 
         return LocalDetector
-    if name == "FrameResult":
-        from tandem.results import FrameResult
+    if name in ("FrameResult", "VideoResult"):
+        from tandem import results
 
-        return FrameResult
+        return getattr(results, name)
     if name == "TracedFrame":
         from tandem.supply import TracedFrame
 
         return TracedFrame
-    if name == "VideoResult":
-        from tandem.video import VideoResult
-
-        return VideoResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

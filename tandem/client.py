@@ -38,13 +38,13 @@ from tandem.asked import checked_limit, codec_named, pair_named
 from tandem.client_traces import client_traces
 from tandem.keepalive import CHANNEL_OPTIONS
 from tandem.pictures import JPEG_QUALITY
-from tandem.results import FrameResult
+from tandem.results import FrameResult, VideoResult
 from tandem.stream import DetectStream, Server
 from tandem.supply import Frames, FrameSupply
 
 if TYPE_CHECKING:
     from tandem.sources import Tell
-    from tandem.video import DetectOptions, VideoResult
+    from tandem.video import DetectOptions
 
 DEFAULT_RECONNECT_SECONDS = 60.0
 """How long a stream waits for a lost orchestrator: enough for its machine to start anew."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
 from common.bundle import Bundle, load_bundle
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
@@ -30,12 +30,9 @@ from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
 from tandem.result_tracks import ResultTracks
-from tandem.results import FrameResult
+from tandem.results import FrameResult, VideoResult
 from tandem.signatures import required_key
 from tandem.threads import WorkerThread, answered_in_order, threads_per_engine
-
-if TYPE_CHECKING:
-    from tandem.video import VideoResult
 
 T = TypeVar("T")
 Load = Callable[[Path, CompileOptions, str], Engine]

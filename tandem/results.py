@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from common.domain.detections import Detection, FrameTiming
 from common.domain.errors import TandemError
 from common.domain.placement import NodePair, Placement
@@ -36,3 +38,20 @@ class FrameResult:
     def placement(self) -> Placement | None:
         """The placement that names `node_pair`, if one does."""
         return self.node_pair.placement if self.node_pair else None
+
+
+@dataclass(frozen=True)
+class VideoResult(FrameResult):
+    """The one answer to one frame of a video.
+
+    Attributes:
+        name: the video's, and the frame's number.
+        seconds: when the frame is shown, since the first; None of pictures, and of what does not
+            say.
+        pixels: HxWx3, uint8, RGB: what the boxes are in; None if they were not asked for, or the
+            frame cannot be decoded.
+    """
+
+    name: str
+    seconds: float | None
+    pixels: np.ndarray | None

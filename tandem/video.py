@@ -20,7 +20,7 @@ from common.domain.placement import NodePair, Placement
 from common.domain.video import VideoFormat
 from tandem.feed import Content, answered, failure
 from tandem.pictures import JPEG_QUALITY
-from tandem.results import FrameResult
+from tandem.results import FrameResult, VideoResult
 from tandem.sources import (
     DEFAULT_RECONNECT_SECONDS,
     Source,
@@ -86,29 +86,6 @@ class VideoOpening:
         return source
 
 
-@dataclass(frozen=True)
-class VideoResult(FrameResult):
-    """The one answer to one frame of a video.
-
-    Attributes:
-        name: the video's, and the frame's number.
-        seconds: when the frame is shown, since the first; None of pictures, and of what does not
-            say.
-        pixels: HxWx3, uint8, RGB: what the boxes are in; None if they were not asked for, or the
-            frame cannot be decoded.
-    """
-
-    name: str
-    seconds: float | None
-    pixels: np.ndarray | None
-
-    @classmethod
-    def of(cls, frame: SourceFrame, result: FrameResult, with_pixels: bool) -> VideoResult:
-        """A frame's result; decodes the frame if need be, once and in order."""
-        pixels = _rgb(frame) if with_pixels else None
-        return cls(**vars(result), name=frame.name, seconds=frame.seconds, pixels=pixels)
-
-
 Serve = Callable[..., AsyncIterator[FrameResult]]
 """`DetectorClient.detect`."""
 
@@ -133,9 +110,9 @@ async def results_of_video(
             async for frame, result in answers:
                 if with_pixels:
                     # Decoding must not hold up the streams of this loop.
-                    yield await complete_in_thread(partial(VideoResult.of, frame, result, True))
+                    yield await complete_in_thread(partial(_result, frame, result, True))
                 else:
-                    yield VideoResult.of(frame, result, False)
+                    yield _result(frame, result, False)
 
 
 def pixels_of_video(source: str, tell: Tell) -> VideoOpening:
@@ -161,7 +138,7 @@ def results_of_local_video(
 
         def numbered(frame: SourceFrame, result: FrameResult) -> VideoResult:
             result = replace(result, frame_id=next(numbers))
-            return VideoResult.of(frame, result, with_pixels)
+            return _result(frame, result, with_pixels)
 
         def failed_first() -> Iterator[VideoResult]:
             while sent and isinstance(sent[0].content, TandemError):
@@ -186,3 +163,9 @@ def _rgb(frame: SourceFrame) -> np.ndarray | None:
     except TandemError:
         return None
     return None if pixels is None else np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _result(frame: SourceFrame, result: FrameResult, with_pixels: bool) -> VideoResult:
+    """A frame's result; decodes the frame if need be, once and in order."""
+    pixels = _rgb(frame) if with_pixels else None
+    return VideoResult(**vars(result), name=frame.name, seconds=frame.seconds, pixels=pixels)
