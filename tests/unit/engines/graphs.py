@@ -22,7 +22,7 @@ def graph_bytes(*operators: str, opsets: Optional[Mapping[str, int]] = None) -> 
 
 
 def with_inner_graph(content: bytes, operator: str) -> bytes:
-    """The same with one more node, whose attribute holds a graph with this operator, as `If` has."""
+    """The same with one more node, an `If` whose attribute holds a graph with this operator."""
     attribute = _message(6, _message(1, _node("", operator)))
     return content + _message(7, _message(1, _node("", "If") + _message(5, attribute)))
 

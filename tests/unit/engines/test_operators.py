@@ -155,7 +155,7 @@ def test_onnx_runtime_names_an_operator_without_a_kernel(tmp_path: Path) -> None
 
 
 def _whole(content: bytes, element: int = 1) -> bytes:
-    """With an input x and an output y, tensors of this type of element, so that it can be loaded."""
+    """With an input x and an output y, tensors of such elements, so that it can be loaded."""
     kind = b"\x08" + bytes([element])
     kind = b"\x0a" + bytes([len(kind)]) + kind
     graph = b""
