@@ -289,7 +289,7 @@ class BackboneStream(FrameStream):
         self, features: EncodedFeatures, span: Span
     ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        wire, size_bytes = features_to_wire(features), len(features.tensor.data)
+        wire, size_bytes = features_to_wire(features), features.payload_bytes
         metrics.count_bytes(node, "sent", size_bytes)
         with span.call("transfer", node=node, request_bytes=size_bytes) as call:
             wire.traceparent = call.traceparent
