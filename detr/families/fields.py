@@ -12,22 +12,76 @@ from detr.importing.stated import shown
 
 # Of saving, of transformers' own running, and of names, which are read elsewhere.
 COMMON = frozenset(
-    "_attn_implementation _commit_hash _name_or_path architectures attn_implementation "
-    "chunk_size_feed_forward dtype id2label is_encoder_decoder label2id model_type num_labels "
-    "output_attentions output_hidden_states problem_type return_dict tie_word_embeddings torch_dtype "
-    "transformers_version use_cache".split()
+    [
+        "_attn_implementation",
+        "_commit_hash",
+        "_name_or_path",
+        "architectures",
+        "attn_implementation",
+        "chunk_size_feed_forward",
+        "dtype",
+        "id2label",
+        "is_encoder_decoder",
+        "label2id",
+        "model_type",
+        "num_labels",
+        "output_attentions",
+        "output_hidden_states",
+        "problem_type",
+        "return_dict",
+        "tie_word_embeddings",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    ]
 )
 # Of training: starting values, losses and their matching, noise, what is frozen.
 TRAINING = frozenset(
-    "activation_dropout attention_dropout attention_probs_dropout_prob auxiliary_loss bbox_cost "
-    "bbox_loss_coefficient box_noise_scale class_cost class_loss_coefficient "
-    "cls_loss_coefficient decoder_layerdrop dice_loss_coefficient drop_path_rate dropout "
-    "encoder_layerdrop eos_coefficient focal_alpha focal_loss_alpha focal_loss_gamma "
-    "freeze_backbone_batch_norms giou_cost giou_loss_coefficient group_detr hidden_dropout_prob "
-    "init_std init_xavier_std initializer_bias_prior_prob initializer_range label_noise_ratio "
-    "layerscale_value mask_loss_coefficient matcher_alpha matcher_bbox_cost matcher_class_cost "
-    "matcher_gamma matcher_giou_cost num_denoising use_focal_loss weight_loss_bbox "
-    "weight_loss_ddf weight_loss_fgl weight_loss_giou weight_loss_vfl".split()
+    [
+        "activation_dropout",
+        "attention_dropout",
+        "attention_probs_dropout_prob",
+        "auxiliary_loss",
+        "bbox_cost",
+        "bbox_loss_coefficient",
+        "box_noise_scale",
+        "class_cost",
+        "class_loss_coefficient",
+        "cls_loss_coefficient",
+        "decoder_layerdrop",
+        "dice_loss_coefficient",
+        "drop_path_rate",
+        "dropout",
+        "encoder_layerdrop",
+        "eos_coefficient",
+        "focal_alpha",
+        "focal_loss_alpha",
+        "focal_loss_gamma",
+        "freeze_backbone_batch_norms",
+        "giou_cost",
+        "giou_loss_coefficient",
+        "group_detr",
+        "hidden_dropout_prob",
+        "init_std",
+        "init_xavier_std",
+        "initializer_bias_prior_prob",
+        "initializer_range",
+        "label_noise_ratio",
+        "layerscale_value",
+        "mask_loss_coefficient",
+        "matcher_alpha",
+        "matcher_bbox_cost",
+        "matcher_class_cost",
+        "matcher_gamma",
+        "matcher_giou_cost",
+        "num_denoising",
+        "use_focal_loss",
+        "weight_loss_bbox",
+        "weight_loss_ddf",
+        "weight_loss_fgl",
+        "weight_loss_giou",
+        "weight_loss_vfl",
+    ]
 )
 # What older releases write of a backbone that stands in `backbone_config`.
 _ABSENT: tuple[Any, ...] = (None, False, [], {})
