@@ -134,6 +134,11 @@ class Metrics:
             ["node", "stage"],
             registry=self.registry,
         )
+        self.loaded_bundles = Gauge(
+            "tandem_loaded_bundles",
+            "Bundles in this stage's memory; more than its models while it changes over.",
+            registry=self.registry,
+        )
         self.switches = Counter(
             "tandem_switches",
             "Changes of the placement of streams that leave it to the server, by reason.",

@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, AsyncIterator, ClassVar, Tuple
+from typing import Any, AsyncIterator, ClassVar, Generic, Tuple
 
 import structlog
 
@@ -33,6 +33,8 @@ from common.wire.errors import error_to_wire
 from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
+from services.pipeline.loaded_bundle import Core
+from services.pipeline.stage_bundles import StageBundles
 
 log = structlog.get_logger()
 
@@ -41,13 +43,13 @@ Context = Any
 
 
 @dataclass(frozen=True)
-class StageHost:
+class StageHost(Generic[Core]):
     """What a stage's servicer needs to serve streams.
 
     Attributes:
         stage: which half is served.
         node: name of this device.
-        bundle: the model served.
+        bundles: those that streams are served with.
         metrics: of this service.
         traces: likewise.
         guard: admits streams.
@@ -58,7 +60,7 @@ class StageHost:
 
     stage: Stage
     node: str
-    bundle: Bundle
+    bundles: StageBundles[Core]
     metrics: Metrics
     traces: Traces
     guard: StreamGuard
@@ -144,9 +146,12 @@ class FrameStream(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, host: StageHost, facts: StreamFacts, stream: GuardedStream) -> None:
-        """Serve `stream`, whose opening has been read."""
+    def __init__(
+        self, host: StageHost[Any], bundle: Bundle, facts: StreamFacts, stream: GuardedStream
+    ) -> None:
+        """Serve `stream`, whose opening has been read, with this bundle."""
         self.host = host
+        self.bundle = bundle
         self.facts = facts
         self.stream = stream
         self.traces = host.traces.stream(stream.metadata)
@@ -168,11 +173,10 @@ class FrameStream(ABC):
 
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
-        bundle = self.host.bundle
         opened = stage_pb2.Opened(
             node=self.host.node,
-            bundle_digest=bundle.digest,
-            latent_rates=latent_rates_to_wire(bundle.manifest),
+            bundle_digest=self.bundle.digest,
+            latent_rates=latent_rates_to_wire(self.bundle.manifest),
         )
         self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
