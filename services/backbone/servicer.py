@@ -84,6 +84,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         opening = await opening_of(stream)
         self._places.require(opening.context.frames_from, calling_identity())
         with self._host.bundles.stream_of(opening.bundle_digest) as loaded:
+            loaded.pipeline.require_able()
             await self._serve_with(loaded, opening, stream)
 
     async def _serve_with(
@@ -291,7 +292,7 @@ class BackboneStream(FrameStream):
         self, features: EncodedFeatures, span: Span
     ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        wire, size_bytes = features_to_wire(features), len(features.tensor.data)
+        wire, size_bytes = features_to_wire(features), features.payload_bytes
         metrics.count_bytes(node, "sent", size_bytes)
         with span.call("transfer", node=node, request_bytes=size_bytes) as call:
             wire.traceparent = call.traceparent

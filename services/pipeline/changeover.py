@@ -86,6 +86,7 @@ class Changeover(Generic[Core]):
                 loop = asyncio.get_running_loop()
                 bundle = await loop.run_in_executor(None, self._configured.find, name, digest)
                 loaded = await self._load(bundle)
+                loaded.pipeline.require_able()
             except (PreconditionError, ConfigurationError, EngineError) as error:
                 log.warning("bundle not prepared", bundle=name, digest=digest, reason=str(error))
                 raise PreconditionError(f"{self._stage_name}: {error}") from error

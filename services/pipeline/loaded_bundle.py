@@ -9,6 +9,7 @@ from typing import Any, Awaitable, Callable, Dict, Generic, Set, TypeVar
 import structlog
 
 from common.bundle import Bundle
+from common.domain.errors import UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Engine
 from common.server.budget import return_free_memory
@@ -54,6 +55,11 @@ class LoadedBundle(Generic[Core]):
         self.out_of_order = ""
 
     @property
+    def unable(self) -> str:
+        """Why its engine can never run it; empty if it can."""
+        return self.pipeline.engine.unable
+
+    @property
     def is_hanging(self) -> bool:
         """Whether an execution of its engine does not return, for which all others wait."""
         return self.pipeline.engine.stuck_seconds() > 0
@@ -94,11 +100,17 @@ class BundleLoader(Generic[Core]):
         self._watching: Dict[LoadedBundle[Core], asyncio.Task[None]] = {}
         self._releasing: Set[asyncio.Task[None]] = set()
 
-    async def load(self, bundle: Bundle) -> LoadedBundle[Core]:
+    async def load(self, bundle: Bundle, *, even_if_unable: bool = False) -> LoadedBundle[Core]:
         """Load a bundle's half, and warm it up; frames of other bundles go on meanwhile.
+
+        Args:
+            bundle: to load.
+            even_if_unable: whether to return one that the engine can never run, with the reason in
+                `LoadedBundle.unable`, and raise no UnsupportedGraphError.
 
         Raises:
             ConfigurationError: the bundle is damaged, or the engine unknown or not installed.
+            UnsupportedGraphError: the engine can never run the half.
             EngineError: the engine cannot load the half, or fails on the first frame.
         """
         loop = asyncio.get_running_loop()
@@ -113,9 +125,13 @@ class BundleLoader(Generic[Core]):
             await self._load_engine(loaded)
             await pipeline.warm_up()
             await pipeline.allow_batches(self._settings.batch_limits)
-        except BaseException:
-            self.release(loaded)
-            raise
+        except BaseException as error:
+            if not (isinstance(error, UnsupportedGraphError) and even_if_unable):
+                self.release(loaded)
+                raise
+            # It may have come out only with the first frame.
+            engine.unable = str(error)
+            log.error("the engine cannot run this half", bundle=loaded.name, reason=str(error))
         return loaded
 
     def release(self, loaded: LoadedBundle[Core]) -> None:

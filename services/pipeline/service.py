@@ -32,6 +32,10 @@ _BYTES_OF_A_LATENT = 4 + 2 + 2 + 1
 class StageService(Generic[Core]):
     """Runs one stage: loads its bundles, warms them up, serves, changes over, and releases them.
 
+    An engine that can never run a half, since it lacks an operator, does not end the stage, which a
+    supervisor would only start again: it is there, says why it does not serve, and may be given
+    another bundle.
+
     Attributes:
         bundles: those in memory.
     """
@@ -102,15 +106,18 @@ class StageService(Generic[Core]):
             ended = await self._loader.close(*self.bundles.loaded, before_workers=self._close)
         return ended
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> str:
+        """Load what is configured; returns why the stage cannot serve, and nothing where it can."""
         for model, starting in self._starting.items():
-            loaded = await self._loader.load(starting.bundle)
-            self.bundles.serve(model, loaded, starting.source, starting.note)
-        self._is_up.set(1)
+            loaded = await self._loader.load(starting.bundle, even_if_unable=True)
+            self.bundles.serve(model, loaded, starting.source, starting.note or loaded.unable)
+        reason = self._reason()
+        self._is_up.set(not reason)
         self._background = (
             self._server.supervise(self._changeover.run(), "changing over"),
             self._server.supervise(self._look_after_bundles(), "looking after bundles"),
         )
+        return reason
 
     async def _look_after_bundles(self) -> None:
         """Have health and the budget follow what is loaded, until cancelled."""
@@ -123,19 +130,28 @@ class StageService(Generic[Core]):
             await changed
 
     async def _tell(self, loaded: LoadedBundle[Core], reason: str) -> None:
-        loaded.out_of_order = reason
+        # What its engine can never run is no disorder of the stage.
+        loaded.out_of_order = "" if reason == loaded.unable else reason
         await self._show_health()
 
     async def _show_health(self) -> None:
-        """A bundle that no new stream takes counts only if the others have to wait for it."""
-        reasons = (
-            loaded.out_of_order
-            for loaded in self.bundles.loaded
-            if self.bundles.is_served(loaded) or loaded.is_hanging
-        )
-        reason = next(filter(None, reasons), "")
+        reason = self._reason()
         await self._server.set_serving(not reason, reason)
         self._is_up.set(not reason)
+
+    def _reason(self) -> str:
+        """Why the stage cannot serve; empty where it can.
+
+        A bundle that no new stream takes counts only if the others have to wait for it. One that
+        its engine cannot run counts only if there is no other: its streams are refused one by one.
+        """
+        served = [each for each in self.bundles.loaded if self.bundles.is_served(each)]
+        hanging = [each for each in self.bundles.loaded if each.is_hanging]
+        reasons = [each.out_of_order for each in (*served, *hanging) if each.out_of_order]
+        unable = [each.unable for each in served if each.unable]
+        if not reasons and len(unable) == len(served):
+            reasons = unable
+        return next(iter(reasons), "")
 
 
 def _limits(settings: StageSettings) -> StreamLimits:
