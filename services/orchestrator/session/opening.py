@@ -8,7 +8,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
-from common.domain.errors import PreconditionError
+from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
@@ -72,6 +72,7 @@ class BackboneOpening:
             context=context,
             downstream_node=route.transformer.node,
             downstream_replica=route.transformer.replica,
+            downstream_address=route.transformer.address if route.transformer.found_by else "",
             codec=codec_to_wire(terms.codec),
             bundle_digest=terms.bundle or "",
             video=video_to_wire(encoding.video if encoding else self._options.video),
@@ -128,7 +129,9 @@ class StreamOpener:
             # Before the opening is done, and not in a callback: a frame may come between the two.
             self._refused[route, terms] = time.monotonic() + _REFUSED_SECONDS
             stream = await opened()
-            if begun.terms.bundle == terms.bundle:
+            actual = stream.bundle_digest or None
+            begun.terms = begun.terms._replace(bundle=actual)
+            if terms.bundle in (None, actual):
                 self._refused.pop((route, terms), None)
             return stream
 
@@ -137,6 +140,11 @@ class StreamOpener:
         if encoding is not None:
             begun.encoder = FrameEncoder(encoding, begun.opening)
         return begun
+
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        for route, terms in [each for each in self._refused if each[0].uses(server)]:
+            del self._refused[route, terms]
 
     async def _open_matching(self, route: Route, begun: RouteStream) -> StageStream:
         """Open a stream with the bundle that is wanted, or that the stages have by now.
@@ -155,8 +163,11 @@ class StreamOpener:
             return await self._open(route, begun.terms)
 
     async def _open(self, route: Route, terms: StreamTerms) -> StageStream:
+        channel = self._channels.get(route.backbone)
+        if channel is None:
+            raise UnavailableError(f"{route.backbone.name} is gone")
         stream = await StageStream.open(
-            self._channels[route.backbone].current,
+            channel.current,
             Stage.BACKBONE,
             self._opening.request(route, terms),
             route.backbone.name,
