@@ -220,10 +220,8 @@ def _model_rows(manifest: Manifest) -> dict[str, str]:
         return {
             "family": manifest.family,
             "operators": f"ONNX opset {opset.backbone} and {opset.transformer}",
-            "precision": "as the engine has it"
-            if precision is None
-            else f"backbone {precision.backbone}, transformer {precision.transformer}, where an "
-            "engine can",
+            "precision": f"backbone {precision.backbone}, transformer {precision.transformer}, "
+            "where an engine has the choice",
             "cut": levels,
         }
     made_of = manifest.architecture
