@@ -71,27 +71,28 @@ class HalfReference:
 def compute_reference(bundle: Bundle) -> Dict[Graph, HalfReference]:
     """Run all that a bundle has for engines in ONNX Runtime, on one input of its usual size.
 
-    The input is noise with the statistics of a normalised picture. The last quarter of its width is
-    padding, so that the mask matters. The transformer, and the bottleneck's encoder, get the
+    The input is noise with the statistics of a normalised picture. For a transformer that takes a
+    mask, the last quarter of its width is padding, so that the mask matters. The transformer, and the bottleneck's encoder, get the
     features that the backbone computes, and the bottleneck's decoder the encoder's latents.
 
     Raises:
         ConfigurationError: the bundle is damaged, or ONNX Runtime is not installed.
     """
-    height, width = typical_size(bundle.manifest.input)
-    valid_width = width - width // 4
+    manifest = bundle.manifest
+    height, width = typical_size(manifest.input)
+    valid_width = width if manifest.position_channels is None else width - width // 4
     pixels = np.zeros((1, 3, height, width), np.float32)
     shape = (1, 3, height, valid_width)
     random = np.random.default_rng(_SEED)
     pixels[..., :valid_width] = random.standard_normal(shape, dtype=np.float32)
     backbone = _run(bundle, Stage.BACKBONE, {"pixels": pixels})
     geometry = FrameGeometry(height, valid_width, height, width, height, valid_width)
-    inputs = {**backbone.outputs, **inputs_beside_cut(bundle.manifest, geometry)}
+    inputs = {**backbone.outputs, **inputs_beside_cut(manifest, geometry)}
     halves: Dict[Graph, HalfReference] = {
         Stage.BACKBONE: backbone,
         Stage.TRANSFORMER: _run(bundle, Stage.TRANSFORMER, inputs),
     }
-    if bundle.manifest.bottleneck is None:
+    if manifest.bottleneck is None:
         return halves
     encoder = _run(bundle, BottleneckPart.ENCODER, backbone.outputs)
     decoder = _run(bundle, BottleneckPart.DECODER, dict(encoder.outputs))

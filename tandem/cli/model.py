@@ -18,6 +18,7 @@ from common.bundle import (
     InputPolicy,
     Manifest,
     ShortestEdgeInput,
+    SigmoidScoring,
     StretchInput,
     load_bundle,
 )
@@ -223,6 +224,9 @@ def _model_rows(manifest: Manifest) -> dict[str, str]:
             "precision": f"backbone {precision.backbone}, transformer {precision.transformer}, "
             "where an engine has the choice",
             "cut": levels,
+            "scores": f"sigmoid of each class, the best {manifest.scoring.top_k} of a frame"
+            if isinstance(manifest.scoring, SigmoidScoring)
+            else "softmax over the classes and 'no object'",
         }
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
