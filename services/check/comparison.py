@@ -71,9 +71,10 @@ class HalfReference:
 def compute_reference(bundle: Bundle) -> Dict[Graph, HalfReference]:
     """Run all that a bundle has for engines in ONNX Runtime, on one input of its usual size.
 
-    The input is noise with the statistics of a normalised picture. For a transformer that takes a
-    mask, the last quarter of its width is padding, so that the mask matters. The transformer, and the bottleneck's encoder, get the
-    features that the backbone computes, and the bottleneck's decoder the encoder's latents.
+    The input is noise with the statistics of a normalised picture. Where the transformer takes a
+    mask, the last quarter of its width is padding, so that the mask matters. The transformer, and
+    the bottleneck's encoder, get the features that the backbone computes, and the bottleneck's
+    decoder the encoder's latents.
 
     Raises:
         ConfigurationError: the bundle is damaged, or ONNX Runtime is not installed.
