@@ -87,6 +87,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._pipeline.require_able()
         self._places.require(opening.context.frames_from, calling_identity())
         nodes = NodePair(self._host.node, opening.downstream_node)
         sender = self._host.senders.label(sender_of(opening.context))

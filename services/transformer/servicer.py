@@ -49,6 +49,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._pipeline.require_able()
         self._check_bundle(opening.bundle_digest, sender_of(opening.context))
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
