@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.bundle import Architecture, load_bundle
+from common.bundle import Architecture, load_bundle, require_detr
 from common.bundle.folder import MANIFEST_NAME
 from common.domain.errors import ConfigurationError
 from detr.importing import import_weights
@@ -91,7 +91,7 @@ def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
 
 
 def _record_of_bundle(bundle: Path) -> Path:
-    name = load_bundle(bundle).manifest.name
+    name = require_detr(load_bundle(bundle).manifest, "distillation of a ResNet").name
     record = bundle.parent / "records" / name
     if not (record / RECORD_NAME).is_file():
         raise ConfigurationError(
