@@ -40,6 +40,8 @@ def input_geometry(frame_height: int, frame_width: int, policy: InputPolicy) -> 
     if isinstance(policy, FixedInput):
         input_height, input_width = policy.height, policy.width
         height, width = letterbox_size(frame_height, frame_width, input_height, input_width)
+    elif policy.policy == "stretch":
+        input_height, input_width = height, width = policy.height, policy.width
     else:
         height, width = shortest_edge_size(
             frame_height, frame_width, policy.shortest_edge, policy.longest_edge

@@ -20,7 +20,7 @@ from torch.utils.data import Sampler
 from common.bundle import FixedInput
 from common.domain.errors import ConfigurationError, ResourceExhaustedError, TandemError
 from detr.training.processes import world_size
-from detr.training.recipe import CocoData, Recipe
+from detr.training.recipe import CocoData, Recipe, StretchInput
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _largest_pixels(recipe: Recipe) -> int:
     if isinstance(data, CocoData):
         # Landscape and portrait may meet in a batch, but seldom do at full size.
         return max(data.short_sides) * data.longest_side
-    if isinstance(recipe.input, FixedInput):
+    if isinstance(recipe.input, FixedInput | StretchInput):
         return recipe.input.height * recipe.input.width
     raise ConfigurationError("scenes are composed for an input of fixed size.")
 

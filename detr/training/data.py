@@ -253,7 +253,7 @@ def _open(recipe: Recipe, images: Path, annotations: Path, say: Say = lambda _: 
     named = recipe.data.categories if isinstance(recipe.data, CocoData) else {}
     folder = open_coco(images, annotations, model=named or None, say=say)
     names = {one["id"]: one["name"] for one in folder.instances["categories"]}
-    classes = recipe.architecture.classes
+    classes = recipe.classes
     for own, row in folder.categories.items():
         if not 0 <= row < classes:
             raise ConfigurationError(

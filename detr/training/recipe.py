@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -116,7 +116,9 @@ class FromScratch(Frozen):
     """Starting values for training without any pretrained weights."""
 
     kind: Literal["scratch"] = "scratch"
-    query_grid: tuple[int, int] = Field(description="rows and columns of the queries' places")
+    query_grid: tuple[int, int] | None = Field(
+        default=None, description="rows and columns of the queries' places; for the family detr"
+    )
 
 
 class FromWeights(Frozen):
@@ -235,13 +237,28 @@ class Distillation(Frozen):
     )
 
 
+class StretchInput(Frozen):
+    """Each frame is scaled to this size, whatever its shape."""
+
+    policy: Literal["stretch"] = "stretch"
+    height: int = Field(gt=0, description="pixels")
+    width: int = Field(gt=0, description="pixels")
+
+
+AnyInput = InputPolicy | StretchInput
+
+
 class Recipe(Frozen):
     """A training run; with the code's version it determines the result."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     seed: int = Field(ge=0)
-    architecture: Architecture
-    input: InputPolicy
+    family: Literal["detr", "d_fine"] = "detr"
+    architecture: Architecture | None = Field(default=None, description="of the family detr")
+    configuration: dict[str, Any] | None = Field(
+        default=None, description="of another family: what its `config.json` holds"
+    )
+    input: AnyInput
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -269,8 +286,18 @@ class Recipe(Frozen):
     distillation: Distillation | None = None
 
     @model_validator(mode="after")
+    def _family_is_described(self) -> Recipe:
+        if self.family == "detr" and self.architecture is None:
+            raise ValueError("the family detr needs an architecture")
+        if self.family != "detr" and self.configuration is None:
+            raise ValueError(f"the family {self.family} needs a configuration")
+        return self
+
+    @model_validator(mode="after")
     def _grid_has_a_cell_for_each_query(self) -> Recipe:
-        if isinstance(self.start, FromScratch):
+        if isinstance(self.start, FromScratch) and self.architecture is not None:
+            if self.start.query_grid is None:
+                raise ValueError("the family detr starts from scratch with a query grid")
             rows, columns = self.start.query_grid
             if rows * columns != self.architecture.queries:
                 raise ValueError(
@@ -278,6 +305,27 @@ class Recipe(Frozen):
                     f"{self.architecture.queries} queries"
                 )
         return self
+
+    @property
+    def detr_architecture(self) -> Architecture:
+        """The architecture, for what is possible with the family detr only.
+
+        Raises:
+            ConfigurationError: the recipe is of another family.
+        """
+        if self.architecture is None:
+            raise ConfigurationError(
+                f"recipe {self.name} trains a model of the family {self.family}; this is possible "
+                "with the family detr only."
+            )
+        return self.architecture
+
+    @property
+    def classes(self) -> int:
+        """Rows of the class head, less the one of 'no object' where there is one."""
+        if self.architecture is not None:
+            return self.architecture.classes
+        return int((self.configuration or {}).get("num_labels", 0))
 
 
 def with_precision(recipe: Recipe, precision: Literal["fp32", "bf16", "fp16"] | None) -> Recipe:

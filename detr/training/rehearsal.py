@@ -15,7 +15,8 @@ from detr.training.optimisation import phase_at
 from detr.training.processes import peak_memory_bytes, prepare_device
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import new_state
-from detr.training.task import DetectionTask, Task
+from detr.training.families import detection_task
+from detr.training.task import Task
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
 # For each worker, beyond those that it had prepared before the clock started.
@@ -83,7 +84,7 @@ def rehearse(recipe: Recipe, surroundings: Surroundings, task: Task | None = Non
         TandemError: what a run would raise.
     """
     device, workers = surroundings.device, surroundings.workers
-    task = task or DetectionTask(surroundings.say)
+    task = task or detection_task(recipe, surroundings.say)
     prepare_device(device)
     check_shared_memory(recipe, workers)
     check_data(recipe, surroundings.say)

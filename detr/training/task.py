@@ -8,12 +8,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from common.bundle import Category
 from detr.training.batches import Batch
+from detr.training.evaluation import Detector, torch_predictor
 from detr.training.losses import LossParts, LossWeights, MatchCosts, set_loss
 from detr.training.model import TrainingModel, TrainingOutput, dense_loss
 from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
-from detr.training.state import build_model, memory_format
+from detr.training.state import build_model, memory_format, plain_model
 
 COSTS = MatchCosts()
 WEIGHTS = LossWeights()
@@ -26,13 +28,13 @@ class Task(Protocol):
     def loss_names(self) -> tuple[str, ...]:
         """The names of what `losses` returns; the first is `loss`."""
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """Make the model to start with; what no phase trains is frozen."""
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """Choose the weights to train; `anew` is false if a run resumes within the phase."""
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """Put what is trained into training mode, and the rest into evaluation mode."""
 
     def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -45,6 +47,15 @@ class Task(Protocol):
             step: counted from 0.
         """
 
+    def detector(
+        self,
+        recipe: Recipe,
+        average: dict[str, Tensor],
+        categories: tuple[Category, ...],
+        device: torch.device,
+    ) -> Detector:
+        """Return the averaged weights as the model that ships, ready to be evaluated."""
+
 
 class DetectionTask:
     """Set prediction from labelled pictures, without a teacher."""
@@ -55,14 +66,14 @@ class DetectionTask:
         """`say` is called with what of the recipe's weights file is not used."""
         self._say = say
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_model`."""
         return build_model(recipe, self._say)
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """Leave everything trainable; there is one phase only."""
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """See `Task`."""
         model.train()
 
@@ -72,6 +83,31 @@ class DetectionTask:
         with mixed_precision(recipe, batch.images.device):
             output: TrainingOutput = network(images, batch.padding)
         return total_loss(recipe, output, batch)
+
+    def detector(
+        self,
+        recipe: Recipe,
+        average: dict[str, Tensor],
+        categories: tuple[Category, ...],
+        device: torch.device,
+    ) -> Detector:
+        """See `Task`."""
+        return detr_detector(recipe, average, categories, device)
+
+
+def detr_detector(
+    recipe: Recipe,
+    average: dict[str, Tensor],
+    categories: tuple[Category, ...],
+    device: torch.device,
+) -> Detector:
+    """Return a DETR's averaged weights as the model that ships, ready to be evaluated."""
+    return Detector(
+        predict=torch_predictor(plain_model(recipe, average), device),
+        policy=recipe.input,
+        normalization=recipe.normalization,
+        categories=categories,
+    )
 
 
 def mixed_precision(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -1,0 +1,19 @@
+"""Which task trains a recipe's family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from detr.training.d_fine import DFineTask
+from detr.training.recipe import Recipe
+from detr.training.task import DetectionTask, Task
+
+
+def detection_task(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> Task:
+    """Return what trains detection without a teacher, for the recipe's family.
+
+    Args:
+        recipe: of the run.
+        say: called with what of the recipe's weights file is not used.
+    """
+    return DFineTask(say) if recipe.family == "d_fine" else DetectionTask(say)
