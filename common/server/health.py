@@ -7,10 +7,13 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
-REASON_KEY = "tandem-reason"
-"""Trailing metadata of `Check`: why the server is not serving, in up to 200 ASCII characters."""
+from common.domain.redaction import fit_to_show
 
-_REASON_CHARACTERS = 200
+REASON_KEY = "tandem-reason"
+"""Trailing metadata of `Check`: why the server is not serving, in ASCII characters."""
+
+REASON_CHARACTERS = 400
+"""Most characters of a reason; older orchestrators read 200 of them."""
 
 
 class DrainingHealth(health.aio.HealthServicer):
@@ -33,8 +36,8 @@ class DrainingHealth(health.aio.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         """See the health protocol of gRPC; the reason goes along as metadata."""
         if self.reason:
-            # Metadata is ASCII.
-            text = self.reason.encode("ascii", "replace").decode()[:_REASON_CHARACTERS]
+            # Metadata is ASCII, on one line.
+            text = fit_to_show(self.reason).encode("ascii", "replace").decode()[:REASON_CHARACTERS]
             context.set_trailing_metadata(((REASON_KEY, text),))
         return await super().Check(request, context)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from common.bundle import Category
 from detr.distillation.fitting import fit_backbone
 from detr.distillation.losses import feature_loss, output_loss
 from detr.distillation.student import (
@@ -25,12 +26,12 @@ from detr.distillation.student import (
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
 from detr.training.batches import Batch
-from detr.training.model import TrainingModel
+from detr.training.evaluation import Detector
 from detr.training.optimisation import Phase, phase_at
 from detr.training.processes import full_precision
 from detr.training.recipe import Recipe
 from detr.training.state import memory_format
-from detr.training.task import WEIGHTS, mixed_precision, truth_losses
+from detr.training.task import WEIGHTS, detr_detector, mixed_precision, truth_losses
 
 STATISTICS_BATCHES = 8
 
@@ -46,7 +47,7 @@ class DistillationTask(ABC):
         self.teacher = teacher
         self._first_batches = first_batches
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """See `Task`; before the first step the teacher's statistics are measured."""
         student = cast(Student, model)
         device = student.query_mask.device
@@ -62,11 +63,21 @@ class DistillationTask(ABC):
         for module in self.trained(student, phase.index):
             module.requires_grad_(True)
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """See `Task`: the running statistics of frozen norms stay as they are."""
         model.eval()
         for module in self.trained(cast(Student, model), phase.index):
             module.train()
+
+    def detector(
+        self,
+        recipe: Recipe,
+        average: dict[str, Tensor],
+        categories: tuple[Category, ...],
+        device: torch.device,
+    ) -> Detector:
+        """See `Task`."""
+        return detr_detector(recipe, average, categories, device)
 
     @property
     @abstractmethod
@@ -74,7 +85,7 @@ class DistillationTask(ABC):
         """See `Task`."""
 
     @abstractmethod
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
 
     @abstractmethod
@@ -121,11 +132,11 @@ class StagewiseTask(DistillationTask):
         """See `Task`; each stage has a loss in its own phase."""
         return ("loss", *STAGES, "projected")
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
         return self._build(recipe, STAGES, phases=len(STAGES) + 1)
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """See `Task`."""
         super().begin_phase(recipe, model, phase, anew)
         if anew and phase.index == len(STAGES):
@@ -173,7 +184,7 @@ class JointTask(DistillationTask):
         """See `Task`; those of the truth are as in training."""
         return ("loss", "classes", "l1", "giou", "dense", *STAGES, "projected", "memory", "outputs")
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
         return self._build(recipe, _hints(recipe), phases=1)
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from common.bundle import FixedInput
+from common.bundle import FixedInput, StretchInput
 from common.domain.errors import ConfigurationError, ResourceExhaustedError, TandemError
 from detr.training.processes import world_size
-from detr.training.recipe import CocoData, Recipe, StretchInput
+from detr.training.recipe import CocoData, Recipe
 
 
 @dataclass(frozen=True)

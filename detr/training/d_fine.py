@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import DFineConfig, DFineForObjectDetection
 from transformers.loss.loss_d_fine import DFineLoss
 
-from common.bundle import Category
-from common.domain.detections import Box, Detection
+from common.bundle import Category, SigmoidScoring
 from common.domain.frames import FrameGeometry
-from common.vision.preprocess import preprocess
 from detr.training.batches import Batch
 from detr.training.evaluation import Detector
 from detr.training.optimisation import Phase
@@ -34,35 +33,11 @@ class DFineNetwork(nn.Module):
         """Build with transformers' starting values, which come from torch's generator."""
         super().__init__()
         self.d_fine = DFineForObjectDetection(config)
-        self.criterion = DFineLoss(config)
+        self.criterion: Any = DFineLoss(config)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor, labels: Labels) -> Any:
         """Images [N,3,H,W] to transformers' `DFineModelOutput`; `labels` are for denoising."""
         return self.d_fine.model(images, labels=labels)
-
-
-class DFineDetector(Detector):
-    """Sigmoid scores: every query and class is a candidate."""
-
-    def detect(self, rgb: NDArray[np.uint8]) -> tuple[Detection, ...]:
-        """Return the best candidates for a picture [H,W,3]."""
-        pixels, geometry = preprocess(rgb, self.policy, self.normalization)
-        logits, boxes = self.predict(pixels, geometry)
-        scores = 1 / (1 + np.exp(-logits))
-        best = np.argsort(-scores.ravel(), kind="stable")[:100]
-        queries, rows = np.divmod(best, logits.shape[1])
-        by_class = {category.class_index: category for category in self.categories}
-        size = np.array([geometry.frame_width, geometry.frame_height] * 2, np.float32)
-        found = []
-        for query, row in zip(queries.tolist(), rows.tolist(), strict=True):
-            if row in by_class:
-                centre, half = boxes[query, :2], boxes[query, 2:] / 2
-                corners = np.concatenate([centre - half, centre + half]) * size
-                one = by_class[row]
-                found.append(
-                    Detection(one.id, one.name, float(scores[query, row]), Box(*corners.tolist()))
-                )
-        return tuple(found)
 
 
 class DFineTask:
@@ -91,8 +66,7 @@ class DFineTask:
         labels = labels_of(batch)
         with mixed_precision(recipe, batch.images.device):
             output = network(images, labels)
-        whole = network.module if hasattr(network, "module") else network
-        return loss_row(set_losses(whole.criterion, output, labels))
+        return loss_row(set_losses(_inner(network).criterion, output, labels))
 
     def detector(
         self,
@@ -102,12 +76,20 @@ class DFineTask:
         device: torch.device,
     ) -> Detector:
         """See `Task`."""
-        return DFineDetector(
-            predict=d_fine_predictor(plain_d_fine(recipe, average), device),
+        model = plain_d_fine(recipe, average)
+        return Detector(
+            predict=d_fine_predictor(model, device),
             policy=recipe.input,
             normalization=recipe.normalization,
             categories=categories,
+            scoring=SigmoidScoring(top_k=model.config.num_queries),
         )
+
+
+def _inner(network: nn.Module) -> DFineNetwork:
+    """The network itself, where several processes wrap it."""
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    return cast(DFineNetwork, inner)
 
 
 def training_config(recipe: Recipe) -> DFineConfig:
@@ -125,7 +107,7 @@ def labels_of(batch: Batch) -> Labels:
     ]
 
 
-def set_losses(criterion: DFineLoss, output: Any, labels: Labels) -> dict[str, Tensor]:
+def set_losses(criterion: Any, output: Any, labels: Labels) -> dict[str, Tensor]:
     """Return transformers' losses of every layer, by its names, weighted.
 
     Each layer's logits, boxes and corner distributions go to `DFineLoss` together, as in D-FINE's

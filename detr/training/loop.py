@@ -24,6 +24,7 @@ from detr.training.data import (
     training_batches,
 )
 from detr.training.evaluation import evaluate
+from detr.training.families import detection_task
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
 from detr.training.optimisation import TimeBudget, phase_at, recipe_factor
 from detr.training.processes import (
@@ -42,7 +43,6 @@ from detr.training.state import (
     save_best,
     save_state,
 )
-from detr.training.families import detection_task
 from detr.training.task import Task
 
 LOG_EVERY_STEPS = 20

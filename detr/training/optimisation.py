@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from detr.training.recipe import FlatSchedule, PiecewiseSchedule, Recipe, Schedule, StepSchedule
 
-
 BACKBONES = ("detr.backbone.", "d_fine.model.backbone.")
 """How the names of a backbone's weights begin, in the families that are trained."""
 

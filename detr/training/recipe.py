@@ -237,17 +237,6 @@ class Distillation(Frozen):
     )
 
 
-class StretchInput(Frozen):
-    """Each frame is scaled to this size, whatever its shape."""
-
-    policy: Literal["stretch"] = "stretch"
-    height: int = Field(gt=0, description="pixels")
-    width: int = Field(gt=0, description="pixels")
-
-
-AnyInput = InputPolicy | StretchInput
-
-
 class Recipe(Frozen):
     """A training run; with the code's version it determines the result."""
 
@@ -258,7 +247,7 @@ class Recipe(Frozen):
     configuration: dict[str, Any] | None = Field(
         default=None, description="of another family: what its `config.json` holds"
     )
-    input: AnyInput
+    input: InputPolicy
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)

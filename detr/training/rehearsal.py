@@ -10,12 +10,12 @@ import torch
 
 from detr.training.batches import PREFETCHED_BATCHES, check_shared_memory
 from detr.training.data import check_data, training_batches
+from detr.training.families import detection_task
 from detr.training.loop import Surroundings, training_step
 from detr.training.optimisation import phase_at
 from detr.training.processes import peak_memory_bytes, prepare_device
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import new_state
-from detr.training.families import detection_task
 from detr.training.task import Task
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5

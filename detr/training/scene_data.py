@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from common.bundle import Category, FixedInput, Normalization
+from common.bundle import Category, FixedInput, InputPolicy, Normalization, StretchInput
 from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
 from detr.coco.folder import CocoFolder, open_coco
 from detr.training.batches import Sample
-from detr.training.recipe import AnyInput, Recipe, ScenesData, StretchInput
+from detr.training.recipe import Recipe, ScenesData
 from scenes.categories import CATEGORIES
 from scenes.coco_format import export_coco
 from scenes.compositor import Scene, SceneSettings
@@ -52,7 +52,7 @@ class SceneDataset(Dataset[Sample]):
     """
 
     source: SceneSource
-    policy: AnyInput
+    policy: InputPolicy
     normalization: Normalization
     other_aspect_share: float = 0.0
     reduced_share: float = 0.0
@@ -81,7 +81,7 @@ class SceneDataset(Dataset[Sample]):
         return scene_sample(scene, policy, self.normalization)
 
 
-def _sizes(policy: AnyInput, scale: float, aspect: float) -> tuple[AnyInput, int, int]:
+def _sizes(policy: InputPolicy, scale: float, aspect: float) -> tuple[InputPolicy, int, int]:
     """Return the input at a share of its size, and height and width of the scenes for it.
 
     Raises:
@@ -99,7 +99,7 @@ def _sizes(policy: AnyInput, scale: float, aspect: float) -> tuple[AnyInput, int
     raise ConfigurationError("scenes are composed for an input of fixed size.")
 
 
-def scene_sample(scene: Scene, policy: AnyInput, normalization: Normalization) -> Sample:
+def scene_sample(scene: Scene, policy: InputPolicy, normalization: Normalization) -> Sample:
     """Preprocess a scene for the model."""
     pixels, geometry = preprocess(scene.pixels, policy, normalization)
     height, width = scene.pixels.shape[:2]

@@ -12,7 +12,7 @@ from common.bundle import Category
 from detr.training.batches import Batch
 from detr.training.evaluation import Detector, torch_predictor
 from detr.training.losses import LossParts, LossWeights, MatchCosts, set_loss
-from detr.training.model import TrainingModel, TrainingOutput, dense_loss
+from detr.training.model import TrainingOutput, dense_loss
 from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
 from detr.training.state import build_model, memory_format, plain_model

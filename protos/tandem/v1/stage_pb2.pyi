@@ -68,18 +68,20 @@ class StreamContext(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ..., frames_from: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id", "traceparent")
+    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id", "traceparent", "further_tensors")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_TENSORS_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     geometry: FrameGeometry
     tensor: _tensor_pb2.Tensor
     reference_frame_id: int
     traceparent: str
-    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    further_tensors: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ..., traceparent: _Optional[str] = ..., further_tensors: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
 class FrameGeometry(_message.Message):
     __slots__ = ("frame_height", "frame_width", "input_height", "input_width", "valid_height", "valid_width")

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
-from common.server.health import REASON_KEY
+from common.server.health import REASON_CHARACTERS, REASON_KEY
 from common.wire.channels import ServerChannel
 from common.wire.errors import TLS_FAULTS, connection_fault
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
@@ -151,13 +151,22 @@ class StageMonitor:
 
     async def _reason(self, stub: Any, request: Any) -> str:
         """What a stage says of why it is not serving; empty if it says nothing."""
-        check = stub.Check(request, timeout=self._timeout_seconds)
         try:
-            await check
-            metadata = await check.trailing_metadata()
+            return await self._check(stub, request)
         except grpc.aio.AioRpcError:
             return ""
-        return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
+
+    async def _check(self, stub: Any, request: Any) -> str:
+        """Ask a stage for its health; returns what it says of why it is not serving.
+
+        Raises:
+            AioRpcError: it did not answer in time, or not at all.
+        """
+        check = stub.Check(request, timeout=self._timeout_seconds)
+        await check
+        metadata = await check.trailing_metadata()
+        told = (str(value) for key, value in metadata if key == REASON_KEY)
+        return next(told, "")[:REASON_CHARACTERS]
 
     async def _beat(
         self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
@@ -180,7 +189,7 @@ class StageMonitor:
             called_at = now
             asked = time.perf_counter()
             try:
-                await stub.Check(request, timeout=self._timeout_seconds)
+                reason = await self._check(stub, request)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     # The watch has its own way to know why.
@@ -191,6 +200,9 @@ class StageMonitor:
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
                 return
             self._on_heartbeat(address, time.perf_counter() - asked)
+            # A watch tells no change of the reason: a stage may know it only after it has loaded.
+            if reason and self._health[address].fault == NOT_SERVING:
+                self._note(address, reason, NOT_SERVING)
 
     def _note(self, address: StageAddress, reason: str, fault: str) -> None:
         self._first_looks[address].set()

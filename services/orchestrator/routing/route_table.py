@@ -8,7 +8,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Stage, StageAddress
-from services.orchestrator.routing.routes import Route, StageHealth, configured_pairs
+from services.orchestrator.routing.routes import NOT_SERVING, Route, StageHealth, configured_pairs
 
 Penalty = Callable[[Route], int]
 """How little a route is wanted for a frame: of several, those with the least are taken."""
@@ -136,8 +136,10 @@ class RouteTable:
         Args:
             errors: why routes that could serve others do not serve this frame's stream.
         """
-        unhealthy = [each.address.name for each in self.health.values() if not each.healthy]
-        reasons = [f"unavailable: {', '.join(unhealthy)}"] if unhealthy else []
+        unhealthy = [each for each in self.health.values() if not each.healthy]
+        names = ", ".join(each.address.name for each in unhealthy)
+        reasons = [f"unavailable: {names}"] if unhealthy else []
+        reasons += sorted({each.reason for each in unhealthy if each.fault == NOT_SERVING})
         reasons += sorted({each.reason for each in self._unavailable.values()})
         reasons += sorted({str(error) for error in errors})
         nothing = "none is configured, or the settings exclude those that are"
