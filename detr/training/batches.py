@@ -216,7 +216,7 @@ def _resources_error(error: Exception) -> Exception:
 
 def _largest_pixels(recipe: Recipe) -> int:
     data = recipe.data
-    if isinstance(data, CocoData):
+    if isinstance(data, CocoData) and not isinstance(recipe.input, StretchInput):
         # Landscape and portrait may meet in a batch, but seldom do at full size.
         return max(data.short_sides) * data.longest_side
     if isinstance(recipe.input, FixedInput | StretchInput):

@@ -20,6 +20,7 @@ from detr.training.command_options import (
     WorkersOption,
     prepared_surroundings,
 )
+from detr.training.d_fine_model import completed
 from detr.training.loop import train
 from detr.training.recipe import load_recipe, with_precision
 from detr.training.rehearsal import rehearse
@@ -47,7 +48,7 @@ def train_command(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a model by a recipe. Run under torchrun to use several processes."""
-    chosen = with_precision(load_recipe(recipe), precision)
+    chosen = with_precision(completed(load_recipe(recipe)), precision)
     folder = output or Path("runs") / chosen.name
     with prepared_surroundings(
         chosen,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from detr.training.d_fine import DFineTask
 from detr.training.recipe import Recipe
 from detr.training.task import DetectionTask, Task
 
@@ -16,4 +15,9 @@ def detection_task(recipe: Recipe, say: Callable[[str], None] = lambda _: None) 
         recipe: of the run.
         say: called with what of the recipe's weights file is not used.
     """
-    return DFineTask(say) if recipe.family == "d_fine" else DetectionTask(say)
+    if recipe.family == "detr":
+        return DetectionTask(say)
+    # Whoever trains a DETR needs no transformers.
+    from detr.training.d_fine import DFineTask
+
+    return DFineTask(say)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.bundle import Architecture, InputPolicy, Normalization
+from common.bundle import Architecture, InputPolicy, Normalization, StretchInput
 from common.domain.errors import ConfigurationError
 from common.yaml_files import parse_yaml
 
@@ -237,6 +237,11 @@ class Distillation(Frozen):
     )
 
 
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
 class Recipe(Frozen):
     """A training run; with the code's version it determines the result."""
 
@@ -270,16 +275,42 @@ class Recipe(Frozen):
         "for a tenth (shift ln 10), and the score where a box is as likely right as wrong is to "
         "be the threshold t (shift -ln(t / (1 - t)))",
     )
+    score_shift: float = Field(
+        default=0.0,
+        description="added to every class logit of what ships, in families that score by sigmoid: "
+        "so that a score of 0.7 means that a box is as likely right as wrong",
+    )
     evaluation: Evaluation
     checkpoint_every_steps: int = Field(gt=0)
     distillation: Distillation | None = None
 
     @model_validator(mode="after")
     def _family_is_described(self) -> Recipe:
-        if self.family == "detr" and self.architecture is None:
-            raise ValueError("the family detr needs an architecture")
-        if self.family != "detr" and self.configuration is None:
-            raise ValueError(f"the family {self.family} needs a configuration")
+        if self.family == "detr":
+            _require(self.architecture is not None, "the family detr needs an architecture")
+            _require(self.configuration is None, "the family detr has no configuration")
+            _require(self.score_shift == 0, "score_shift is for families that score by sigmoid")
+            _require(self.input.policy != "stretch", "the family detr takes no stretched input")
+        return self
+
+    @model_validator(mode="after")
+    def _other_families_take_what_they_know(self) -> Recipe:
+        if self.family != "detr":
+            started = isinstance(self.start, FromWeights) and self.start.file is not None
+            known = self.configuration is not None or started
+            _require(known, f"the family {self.family} needs a configuration")
+            _require(self.architecture is None, f"architecture is not for {self.family}")
+            _require(self.parts == TrainingParts(), f"parts are not for {self.family}")
+            _require(self.dropout == 0, "dropout is a field of the configuration")
+            _require(self.no_object_shift == 0, f"{self.family} has no 'no object': score_shift")
+            if not isinstance(self.input, StretchInput):
+                raise ValueError(f"the family {self.family} takes an input of policy stretch only")
+            sides = self.input.height, self.input.width
+            stride = max((self.configuration or {}).get("feat_strides", (32,)))
+            _require(
+                not any(side % stride for side in sides),
+                f"input: {sides[0]} x {sides[1]} are no multiples of the coarsest stride, {stride}",
+            )
         return self
 
     @model_validator(mode="after")

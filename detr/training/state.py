@@ -35,6 +35,7 @@ _LEAST_SHORTCUT_CHANNELS = 16
 _FREE_KEYS: dict[str, Any] = {
     "evaluation": True,
     "no_object_shift": True,  # changes what is released, not what is trained
+    "score_shift": True,  # likewise
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
