@@ -55,10 +55,8 @@ class DFine:
         self.fields.check(config)
         # They stand for labels that noise was added to, in training.
         lack = ("denoising_class_embed.weight",)
-        return load_model(
-            NAME, "DFine", config, read_safetensors(folder), folder, may_lack=lack
-        )
+        return load_model(NAME, "DFine", config, read_safetensors(folder), folder, may_lack=lack)
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""
-        return split_levels(NAME, model, preparation)
+        return split_levels(NAME, self.fields, model, preparation)

@@ -13,8 +13,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detr.families.base import Preparation, Scoring, SplitModel
-from detr.families.fields import names
+from common.bundle import Opset, RecommendedPrecision, SigmoidScoring
+from detr.families.base import Preparation, SplitModel
+from detr.families.fields import Fields, names
+from detr.families.loading import configuration_of
 from detr.families.norms import thaw_norms
 from detr.families.sizes import cut_tensors
 
@@ -39,7 +41,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
     "decoder_method": ("default", "discrete"),
     "pruned_heads": ({},),
 }
-"""Fields of which other values mean what transformers does not compute, or not as it was trained."""
+"""Fields of which other values mean what transformers does not compute, or not as trained."""
 
 
 class LevelsBackbone(nn.Module):
@@ -103,16 +105,14 @@ class Whole(nn.Module):
         return outputs.logits, outputs.pred_boxes
 
 
-def split_levels(
-    family: str, model: Any, preparation: Preparation, sampling_opset: int = 16
-) -> SplitModel:
+def split_levels(family: str, fields: Fields, model: Any, preparation: Preparation) -> SplitModel:
     """Cut a model after its projections.
 
     Args:
         family: its name.
+        fields: of its configuration.
         model: RT-DETRv2 or D-FINE, in evaluation mode.
         preparation: of frames; its input is of one size.
-        sampling_opset: of the transformer half: 16 has GridSample.
     """
     backbone = LevelsBackbone(model).eval()
     discrete = model.config.decoder_method == "discrete"
@@ -123,8 +123,9 @@ def split_levels(
         transformer=LevelsTransformer(model).eval(),
         cut=cut_tensors(backbone, preparation),
         preparation=preparation,
-        scoring=Scoring("sigmoid", model.config.num_queries),
-        opset={"backbone": 13, "transformer": 13 if discrete else sampling_opset},
-        precision={"backbone": "fp16", "transformer": "fp32"},
-        configuration=model.config.to_diff_dict(),
+        scoring=SigmoidScoring(top_k=model.config.num_queries),
+        # GridSample came with 16.
+        opset=Opset(backbone=13, transformer=13 if discrete else 16),
+        precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
+        configuration=fields.stated(configuration_of(model)),
     )
