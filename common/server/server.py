@@ -86,6 +86,10 @@ class ServiceServer:
         """Tell of a further address once the service is healthy, beside that of gRPC."""
         self._announced[name] = address
 
+    def tell_in_flight(self, in_flight: Callable[[], int]) -> None:
+        """Tell those who check the health how many frames the service holds."""
+        self._health.in_flight = in_flight
+
     def add(
         self, register: Callable[[Any, grpc.aio.Server], None], servicer: Any, name: str
     ) -> None:

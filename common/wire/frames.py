@@ -57,7 +57,8 @@ def content_from_wire(
         data = frame.encoded_video.data
         if not data:
             raise InvalidInputError("the access unit is empty")
-        return AccessUnit(data, frame.encoded_video.key_frame)
+        unit = frame.encoded_video
+        return AccessUnit(data, unit.key_frame, unit.decode_only)
     if video is not None:
         raise InvalidInputError(
             f"the frame is a picture, but the stream's options say that it is {video.codec.value} "
@@ -77,7 +78,9 @@ def frame_to_wire(frame_id: int, content: Union[Image, AccessUnit]) -> detector_
     if isinstance(content, EncodedImage):
         return detector_pb2.Frame(frame_id=frame_id, encoded=content.data)
     if isinstance(content, AccessUnit):
-        unit = detector_pb2.AccessUnit(data=content.data, key_frame=content.key_frame)
+        unit = detector_pb2.AccessUnit(
+            data=content.data, key_frame=content.key_frame, decode_only=content.decode_only
+        )
         return detector_pb2.Frame(frame_id=frame_id, encoded_video=unit)
     raw = detector_pb2.RawImage(
         width=content.width,

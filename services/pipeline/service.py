@@ -126,7 +126,7 @@ def stage_host(
     senders: LabelNames,
 ) -> StageHost:
     """Make what a stage's servicer needs from the settings."""
-    return StageHost(
+    host = StageHost(
         stage=stage,
         node=settings.node,
         bundle=bundle,
@@ -137,6 +137,8 @@ def stage_host(
         draining=server.draining,
         max_frames_in_flight=settings.max_frames_in_flight,
     )
+    server.tell_in_flight(lambda: host.held.count)
+    return host
 
 
 def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:

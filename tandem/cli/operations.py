@@ -183,9 +183,7 @@ def _placements_table(system: SystemStatus) -> Table:
     for one in system.placements:
         expected = one.prediction
         # A pair can be available and still not be chosen: its reason is worth telling.
-        state = _health(
-            one.available and not one.reason, _in_cell(one.reason, system), "available"
-        )
+        state = _health(one.available and not one.reason, _in_cell(one.reason, system), "available")
         table.add_row(
             one.node_pair.name,
             state,
