@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.bundle import Category
 from detr.distillation.fitting import fit_backbone
 from detr.distillation.losses import feature_loss, output_loss
 from detr.distillation.student import (
@@ -26,12 +25,11 @@ from detr.distillation.student import (
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
 from detr.training.batches import Batch
-from detr.training.evaluation import Detector
 from detr.training.optimisation import Phase, phase_at
 from detr.training.processes import full_precision
 from detr.training.recipe import Recipe
 from detr.training.state import memory_format
-from detr.training.task import WEIGHTS, detr_detector, mixed_precision, truth_losses
+from detr.training.task import WEIGHTS, mixed_precision, truth_losses
 
 STATISTICS_BATCHES = 8
 
@@ -68,16 +66,6 @@ class DistillationTask(ABC):
         model.eval()
         for module in self.trained(cast(Student, model), phase.index):
             module.train()
-
-    def detector(
-        self,
-        recipe: Recipe,
-        average: dict[str, Tensor],
-        categories: tuple[Category, ...],
-        device: torch.device,
-    ) -> Detector:
-        """See `Task`."""
-        return detr_detector(recipe, average, categories, device)
 
     @property
     @abstractmethod

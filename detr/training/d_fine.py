@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.bundle import Category, SigmoidScoring
 from detr.training.batches import Batch
 from detr.training.d_fine_losses import LOSS_NAMES, labels_of, loss_row, set_losses
-from detr.training.d_fine_model import DFineNetwork, build_network, plain_model, predictor
-from detr.training.evaluation import Detector
+from detr.training.d_fine_model import DFineNetwork, build_network
 from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
 from detr.training.state import memory_format
@@ -47,29 +44,6 @@ class DFineTask:
         with mixed_precision(recipe, batch.images.device):
             output = network(images, labels)
         return loss_row(set_losses(inner(network).criterion, output, labels))
-
-    def detector(
-        self,
-        recipe: Recipe,
-        average: dict[str, Tensor],
-        categories: tuple[Category, ...],
-        device: torch.device,
-    ) -> Detector:
-        """See `Task`."""
-        return d_fine_detector(recipe, plain_model(recipe, average), categories, device)
-
-
-def d_fine_detector(
-    recipe: Recipe, model: Any, categories: tuple[Category, ...], device: torch.device
-) -> Detector:
-    """Return a `DFineForObjectDetection` ready to be evaluated."""
-    return Detector(
-        predict=predictor(model, device),
-        policy=recipe.input,
-        normalization=recipe.normalization,
-        categories=categories,
-        scoring=SigmoidScoring(top_k=model.config.num_queries),
-    )
 
 
 def inner(network: nn.Module) -> DFineNetwork:

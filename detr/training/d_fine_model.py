@@ -14,9 +14,9 @@ from detr.errors import WeightsError
 from detr.families import d_fine
 from detr.families.loading import transformers_class
 from detr.importing.checkpoint import check_values
-from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors
-from detr.training.evaluation import Predictor, pixels_predictor
-from detr.training.recipe import FromWeights, Recipe
+from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors, read_weights
+from detr.training.checkpoints import WEIGHTS_NAME, read_record
+from detr.training.recipe import FromRecord, FromWeights, Recipe
 
 Labels = list[dict[str, Tensor]]
 """For each image `class_labels` [T] and `boxes` [T,4], as transformers takes them."""
@@ -92,34 +92,19 @@ def build_network(recipe: Recipe, say: Callable[[str], None]) -> DFineNetwork:
     """
     if isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         return DFineNetwork(_started(recipe, recipe.start.file, say))
-    return DFineNetwork(_new_model(recipe))
+    model = new_model(recipe)
+    if isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
+        _start_from_record(model, recipe.start.folder)
+    return DFineNetwork(model)
 
 
-def plain_model(recipe: Recipe, average: Mapping[str, Tensor]) -> Any:
-    """Return the averaged weights as the `DFineForObjectDetection` that ships.
-
-    Args:
-        recipe: gives the configuration and the shift of scores.
-        average: the state of `WeightAverage`, or `average` of a checkpoint.
-    """
-    model = _new_model(recipe)
-    model.load_state_dict(
-        {name.removeprefix(PREFIX): v for name, v in average.items() if name.startswith(PREFIX)}
-    )
-    with torch.no_grad():
-        model.model.decoder.class_embed[-1].bias += recipe.score_shift
-    return model.eval()
-
-
-def predictor(model: Any, device: torch.device) -> Predictor:
-    """Predict with a `DFineForObjectDetection`, which is put on a device and evaluated there."""
-
-    def outputs(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        found = model(pixels)
-        return found.logits, found.pred_boxes
-
-    model.to(device).eval()
-    return pixels_predictor(outputs, device)
+@torch.no_grad()
+def _start_from_record(model: Any, folder: Path) -> None:
+    """Load a released run's weights, undoing the shift of scores that releases get."""
+    written = read_record(folder)
+    tensors = read_weights(folder / WEIGHTS_NAME).tensors
+    load_plain(model, {name: value.float() for name, value in tensors.items()})
+    model.model.decoder.class_embed[-1].bias -= written["recipe"].get("score_shift", 0.0)
 
 
 def _settings(recipe: Recipe) -> Any:
@@ -130,8 +115,30 @@ def _settings(recipe: Recipe) -> Any:
     return transformers_class(d_fine.NAME, "DFineConfig").from_dict(content)
 
 
-def _new_model(recipe: Recipe) -> Any:
+def new_model(recipe: Recipe) -> Any:
+    """Return a `DFineForObjectDetection` with starting values from torch's generator.
+
+    Raises:
+        ConfigurationError: transformers is missing.
+    """
     return transformers_class(d_fine.NAME, "DFineForObjectDetection")(_settings(recipe))
+
+
+def load_plain(model: Any, weights: Mapping[str, Tensor]) -> None:
+    """Give a model its weights; what serves noise in training may be missing.
+
+    Raises:
+        WeightsError: something else is missing, or there is more, or another shape.
+    """
+    try:
+        missing, surplus = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"the weights do not fit the recipe's configuration: {error}") from error
+    # The heads have two names each.
+    missing = [k for k in missing if k.startswith("model.") and "denoising_class_embed" not in k]
+    if missing or surplus:
+        named = ", ".join([*missing, *surplus][:5])
+        raise WeightsError(f"the weights do not fit the recipe's configuration: {named}.")
 
 
 def _started(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Any:

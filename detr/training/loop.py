@@ -24,7 +24,7 @@ from detr.training.data import (
     training_batches,
 )
 from detr.training.evaluation import evaluate
-from detr.training.families import detection_task
+from detr.training.families import trained_family
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
 from detr.training.optimisation import TimeBudget, phase_at, recipe_factor
 from detr.training.processes import (
@@ -96,7 +96,7 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
     """
     began = time.monotonic()
     _check_processes(recipe, surroundings)
-    task = task or detection_task(recipe, surroundings.say)
+    task = task or trained_family(recipe).task(surroundings.say)
     prepare_device(surroundings.device)
     checkpoint = surroundings.output / CHECKPOINT_NAME
     check_shared_memory(recipe, surroundings.workers)
@@ -199,7 +199,7 @@ def training_step(
     Returns:
         The task's losses over all processes.
     """
-    task = task or detection_task(recipe)
+    task = task or trained_family(recipe).task()
     at = state.schedule_step(recipe)
     task.train_mode(state.model, phase_at(recipe, at))
     # Dropout depends on the step alone, so a resumed run repeats it.
@@ -235,7 +235,6 @@ class _Reporter:
         self.surroundings = surroundings
         self.state = state
         self.folder = folder
-        self.task = task
         self.loss_names = task.loss_names
         self.metrics = MetricsFile(surroundings.output, state.step, task.loss_names)
         self.pending: list[Tensor] = []
@@ -281,9 +280,10 @@ class _Reporter:
 
     def _evaluated(self, row: MetricsRow) -> MetricsRow:
         recipe = self.recipe
-        detector = self.task.detector(
+        family = trained_family(recipe)
+        detector = family.detector(
             recipe,
-            self.state.average.state,
+            family.plain_model(recipe, self.state.average.state),
             categories_of(recipe, self.folder),
             self.state.device,
         )

@@ -8,14 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from common.bundle import Category
 from detr.training.batches import Batch
-from detr.training.evaluation import Detector, torch_predictor
 from detr.training.losses import LossParts, LossWeights, MatchCosts, set_loss
 from detr.training.model import TrainingOutput, dense_loss
 from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
-from detr.training.state import build_model, memory_format, plain_model
+from detr.training.state import build_model, memory_format
 
 COSTS = MatchCosts()
 WEIGHTS = LossWeights()
@@ -47,15 +45,6 @@ class Task(Protocol):
             step: counted from 0.
         """
 
-    def detector(
-        self,
-        recipe: Recipe,
-        average: dict[str, Tensor],
-        categories: tuple[Category, ...],
-        device: torch.device,
-    ) -> Detector:
-        """Return the averaged weights as the model that ships, ready to be evaluated."""
-
 
 class DetectionTask:
     """Set prediction from labelled pictures, without a teacher."""
@@ -83,31 +72,6 @@ class DetectionTask:
         with mixed_precision(recipe, batch.images.device):
             output: TrainingOutput = network(images, batch.padding)
         return total_loss(recipe, output, batch)
-
-    def detector(
-        self,
-        recipe: Recipe,
-        average: dict[str, Tensor],
-        categories: tuple[Category, ...],
-        device: torch.device,
-    ) -> Detector:
-        """See `Task`."""
-        return detr_detector(recipe, average, categories, device)
-
-
-def detr_detector(
-    recipe: Recipe,
-    average: dict[str, Tensor],
-    categories: tuple[Category, ...],
-    device: torch.device,
-) -> Detector:
-    """Return a DETR's averaged weights as the model that ships, ready to be evaluated."""
-    return Detector(
-        predict=torch_predictor(plain_model(recipe, average), device),
-        policy=recipe.input,
-        normalization=recipe.normalization,
-        categories=categories,
-    )
 
 
 def mixed_precision(recipe: Recipe, device: torch.device) -> torch.autocast:
