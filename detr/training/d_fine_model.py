@@ -15,8 +15,9 @@ from detr.families import d_fine
 from detr.families.loading import transformers_class
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors, read_weights
-from detr.training.checkpoints import WEIGHTS_NAME, read_record
+from detr.training.checkpoints import WEIGHTS_NAME, load_checkpoint, read_record
 from detr.training.recipe import FromRecord, FromWeights, Recipe
+from detr.training.state import recipe_of
 
 Labels = list[dict[str, Tensor]]
 """For each image `class_labels` [T] and `boxes` [T,4], as transformers takes them."""
@@ -43,8 +44,12 @@ class DFineNetwork(nn.Module):
         return self.d_fine.model(images, labels=labels)
 
 
-def completed(recipe: Recipe) -> Recipe:
+def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
     """Return a recipe whose configuration is whole: what it leaves open is that of its weights.
+
+    Args:
+        recipe: of any family.
+        resumed: the checkpoint of a run that goes on, which needs its weights' folder no more.
 
     Raises:
         ConfigurationError: the configuration does not say how many classes there are.
@@ -54,7 +59,9 @@ def completed(recipe: Recipe) -> Recipe:
     if recipe.family != d_fine.NAME:
         return recipe
     content = dict(recipe.configuration or {})
-    if isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
+    if resumed is not None and resumed.is_file():
+        content = _over(recipe_of(load_checkpoint(resumed), resumed).configuration or {}, content)
+    elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         content = _over(_folder_config(recipe.start.file), content)
     d_fine.FIELDS.check(content, f"recipe {recipe.name}, configuration")
     if "num_labels" not in content:
