@@ -27,6 +27,7 @@ from common.wire.frames import (
     content_from_wire,
     features_to_wire,
 )
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
 from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
@@ -99,7 +100,10 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
             transformer = await self._transformers.open(
                 opening,
                 self._host.bundle.digest,
-                self._host.traces.stream(stream.metadata).metadata,
+                (
+                    *self._host.traces.stream(stream.metadata).metadata,
+                    *message_bytes_metadata(self._stage.sent_bytes(codec)),
+                ),
             )
             frames = BackboneStream(
                 *(self._host, facts, stream),

@@ -63,6 +63,12 @@ def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
     return 4 * (manifest.feature_channels + manifest.architecture.hidden_dim) * rows * columns
 
 
+def largest_feature_count(manifest: Manifest) -> int:
+    """How many features a frame of the policy's largest size has."""
+    rows, columns = _cells(_largest_size(manifest.input), manifest.feature_stride)
+    return manifest.feature_channels * rows * columns
+
+
 def largest_latent_count(manifest: Manifest) -> int:
     """How many latents a frame of the policy's largest size has; 0 without a bottleneck."""
     rows, columns = _cells(_largest_size(manifest.input), manifest.feature_stride)

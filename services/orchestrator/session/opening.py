@@ -11,6 +11,7 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.placements import placement_to_wire
 from common.wire.stage_client import Metadata, StageStream
 from common.wire.video import video_to_wire
@@ -86,7 +87,9 @@ class StreamOpener:
         channels: Mapping[StageAddress, ServerChannel],
         codec_for: Callable[[Route], Optional[Codec]],
         on_opened: Callable[[Route, Optional[Codec], StageStream], None],
+        *,
         metadata: Metadata = (),
+        message_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """Open nothing yet.
 
@@ -97,7 +100,9 @@ class StreamOpener:
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
             metadata: of the calls to the backbones.
+            message_bytes: tells the size of the largest frame so far; 0 if none has come.
         """
+        self._message_bytes = message_bytes
         self._opening = opening
         self._channels = channels
         self._codec_for = codec_for
@@ -112,15 +117,19 @@ class StreamOpener:
     def begin(self, route: Route, codec: Optional[Codec]) -> RouteStream:
         """Begin to open a stream."""
 
+        def begins() -> None:
+            # That others were opened first is no fault of the route.
+            begun.progress = time.monotonic()
+
         async def opened() -> StageStream:
-            stream = await self._open(route, codec)
+            stream = await self._open(route, codec, begins)
             chosen = self._codec_for(route)
             if codec is not None or chosen is None:
                 return stream
             # Only the backbone's answer told what there is to choose from.
             await stream.close()
             begun.codec = chosen
-            return await self._open(route, chosen)
+            return await self._open(route, chosen, begins)
 
         async def noted() -> StageStream:
             # Before the opening is done, and not in a callback: a frame may come between the two.
@@ -135,13 +144,18 @@ class StreamOpener:
             begun.encoder = FrameEncoder(encoding, begun.opening)
         return begun
 
-    async def _open(self, route: Route, codec: Optional[Codec]) -> StageStream:
-        stream = await StageStream.open(
-            self._channels[route.backbone].current,
-            Stage.BACKBONE,
-            self._opening.request(route, codec),
-            route.backbone.name,
-            self._metadata,
-        )
+    async def _open(
+        self, route: Route, codec: Optional[Codec], on_turn: Callable[[], None]
+    ) -> StageStream:
+        channel = self._channels[route.backbone]
+        async with channel.openings:
+            on_turn()
+            stream = await StageStream.open(
+                channel.current,
+                Stage.BACKBONE,
+                self._opening.request(route, codec),
+                route.backbone.name,
+                (*self._metadata, *message_bytes_metadata(self._message_bytes())),
+            )
         self._on_opened(route, codec, stream)
         return stream
