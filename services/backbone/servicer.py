@@ -27,6 +27,7 @@ from common.wire.frames import (
     content_from_wire,
     features_to_wire,
 )
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
 from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
@@ -103,7 +104,12 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         decoder = None if video is None else self._video.open(video, stage.pictures)
         try:
             transformer = await self._transformers.open(
-                opening, loaded.bundle.digest, self._host.traces.stream(stream.metadata).metadata
+                opening,
+                loaded.bundle.digest,
+                (
+                    *self._host.traces.stream(stream.metadata).metadata,
+                    *message_bytes_metadata(stage.sent_bytes(codec)),
+                ),
             )
             self._host.bundles.opened(loaded)
             frames = BackboneStream(
