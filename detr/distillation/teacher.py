@@ -108,7 +108,7 @@ def _from_record(record: Path) -> Teacher:
     # What ships is shifted; a student learns from the model as it was trained, and is shifted then.
     weights["class_embed.bias"][-1] -= recipe.no_object_shift
     state = _prefixed(weights)
-    return _teacher(recipe.name, recipe.architecture, TrainingParts(), state, _names(recipe))
+    return _teacher(recipe.name, recipe.detr_architecture, TrainingParts(), state, _names(recipe))
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -123,7 +123,7 @@ def _from_checkpoint(path: Path) -> Teacher:
     content = load_checkpoint(path)
     recipe = recipe_of(content, path)
     average = content["average"]
-    return _teacher(recipe.name, recipe.architecture, recipe.parts, average, _names(recipe))
+    return _teacher(recipe.name, recipe.detr_architecture, recipe.parts, average, _names(recipe))
 
 
 def _names(recipe: Recipe) -> Mapping[int, str]:

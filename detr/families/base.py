@@ -9,24 +9,15 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from common.bundle import Category, InputPolicy, Normalization
-
-
-@dataclass(frozen=True)
-class CutTensor:
-    """A tensor that crosses the cut: its name in both graphs, its channels and its stride."""
-
-    name: str
-    channels: int
-    stride: int
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How logits become scores: `softmax` with 'no object', or `sigmoid` and the best `top_k`."""
-
-    kind: str
-    top_k: int | None = None
+from common.bundle import (
+    Category,
+    CutTensor,
+    InputPolicy,
+    Normalization,
+    Opset,
+    RecommendedPrecision,
+    Scoring,
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +42,8 @@ class SplitModel:
         cut: what crosses it, finest first.
         preparation: how frames are prepared.
         scoring: how logits become scores.
-        opset: of each half's graph, by the stage's name.
-        precision: that each half is best computed in, by the stage's name.
+        opset: of each half's graph.
+        precision: that each half is best computed in.
         configuration: what determines the graphs, for people and for rebuilding.
         position_channels: of the positional encoding that the transformer half takes; None: none.
     """
@@ -64,8 +55,8 @@ class SplitModel:
     cut: tuple[CutTensor, ...]
     preparation: Preparation
     scoring: Scoring
-    opset: Mapping[str, int]
-    precision: Mapping[str, str]
+    opset: Opset
+    precision: RecommendedPrecision
     configuration: Mapping[str, Any]
     position_channels: int | None = None
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from common.domain.frames import FrameGeometry
 from common.engines.registry import load_engine
@@ -63,7 +64,7 @@ def write_halves(split: SplitModel, backbone: Path, transformer: Path) -> None:
             backbone,
             inputs={"pixels": {0: "batch", **sides}},
             outputs=cut,
-            opset=split.opset["backbone"],
+            opset=split.opset.backbone,
             feeds=[{"pixels": batch} for batch in pixels],
         )
         export_graph(
@@ -72,7 +73,7 @@ def write_halves(split: SplitModel, backbone: Path, transformer: Path) -> None:
             transformer,
             inputs={**cut, **further},
             outputs={"logits": {0: "batch"}, "boxes": {0: "batch"}},
-            opset=split.opset["transformer"],
+            opset=split.opset.transformer,
             feeds=inputs,
         )
 
@@ -206,5 +207,5 @@ def _geometry(padding: NDArray[np.bool_]) -> FrameGeometry:
 def _quiet() -> Iterator[None]:
     """Without what the tracer says of Python numbers: the comparison shows whether it matters."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         yield

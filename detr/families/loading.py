@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 from collections.abc import Iterator, Mapping
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,12 @@ def load_model(
     return model.eval()  # type: ignore[no-any-return]
 
 
+def configuration_of(model: Any) -> dict[str, Any]:
+    """The whole configuration of a model, as JSON has it."""
+    content: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
+    return content
+
+
 def _settings(
     module: str, prefix: str, config: Mapping[str, Any], changes: Mapping[str, Any] | None
 ) -> Any:
@@ -139,7 +147,7 @@ def _sentences(source: str) -> Iterator[None]:
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     try:
         yield
     except (ConfigurationError, WeightsError):
