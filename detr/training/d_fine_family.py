@@ -15,7 +15,7 @@ from detr.families.base import Preparation
 from detr.families.d_fine import DFine
 from detr.families.export import FamilyDescription, export_family
 from detr.training.d_fine import DFineTask
-from detr.training.d_fine_model import PREFIX, load_plain, new_model
+from detr.training.d_fine_model import PREFIX, load_plain, new_model, shift_scores
 from detr.training.evaluation import Detector, pixels_predictor
 from detr.training.families import Labelling
 from detr.training.processes import CPU
@@ -38,8 +38,7 @@ class DFineFamily:
         names = {name.removeprefix(PREFIX): name for name in average if name.startswith(PREFIX)}
         model = new_model(recipe)
         model.load_state_dict({plain: average[name] for plain, name in names.items()})
-        with torch.no_grad():
-            model.model.decoder.class_embed[-1].bias += recipe.score_shift
+        shift_scores(model, recipe.score_shift)
         return model.eval()
 
     def weights(self, model: Any) -> dict[str, Tensor]:
