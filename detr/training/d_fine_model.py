@@ -186,7 +186,10 @@ def _started(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Any:
             f"{folder} has another number of classes than the recipe's {recipe.classes}: the class "
             "heads are made anew."
         )
-    return model
+    # from_pretrained makes trainable what D-FINE holds fixed: the corners' scale.
+    started = new_model(recipe)
+    started.load_state_dict(model.state_dict())
+    return started
 
 
 def _is_counter(key: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
+from transformers import DFineConfig, DFineForObjectDetection
 
 from common.bundle import Normalization
 from detr.coco.folder import open_coco
-from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME
+from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME, load_checkpoint
 from detr.training.data import CocoDataset
+from detr.training.recipe import Recipe
 from tests.coco_sets import coco_set
+from tests.tiny_d_fine import CONFIGURATION
+from tests.tiny_d_fine import RECIPE as D_FINE
 from tests.training_runs import run_training
 from tests.unit.detr.test_coco import turned_jpeg
 from tests.unit.training.conftest import TINY
@@ -171,3 +177,36 @@ def test_full_shared_memory_ends_a_run_instead_of_hanging_it(made):
     )
     assert "/dev/shm is full: raise it (docker run --shm-size" in done.stdout, done.stderr
     assert done.stderr == ""
+
+
+def test_a_d_fine_is_tuned_on_own_pictures(made, tmp_path):
+    names = {0: "car", 1: "person"}
+    torch.manual_seed(7)
+    model = DFineForObjectDetection(DFineConfig(**{**CONFIGURATION, "num_labels": 3}))
+    model.save_pretrained(tmp_path / "weights")
+    chosen = recipe(
+        made,
+        family="d_fine",
+        configuration={"num_labels": 2, "num_denoising": 2},
+        input=D_FINE["input"],
+        data={"categories": names},
+        start={"kind": "weights", "file": str(tmp_path / "weights")},
+        architecture=None,
+        parts={},
+        dropout=0.0,
+    )
+    output = tmp_path / "run"
+    result = train(chosen, output)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("the class heads are made anew") == 1, result.stderr
+    assert "step 2: AP" in result.stderr
+    content = load_checkpoint(output / CHECKPOINT_NAME)
+    kept = Recipe.model_validate_json(content["recipe"])
+    # What the recipe leaves open is the folder's, and stays known when the folder is gone.
+    assert (kept.classes, kept.configuration["num_queries"]) == (2, CONFIGURATION["num_queries"])
+    (output / FORMER_NAME).replace(output / CHECKPOINT_NAME)
+    shutil.rmtree(tmp_path / "weights")
+    resumed = train(chosen, output, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    again = load_checkpoint(output / CHECKPOINT_NAME)["average"]
+    assert all(torch.equal(again[name], value) for name, value in content["average"].items())
