@@ -59,7 +59,8 @@ class CutCodec:
         """
         if len(encoded) != len(self._names):
             raise InvalidInputError(
-                f"a frame's features are {len(encoded)} tensors, {len(self._names)} are expected"
+                f"the number of a frame's feature tensors is {len(encoded)}, and it has to be "
+                f"{len(self._names)}, as cross the bundle's cut"
             )
         count = sum(checked_count(tensor.shape) for tensor in encoded)
         if count > MAX_VALUES:

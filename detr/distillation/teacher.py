@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.bundle import Architecture, load_bundle
+from common.bundle import Architecture, load_bundle, require_detr
 from common.bundle.folder import MANIFEST_NAME
 from common.domain.errors import ConfigurationError
 from detr.importing import import_weights
@@ -57,6 +57,7 @@ def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Tea
     if not path.exists():
         raise ConfigurationError(f"there is no teacher {path}.")
     if path.is_dir() and (path / MANIFEST_NAME).is_file():
+        require_detr(load_bundle(path).manifest, "distillation of a ResNet")
         return _from_record(record_of_bundle(path))
     if path.is_dir() and (path / RECORD_NAME).is_file():
         return _from_record(path)

@@ -47,15 +47,19 @@ class DFine:
 
     def build(self, config: Mapping[str, Any]) -> nn.Module:
         """See the Protocol."""
-        self.fields.check(config)
-        return build_model(NAME, "DFine", config)
+        return build_model(NAME, "DFine", self.fields.checked(config))
 
     def read(self, folder: Path, config: Mapping[str, Any]) -> nn.Module:
         """See the Protocol."""
-        self.fields.check(config)
-        # They stand for labels that noise was added to, in training.
-        lack = ("denoising_class_embed.weight",)
-        return load_model(NAME, "DFine", config, read_safetensors(folder), folder, may_lack=lack)
+        return load_model(
+            NAME,
+            "DFine",
+            self.fields.checked(config),
+            read_safetensors(folder),
+            folder,
+            # It stands for labels that noise was added to, in training.
+            may_lack=("denoising_class_embed.weight",),
+        )
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""

@@ -60,8 +60,8 @@ class Fields:
         """Every field that is on one of the lists."""
         return self.honoured | COMMON | TRAINING | self.irrelevant | {*self.only, *self.inner}
 
-    def check(self, config: Mapping[str, Any], source: str = CONFIG_NAME) -> None:
-        """Refuse what is not honoured.
+    def checked(self, config: Mapping[str, Any], source: str = CONFIG_NAME) -> Mapping[str, Any]:
+        """Return a configuration in which everything is honoured.
 
         Raises:
             WeightsError: a field changes what is computed, or may, and is not honoured.
@@ -79,7 +79,8 @@ class Fields:
         for name, kinds in self.inner.items():
             inner = config.get(name)
             if inner is not None:
-                _fields_of(inner, kinds, f"{source}, {name}").check(inner, f"{source}, {name}")
+                _fields_of(inner, kinds, f"{source}, {name}").checked(inner, f"{source}, {name}")
+        return config
 
     def stated(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What of a whole configuration determines the graphs."""

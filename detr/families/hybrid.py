@@ -19,6 +19,7 @@ from detr.families.fields import Fields, names
 from detr.families.loading import configuration_of
 from detr.families.norms import thaw_norms
 from detr.families.sizes import cut_tensors
+from detr.families.whole import Whole
 
 HONOURED = names(
     "activation_function backbone_config batch_norm_eps d_model decoder_activation_function "
@@ -89,20 +90,6 @@ class Given(nn.Module):
     def forward(self, pixels: Tensor, mask: Tensor) -> list[tuple[Tensor, None]]:
         """The levels; nobody reads a mask, since there is no padding."""
         return [(level, None) for level in self.levels]
-
-
-class Whole(nn.Module):
-    """A whole model whose input has no padding."""
-
-    def __init__(self, model: nn.Module) -> None:
-        """Take the model itself."""
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [N,Q,K] and boxes [N,Q,4] of pixels [N,3,H,W]."""
-        outputs = self.model(pixels)
-        return outputs.logits, outputs.pred_boxes
 
 
 def split_levels(family: str, fields: Fields, model: Any, preparation: Preparation) -> SplitModel:

@@ -27,7 +27,7 @@ _SIZES = {
 }
 # Of timm, with the tag of its pretrained weights. Others of the same shapes compute something else:
 # `resnetblur50` filters before it takes strides.
-_TIMM_NAME = re.compile(r"(?:tv_)?(resnet(?:18|34|50|101))(?:\.[\w.]+)?")
+TIMM_NAME = re.compile(r"(?:tv_)?(resnet(?:18|34|50|101))(?:\.[\w.]+)?")
 _LAST_STAGES = ([4], [1, 2, 3, 4], [0, 1, 2, 3, 4], [2, 3, 4], [3, 4], [-1])
 # What transformers writes where nobody gave names.
 _NO_NAME = re.compile(r"LABEL_\d+")
@@ -165,7 +165,7 @@ def _timm_name(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
     name = reader.text("backbone")
     if name is None:
         return
-    known = _TIMM_NAME.fullmatch(name)
+    known = TIMM_NAME.fullmatch(name)
     if known is None:
         raise WeightsError(
             f"{reader.source}: backbone is {shown(name)}, and Tandem's DETR has only resnet18, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Optional, Tuple
 
+import structlog
+
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
 from common.security.quotas import QuotaFile
@@ -11,7 +13,7 @@ from common.security.tls import TlsFiles
 from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.options import channel_options
+from common.server.options import channel_options, max_connections
 from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
@@ -34,10 +36,11 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
 
+log = structlog.get_logger()
+
 # Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
 _COPIES_HELD = 3
-# Sessions that one peer may have, however few there may be.
-_LEAST_SHARE = 4
+_LEAST_UNOPENED = 4
 
 
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
@@ -55,6 +58,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         from common.vision.confined_process import start_server
 
         start_server()
+    _tell_of_few_files(settings.max_sessions)
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
@@ -121,6 +125,17 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     return True
 
 
+def _tell_of_few_files(max_sessions: int) -> None:
+    """Each client may come by a connection of its own, and each connection is an open file."""
+    connections = max_connections()
+    if connections < max_sessions:
+        log.warning(
+            "fewer connections than max_sessions: raise the hard limit on open files",
+            connections=connections,
+            max_sessions=max_sessions,
+        )
+
+
 def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
     addresses = settings.stage_addresses
     return Router(
@@ -150,12 +165,12 @@ def _add_servicers(
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:
-    share = max(_LEAST_SHARE, settings.max_sessions // 4)
     limits = StreamLimits(
         streams=settings.max_sessions,
-        streams_of_a_peer=share,
-        unopened_streams=share,
+        streams_of_a_peer=settings.sessions_of_a_host,
+        unopened_streams=max(_LEAST_UNOPENED, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
+        setting_of_a_peer="max_sessions_per_host",
     )
     budget = ByteBudget(
         settings.max_buffered_bytes,

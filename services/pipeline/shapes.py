@@ -64,6 +64,12 @@ def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
     return 4 * (values + (manifest.position_channels or 0) * rows * columns)
 
 
+def largest_feature_count(manifest: Manifest) -> int:
+    """How many features a frame of the policy's largest size has."""
+    rows, columns = _cells(_largest_size(manifest.input), manifest.feature_stride)
+    return manifest.feature_channels * rows * columns
+
+
 def largest_latent_count(manifest: Manifest) -> int:
     """How many latents a frame of the policy's largest size has; 0 without a bottleneck."""
     rows, columns = manifest.cut[0].grid(*_largest_size(manifest.input))

@@ -18,6 +18,7 @@ from common.bundle import (
     InputPolicy,
     Manifest,
     ShortestEdgeInput,
+    SigmoidScoring,
     StretchInput,
     load_bundle,
 )
@@ -220,11 +221,12 @@ def _model_rows(manifest: Manifest) -> dict[str, str]:
         return {
             "family": manifest.family,
             "operators": f"ONNX opset {opset.backbone} and {opset.transformer}",
-            "precision": "as the engine has it"
-            if precision is None
-            else f"backbone {precision.backbone}, transformer {precision.transformer}, where an "
-            "engine can",
+            "precision": f"backbone {precision.backbone}, transformer {precision.transformer}, "
+            "where an engine has the choice",
             "cut": levels,
+            "scores": f"sigmoid of each class, the best {manifest.scoring.top_k} of a frame"
+            if isinstance(manifest.scoring, SigmoidScoring)
+            else "softmax over the classes and 'no object'",
         }
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
