@@ -87,11 +87,23 @@ class Family(Protocol):
     def model_types(self) -> tuple[str, ...]:
         """The values of `model_type` in `config.json` that it recognises."""
 
+    @property
+    def samples_discretely(self) -> bool:
+        """Whether its deformable attention can take the nearest cell instead of interpolating."""
+
     def build(self, config: Mapping[str, Any]) -> nn.Module:
         """Return a model with random weights from the content of `config.json`."""
 
     def read(self, folder: Path, config: Mapping[str, Any]) -> nn.Module:
         """Return the model with the weights of a Hugging Face folder, in evaluation mode."""
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """Return how frames are prepared.
+
+        Args:
+            stated: the content of `preprocessor_config.json`; empty if there is none.
+            config: the content of `config.json`.
+        """
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """Cut a model; its copies are cut, and it is not changed."""
