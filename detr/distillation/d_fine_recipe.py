@@ -106,7 +106,7 @@ def d_fine_run_recipe(
         "backbone_config": recipe.backbone_config,
         "encoder_in_channels": list(recipe.encoder_in_channels),
     }
-    d_fine.FIELDS.check(configuration, f"recipe {recipe.name}")
+    d_fine.FIELDS.checked(configuration, f"recipe {recipe.name}")
     return Recipe(
         name=recipe.student,
         seed=recipe.seed if seed is None else seed,

@@ -63,7 +63,7 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
         content = _over(recipe_of(load_checkpoint(resumed), resumed).configuration or {}, content)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         content = _over(_folder_config(recipe.start.file), content)
-    d_fine.FIELDS.check(content, f"recipe {recipe.name}, configuration")
+    d_fine.FIELDS.checked(content, f"recipe {recipe.name}, configuration")
     if "num_labels" not in content:
         if not content.get("id2label"):
             raise ConfigurationError(

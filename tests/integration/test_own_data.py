@@ -1,5 +1,6 @@
 """Training on what people bring: wrong files are told before the first step."""
 
+import json
 import os
 import re
 import shutil
@@ -16,8 +17,11 @@ from transformers import DFineConfig, DFineForObjectDetection
 
 from common.bundle import Normalization
 from detr.coco.folder import open_coco
+from detr.families.importing import import_family
+from detr.families.registry import family_of
 from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME, load_checkpoint
 from detr.training.data import CocoDataset
+from detr.training.families import trained_family
 from detr.training.recipe import Recipe
 from tests.coco_sets import coco_set
 from tests.tiny_d_fine import CONFIGURATION
@@ -210,3 +214,19 @@ def test_a_d_fine_is_tuned_on_own_pictures(made, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     again = load_checkpoint(output / CHECKPOINT_NAME)["average"]
     assert all(torch.equal(again[name], value) for name, value in content["average"].items())
+    folder = tmp_path / "tuned"
+    main = [sys.executable, "-m", "detr.training", "folder", str(output / CHECKPOINT_NAME)]
+    written = subprocess.run([*main, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert written.returncode == 0, written.stderr
+    config = json.loads((folder / "config.json").read_text())
+    imported = import_family(family_of(config), folder, config)
+    assert [(one.class_index, one.name) for one in imported.categories] == [*names.items()]
+    assert imported.split.preparation.input.model_dump() == D_FINE["input"]
+    assert imported.remarks == ("the names are COCO's, so COCO's ids are taken.",)
+    pixels = torch.rand(1, 3, 64, 96)
+    plain = trained_family(kept).plain_model(kept, again)
+    with torch.no_grad():
+        logits, boxes = imported.split.whole(pixels, torch.zeros(1, 64, 96, dtype=torch.bool))
+        expected = plain(pixels)
+    torch.testing.assert_close(logits, expected.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(boxes, expected.pred_boxes, atol=1e-4, rtol=0)
