@@ -19,7 +19,7 @@ from tests.forked import ROOT, SERVICES, ForkServer
 
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
 # Of format 2: two tensors cross its cut.
-TOY_LEVELS = ROOT / "tests/data/toy-levels"
+TOY_TENSORS = ROOT / "tests/data/toy-tensors"
 NODES = ("edge", "workstation")
 START_SECONDS = 60.0
 

@@ -115,13 +115,13 @@ def test_queries_that_are_wrong_are_noticed(name: str) -> None:
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_levels_are_checked_whole(stage: Stage, tmp_path: Path) -> None:
-    levels = load_bundle(ROOT / "tests" / "data" / "toy-levels")
-    options = compile_options(levels.manifest, stage, Precision.FP32, tmp_path)
-    reference = compute_reference(levels)[stage]
+def test_all_cut_tensors_are_checked(stage: Stage, tmp_path: Path) -> None:
+    toy = load_bundle(ROOT / "tests" / "data" / "toy-tensors")
+    options = compile_options(toy.manifest, stage, Precision.FP32, tmp_path)
+    reference = compute_reference(toy)[stage]
     assert set(reference.inputs) in ({"pixels"}, {"features_16", "features_32"})
-    assert check_half(levels, stage, "onnxruntime", options, reference).relative_error < 1e-5
-    assert not check_half(levels, stage, "none", options, reference).is_good
+    assert check_half(toy, stage, "onnxruntime", options, reference).relative_error < 1e-5
+    assert not check_half(toy, stage, "none", options, reference).is_good
 
 
 def test_arbitrary_numbers_do_not_agree(tmp_path: Path) -> None:

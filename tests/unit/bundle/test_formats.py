@@ -23,7 +23,7 @@ from common.bundle import (
     write_bundle,
 )
 from common.domain.errors import ConfigurationError
-from tests.harness import ROOT, TOY_BUNDLE, TOY_LEVELS
+from tests.harness import ROOT, TOY_BUNDLE, TOY_TENSORS
 
 
 def test_a_detr_is_read_by_the_names_of_both_formats() -> None:
@@ -38,7 +38,7 @@ def test_a_detr_is_read_by_the_names_of_both_formats() -> None:
 
 
 def test_a_model_of_another_family() -> None:
-    manifest = load_bundle(TOY_LEVELS).manifest
+    manifest = load_bundle(TOY_TENSORS).manifest
     assert isinstance(manifest, FamilyManifest)
     assert manifest.family == "toy"
     assert [(each.name, each.channels, each.stride) for each in manifest.cut] == [
@@ -53,13 +53,13 @@ def test_a_model_of_another_family() -> None:
 
 
 def test_cells_of_a_level_round_up() -> None:
-    level = CutTensor(name="features", channels=10, stride=32)
-    assert level.grid(64, 96) == (2, 3)
-    assert level.grid(65, 1) == (3, 1)
-    assert level.values(65, 1) == 30
+    tensor = CutTensor(name="features", channels=10, stride=32)
+    assert tensor.grid(64, 96) == (2, 3)
+    assert tensor.grid(65, 1) == (3, 1)
+    assert tensor.values(65, 1) == 30
 
 
-@pytest.mark.parametrize("folder", [TOY_BUNDLE, TOY_LEVELS, ROOT / "models/demo-r50"])
+@pytest.mark.parametrize("folder", [TOY_BUNDLE, TOY_TENSORS, ROOT / "models/demo-r50"])
 def test_a_manifest_that_is_read_and_written_keeps_every_byte(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(str(folder), str(tmp_path / "copy")))
     before = (copy / "bundle.json").read_bytes()
@@ -68,7 +68,7 @@ def test_a_manifest_that_is_read_and_written_keeps_every_byte(folder: Path, tmp_
 
 
 def test_the_configuration_is_kept_as_it_is(tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(str(TOY_LEVELS), str(tmp_path / "copy")))
+    copy = Path(shutil.copytree(str(TOY_TENSORS), str(tmp_path / "copy")))
     said = {"a": None, "b": [1, {"c": None}], "d": 0.5}
     manifest = load_bundle(copy).manifest.model_copy(update={"configuration": said})
     assert write_bundle(copy, manifest).manifest.configuration == said
@@ -78,9 +78,9 @@ def test_what_needs_a_detr_names_the_other_family() -> None:
     detr = load_bundle(TOY_BUNDLE).manifest
     assert require_detr(detr, "this") is detr
     with pytest.raises(
-        ConfigurationError, match="a thing needs a plain DETR, and toy-levels is of"
+        ConfigurationError, match="a thing needs a plain DETR, and toy-tensors is of"
     ):
-        require_detr(load_bundle(TOY_LEVELS).manifest, "a thing")
+        require_detr(load_bundle(TOY_TENSORS).manifest, "a thing")
 
 
 FINE = {"name": "features_16", "channels": 6, "stride": 16}
@@ -130,7 +130,7 @@ BOTTLENECK = {
 def test_what_does_not_fit_is_refused(
     changes: Dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(str(TOY_LEVELS), str(tmp_path / "copy")))
+    copy = Path(shutil.copytree(str(TOY_TENSORS), str(tmp_path / "copy")))
     content = json.loads((copy / "bundle.json").read_text())
     (copy / "bundle.json").write_text(json.dumps({**content, **changes}))
     with pytest.raises(ConfigurationError, match=message):
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused(
 
 @pytest.mark.parametrize("cut", [[FINE, {**COARSE, "channels": 9}], [{**ONLY, "channels": 15}]])
 def test_the_calibration_is_of_all_levels_together(cut: Any, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(str(TOY_LEVELS), str(tmp_path / "copy")))
+    copy = Path(shutil.copytree(str(TOY_TENSORS), str(tmp_path / "copy")))
     content = json.loads((copy / "bundle.json").read_text())
     (copy / "bundle.json").write_text(json.dumps({**content, "cut": cut}))
     with pytest.raises(
@@ -149,7 +149,7 @@ def test_the_calibration_is_of_all_levels_together(cut: Any, tmp_path: Path) -> 
 
 
 def test_one_cut_tensor_may_have_a_position_and_a_bottleneck(tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(str(TOY_LEVELS), str(tmp_path / "copy")))
+    copy = Path(shutil.copytree(str(TOY_TENSORS), str(tmp_path / "copy")))
     content = json.loads((copy / "bundle.json").read_text())
     one = {"cut": [ONLY], "position_channels": 8, "bottleneck": BOTTLENECK}
     (copy / "bundle.json").write_text(json.dumps({**content, **one}))

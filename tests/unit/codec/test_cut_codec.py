@@ -1,4 +1,4 @@
-"""All levels of a cut through the codecs, and their common calibration."""
+"""All tensors of a cut through the codecs, and their common calibration."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from common.codec.feature_statistics import FeatureStatistics, joint_calibration
 from common.domain.codec import FEATURE_CODECS, Codec, EncodedTensor
 from common.domain.errors import InvalidInputError, PreconditionError
 from common.domain.frames import FrameGeometry
-from tests.harness import TOY_BUNDLE, TOY_LEVELS
+from tests.harness import TOY_BUNDLE, TOY_TENSORS
 from tests.unit.codec.conftest import calibrated, features
 
-LEVELS = load_bundle(TOY_LEVELS).manifest
-FINE, COARSE = (tensor.name for tensor in LEVELS.cut)
+TOY = load_bundle(TOY_TENSORS).manifest
+FINE, COARSE = (tensor.name for tensor in TOY.cut)
 
 
 def frame_of(seed):
-    """One frame's features of both levels."""
+    """One frame's features of both tensors."""
     return {
         FINE: features(channels=6, rows=5, columns=7, seed=seed) / 50,
         COARSE: features(channels=10, rows=3, columns=4, seed=seed + 1) / 50,
@@ -27,11 +27,11 @@ def frame_of(seed):
 
 
 def recalibrated(frames):
-    statistics = CutStatistics(LEVELS)
+    statistics = CutStatistics(TOY)
     for values in frames:
         statistics.add(values)
-    codec = LEVELS.codec.model_copy(update={"calibration": statistics.calibration()})
-    return LEVELS.model_copy(update={"codec": codec})
+    codec = TOY.codec.model_copy(update={"calibration": statistics.calibration()})
+    return TOY.model_copy(update={"codec": codec})
 
 
 @pytest.mark.parametrize("codec", FEATURE_CODECS)
@@ -43,7 +43,7 @@ def test_each_level_is_coded_by_its_own_part_of_the_calibration(codec):
     assert [each.shape for each in encoded] == [(1, 6, 5, 7), (1, 10, 3, 4)]
     decoded = codecs.decode(encoded)
     assert list(decoded) == [FINE, COARSE]
-    parts = manifest.codec.calibration.of_levels([6, 10])
+    parts = manifest.codec.calibration.of_tensors([6, 10])
     for (name, values), part, payload in zip(frames[0].items(), parts, encoded):
         alone = FeatureCodec(part)
         assert alone.encode(values, codec) == payload
@@ -61,8 +61,8 @@ def test_one_level_is_coded_as_ever():
 
 
 def test_without_a_calibration_its_codecs_are_refused():
-    plain = LEVELS.codec.model_copy(update={"calibration": None})
-    codecs = CutCodec(LEVELS.model_copy(update={"codec": plain}))
+    plain = TOY.codec.model_copy(update={"calibration": None})
+    codecs = CutCodec(TOY.model_copy(update={"codec": plain}))
     codecs.require(Codec.INT8)
     with pytest.raises(PreconditionError, match="q4 needs a calibrated bundle"):
         codecs.require(Codec.Q4)
@@ -70,7 +70,7 @@ def test_without_a_calibration_its_codecs_are_refused():
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_tensors_is_refused(count):
-    codecs = CutCodec(LEVELS)
+    codecs = CutCodec(TOY)
     (tensor, *_) = codecs.encode(frame_of(0), Codec.FP32)
     with pytest.raises(InvalidInputError, match=f"is {count}, and it has to be 2"):
         codecs.decode((tensor,) * count)
@@ -82,7 +82,7 @@ def test_levels_have_only_so_many_values_together():
     shapes = [(1, 6, side, side), (1, 10, side + 1, side + 1)]
     tensors = [EncodedTensor(shape, Codec.INT8, b"few") for shape in shapes]
     with pytest.raises(InvalidInputError, match=f"at most {MAX_VALUES} are decoded"):
-        CutCodec(LEVELS).decode(tensors)
+        CutCodec(TOY).decode(tensors)
 
 
 def test_levels_are_calibrated_one_after_another():
@@ -117,7 +117,7 @@ def test_the_range_of_all_levels_is_that_of_the_largest_values():
 
 
 def test_a_level_of_more_cells_counts_for_more():
-    """Two levels of equal spread: the one with most of the values decides."""
+    """Two tensors of equal spread: the one with most of the values decides."""
     random = np.random.default_rng(0)
     many, few = FeatureStatistics(), FeatureStatistics()
     for _ in range(20):
@@ -131,14 +131,14 @@ def test_a_level_of_more_cells_counts_for_more():
 
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(InvalidInputError, match="no frames"):
-        CutStatistics(LEVELS).calibration()
+        CutStatistics(TOY).calibration()
     with pytest.raises(InvalidInputError, match="not finite"):
-        CutStatistics(LEVELS).add({**frame_of(0), COARSE: np.full((1, 10, 3, 4), np.inf)})
+        CutStatistics(TOY).add({**frame_of(0), COARSE: np.full((1, 10, 3, 4), np.inf)})
 
 
 def test_padding_is_left_out_of_each_level_by_its_own_cells():
     geometry = FrameGeometry(33, 60, 80, 112, 33, 60)
-    seen = without_padding(LEVELS, frame_of(0), geometry)
+    seen = without_padding(TOY, frame_of(0), geometry)
     assert {name: values.shape for name, values in seen.items()} == {
         FINE: (1, 6, 3, 4),
         COARSE: (1, 10, 2, 2),

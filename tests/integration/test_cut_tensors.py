@@ -19,7 +19,7 @@ from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import detector_pb2, tensor_pb2
-from tests.harness import TOY_LEVELS, Cluster
+from tests.harness import TOY_TENSORS, Cluster
 from tests.streams import boxes, detect, frame, jpeg, options
 
 # None has the input's shape: 112 x 80.
@@ -33,7 +33,7 @@ PLACEMENTS = ["FULL", "BACKBONE", "TRANSFORMER", "WORKSTATION"]
 def cluster():
     """Frames of several streams may be executed together."""
     batches = ("--max-batch", "4", "--batch-wait-milliseconds", "2")
-    running = Cluster(TOY_LEVELS, stage_arguments=batches)
+    running = Cluster(TOY_TENSORS, stage_arguments=batches)
     yield running
     running.close()
 
@@ -42,7 +42,7 @@ class Whole:
     """Both halves in this process, and the features between them by a codec."""
 
     def __init__(self):
-        self.bundle = load_bundle(TOY_LEVELS)
+        self.bundle = load_bundle(TOY_TENSORS)
         self.codecs = CutCodec(self.bundle.manifest)
 
     def answers(self, codec):
@@ -111,7 +111,7 @@ async def test_every_placement_equals_the_halves_in_one_process(cluster, whole, 
 
 
 @pytest.mark.parametrize("codec", FEATURE_CODECS)
-async def test_every_codec_gives_the_bytes_and_boxes_of_its_own_levels(cluster, whole, codec):
+async def test_every_codec_gives_the_bytes_and_boxes_of_its_own_tensors(cluster, whole, codec):
     chosen = options(placement=detector_pb2.PLACEMENT_BACKBONE, codec=codec_to_wire(codec))
     answers = await detect(cluster.address, [chosen, *REQUESTS])
     expected, sizes = whole.answers(codec)

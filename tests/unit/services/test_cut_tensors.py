@@ -13,9 +13,9 @@ from common.domain.frames import FrameGeometry
 from common.wire.frames import features_from_wire, features_to_wire
 from protos.tandem.v1 import stage_pb2, tensor_pb2
 from services.transformer.stage import ArrivedFeatures, TransformerStage
-from tests.harness import TOY_BUNDLE, TOY_LEVELS
+from tests.harness import TOY_BUNDLE, TOY_TENSORS
 
-BUNDLE = load_bundle(TOY_LEVELS)
+BUNDLE = load_bundle(TOY_TENSORS)
 GEOMETRY = FrameGeometry(
     frame_height=120, frame_width=160, input_height=80, input_width=112, valid_height=80,
     valid_width=112,
@@ -55,12 +55,12 @@ def test_all_levels_arrive_and_nothing_beside_them(stage, codec):
             np.testing.assert_array_equal(tensors[name], exact)
 
 
-def test_the_payload_is_that_of_all_levels():
+def test_the_payload_is_that_of_all_tensors():
     features = EncodedFeatures(0, CutCodec(BUNDLE.manifest).encode(values(), Codec.FP32), GEOMETRY)
     assert features.payload_bytes == 4 * (6 * 5 * 7 + 10 * 3 * 4)
 
 
-def test_one_tensor_is_written_as_before_there_were_levels():
+def test_one_tensor_is_written_as_before_there_were_tensors():
     """Field by field, as a peer of an older release writes it."""
     manifest = load_bundle(TOY_BUNDLE).manifest
     tensors = CutCodec(manifest).encode({"features": np.ones((1, 8, 3, 4), np.float32)}, Codec.FP16)
@@ -207,6 +207,6 @@ def test_whatever_arrives_is_read_or_refused(stage, seed):
         assert all(np.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def test_warming_up_takes_every_level(stage):
+def test_warming_up_takes_every_tensor(stage):
     (tensors,) = stage.typical_tensors()
     assert {name: tensor.shape for name, tensor in tensors.items()} == SIZES

@@ -1,10 +1,10 @@
-"""Makes tests/data/toy-levels: two tiny halves of format 2, between which two tensors cross.
+"""Makes tests/data/toy-tensors: two tiny halves of format 2, between which two tensors cross.
 
 Like the families that came after DETR, it takes frames stretched and not normalised, has features
-of two levels, samples the finer one with GridSample (ONNX opset 16), and scores by sigmoid; it has
+at two strides, samples the finer one with GridSample (ONNX opset 16), and scores by sigmoid; it has
 neither mask nor positional encoding. Its boxes mean nothing, but they depend on all of the picture
-and on where in both levels a value stands. Run from the root as
-`python -m tests.data.make_toy_levels`; needs the package onnx. The bundle is committed, so that
+and on where in both tensors a value stands. Run from the root as
+`python -m tests.data.make_toy_tensors`; needs the package onnx. The bundle is committed, so that
 tests run without.
 """
 
@@ -31,8 +31,8 @@ from common.engines.registry import load_engine
 from common.vision.preprocess import preprocess
 from tests.streams import picture
 
-FOLDER = Path(__file__).parent / "toy-levels"
-# The coarser level's cells reach beyond the input: 80 and 112 are no multiples of 32.
+FOLDER = Path(__file__).parent / "toy-tensors"
+# The coarser tensor's cells reach beyond the input: 80 and 112 are no multiples of 32.
 INPUT = StretchInput(height=80, width=112)
 FINE = CutTensor(name="features_16", channels=6, stride=16)
 COARSE = CutTensor(name="features_32", channels=10, stride=32)
@@ -49,7 +49,7 @@ def main() -> None:
     _save("backbone.onnx", _backbone(random), OPSET.backbone)
     _save("transformer.onnx", _transformer(random), OPSET.transformer)
     manifest = FamilyManifest(
-        name="toy-levels",
+        name="toy-tensors",
         family="toy",
         configuration={"queries": QUERIES, "points": POINTS},
         opset=OPSET,
@@ -66,7 +66,7 @@ def main() -> None:
         files=dict.fromkeys(("backbone.onnx", "transformer.onnx"), ""),
         codec=CodecDefaults(default="fp16"),
         license="Apache-2.0",
-        origin="made by tests/data/make_toy_levels.py",
+        origin="made by tests/data/make_toy_tensors.py",
         trained=False,
     )
     bundle = write_bundle(FOLDER, manifest)
@@ -85,7 +85,7 @@ def _calibrated(bundle: Bundle) -> CodecDefaults:
 
 
 def _backbone(random: np.random.Generator):
-    """Averages of 8 x 8 pixels, and a convolution of stride 2 to each level."""
+    """Averages of 8 x 8 pixels, and a convolution of stride 2 to each tensor."""
     weights = {
         "to_fine": random.normal(0, 1, (FINE.channels, 3, 2, 2)),
         "to_coarse": random.normal(0, 1, (COARSE.channels, FINE.channels, 2, 2)) / 2,
@@ -123,7 +123,7 @@ def _halving(source: str, weight: str, target: str):
 
 
 def _transformer(random: np.random.Generator):
-    """The fine level at a few points and the coarse one's average, to logits and boxes."""
+    """The fine tensor at a few points and the coarse one's average, to logits and boxes."""
     width = FINE.channels * POINTS + COARSE.channels
     constants = {
         "points": random.uniform(-0.9, 0.9, (1, 1, POINTS, 2)).astype(np.float32),
@@ -166,8 +166,8 @@ def _transformer(random: np.random.Generator):
     )
 
 
-def _features(level: CutTensor, suffix: str):
-    return _tensor(level.name, ["n", level.channels, f"rows_{suffix}", f"columns_{suffix}"])
+def _features(tensor: CutTensor, suffix: str):
+    return _tensor(tensor.name, ["n", tensor.channels, f"rows_{suffix}", f"columns_{suffix}"])
 
 
 def _tensor(name: str, shape: list):
