@@ -1,8 +1,8 @@
 """Streams until told to end: `steady.py SERVER PLACEMENT CLIENTS FILE` ends once FILE is there.
 
-Who streams is told by TANDEM_TLS_CA, TANDEM_TLS_CERTIFICATE and TANDEM_TLS_KEY. Prints how many frames
-came back, and the longest that a client waited between two. Fails unless every client has one answer to
-each frame, in order, and all of them are detections.
+Who streams is told by TANDEM_TLS_CA, TANDEM_TLS_CERTIFICATE and TANDEM_TLS_KEY. Prints how many
+frames came back, and the longest that a client waited between two. Fails unless every client has
+one answer to each frame, in order, and all of them are detections.
 """
 
 import asyncio
