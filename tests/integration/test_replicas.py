@@ -135,5 +135,5 @@ async def test_two_orchestrators_share_replicas_by_what_these_tell():
                 before, served = it.executed(spare), len(camera.served_at)
                 await camera.served(20)
                 share = (it.executed(spare) - before) / (len(camera.served_at) - served)
-        assert set(flood.outcomes) == set(camera.outcomes) == {"detections"}
+        assert not flood.failed_at + camera.failed_at
         assert share >= 0.8

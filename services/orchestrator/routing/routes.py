@@ -104,6 +104,7 @@ class AvailableRoutes(NamedTuple):
 
     @classmethod
     def of(cls, routes: Sequence[Route]) -> AvailableRoutes:
+        """Take in the routes; their servers are in the order of their coming."""
         servers = list(dict.fromkeys(server for route in routes for server in route.servers))
         places = {server: place for place, server in enumerate(servers)}
         return cls(
