@@ -87,11 +87,15 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             window=settings.window,
         )
     )
+
+    def stage_changed(health: StageHealth) -> None:
+        replicas.stage_changed(health)
+
     monitor = StageMonitor(
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=lambda health: replicas.stage_changed(health),  # noqa: PLW0108 - made below
+        on_change=stage_changed,
         on_heartbeat=router.measurements.observe_heartbeat,
         on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
