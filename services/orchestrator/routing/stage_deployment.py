@@ -62,7 +62,8 @@ class StageDeployment:
     async def finish(self) -> None:
         """All stages serve it: the stage may release what it has served before."""
         try:
-            await self._call.done_writing()
+            finish = models_pb2.DeployStep(finish=models_pb2.FinishDeployment())
+            await self._call.write(finish)
             await asyncio.wait_for(self._call.read(), _COMMIT_SECONDS)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.TimeoutError):
             # It keeps that a little longer.
