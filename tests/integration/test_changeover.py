@@ -58,6 +58,9 @@ class Watched:
     async def _feed(self):
         data, number = jpeg(1), 0
         while not self._ends:
+            if number - len(self.answers) >= 6:
+                await asyncio.sleep(0.005)
+                continue
             number += 1
             await self.stream.send(frame(number, data))
         await self.stream.call.done_writing()
