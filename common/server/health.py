@@ -14,7 +14,6 @@ REASON_KEY = "tandem-reason"
 
 REASON_CHARACTERS = 400
 """Most characters of a reason; older orchestrators read 200 of them."""
-
 IN_FLIGHT_KEY = "tandem-in-flight"
 """Trailing metadata of `Check`: how many frames a stage holds, of all callers."""
 

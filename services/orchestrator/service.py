@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Optional, Tuple
 
+import structlog
+
 from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
@@ -12,7 +14,7 @@ from common.security.tls import TlsFiles
 from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.options import channel_options
+from common.server.options import channel_options, max_connections
 from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
@@ -37,10 +39,11 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
 
+log = structlog.get_logger()
+
 # Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
 _COPIES_HELD = 3
-# Sessions that one peer may have, however few there may be.
-_LEAST_SHARE = 4
+_LEAST_UNOPENED = 4
 
 
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
@@ -58,6 +61,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         from common.vision.confined_process import start_server
 
         start_server()
+    _tell_of_few_files(settings.max_sessions)
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
@@ -94,7 +98,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=lambda health: replicas.stage_changed(health),
+        on_change=lambda health: replicas.stage_changed(health),  # noqa: PLW0108 - made below
         on_heartbeat=router.measurements.observe_heartbeat,
         on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
@@ -103,8 +107,8 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         (each for each in settings.stage_addresses if each.is_name),
         *(sessions, monitor),
         Connections(channels, connect, connect_for_health),
-        SystemResolver().look_up,
-        settings.lookup_seconds,
+        look_up=SystemResolver().look_up,
+        lookup_seconds=settings.lookup_seconds,
     )
 
     deployments = Deployments(router.table, sessions.resources.models, channels)
@@ -145,6 +149,17 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     return True
 
 
+def _tell_of_few_files(max_sessions: int) -> None:
+    """Each client may come by a connection of its own, and each connection is an open file."""
+    connections = max_connections()
+    if connections < max_sessions:
+        log.warning(
+            "fewer connections than max_sessions: raise the hard limit on open files",
+            connections=connections,
+            max_sessions=max_sessions,
+        )
+
+
 def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
     addresses = settings.stage_addresses
     return Router(
@@ -177,12 +192,12 @@ def _add_servicers(
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:
-    share = max(_LEAST_SHARE, settings.max_sessions // 4)
     limits = StreamLimits(
         streams=settings.max_sessions,
-        streams_of_a_peer=share,
-        unopened_streams=share,
+        streams_of_a_peer=settings.sessions_of_a_host,
+        unopened_streams=max(_LEAST_UNOPENED, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
+        setting_of_a_peer="max_sessions_per_host",
     )
     budget = ByteBudget(
         settings.max_buffered_bytes,

@@ -185,12 +185,12 @@ class StageMonitor:
     async def _reason(self, stub: Any, request: Any) -> str:
         """What a stage says of why it is not serving; empty if it says nothing."""
         try:
-            return _told(await self._check(stub, request), REASON_KEY)[:REASON_CHARACTERS]
+            return _reason_in(await self._check(stub, request))
         except grpc.aio.AioRpcError:
             return ""
 
     async def _check(self, stub: Any, request: Any) -> Any:
-        """Ask a stage for its health; returns the metadata that go with the answer.
+        """Ask a stage for its health; returns the metadata that goes along.
 
         Raises:
             AioRpcError: it did not answer in time, or not at all.
@@ -231,10 +231,9 @@ class StageMonitor:
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
                 return
             self._on_heartbeat(address, time.perf_counter() - asked)
-            reason = _told(metadata, REASON_KEY)[:REASON_CHARACTERS]
             # A watch tells no change of the reason: a stage may know it only after it has loaded.
-            health = self._health.get(address)
-            if reason and health is not None and health.fault == NOT_SERVING:
+            reason, known = _reason_in(metadata), self._health.get(address)
+            if reason and known is not None and known.fault == NOT_SERVING:
                 self._note(address, reason, NOT_SERVING)
             frames = _told(metadata, IN_FLIGHT_KEY)
             if frames.isdecimal() and len(frames) <= _MOST_DIGITS:
@@ -275,6 +274,11 @@ def _reason_of(error: grpc.aio.AioRpcError) -> str:
 def _told(metadata: Any, key: str) -> str:
     """What a stage tells beside its health; empty if it does not."""
     return next((str(value) for name, value in metadata if name == key), "")
+
+
+def _reason_in(metadata: Any) -> str:
+    """Why a stage is not serving; empty if it does not say."""
+    return _told(metadata, REASON_KEY)[:REASON_CHARACTERS]
 
 
 def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:

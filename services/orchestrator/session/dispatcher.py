@@ -89,6 +89,7 @@ class Dispatcher:
             frames_from=router.options.policy.located_at,
             encoding=resources.frame_encoding,
             metadata=metadata,
+            message_bytes=lambda: account.largest_bytes,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining

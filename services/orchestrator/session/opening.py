@@ -12,6 +12,7 @@ from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.placements import placement_to_wire
 from common.wire.stage_client import Metadata, StageStream
 from common.wire.video import video_to_wire
@@ -89,7 +90,9 @@ class StreamOpener:
         channels: Mapping[StageAddress, ServerChannel],
         terms_for: Callable[[Route], StreamTerms],
         on_opened: Callable[[Route, Optional[Codec], StageStream], None],
+        *,
         metadata: Metadata = (),
+        message_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """Open nothing yet.
 
@@ -100,7 +103,9 @@ class StreamOpener:
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `terms_for` says.
             metadata: of the calls to the backbones.
+            message_bytes: tells the size of the largest frame so far; 0 if none has come.
         """
+        self._message_bytes = message_bytes
         self._opening = opening
         self._channels = channels
         self._terms_for = terms_for
@@ -123,7 +128,7 @@ class StreamOpener:
             # Only the backbone's answer told what there is to choose from.
             await stream.close()
             begun.terms = begun.terms._replace(codec=chosen)
-            return await self._open(route, begun.terms)
+            return await self._open(route, begun)
 
         async def noted() -> StageStream:
             # Before the opening is done, and not in a callback: a frame may come between the two.
@@ -152,7 +157,7 @@ class StreamOpener:
         What is known of the stages is a moment old.
         """
         try:
-            return await self._open(route, begun.terms)
+            return await self._open(route, begun)
         except PreconditionError:
             bundle = self._terms_for(route).bundle
             if begun.terms.bundle is None:
@@ -160,18 +165,22 @@ class StreamOpener:
             begun.terms = begun.terms._replace(
                 bundle=bundle if bundle != begun.terms.bundle else None
             )
-            return await self._open(route, begun.terms)
+            return await self._open(route, begun)
 
-    async def _open(self, route: Route, terms: StreamTerms) -> StageStream:
+    async def _open(self, route: Route, begun: RouteStream) -> StageStream:
         channel = self._channels.get(route.backbone)
         if channel is None:
             raise UnavailableError(f"{route.backbone.name} is gone")
-        stream = await StageStream.open(
-            channel.current,
-            Stage.BACKBONE,
-            self._opening.request(route, terms),
-            route.backbone.name,
-            self._metadata,
-        )
+        terms = begun.terms
+        async with channel.openings:
+            # That others were opened first is no fault of the route.
+            begun.progress = time.monotonic()
+            stream = await StageStream.open(
+                channel.current,
+                Stage.BACKBONE,
+                self._opening.request(route, terms),
+                route.backbone.name,
+                (*self._metadata, *message_bytes_metadata(self._message_bytes())),
+            )
         self._on_opened(route, terms.codec, stream)
         return stream

@@ -82,6 +82,7 @@ class RouteStreams:
         frames_from: str = ORCHESTRATOR,
         encoding: Optional[FrameEncoding] = None,
         metadata: Metadata = (),
+        message_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """Open nothing yet.
 
@@ -100,6 +101,7 @@ class RouteStreams:
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             encoding: of pictures that cross a link; None: they are sent as they came.
             metadata: of the calls to the backbones.
+            message_bytes: tells the size of the session's largest frame so far.
         """
         self._under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
@@ -109,7 +111,8 @@ class RouteStreams:
             channels,
             self._terms_for,
             on_opened,
-            metadata,
+            metadata=metadata,
+            message_bytes=message_bytes,
         )
         self._on_decode_only = on_decode_only
         self._streams: Dict[Route, List[RouteStream]] = {}
