@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from common.bundle import FixedInput, InputPolicy, ShortestEdgeInput
+from common.bundle import DetrInput, FixedInput, ShortestEdgeInput, require_detr
 from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.importing import ImportedModel, import_weights
@@ -96,7 +96,7 @@ def import_model(
     typer.echo(_as_json(imported, exported) if as_json else _as_text(imported, exported))
 
 
-def parse_input_size(text: str) -> InputPolicy:
+def parse_input_size(text: str) -> DetrInput:
     """`320x480` is a fixed height and width; `800` or `800:1333` shortest and longest edge.
 
     Where the longest edge is left out it keeps DETR's ratio of 1333 to 800.
@@ -121,7 +121,7 @@ def parse_input_size(text: str) -> InputPolicy:
 
 
 def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
-    manifest = exported.bundle.manifest
+    manifest = require_detr(exported.bundle.manifest, "this import")
     return json.dumps(
         {
             "path": str(exported.bundle.folder),
@@ -138,7 +138,7 @@ def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
 
 
 def _as_text(imported: ImportedModel, exported: ExportedBundle) -> str:
-    manifest = exported.bundle.manifest
+    manifest = require_detr(exported.bundle.manifest, "this import")
     a = manifest.architecture
     dilated = ", dilated last stage" if a.dilation else ""
     return "\n".join(

@@ -160,6 +160,7 @@ class LocalCluster:
             ]
             await self._launch(name, module, arguments)
         self.orchestrator, *told = await self._announcements()
+        self._refuse_unable()
         self.stages = tuple(
             RunningStage(node, stage, announcement)
             for (node, stage), announcement in zip(keys, told, strict=True)
@@ -172,6 +173,17 @@ class LocalCluster:
 
     async def _announcements(self) -> list[Announcement]:
         return await asyncio.gather(*(process.announcement() for process in self._processes))
+
+    def _refuse_unable(self) -> None:
+        """All stages have the same engine: what one of them can never run, no other one can.
+
+        Raises:
+            UnavailableError: one can never serve; with its reason.
+        """
+        for process in self._processes:
+            reason = process.told.get("not_serving")
+            if reason:
+                raise UnavailableError(f"the {process.name} cannot serve: {reason}")
 
     def _stage_options(self, stage: Stage) -> list[str]:
         options = self._options

@@ -13,7 +13,7 @@ from common.domain.placement import WORKSTATION
 from common.security.identity import Role
 from tandem.cluster import ORCHESTRATOR, LocalCluster
 from tandem.processes import Announcement, LogSink, ServiceProcess
-from tandem.shipped import shipped_clip
+from tandem.shipped import camera_clip
 
 # Leaves a small machine time for something else.
 _DEMO_FRAMES_PER_SECOND = 10
@@ -86,7 +86,7 @@ def _demo_camera(folder: Path) -> Path:
     path = folder / "cameras.yml"
     camera = {
         "name": "demo",
-        "url": str(shipped_clip()),
+        "url": str(camera_clip()),
         "frames_per_second": _DEMO_FRAMES_PER_SECOND,
     }
     # JSON is YAML.

@@ -152,7 +152,8 @@ class LatentEncoder:
         data = self._coder.encode(coded, latest.coded)
         self._latest = _Reference(name, self._codec, geometry, coded)
         # Shape and geometry are the reference's.
-        return EncodedFeatures(name, EncodedTensor((), self._codec, data), None, latest.frame_id)
+        tensor = EncodedTensor((), self._codec, data)
+        return EncodedFeatures(name, (tensor,), None, latest.frame_id)
 
     def encode_again(self, latents: np.ndarray, geometry: FrameGeometry) -> EncodedFeatures:
         """Code a frame alone, since the receiver could not decode it given its reference.
@@ -170,7 +171,7 @@ class LatentEncoder:
         self._latest = _Reference(name, self._codec, geometry, coded)
         self._on_key_frame(reason)
         tensor = EncodedTensor((1, *coded.levels.shape), self._codec, data)
-        return EncodedFeatures(name, tensor, geometry)
+        return EncodedFeatures(name, (tensor,), geometry)
 
     def _name(self, frame_id: int) -> int:
         if not self._largest_id < frame_id < _SPARE_IDS_FROM:
@@ -208,18 +209,22 @@ class LatentDecoder:
 
         Raises:
             ReferenceMissingError: the frame's reference is not held.
-            InvalidInputError: the payload does not hold latents of this shape, or the shape is not
-                that of its reference.
+            InvalidInputError: the payload does not hold latents of this shape, the shape is not
+                that of its reference, or there are several tensors.
             PreconditionError: the bundle has no bottleneck.
         """
-        codec = features.tensor.codec
+        codec = features.codec
+        if len(features.tensors) > 1:
+            raise InvalidInputError(
+                f"latents are one tensor, and this frame has {len(features.tensors)}"
+            )
         coder = self._coders.of(codec)
         reference = self._reference_of(features)
         shape, geometry = _sizes(features, reference)
         self._check_shape(shape, geometry)
         given = None if reference is None else reference.coded
         _, channels, rows, columns = shape
-        coded = coder.decode(features.tensor.data, (channels, rows, columns), given)
+        coded = coder.decode(features.tensors[0].data, (channels, rows, columns), given)
         self._held[features.frame_id] = _Reference(features.frame_id, codec, geometry, coded)
         if len(self._held) > FRAMES_HELD:
             self._held.popitem(last=False)
@@ -236,9 +241,9 @@ class LatentDecoder:
             raise ReferenceMissingError(
                 f"frame {features.frame_id} is coded given frame {name}, which is not held here"
             )
-        if reference.codec is not features.tensor.codec:
+        if reference.codec is not features.codec:
             raise InvalidInputError(
-                f"a frame of codec {features.tensor.codec.value} cannot refer to one of codec "
+                f"a frame of codec {features.codec.value} cannot refer to one of codec "
                 f"{reference.codec.value}"
             )
         return reference
@@ -252,7 +257,7 @@ def _sizes(
     Raises:
         InvalidInputError: it has neither.
     """
-    shape, geometry = features.tensor.shape, features.geometry
+    shape, geometry = features.tensors[0].shape, features.geometry
     if reference is not None:
         shape = shape or (1, *reference.coded.levels.shape)
         geometry = geometry or reference.geometry

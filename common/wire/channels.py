@@ -90,6 +90,18 @@ class ServerChannel:
                 self._channel = self._open()
         return self._channel
 
+    async def close_after_calls(self) -> None:
+        """Wait until the calls under way have ended; if this is cancelled, end them.
+
+        No new call may be begun.
+        """
+        self._leave(self._channel)
+        try:
+            await asyncio.wait(tuple(self._leaving))
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
     async def close(self) -> None:
         """End all calls."""
         for leaving in self._leaving:

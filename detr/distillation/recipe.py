@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.bundle import Architecture, InputPolicy, Normalization
+from common.bundle import Architecture, DetrInput, Normalization
 from common.domain.errors import ConfigurationError
 from detr.training.recipe import (
     CocoData,
@@ -64,7 +64,7 @@ class DistillationRecipe(Frozen):
     teacher: Path | None = Field(None, description="unless the command names another")
     seed: int = Field(ge=0)
     backbone: Literal["resnet18", "resnet34", "resnet50"]
-    input: InputPolicy
+    input: DetrInput
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"]
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -16,8 +16,8 @@ from common.bundle import (
     Architecture,
     Bundle,
     Category,
-    InputPolicy,
-    Manifest,
+    DetrInput,
+    DetrManifest,
     Normalization,
     load_bundle,
     write_bundle,
@@ -139,7 +139,7 @@ class Description:
     """What a bundle says about its model, beside the weights; see `common.bundle.Manifest`."""
 
     name: str
-    input: InputPolicy
+    input: DetrInput
     categories: tuple[Category, ...]
     license: str
     origin: str
@@ -216,8 +216,8 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
 
 def _manifest(
     architecture: Architecture, description: Description, split: Split, channels: int
-) -> Manifest:
-    return Manifest(
+) -> DetrManifest:
+    return DetrManifest(
         name=description.name,
         architecture=architecture,
         split=split,

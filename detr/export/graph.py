@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from detr.export.folding import fold_shapes
 from detr.export.halves import BackboneHalf, TransformerHalf
 
 OPSET = 13
@@ -64,6 +68,9 @@ def export_graph(
     path: Path,
     inputs: dict[str, dict[int, str]],
     outputs: dict[str, dict[int, str]],
+    *,
+    opset: int = OPSET,
+    feeds: Sequence[Mapping[str, NDArray[np.float32]]] = (),
 ) -> None:
     """Write a module as an ONNX file, and have onnx check it.
 
@@ -73,6 +80,8 @@ def export_graph(
         path: of the file.
         inputs: the dynamic axes of each input and their names.
         outputs: likewise.
+        opset: of the graph.
+        feeds: see `detr.export.folding.fold_shapes`; with them weights lose their names.
     """
     with torch.no_grad(), warnings.catch_warnings():
         results = half(*example)
@@ -83,15 +92,18 @@ def export_graph(
             example,
             str(path),
             dynamo=False,
-            opset_version=OPSET,
-            # Folding would rename the weights, by which the torch engine finds them.
+            opset_version=opset,
+            # Folding would rename the weights, by which the torch engine finds those of a DETR.
             do_constant_folding=False,
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={**inputs, **outputs},
         )
     model = onnx.load(str(path))
-    _unshare_initializers(model.graph)
+    if feeds:
+        fold_shapes(model, feeds)
+    else:
+        _unshare_initializers(model.graph)
     results = results if isinstance(results, tuple) else (results,)
     for value, result in zip(model.graph.output, results, strict=True):
         _state_static_axes(value, result, dynamic=outputs[value.name])

@@ -22,7 +22,12 @@ from common.bundle.folder import MANIFEST_NAME
 from detr.errors import WeightsError
 from detr.importing.unwrapping import Unwrapped, named_tensors, unwrap
 
-SINGLE_NAMES = ("model.safetensors", "pytorch_model.bin")
+SAFETENSORS_NAME = "model.safetensors"
+SINGLE_NAMES = (SAFETENSORS_NAME, "pytorch_model.bin")
+MOST_WEIGHT_BYTES = 8 << 30
+"""Of the families whose weights are safetensors alone; the largest has 0.5 GB."""
+MOST_CONFIG_BYTES = 4 << 20
+"""Of a JSON file beside weights."""
 INDEX_SUFFIX = ".index.json"
 CONFIG_NAME = "config.json"
 
@@ -112,6 +117,26 @@ def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
     return _read_json_object(config_path)
 
 
+def read_safetensors(folder: Path) -> dict[str, Tensor]:
+    """Read `model.safetensors` of a folder, whole or in shards, and no other format.
+
+    Raises:
+        WeightsError: there is none, or it is cut off, damaged or larger than `MOST_WEIGHT_BYTES`.
+    """
+    whole = folder / SAFETENSORS_NAME
+    index = folder / f"{SAFETENSORS_NAME}{INDEX_SUFFIX}"
+    if not whole.is_file() and not index.is_file():
+        raise WeightsError(
+            f"{folder} has no {SAFETENSORS_NAME}, whole or in shards with their index; of this "
+            "family no other format is read."
+        )
+    tensors = _read_shards(index, safe=True) if not whole.is_file() else _read_safe(whole)
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if size > MOST_WEIGHT_BYTES:
+        raise WeightsError(f"{folder} holds {size} bytes of weights, more than any model here has.")
+    return tensors
+
+
 def _read_folder(folder: Path) -> Unwrapped:
     for name in SINGLE_NAMES:
         if (folder / name).is_file():
@@ -124,7 +149,7 @@ def _read_folder(folder: Path) -> Unwrapped:
     raise WeightsError(f"{folder} has neither {wanted}, whole or in shards with their index.")
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
+def _read_shards(index: Path, safe: bool = False) -> dict[str, Tensor]:
     weight_map = _read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f"{index} has no weight_map.")
@@ -135,7 +160,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         shard = index.parent / name
         if not shard.is_file():
             raise WeightsError(f"{shard}, which {index.name} names, does not exist.")
-        found = _read_shard(shard)
+        found = _read_safe(shard) if safe else _read_shard(shard)
         keys = [key for key, holder in weight_map.items() if holder == name]
         absent = sorted(set(keys) - set(found))
         if absent:
@@ -148,6 +173,15 @@ def _read_shard(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(_head(path)):
         return _read_safetensors(path)
     return named_tensors(read_torch_file(path), path)
+
+
+def _read_safe(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, of which the header alone tells that it is one."""
+    if path.stat().st_size > MOST_WEIGHT_BYTES:
+        raise WeightsError(f"{path} is larger than any model here.")
+    if not _is_safetensors(_head(path)):
+        raise WeightsError(f"{path} is not a safetensors file.")
+    return _read_safetensors(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -201,6 +235,8 @@ def _head(path: Path) -> bytes:
 
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > MOST_CONFIG_BYTES and not path.name.endswith(INDEX_SUFFIX):
+            raise WeightsError(f"{path} is larger than any such file is.")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not readable JSON: {error}.") from error

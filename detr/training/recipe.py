@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.bundle import Architecture, InputPolicy, Normalization
+from common.bundle import Architecture, DetrInput, Normalization
 from common.domain.errors import ConfigurationError
 from common.yaml_files import parse_yaml
 
@@ -241,7 +241,7 @@ class Recipe(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     seed: int = Field(ge=0)
     architecture: Architecture
-    input: InputPolicy
+    input: DetrInput
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from common.bundle import Bundle, CodecDefaults, write_bundle
 from common.bundle.folder import sha256_of
-from common.codec.feature_statistics import FeatureStatistics
+from common.codec.cut_statistics import CutStatistics, without_padding
 from common.domain.codec import CALIBRATION_FRAMES, Codec
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
@@ -305,14 +305,12 @@ def measured_codecs(bundle: Bundle, pictures: Pictures) -> CodecDefaults:
     """
     manifest = bundle.manifest
     backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)
-    statistics = FeatureStatistics()
+    statistics = CutStatistics(manifest)
     try:
         for picture in itertools.islice(pictures, CALIBRATION_FRAMES):
             pixels, geometry = preprocess(picture, manifest.input, manifest.normalization)
-            features = backbone.run({"pixels": pixels})["features"][0]
-            rows = -(-geometry.valid_height // manifest.feature_stride)
-            columns = -(-geometry.valid_width // manifest.feature_stride)
-            statistics.add(features[:, :rows, :columns])
+            features = backbone.run({"pixels": pixels})
+            statistics.add(without_padding(manifest, features, geometry))
     finally:
         backbone.close()
     return CodecDefaults(default=_DEFAULT_CODEC.value, calibration=statistics.calibration())

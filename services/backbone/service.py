@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from common.bundle import load_bundle
 from common.domain.placement import ORCHESTRATOR, Stage
 from common.security.identity import Role
@@ -40,6 +42,8 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         settings.transformer_replicas,
         settings.max_message_bytes,
         None if security is None else security.tls,
+        lookup_seconds=settings.lookup_seconds,
+        on_failed_lookup=partial(server.metrics.count_failed_lookup, Stage.TRANSFORMER.value),
     )
     senders = LabelNames((ORCHESTRATOR, *settings.transformers))
     host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)
@@ -48,7 +52,9 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         *(host, stage, pipeline), transformers=transformers, places=places, video=video
     )
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
+    looking_up = server.supervise(transformers.run(), "looking names up")
     try:
         return await StageService(Stage.BACKBONE, settings, bundle, server, pipeline).run()
     finally:
+        looking_up.cancel()
         await transformers.close()

@@ -88,6 +88,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._pipeline.require_able()
         self._places.require(opening.context.frames_from, calling_identity())
         nodes = NodePair(self._host.node, opening.downstream_node)
         sender = self._host.senders.label(sender_of(opening.context))
@@ -292,7 +293,7 @@ class BackboneStream(FrameStream):
         self, features: EncodedFeatures, span: Span
     ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        wire, size_bytes = features_to_wire(features), len(features.tensor.data)
+        wire, size_bytes = features_to_wire(features), features.payload_bytes
         metrics.count_bytes(node, "sent", size_bytes)
         with span.call("transfer", node=node, request_bytes=size_bytes) as call:
             wire.traceparent = call.traceparent

@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple, Union
 import numpy as np
 
 from common.bundle import Bundle
-from common.codec import FeatureCodec, KeyReason, LatentCoders, LatentEncoder, codec_named
+from common.codec import CutCodec, KeyReason, LatentCoders, LatentEncoder, codec_named
 from common.codec.base import are_features
 from common.codec.latent_levels import MAX_LATENT
 from common.codec.latent_streams import HELD_BYTES_OF_A_LATENT
@@ -84,7 +84,7 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
         self._manifest = bundle.manifest
         self._pictures = pictures
         self._video = video
-        self._codec = FeatureCodec(bundle.manifest.codec.calibration)
+        self._codec = CutCodec(bundle.manifest)
         self._coders = LatentCoders.of_bundle(bundle)
 
     def usable_codec(self, asked: Optional[Codec]) -> Codec:
@@ -160,18 +160,18 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
             kept = KeptLatents(_whole(outputs["latents"]), inputs.geometry)
             encoded = options.latents.encode(options.frame_id, kept.latents, inputs.geometry)
         else:
-            encoded = self._encoded(outputs["features"], inputs.geometry, options)
+            encoded = self._encoded(outputs, inputs.geometry, options)
         timing = replace(timing, encode_seconds=time.perf_counter() - started)
         return FrameFeatures(encoded, timing, kept)
 
     def _encoded(
-        self, features: np.ndarray, geometry: FrameGeometry, options: Encoding
+        self, outputs: Mapping[str, np.ndarray], geometry: FrameGeometry, options: Encoding
     ) -> EncodedFeatures:
         # A codec would turn them into numbers like any other.
-        if not are_features(features):
+        if not all(are_features(outputs[tensor.name]) for tensor in self._manifest.cut):
             raise EngineError("the backbone's features are not finite, or far too large")
-        tensor = self._codec.encode(features, options.codec)
-        return EncodedFeatures(options.frame_id, tensor, geometry)
+        tensors = self._codec.encode(outputs, options.codec)
+        return EncodedFeatures(options.frame_id, tensors, geometry)
 
     def typical_tensors(self) -> List[Dict[str, np.ndarray]]:
         """A black frame of the usual size, whose features and, if it can be, latents are wanted."""

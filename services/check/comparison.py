@@ -19,7 +19,7 @@ from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
 from common.files import replacing
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 from services.pipeline.shapes import typical_size
 
 REFERENCE = "onnxruntime"
@@ -85,18 +85,15 @@ def compute_reference(bundle: Bundle) -> Dict[Graph, HalfReference]:
     random = np.random.default_rng(_SEED)
     pixels[..., :valid_width] = random.standard_normal(shape, dtype=np.float32)
     backbone = _run(bundle, Stage.BACKBONE, {"pixels": pixels})
-    features = backbone.outputs["features"]
     geometry = FrameGeometry(height, valid_width, height, width, height, valid_width)
-    grid = (features.shape[2], features.shape[3])
-    pos, mask = transformer_inputs(geometry, grid, bundle.manifest.architecture.hidden_dim)
-    inputs = {"features": features, "pos": pos, "mask": mask}
+    inputs = {**backbone.outputs, **inputs_beside_cut(bundle.manifest, geometry)}
     halves: Dict[Graph, HalfReference] = {
         Stage.BACKBONE: backbone,
         Stage.TRANSFORMER: _run(bundle, Stage.TRANSFORMER, inputs),
     }
     if bundle.manifest.bottleneck is None:
         return halves
-    encoder = _run(bundle, BottleneckPart.ENCODER, {"features": features})
+    encoder = _run(bundle, BottleneckPart.ENCODER, backbone.outputs)
     decoder = _run(bundle, BottleneckPart.DECODER, dict(encoder.outputs))
     return {**halves, BottleneckPart.ENCODER: encoder, BottleneckPart.DECODER: decoder}
 

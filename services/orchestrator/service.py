@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import structlog
 
@@ -18,10 +18,12 @@ from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
 from common.wire.channels import ServerChannel
+from common.wire.resolver import SystemResolver
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
 from services.orchestrator.insecurity import Insecurity
+from services.orchestrator.replicas import Connections, Replicas
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
@@ -60,9 +62,12 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
-    channels = _channels(settings, tls)
+    connect = _connector(settings, tls)
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
-    health_channels = _channels(settings, tls, ("grpc.use_local_subchannel_pool", 1))
+    connect_for_health = _connector(settings, tls, ("grpc.use_local_subchannel_pool", 1))
+    servers = [each for each in settings.stage_addresses if not each.is_name]
+    channels = {each: connect(each) for each in servers}
+    health_channels = {each: connect_for_health(each) for each in servers}
 
     addresses = [each.address for each in settings.stage_addresses]
     insecurity = Insecurity(checked_host(settings.host), addresses, tls)
@@ -74,7 +79,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
-            warnings=insecurity.warnings,
+            warnings=lambda: (*insecurity.warnings(), *replicas.warnings()),
             traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             frame_encoding=_frame_encoding(settings, router),
@@ -86,23 +91,35 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=sessions.stage_changed,
+        on_change=lambda health: replicas.stage_changed(health),
         on_heartbeat=router.measurements.observe_heartbeat,
+        on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
+    )
+    replicas = Replicas(
+        (each for each in settings.stage_addresses if each.is_name),
+        *(sessions, monitor),
+        Connections(channels, connect, connect_for_health),
+        SystemResolver().look_up,
+        settings.lookup_seconds,
     )
 
     _add_servicers(server, sessions, settings)
     looking_after = server.supervise(sessions.run(), "looking after routes")
+    following = server.supervise(replicas.run(), "looking names up")
 
     async def prepare() -> None:
         server.supervise(monitor.run(), "watching the stages")
+        await replicas.first_look()
         await monitor.first_look()
 
     try:
         await server.run(prepare)
     finally:
         looking_after.cancel()
+        following.cancel()
         await monitor.close()
+        await replicas.close()
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
     return True
@@ -164,15 +181,17 @@ def _guard(settings: OrchestratorSettings) -> StreamGuard:
     return StreamGuard(limits, budget)
 
 
-def _channels(
+def _connector(
     settings: OrchestratorSettings, tls: Optional[TlsFiles], *extra: Tuple[str, int]
-) -> Dict[StageAddress, ServerChannel]:
-    """A channel to each stage's server, which has to prove that it is this stage of this node."""
+) -> Callable[[StageAddress], ServerChannel]:
+    """Makes a channel to a stage's server, which has to prove to be this stage of this node."""
     options = [*channel_options(settings.max_message_bytes), *extra]
-    return {
-        each: ServerChannel(each.address, options, tls, Identity(Role(each.stage.value), each.node))
-        for each in settings.stage_addresses
-    }
+
+    def connect(server: StageAddress) -> ServerChannel:
+        identity = Identity(Role(server.stage.value), server.node)
+        return ServerChannel(server.address, options, tls, identity)
+
+    return connect
 
 
 def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:

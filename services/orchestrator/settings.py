@@ -14,6 +14,7 @@ from common.domain.placement import ORCHESTRATOR, NodePair, Stage, StageAddress
 from common.domain.video import FrameCodec
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.server.settings import ServerSettings
+from common.wire.records import DEFAULT_LOOKUP_SECONDS
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.session.resources import DEFAULT_GROUP_MEBIBYTES
 
@@ -32,10 +33,14 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     backbone: Optional[Replicas] = Field(
-        None, description="host:port of its backbone service, or a list of them"
+        None,
+        description="host:port of its backbone service, or a list of them; dns:///host:port is a "
+        "name that leads to several",
     )
     transformer: Optional[Replicas] = Field(
-        None, description="host:port of its transformer service, or a list of them"
+        None,
+        description="host:port of its transformer service, or a list of them; dns:///host:port is "
+        "a name that leads to several",
     )
 
     @field_validator("backbone")
@@ -141,6 +146,12 @@ class OrchestratorSettings(ServerSettings):
     window: int = Field(
         0, ge=0, description="frames of one session in flight; 0 lets each session find its own"
     )
+    lookup_seconds: float = Field(
+        DEFAULT_LOOKUP_SECONDS,
+        gt=0,
+        description="between two lookups of a name that leads to several servers (dns:///); it is "
+        "also looked up when a server is lost",
+    )
     health_interval_seconds: float = Field(
         0.5,
         gt=0,
@@ -194,7 +205,10 @@ class OrchestratorSettings(ServerSettings):
 
     @property
     def stage_addresses(self) -> Tuple[StageAddress, ...]:
-        """Every server of every stage, in the order of the configuration."""
+        """Every server of every stage, in the order of the configuration.
+
+        A name that leads to several stands in their place.
+        """
         return tuple(
             StageAddress(name, stage, address, replica)
             for name, node in self.nodes.items()

@@ -13,7 +13,7 @@ from typing import Callable, DefaultDict, Deque, List, Mapping, Optional, Sequen
 import numpy as np
 import structlog
 
-from common.domain.errors import EngineError, UnavailableError
+from common.domain.errors import EngineError, UnavailableError, UnsupportedGraphError
 from common.engines.base import Engine
 from services.pipeline.batches import put_together, taken_apart
 from services.pipeline.turns import TurnThreads
@@ -42,6 +42,7 @@ class EngineThread:
         limits: how many frames are executed together.
         failures_in_a_row: how many frames have failed since the last one that did not.
         out_of_service: why no frame is executed; empty while frames are executed.
+        unable: why this engine can never execute what it was last told to load; empty if it can.
         on_failure: is called on the engine's thread after each frame that failed.
         on_executed: is called on the engine's thread with the number of frames of each execution.
     """
@@ -59,6 +60,7 @@ class EngineThread:
         self.limits = BatchLimits()
         self.failures_in_a_row = 0
         self.out_of_service = ""
+        self.unable = ""
         self.on_failure: Callable[[], None] = lambda: None
         self.on_executed: Callable[[int], None] = lambda frames: None
         # When the current execution began, and its number of frames.
@@ -69,13 +71,19 @@ class EngineThread:
         """Load the engine on its thread; an engine that was loaded before is closed first.
 
         Raises:
+            UnsupportedGraphError: the engine can never run it; `unable` then says why.
             EngineError: the file cannot be loaded.
             ConfigurationError: the engine is unknown or not installed.
         """
 
         def load_anew() -> Engine:
             self._release()
-            self._engine = load()
+            self.unable = ""
+            try:
+                self._engine = load()
+            except UnsupportedGraphError as error:
+                self.unable = str(error)
+                raise
             return self._engine
 
         return await self._thread.call(load_anew)
@@ -190,8 +198,9 @@ class EngineThread:
 
     def _execute(self, frame: EngineFrame) -> bool:
         """Execute one frame; returns whether that went well."""
-        if self.out_of_service:
-            frame.executed(UnavailableError(self.out_of_service))
+        reason = self.unable or self.out_of_service
+        if reason:
+            frame.executed(UnavailableError(reason))
             return False
         outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Generic, Hashable, Optional, Union
 import numpy as np
 
 from common.domain.detections import StageTiming
-from common.domain.errors import TandemError
+from common.domain.errors import PreconditionError, TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
@@ -48,6 +48,15 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         self.node = node
         self.workers = TurnThreads(WORKER_THREADS, "worker")
         self.slow_worker = TurnThreads(1, "slow-worker")
+
+    def require_able(self) -> None:
+        """Refuse a stream whose frames the engine could never execute.
+
+        Raises:
+            PreconditionError: it cannot run this half; the sentence names the operator.
+        """
+        if self.engine.unable:
+            raise PreconditionError(self.engine.unable)
 
     def strand(self, stream: Hashable) -> Strand:
         """A new strand of a stream on the workers, for `run`."""

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from common.bundle import Bundle
+from common.domain.errors import UnsupportedGraphError
 from common.domain.placement import Stage
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
@@ -30,7 +31,11 @@ _BYTES_OF_A_LATENT = 4 + 2 + 2 + 1
 
 
 class StageService:
-    """Runs one stage: loads its engine, warms it up, serves, watches it, and releases it."""
+    """Runs one stage: loads its engine, warms it up, serves, watches it, and releases it.
+
+    An engine that can never run the half, since it lacks an operator, does not end the stage, which
+    a supervisor would only start again: it is there, and says why it does not serve.
+    """
 
     def __init__(
         self,
@@ -82,11 +87,17 @@ class StageService:
             workers_ended = self._pipeline.close()
         return engine_ended and workers_ended
 
-    async def _prepare(self) -> None:
-        await self._load()
-        await self._pipeline.warm_up()
-        await self._pipeline.allow_batches(self._settings.batch_limits)
+    async def _prepare(self) -> str:
+        """Make the engine ready; returns why it can never be, and nothing where it is."""
+        try:
+            await self._load()
+            await self._pipeline.warm_up()
+            await self._pipeline.allow_batches(self._settings.batch_limits)
+        except UnsupportedGraphError as error:
+            self._pipeline.engine.unable = str(error)
+            return str(error)
         self._is_up.set(1)
+        return ""
 
     async def _load(self) -> None:
         load = partial(load_stage_engine, self._kind, self._settings, self._bundle)
@@ -101,6 +112,8 @@ class StageService:
         )
 
     async def _tell(self, reason: str) -> None:
+        # A hang that is over makes no engine able.
+        reason = reason or self._pipeline.engine.unable
         await self._server.set_serving(not reason, reason)
         self._is_up.set(not reason)
 
@@ -113,7 +126,7 @@ def stage_host(
     senders: LabelNames,
 ) -> StageHost:
     """Make what a stage's servicer needs from the settings."""
-    return StageHost(
+    host = StageHost(
         stage=stage,
         node=settings.node,
         bundle=bundle,
@@ -124,6 +137,8 @@ def stage_host(
         draining=server.draining,
         max_frames_in_flight=settings.max_frames_in_flight,
     )
+    server.tell_in_flight(lambda: host.held.count)
+    return host
 
 
 def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:

@@ -49,6 +49,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
+        self._pipeline.require_able()
         self._check_bundle(opening.bundle_digest, sender_of(opening.context))
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
@@ -108,15 +109,15 @@ class TransformerStream(FrameStream):
 
     def size_bytes(self, frame: stage_pb2.Features) -> int:
         """See `FrameStream.size_bytes`."""
-        return len(frame.tensor.data)
+        return sum(len(tensor.data) for tensor in (frame.tensor, *frame.further_tensors))
 
     async def result_of(
         self, frame: stage_pb2.Features, span: Span
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
         encoded = features_from_wire(frame)
-        span.tell(codec=encoded.tensor.codec.value)
-        is_latent = encoded.tensor.codec in LATENT_CODECS
+        span.tell(codec=encoded.codec.value)
+        is_latent = encoded.codec in LATENT_CODECS
         arrived = ArrivedFeatures(encoded, self._latents)
         found = await self._pipeline.run(
             *(self.stream, arrived, self.facts.options),

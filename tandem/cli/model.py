@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.bundle import Bundle, CodecDefaults, FixedInput, Graph, Manifest, load_bundle
+from common.bundle import (
+    Bundle,
+    CodecDefaults,
+    FamilyManifest,
+    Graph,
+    InputPolicy,
+    Manifest,
+    ShortestEdgeInput,
+    StretchInput,
+    load_bundle,
+)
 from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
 from common.engines.base import Device, LoadOptions, PlanReport, Precision
 from common.engines.registry import engine_module
@@ -202,24 +212,43 @@ def _bottleneck_sentence(manifest: Manifest) -> str:
     return f"{bottleneck.channels} channels; " + ", ".join(rates)
 
 
-def _table(bundle: Bundle, sizes: dict[Graph, int]) -> Table:
-    manifest = bundle.manifest
+def _model_rows(manifest: Manifest) -> dict[str, str]:
+    """What the model is made of, and what crosses its cut."""
+    levels = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in manifest.cut)
+    if isinstance(manifest, FamilyManifest):
+        opset, precision = manifest.opset, manifest.precision
+        return {
+            "family": manifest.family,
+            "operators": f"ONNX opset {opset.backbone} and {opset.transformer}",
+            "precision": "as the engine has it"
+            if precision is None
+            else f"backbone {precision.backbone}, transformer {precision.transformer}, where an "
+            "engine can",
+            "cut": levels,
+        }
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
-    input_size = (
-        f"letterboxed into {manifest.input.width} x {manifest.input.height}"
-        if isinstance(manifest.input, FixedInput)
-        else f"short side {manifest.input.shortest_edge}, long side at most "
-        f"{manifest.input.longest_edge}"
-    )
-    rows = {
-        "name": manifest.name,
+    return {
         "backbone": f"{made_of.backbone}, base width {made_of.base_width}{dilated}",
         "transformer": f"{made_of.encoder_layers} encoder and {made_of.decoder_layers} decoder "
         f"layers of width {made_of.hidden_dim}, {made_of.queries} queries",
-        "cut": f"{manifest.split}: {manifest.feature_channels} channels at stride "
-        f"{manifest.feature_stride}",
-        "input": input_size,
+        "cut": f"{manifest.split}: {levels}",
+    }
+
+
+def _input_sentence(policy: InputPolicy) -> str:
+    if isinstance(policy, ShortestEdgeInput):
+        return f"short side {policy.shortest_edge}, long side at most {policy.longest_edge}"
+    how = "stretched to" if isinstance(policy, StretchInput) else "letterboxed into"
+    return f"{how} {policy.width} x {policy.height}"
+
+
+def _table(bundle: Bundle, sizes: dict[Graph, int]) -> Table:
+    manifest = bundle.manifest
+    rows = {
+        "name": manifest.name,
+        **_model_rows(manifest),
+        "input": _input_sentence(manifest.input),
         "categories": f"{len(manifest.categories)}: "
         + ", ".join(category.name for category in manifest.categories),
         "codec": _codec_sentence(manifest.codec),

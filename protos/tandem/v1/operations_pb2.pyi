@@ -69,7 +69,7 @@ class NodePair(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., transformer: _Optional[str] = ...) -> None: ...
 
 class StageStatus(_message.Message):
-    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate")
+    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate", "frames_of_others")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class StageStatus(_message.Message):
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_OF_OTHERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     stage: str
     address: str
@@ -86,7 +87,8 @@ class StageStatus(_message.Message):
     replica: int
     frames_in_flight: int
     estimate: ServiceEstimate
-    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ...) -> None: ...
+    frames_of_others: int
+    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., frames_of_others: _Optional[int] = ...) -> None: ...
 
 class ServiceEstimate(_message.Message):
     __slots__ = ("execute_seconds", "compute_seconds", "age_seconds")

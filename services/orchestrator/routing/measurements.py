@@ -101,6 +101,14 @@ class Measurements:
         """When a frame that a server has served was answered last, by `time.monotonic`."""
         return self._answered_at.get(server, float("-inf"))
 
+    def replicas_changed(self, server: StageAddress, serving: int) -> None:
+        """So many servers of this one's node and stage serve now."""
+        self._keeper.replicas_changed(server.node, server.stage, serving)
+
+    def forget(self, server: StageAddress) -> None:
+        """A server is gone."""
+        self._answered_at.pop(server, None)
+
     def refresh(self, now: float) -> None:
         """Bring `estimates` up to date."""
         self.estimates = self._keeper.snapshot(now)

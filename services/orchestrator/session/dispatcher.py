@@ -181,7 +181,8 @@ class Dispatcher:
         Not at once: the next frames are about to take a route that has just been prepared, and
         a replica is without a frame now and then.
         """
-        kept = () if self._choice.current is None else (self._choice.current,)
+        current = self._choice.current
+        kept = () if current is None or not self._router.table.keeps(current) else (current,)
         await self._streams.leave_idle(now - _IDLE_SECONDS, *kept)
         self._choice.keep_open(self._streams.routes)
 
@@ -195,6 +196,11 @@ class Dispatcher:
     def stage_changed(self, server: StageAddress) -> None:
         """A server has changed: it may serve what it did not before."""
         self._choice.stage_changed(server)
+
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        self._choice.server_removed(server)
+        self._streams.server_removed(server)
 
     async def close(self) -> None:
         """Close every stream."""

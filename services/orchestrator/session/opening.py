@@ -8,6 +8,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
+from common.domain.errors import UnavailableError
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
@@ -72,6 +73,7 @@ class BackboneOpening:
             context=context,
             downstream_node=route.transformer.node,
             downstream_replica=route.transformer.replica,
+            downstream_address=route.transformer.address if route.transformer.found_by else "",
             codec=codec_to_wire(codec),
             video=video_to_wire(encoding.video if encoding else self._options.video),
         )
@@ -144,10 +146,17 @@ class StreamOpener:
             begun.encoder = FrameEncoder(encoding, begun.opening)
         return begun
 
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        for route, codec in [each for each in self._refused if each[0].uses(server)]:
+            del self._refused[route, codec]
+
     async def _open(
         self, route: Route, codec: Optional[Codec], on_turn: Callable[[], None]
     ) -> StageStream:
-        channel = self._channels[route.backbone]
+        channel = self._channels.get(route.backbone)
+        if channel is None:
+            raise UnavailableError(f"{route.backbone.name} is gone")
         async with channel.openings:
             on_turn()
             stream = await StageStream.open(

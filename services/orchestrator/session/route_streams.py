@@ -293,6 +293,10 @@ class RouteStreams:
         if left:
             await _close_all(left)
 
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone; what is open there still is closed once it has idled for a while."""
+        self._opener.server_removed(server)
+
     async def close(self) -> None:
         """Close every route."""
         streams = [stream for each in self._streams.values() for stream in each]

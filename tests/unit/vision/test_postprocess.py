@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from common.bundle import Category
+from common.bundle import Category, SoftmaxScoring
 from common.domain.detections import DetectionOptions
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry
@@ -20,6 +22,7 @@ FRAME = FrameGeometry(
     valid_width=320,
 )
 EVERYTHING = DetectionOptions(score_threshold=0.0)
+by_softmax = partial(detections, scoring=SoftmaxScoring())
 
 
 def categories(*class_indices: int) -> tuple[Category, ...]:
@@ -42,7 +45,7 @@ def test_equals_the_official_code() -> None:
     corners = corners * torch.tensor([640, 480, 640, 480])
     order = torch.argsort(scores, descending=True, stable=True)
 
-    found = detections(logits, boxes, FRAME, categories(*range(7)), EVERYTHING)
+    found = by_softmax(logits, boxes, FRAME, categories(*range(7)), EVERYTHING)
 
     assert [d.category_id for d in found] == [100 + int(label) for label in labels[order]]
     assert found[0].category_name == f"class {int(labels[order][0])}"
@@ -54,14 +57,14 @@ def test_equals_the_official_code() -> None:
 def test_a_query_whose_best_class_is_unused_is_left_out() -> None:
     logits = np.array([[9, 5, 0, 0], [0, 9, 0, 0]], np.float32)
     boxes = np.full((2, 4), 0.5, np.float32)
-    found = detections(logits, boxes, FRAME, categories(1, 2), EVERYTHING)
+    found = by_softmax(logits, boxes, FRAME, categories(1, 2), EVERYTHING)
     assert [d.category_id for d in found] == [101]
     assert found[0].score > 0.99
 
 
 def test_no_object_takes_its_share_of_the_probability() -> None:
     logits = np.array([[0, 0, 4]], np.float32)
-    (found,) = detections(
+    (found,) = by_softmax(
         logits, np.full((1, 4), 0.5, np.float32), FRAME, categories(0, 1), EVERYTHING
     )
     assert found.score == pytest.approx(1 / (2 + np.exp(4)), rel=1e-5)
@@ -73,7 +76,7 @@ def test_threshold_and_limit() -> None:
     boxes = np.full((4, 4), 0.5, np.float32)
 
     def scores(options: DetectionOptions) -> list[float]:
-        found = detections(logits, boxes, FRAME, categories(0), options)
+        found = by_softmax(logits, boxes, FRAME, categories(0), options)
         return [round(d.score, 3) for d in found]
 
     assert scores(DetectionOptions(0.0)) == [0.9, 0.7, 0.5, 0.2]
@@ -85,13 +88,13 @@ def test_threshold_and_limit() -> None:
 def test_a_score_equal_to_the_threshold_is_kept() -> None:
     logits = np.zeros((1, 2), np.float32)
     boxes = np.full((1, 4), 0.5, np.float32)
-    assert len(detections(logits, boxes, FRAME, categories(0), DetectionOptions(0.5))) == 1
+    assert len(by_softmax(logits, boxes, FRAME, categories(0), DetectionOptions(0.5))) == 1
 
 
 def test_equal_scores_keep_the_order_of_queries() -> None:
     logits = np.tile(np.array([[0, 0], [1, 0]], np.float32), (50, 1))
     boxes = np.tile(np.arange(100, dtype=np.float32)[:, None] / 100, (1, 4))
-    found = detections(logits, boxes, FRAME, categories(0), EVERYTHING)
+    found = by_softmax(logits, boxes, FRAME, categories(0), EVERYTHING)
     queries = [round((d.box.x_max - d.box.x_min) / 640 * 100) for d in found]
     assert queries == [*range(1, 100, 2), *range(0, 100, 2)]
 
@@ -101,4 +104,4 @@ def test_outputs_that_are_not_finite_are_an_engine_failure(bad: float) -> None:
     logits, boxes = random_outputs()
     logits[3, 2] = bad
     with pytest.raises(EngineError, match="not finite"):
-        detections(logits, boxes, FRAME, categories(0), EVERYTHING)
+        by_softmax(logits, boxes, FRAME, categories(0), EVERYTHING)
