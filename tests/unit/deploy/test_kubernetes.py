@@ -286,7 +286,7 @@ def test_only_who_has_to_may_talk_to_whom(manifests):
         ]
     sources = {
         **pods,
-        "client": {"tandem/client": "true"},
+        "client": {"tandem-client": "true"},
         "monitoring": {"namespace": "monitoring"},
         "elsewhere": {"namespace": "default"},
         "stranger": {"app": "other"},
