@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Optional, Tuple, Union
 
-from common.bundle import MAX_LEVELS
+from common.bundle import MAX_CUT_TENSORS
 from common.domain.codec import (
     LATENT_CODECS,
     Codec,
@@ -236,8 +236,8 @@ def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:
             are of several codecs, or the sizes are missing and no reference has them.
     """
     # Before they are looked at: there may be very many, and of no bytes.
-    if len(wire.further_tensors) >= MAX_LEVELS:
-        raise InvalidInputError(f"a frame's features are at most {MAX_LEVELS} tensors")
+    if len(wire.further_tensors) >= MAX_CUT_TENSORS:
+        raise InvalidInputError(f"a frame's features are at most {MAX_CUT_TENSORS} tensors")
     tensors = tuple(tensor_from_wire(tensor) for tensor in (wire.tensor, *wire.further_tensors))
     if len({tensor.codec for tensor in tensors}) > 1:
         raise InvalidInputError("the tensors of a frame's features have to be of one codec")

@@ -30,6 +30,8 @@ def fold_shapes(model: onnx.ModelProto, feeds: Sequence[Mapping[str, NDArray[np.
     """
     graph = model.graph
     names = _shape_values(graph)
+    if not names:
+        return
     first, *others = (_evaluate(model, names, feed) for feed in feeds)
     constant = {
         name: value

@@ -25,6 +25,14 @@ EXPORTER_DEPRECATIONS = (
 """What torch 2.13 says of its older exporter, and that exporter of its own parts. The newer one
 cannot be used: asked for opset 13 it writes 18, and says so only in a log."""
 
+EXPORTER_REMARKS = (
+    "Constant folding - ",
+    "ONNX Export mode is set to TrainingMode.EVAL",
+    "Exporting aten::index operator of advanced indexing",
+)
+"""What it says of folding that it leaves to others, of norms, and of gathers; whether the graph is
+right is measured."""
+
 TRACED_SIZE = (64, 96)
 """Height and width of the image that is traced; any other works as well."""
 
@@ -87,14 +95,16 @@ def export_graph(
         results = half(*example)
         for message in EXPORTER_DEPRECATIONS:
             warnings.filterwarnings("ignore", message, DeprecationWarning)
+        for message in EXPORTER_REMARKS:
+            warnings.filterwarnings("ignore", message, UserWarning)
         torch.onnx.export(
             half,
             example,
             str(path),
             dynamo=False,
             opset_version=opset,
-            # Folding would rename the weights, by which the torch engine finds those of a DETR.
-            do_constant_folding=False,
+            # Folding renames the weights, by which the torch engine finds those of a DETR.
+            do_constant_folding=bool(feeds),
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={**inputs, **outputs},

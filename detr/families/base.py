@@ -9,24 +9,15 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from common.bundle import Category, InputPolicy, Normalization
-
-
-@dataclass(frozen=True)
-class CutTensor:
-    """A tensor that crosses the cut: its name in both graphs, its channels and its stride."""
-
-    name: str
-    channels: int
-    stride: int
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How logits become scores: `softmax` with 'no object', or `sigmoid` and the best `top_k`."""
-
-    kind: str
-    top_k: int | None = None
+from common.bundle import (
+    Category,
+    CutTensor,
+    InputPolicy,
+    Normalization,
+    Opset,
+    RecommendedPrecision,
+    Scoring,
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +42,11 @@ class SplitModel:
         cut: what crosses it, finest first.
         preparation: how frames are prepared.
         scoring: how logits become scores.
-        opset: of each half's graph, by the stage's name.
-        precision: that each half is best computed in, by the stage's name.
+        opset: of each half's graph.
+        precision: that each half is best computed in.
         configuration: what determines the graphs, for people and for rebuilding.
         position_channels: of the positional encoding that the transformer half takes; None: none.
+        is_discrete: whether deformable attention takes the nearest cell.
     """
 
     family: str
@@ -64,10 +56,11 @@ class SplitModel:
     cut: tuple[CutTensor, ...]
     preparation: Preparation
     scoring: Scoring
-    opset: Mapping[str, int]
-    precision: Mapping[str, str]
+    opset: Opset
+    precision: RecommendedPrecision
     configuration: Mapping[str, Any]
     position_channels: int | None = None
+    is_discrete: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,11 +89,23 @@ class Family(Protocol):
     def model_types(self) -> tuple[str, ...]:
         """The values of `model_type` in `config.json` that it recognises."""
 
+    @property
+    def samples_discretely(self) -> bool:
+        """Whether its deformable attention can take the nearest cell instead of interpolating."""
+
     def build(self, config: Mapping[str, Any]) -> nn.Module:
         """Return a model with random weights from the content of `config.json`."""
 
     def read(self, folder: Path, config: Mapping[str, Any]) -> nn.Module:
         """Return the model with the weights of a Hugging Face folder, in evaluation mode."""
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """Return how frames are prepared.
+
+        Args:
+            stated: the content of `preprocessor_config.json`; empty if there is none.
+            config: the content of `config.json`.
+        """
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """Cut a model; its copies are cut, and it is not changed."""

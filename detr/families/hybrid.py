@@ -13,10 +13,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detr.families.base import Preparation, Scoring, SplitModel
-from detr.families.fields import names
+from common.bundle import Opset, RecommendedPrecision, SigmoidScoring
+from detr.families.base import Preparation, SplitModel
+from detr.families.fields import Fields, names
+from detr.families.loading import configuration_of
 from detr.families.norms import thaw_norms
 from detr.families.sizes import cut_tensors
+from detr.families.whole import Whole
 
 HONOURED = names(
     "activation_function backbone_config batch_norm_eps d_model decoder_activation_function "
@@ -39,7 +42,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
     "decoder_method": ("default", "discrete"),
     "pruned_heads": ({},),
 }
-"""Fields of which other values mean what transformers does not compute, or not as it was trained."""
+"""Fields of which other values mean what transformers does not compute, or not as trained."""
 
 
 class LevelsBackbone(nn.Module):
@@ -89,30 +92,14 @@ class Given(nn.Module):
         return [(level, None) for level in self.levels]
 
 
-class Whole(nn.Module):
-    """A whole model whose input has no padding."""
-
-    def __init__(self, model: nn.Module) -> None:
-        """Take the model itself."""
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [N,Q,K] and boxes [N,Q,4] of pixels [N,3,H,W]."""
-        outputs = self.model(pixels)
-        return outputs.logits, outputs.pred_boxes
-
-
-def split_levels(
-    family: str, model: Any, preparation: Preparation, sampling_opset: int = 16
-) -> SplitModel:
+def split_levels(family: str, fields: Fields, model: Any, preparation: Preparation) -> SplitModel:
     """Cut a model after its projections.
 
     Args:
         family: its name.
+        fields: of its configuration.
         model: RT-DETRv2 or D-FINE, in evaluation mode.
         preparation: of frames; its input is of one size.
-        sampling_opset: of the transformer half: 16 has GridSample.
     """
     backbone = LevelsBackbone(model).eval()
     discrete = model.config.decoder_method == "discrete"
@@ -123,8 +110,10 @@ def split_levels(
         transformer=LevelsTransformer(model).eval(),
         cut=cut_tensors(backbone, preparation),
         preparation=preparation,
-        scoring=Scoring("sigmoid", model.config.num_queries),
-        opset={"backbone": 13, "transformer": 13 if discrete else sampling_opset},
-        precision={"backbone": "fp16", "transformer": "fp32"},
-        configuration=model.config.to_diff_dict(),
+        scoring=SigmoidScoring(top_k=model.config.num_queries),
+        # GridSample came with 16.
+        opset=Opset(backbone=13, transformer=13 if discrete else 16),
+        precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
+        configuration=fields.stated(configuration_of(model)),
+        is_discrete=discrete,
     )

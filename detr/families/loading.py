@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 from collections.abc import Iterator, Mapping
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,12 @@ def load_model(
     return model.eval()  # type: ignore[no-any-return]
 
 
+def configuration_of(model: Any) -> dict[str, Any]:
+    """The whole configuration of a model, as JSON has it."""
+    content: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
+    return content
+
+
 def _settings(
     module: str, prefix: str, config: Mapping[str, Any], changes: Mapping[str, Any] | None
 ) -> Any:
@@ -138,8 +146,9 @@ def _sentences(source: str) -> Iterator[None]:
     """Keep transformers quiet, and make one sentence of what it raises."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    before, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()
     try:
         yield
     except (ConfigurationError, WeightsError):
@@ -150,3 +159,5 @@ def _sentences(source: str) -> Iterator[None]:
         raise WeightsError(f"{source}: transformers can make no model of this: {text}") from error
     finally:
         logging.set_verbosity(before)
+        if shows_progress:
+            logging.enable_progress_bar()

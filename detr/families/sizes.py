@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.bundle import ShortestEdgeInput
-from detr.families.base import CutTensor, Preparation
+from common.bundle import CutTensor, StretchInput
+from common.bundle.cut import ONLY_TENSOR
+from detr.families.base import Preparation
 
 _TRACED = (96, 160)
 
@@ -14,12 +15,12 @@ _TRACED = (96, 160)
 def traced_size(preparation: Preparation) -> tuple[int, int]:
     """Height and width of the pixels that a half is traced with: the input's, if it has one."""
     policy = preparation.input
-    return _TRACED if isinstance(policy, ShortestEdgeInput) else (policy.height, policy.width)
+    return (policy.height, policy.width) if isinstance(policy, StretchInput) else _TRACED
 
 
 def is_dynamic(preparation: Preparation) -> bool:
-    """Whether height and width differ from frame to frame."""
-    return isinstance(preparation.input, ShortestEdgeInput)
+    """Whether the halves take inputs of any height and width."""
+    return not isinstance(preparation.input, StretchInput)
 
 
 @torch.inference_mode()
@@ -30,8 +31,9 @@ def cut_tensors(backbone: nn.Module, preparation: Preparation) -> tuple[CutTenso
     levels = (levels,) if isinstance(levels, Tensor) else levels
     strides = [round(height / level.shape[2]) for level in levels]
     if len(levels) == 1:
-        return (CutTensor("features", levels[0].shape[1], strides[0]),)
+        (level,), (stride,) = levels, strides
+        return (CutTensor(name=ONLY_TENSOR, channels=level.shape[1], stride=stride),)
     return tuple(
-        CutTensor(f"features_{stride}", level.shape[1], stride)
+        CutTensor(name=f"{ONLY_TENSOR}_{stride}", channels=level.shape[1], stride=stride)
         for stride, level in zip(strides, levels, strict=True)
     )

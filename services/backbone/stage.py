@@ -18,8 +18,8 @@ from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.engines.bottleneck import PIXELS_TO_LATENTS
-from services.backbone.pictures import Picture, Pictures
-from services.backbone.video import VideoFrame, VideoStreams
+from services.backbone.pictures import Decoders, Picture, Pictures
+from services.backbone.video import VideoFrame
 from services.pipeline.core import Slow, StageCore
 from services.pipeline.shapes import largest_feature_count, largest_latent_count, typical_size
 
@@ -68,22 +68,24 @@ class FrameFeatures:
 
 
 class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
-    """Decodes and preprocesses a frame before the engine, encodes its features after it."""
+    """Decodes and preprocesses a frame before the engine, encodes its features after it.
 
-    def __init__(self, bundle: Bundle, pictures: Pictures, video: VideoStreams) -> None:
+    Attributes:
+        pictures: makes the engine's inputs.
+    """
+
+    def __init__(self, bundle: Bundle, decoders: Decoders) -> None:
         """Serve this bundle's backbone.
 
         Args:
             bundle: whose backbone it is.
-            pictures: decodes pictures, and is closed with this.
-            video: decodes video, and is closed with this.
+            decoders: decode pictures.
 
         Raises:
             ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         self._manifest = bundle.manifest
-        self._pictures = pictures
-        self._video = video
+        self.pictures = Pictures(bundle.manifest, decoders)
         self._codec = CutCodec(bundle.manifest)
         self._coders = LatentCoders.of_bundle(bundle)
 
@@ -136,7 +138,7 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
         """
         if isinstance(frame, VideoFrame):
             return frame.stream.make(frame.unit)
-        return self._pictures.make(frame)
+        return self.pictures.make(frame)
 
     def engine_inputs(self, inputs: Picture, options: Encoding) -> Dict[str, np.ndarray]:
         """The pixels, under the name that says whether latents are wanted."""
@@ -183,16 +185,11 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """See `StageCore.stuck_after_seconds`; it depends on how fast this machine decodes."""
-        return self._pictures.stuck_after_seconds()
+        return self.pictures.stuck_after_seconds()
 
     def start(self) -> None:
         """Start the decoders."""
-        self._pictures.start()
-
-    def close(self) -> None:
-        """Kill the decoders."""
-        self._pictures.close()
-        self._video.close()
+        self.pictures.start()
 
 
 def _to_latents(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ import structlog
 from common.domain.errors import EngineError, UnavailableError, UnsupportedGraphError
 from common.engines.base import Engine
 from services.pipeline.batches import put_together, taken_apart
+from services.pipeline.execution_turn import ExecutionTurn
 from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, EngineFrame, ExecutedFrame, WaitingFrames
 
@@ -47,13 +48,20 @@ class EngineThread:
         on_executed: is called on the engine's thread with the number of frames of each execution.
     """
 
-    def __init__(self, stuck_after_seconds: float = STUCK_SECONDS) -> None:
+    def __init__(
+        self,
+        stuck_after_seconds: float = STUCK_SECONDS,
+        turn: Optional[ExecutionTurn] = None,
+    ) -> None:
         """Start the thread; `load` gives it an engine.
 
         Args:
             stuck_after_seconds: no execution counts as stuck before this time.
+            turn: is taken for each execution of frames, but not for `test` and `measure`, which
+                may tune kernels for minutes; None: no other engine wants the device.
         """
         self._stuck_after_seconds = stuck_after_seconds
+        self._turn = ExecutionTurn() if turn is None else turn
         self._thread = TurnThreads(1, "engine")
         self._frames = WaitingFrames()
         self._engine: Optional[Engine] = None
@@ -183,7 +191,8 @@ class EngineThread:
     def _execute_together(self, frames: Sequence[EngineFrame]) -> None:
         """Execute a batch; if it fails, execute each frame alone, so that only bad ones fail."""
         inputs = put_together([frame.tensors for frame in frames])
-        outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
+        with self._turn:
+            outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
         if isinstance(outcome, BaseException):
             log.warning("batch failed", frames=len(frames), error=str(outcome))
             if all([self._execute(frame) for frame in frames]):
@@ -202,7 +211,8 @@ class EngineThread:
         if reason:
             frame.executed(UnavailableError(reason))
             return False
-        outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
+        with self._turn:
+            outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         self._frames.note_outcome(frame.stream, failed=failed)

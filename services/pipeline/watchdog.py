@@ -136,6 +136,7 @@ class Watchdog:
     async def _give_up(self, fault: UnsupportedGraphError) -> None:
         """Reload no more: the engine refuses frames by itself, until it is given another graph."""
         log.error("the engine cannot run this half", error=str(fault))
+        self._engine.unable = str(fault)
         self._engine.failures_in_a_row = 0
         self._engine.out_of_service = ""
         await self._tell(str(fault))

@@ -84,12 +84,12 @@ async def test_a_placement_that_needs_it_is_answered_with_the_reason(cluster):
     assert SENTENCE in str(error)
 
 
-async def test_the_stage_lives_and_refuses_streams_with_the_same_sentence(cluster):
+async def test_the_stage_lives_and_refuses_streams_with_the_same_sentence(cluster, folder):
     stage = cluster.stages["edge.transformer"]
     assert SENTENCE in stage.announcement["not_serving"]
     assert stage.process.poll() is None
     opening = stage_pb2.TransformerRequest(
-        open=stage_pb2.TransformerOpen(bundle_digest="whatever it is")
+        open=stage_pb2.TransformerOpen(bundle_digest=load_bundle(folder).digest)
     )
     async with grpc.aio.insecure_channel(stage.address) as channel:
         call = stage_pb2_grpc.TransformerStub(channel).Process(iter([opening]))
