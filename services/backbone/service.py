@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from common.bundle import Bundle
 from common.domain.placement import ORCHESTRATOR, Stage
 from common.security.identity import Role
@@ -44,12 +46,16 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         settings.transformer_replicas,
         settings.max_message_bytes,
         None if security is None else security.tls,
+        lookup_seconds=settings.lookup_seconds,
+        on_failed_lookup=partial(server.metrics.count_failed_lookup, Stage.TRANSFORMER.value),
     )
     host = service.host(LabelNames((ORCHESTRATOR, *settings.transformers)))
     places = FramePlaces(settings.node, settings.frame_places)
     servicer = BackboneServicer(host, transformers=transformers, places=places, video=video)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
+    looking_up = server.supervise(transformers.run(), "looking names up")
     try:
         return await service.run()
     finally:
+        looking_up.cancel()
         await transformers.close()

@@ -12,7 +12,7 @@ from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
 from common.domain.errors import InvalidInputError, ReferenceMissingError
 from common.domain.placement import NodePair, Stage
-from common.domain.video import AccessUnit, VideoFormat
+from common.domain.video import AccessUnit
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
@@ -27,6 +27,7 @@ from common.wire.frames import (
     content_from_wire,
     features_to_wire,
 )
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
 from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
@@ -103,7 +104,12 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         decoder = None if video is None else self._video.open(video, stage.pictures)
         try:
             transformer = await self._transformers.open(
-                opening, loaded.bundle.digest, self._host.traces.stream(stream.metadata).metadata
+                opening,
+                loaded.bundle.digest,
+                (
+                    *self._host.traces.stream(stream.metadata).metadata,
+                    *message_bytes_metadata(stage.sent_bytes(codec)),
+                ),
             )
             self._host.bundles.opened(loaded)
             frames = BackboneStream(
@@ -111,7 +117,6 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
                 codec=codec,
                 latents=stage.latent_encoder(codec, self._count_key_frame),
                 transformer=transformer,
-                video=video,
                 decoder=decoder,
             )
             await frames.serve()
@@ -144,7 +149,6 @@ class BackboneStream(FrameStream):
         codec: Codec,
         latents: Optional[LatentEncoder],
         transformer: StageStream,
-        video: Optional[VideoFormat] = None,
         decoder: Optional[VideoStream] = None,
     ) -> None:
         """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
@@ -157,8 +161,7 @@ class BackboneStream(FrameStream):
             codec: of the features.
             latents: codes the stream's latents, if the codec is one of latents.
             transformer: gets the features.
-            video: what the frames are access units of; None: they are pictures.
-            decoder: decodes them, and is closed by the caller.
+            decoder: of frames that are access units; closed by the caller. None: they are pictures.
         """
         super().__init__(host, loaded.bundle, facts, stream)
         self._category_names = {each.id: each.name for each in loaded.bundle.manifest.categories}
@@ -168,7 +171,6 @@ class BackboneStream(FrameStream):
         # Each frame's latents are coded given those of the frame before, and sent in this order.
         self._in_order = None if latents is None else self._pipeline.strand(stream)
         self._transformer = transformer
-        self._video = video
         self._decoder = decoder
         self._decoding: Set[asyncio.Task[None]] = set()
 
@@ -216,7 +218,8 @@ class BackboneStream(FrameStream):
         return result, replace(features.timing, codec=self._codec)
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
-        content = content_from_wire(frame, self._video)
+        video = None if self._decoder is None else self._decoder.video
+        content = content_from_wire(frame, video)
         if not isinstance(content, AccessUnit):
             return content
         if self._decoder is None:

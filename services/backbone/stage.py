@@ -21,9 +21,13 @@ from common.engines.bottleneck import PIXELS_TO_LATENTS
 from services.backbone.pictures import Decoders, Picture, Pictures
 from services.backbone.video import VideoFrame
 from services.pipeline.core import Slow, StageCore
-from services.pipeline.shapes import largest_latent_count, typical_size
+from services.pipeline.shapes import largest_feature_count, largest_latent_count, typical_size
 
 Content = Union[Image, VideoFrame]
+
+_BYTES_OF_A_FEATURE = {Codec.FP32: 4, Codec.FP16: 2}
+# The scales of each channel, the frame's geometry, and what gRPC's messages add.
+_SENT_BESIDE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,13 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
         if codec not in LATENT_CODECS:
             return 0
         return HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
+
+    def sent_bytes(self, codec: Codec) -> int:
+        """About the most that a frame's features take by this codec, with what is sent beside."""
+        if codec in LATENT_CODECS:
+            return _SENT_BESIDE_BYTES + largest_latent_count(self._manifest)
+        width = _BYTES_OF_A_FEATURE.get(codec, 1)
+        return _SENT_BESIDE_BYTES + width * largest_feature_count(self._manifest)
 
     def prepare(self, frame: Content) -> Union[Picture, Slow[Picture]]:
         """Decode, resize and normalise a frame; see `StageCore.prepare`.

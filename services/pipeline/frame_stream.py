@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any, AsyncIterator, ClassVar, Generic, Tuple
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, AsyncIterator, ClassVar, Generic, Iterator, Tuple
 
 import structlog
 
@@ -42,6 +43,27 @@ log = structlog.get_logger()
 Context = Any
 
 
+class FramesHeld:
+    """Counts the frames that a stage holds, of all callers.
+
+    Attributes:
+        count: how many there are now.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.count = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a frame while it is held."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
 @dataclass(frozen=True)
 class StageHost(Generic[Core]):
     """What a stage's servicer needs to serve streams.
@@ -56,6 +78,7 @@ class StageHost(Generic[Core]):
         senders: the names of senders that the metrics tell apart.
         draining: is set once SIGTERM has come.
         max_frames_in_flight: how many frames of one stream are held at a time.
+        held: counts the frames of all streams.
     """
 
     stage: Stage
@@ -67,6 +90,7 @@ class StageHost(Generic[Core]):
     senders: LabelNames
     draining: asyncio.Event
     max_frames_in_flight: int
+    held: FramesHeld = field(default_factory=FramesHeld)
 
     def raise_if_draining(self) -> None:
         """Raise, if this service is draining, what ends its streams.
@@ -226,7 +250,7 @@ class FrameStream(ABC):
         metrics = self.host.metrics
         metrics.count_bytes(self.facts.sender, "received", size_bytes)
         timing = StageTiming(node=self.host.node)
-        with metrics.in_flight.track_inprogress():
+        with metrics.in_flight.track_inprogress(), self.host.held.counted():
             try:
                 result, timing = await self.result_of(frame, span)
             # Whatever failed, only this frame fails; the others of the stream go on.
@@ -245,8 +269,12 @@ class FrameStream(ABC):
         return result
 
     def _record(self, result: stage_pb2.FrameResult, timing: StageTiming, span: Span) -> None:
-        """Put the stage's own timing into the result, the metrics and the trace."""
+        """Put what the stage tells of itself into the result, the metrics and the trace."""
         stage, metrics = self.host.stage, self.host.metrics
+        if stage is Stage.BACKBONE:
+            result.backbone_in_flight = self.host.held.count
+        else:
+            result.transformer_in_flight = self.host.held.count
         own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
         own.CopyFrom(stage_timing_to_wire(timing))
         metrics.observe_stage(stage.value, timing, span)

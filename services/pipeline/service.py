@@ -78,7 +78,7 @@ class StageService(Generic[Core]):
 
     def host(self, senders: LabelNames) -> StageHost[Core]:
         """What the stage's servicer needs; `senders` are the metrics' names of senders."""
-        return StageHost(
+        host = StageHost(
             stage=self._stage,
             node=self._settings.node,
             bundles=self.bundles,
@@ -89,6 +89,8 @@ class StageService(Generic[Core]):
             draining=self._server.draining,
             max_frames_in_flight=self._settings.max_frames_in_flight,
         )
+        self._server.tell_in_flight(lambda: host.held.count)
+        return host
 
     async def run(self) -> bool:
         """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended.

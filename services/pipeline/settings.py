@@ -96,7 +96,7 @@ class StageSettings(ServerSettings):
         "take turns on it. By default each stage has its own",
     )
     max_sessions: int = Field(
-        512,
+        2400,
         gt=0,
         description="streams served at a time; two for each session of the orchestrator, which "
         "holds two while it changes its route",

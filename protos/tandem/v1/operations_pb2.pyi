@@ -79,7 +79,7 @@ class NodePair(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., transformer: _Optional[str] = ...) -> None: ...
 
 class StageStatus(_message.Message):
-    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate", "models")
+    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate", "frames_of_others", "models")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class StageStatus(_message.Message):
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_OF_OTHERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     node: str
     stage: str
@@ -97,8 +98,9 @@ class StageStatus(_message.Message):
     replica: int
     frames_in_flight: int
     estimate: ServiceEstimate
+    frames_of_others: int
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
-    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., frames_of_others: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
     __slots__ = ("name", "bundle_name", "bundle_digest", "note")
