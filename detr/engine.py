@@ -198,7 +198,7 @@ def _module(graph: Graph, manifest: Manifest, weights: dict[str, torch.Tensor]) 
     """Rebuild a half or a part of the bottleneck with its weights."""
     if isinstance(graph, BottleneckPart):
         return part_of(graph, weights)
-    detr = require_detr(manifest, "the torch engine, which builds the model anew,")
+    detr = require_detr(manifest, "building the model anew from its weights")
     half_class = BackboneHalf if graph is Stage.BACKBONE else TransformerHalf
     half = half_class(DETR(detr.architecture), detr.split)
     half.load_state_dict(weights)

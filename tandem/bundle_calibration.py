@@ -213,10 +213,10 @@ def try_codecs(
         frames: the features of each, float32 [1,channels,rows,columns] by name.
     """
     codecs = CutCodec(manifest)
-    levels = calibration.of_levels([tensor.channels for tensor in manifest.cut])
+    parts = calibration.of_tensors([tensor.channels for tensor in manifest.cut])
     means = {
-        tensor.name: np.array(level.mean)[:, None, None]
-        for tensor, level in zip(manifest.cut, levels, strict=True)
+        tensor.name: np.array(part.mean)[:, None, None]
+        for tensor, part in zip(manifest.cut, parts, strict=True)
     }
     power = sum(_squares(values, means) for values in frames)
     trials = []

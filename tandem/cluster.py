@@ -19,7 +19,7 @@ from common.domain.placement import EDGE, WORKSTATION, Stage
 from common.engines.base import Device
 from common.security.identity import Identity, Role
 from common.server.exposure import refuse_exposure
-from services.arguments import orchestrator_arguments, stage_arguments
+from services.arguments import orchestrator_arguments, stage_arguments, tls_arguments
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
@@ -160,6 +160,7 @@ class LocalCluster:
             ]
             await self._launch(name, module, arguments)
         self.orchestrator, *told = await self._announcements()
+        self._refuse_unable()
         self.stages = tuple(
             RunningStage(node, stage, announcement)
             for (node, stage), announcement in zip(keys, told, strict=True)
@@ -172,6 +173,17 @@ class LocalCluster:
 
     async def _announcements(self) -> list[Announcement]:
         return await asyncio.gather(*(process.announcement() for process in self._processes))
+
+    def _refuse_unable(self) -> None:
+        """All stages have the same engine: what one of them can never run, no other one can.
+
+        Raises:
+            UnavailableError: one can never serve; with its reason.
+        """
+        for process in self._processes:
+            reason = process.told.get("not_serving")
+            if reason:
+                raise UnavailableError(f"the {process.name} cannot serve: {reason}")
 
     def _stage_options(self, stage: Stage) -> list[str]:
         options = self._options
@@ -198,13 +210,7 @@ class LocalCluster:
         folder = self._options.certificates
         if folder is None:
             return ["--insecure"] if self._options.insecure else []
-        own = folder / identity.name
-        return [
-            *("--tls-certificate", str(own / f"{identity.role.value}.crt")),
-            *("--tls-key", str(own / f"{identity.role.value}.key")),
-            *("--tls-peers-ca", str(own / "peers-ca.crt")),
-            *("--tls-clients-ca", str(own / "clients-ca.crt")),
-        ]
+        return tls_arguments(folder, identity)
 
     def _credentials(self) -> Credentials | None:
         """By which this process asks the orchestrator for its status."""

@@ -1,7 +1,7 @@
 """A bundle: a folder with one model, split in two ONNX halves, and all that is needed to run it."""
 
 from common.bundle.architecture import Architecture
-from common.bundle.cut import MAX_LEVELS, CutTensor
+from common.bundle.cut import MAX_CUT_TENSORS, CutTensor
 from common.bundle.folder import (
     PART_OF,
     BottleneckPart,
@@ -37,7 +37,7 @@ from common.bundle.travel import (
 )
 
 __all__ = [
-    "MAX_LEVELS",
+    "MAX_CUT_TENSORS",
     "PART_OF",
     "Architecture",
     "Bottleneck",

@@ -9,13 +9,13 @@ from pydantic import Field
 from common.bundle.frozen import Frozen, inconsistent
 
 ONLY_TENSOR = "features"
-"""The name of the one tensor that crosses a cut of one level."""
-MAX_LEVELS = 8
+"""The name of the tensor that crosses the cut, where there is one."""
+MAX_CUT_TENSORS = 8
 """The most tensors that may cross a cut."""
 
 
 class CutTensor(Frozen):
-    """One tensor that crosses the cut, of shape [N,channels,rows,columns]: one level of features.
+    """One tensor that crosses the cut, of shape [N,channels,rows,columns].
 
     The backbone half gives it, and the transformer half takes it, by this name.
     """
@@ -36,14 +36,16 @@ class CutTensor(Frozen):
 
 
 def require_cut(tensors: Sequence[CutTensor]) -> None:
-    """Check that these can be the levels of one cut.
+    """Check that these can cross one cut.
 
     Raises:
         PydanticCustomError: there are none or too many, they are not in the order of their strides,
-            or one does not have the name of its level.
+            or one has another name than it has to have.
     """
-    if not 1 <= len(tensors) <= MAX_LEVELS:
-        raise inconsistent(f"{len(tensors)} tensors cross the cut; it has to be 1 to {MAX_LEVELS}")
+    if not 1 <= len(tensors) <= MAX_CUT_TENSORS:
+        raise inconsistent(
+            f"{len(tensors)} tensors cross the cut; it has to be 1 to {MAX_CUT_TENSORS}"
+        )
     for finer, coarser in zip(tensors, tensors[1:]):
         if finer.stride >= coarser.stride:
             raise inconsistent("the tensors of the cut are not by stride, the finest first")

@@ -182,7 +182,7 @@ class _FamilyModel(_Heading):
         "for building them anew; whoever runs them does not read it",
     )
     opset: Opset = Opset()
-    precision: Optional[RecommendedPrecision] = RecommendedPrecision()
+    precision: RecommendedPrecision = RecommendedPrecision()
     cut: Tuple[CutTensor, ...] = Field(description="the tensors that cross it, the finest first")
     position_channels: Optional[int] = Field(
         default=None,

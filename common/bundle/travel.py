@@ -32,7 +32,7 @@ class Calibration(Frozen):
         description="codec -> half of its range, in standard deviations of a channel"
     )
 
-    def of_levels(self, channels: Sequence[int]) -> Tuple[Calibration, ...]:
+    def of_tensors(self, channels: Sequence[int]) -> Tuple[Calibration, ...]:
         """The calibration of each of several tensors, whose channels stand here one after another.
 
         Args:

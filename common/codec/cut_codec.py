@@ -14,7 +14,7 @@ from common.domain.errors import InvalidInputError
 
 
 class CutCodec:
-    """The feature codecs of a bundle, level by level; any number of threads may use it."""
+    """The feature codecs of a bundle, tensor by tensor; any number of threads may use it."""
 
     def __init__(self, manifest: Manifest) -> None:
         """Prepare every codec that can be served.
@@ -25,10 +25,10 @@ class CutCodec:
         self._names = tuple(tensor.name for tensor in manifest.cut)
         calibration = manifest.codec.calibration
         if calibration is None:
-            self._levels = tuple(FeatureCodec() for _ in self._names)
+            self._codecs = tuple(FeatureCodec() for _ in self._names)
         else:
             channels = [tensor.channels for tensor in manifest.cut]
-            self._levels = tuple(FeatureCodec(one) for one in calibration.of_levels(channels))
+            self._codecs = tuple(FeatureCodec(one) for one in calibration.of_tensors(channels))
 
     def require(self, codec: Codec) -> None:
         """Check that a codec of features can be served; `LatentCoders` has those of latents.
@@ -36,7 +36,7 @@ class CutCodec:
         Raises:
             PreconditionError: it needs a calibration, which the bundle lacks.
         """
-        self._levels[0].require(codec)
+        self._codecs[0].require(codec)
 
     def encode(self, tensors: Mapping[str, np.ndarray], codec: Codec) -> Tuple[EncodedTensor, ...]:
         """Encode the tensors of the cut, float32 [frames,channels,rows,columns] by name.
@@ -46,7 +46,7 @@ class CutCodec:
             InvalidInputError: the codec is calibrated for another number of channels.
         """
         return tuple(
-            level.encode(tensors[name], codec) for name, level in zip(self._names, self._levels)
+            one.encode(tensors[name], codec) for name, one in zip(self._names, self._codecs)
         )
 
     def decode(self, encoded: Sequence[EncodedTensor]) -> Dict[str, np.ndarray]:
@@ -59,7 +59,8 @@ class CutCodec:
         """
         if len(encoded) != len(self._names):
             raise InvalidInputError(
-                f"a frame's features are {len(encoded)} tensors, {len(self._names)} are expected"
+                f"the number of a frame's feature tensors is {len(encoded)}, and it has to be "
+                f"{len(self._names)}, as cross the bundle's cut"
             )
         count = sum(checked_count(tensor.shape) for tensor in encoded)
         if count > MAX_VALUES:
@@ -67,6 +68,6 @@ class CutCodec:
                 f"a frame's features have {count} values; at most {MAX_VALUES} are decoded"
             )
         return {
-            name: level.decode(tensor)
-            for name, level, tensor in zip(self._names, self._levels, encoded)
+            name: one.decode(tensor)
+            for name, one, tensor in zip(self._names, self._codecs, encoded)
         }

@@ -32,7 +32,7 @@ def without_padding(
 
 
 class CutStatistics:
-    """Statistics of each level of a bundle's features, over frames given one by one."""
+    """Statistics of each tensor of a bundle's features, over frames given one by one."""
 
     def __init__(self, manifest: Manifest) -> None:
         """Start with no frames.
@@ -40,7 +40,7 @@ class CutStatistics:
         Args:
             manifest: of the bundle.
         """
-        self._levels = {tensor.name: FeatureStatistics() for tensor in manifest.cut}
+        self._tensors = {tensor.name: FeatureStatistics() for tensor in manifest.cut}
 
     def add(self, features: Mapping[str, np.ndarray]) -> None:
         """Add one frame.
@@ -51,9 +51,9 @@ class CutStatistics:
         Raises:
             InvalidInputError: see `FeatureStatistics.add`.
         """
-        for name, statistics in self._levels.items():
+        for name, statistics in self._tensors.items():
             statistics.add(features[name][0])
 
     def calibration(self) -> Calibration:
         """Summarise all frames; raises as `joint_calibration` does."""
-        return joint_calibration(tuple(self._levels.values()))
+        return joint_calibration(tuple(self._tensors.values()))

@@ -118,27 +118,28 @@ class FeatureStatistics:
         return weights
 
 
-def joint_calibration(levels: Sequence[FeatureStatistics]) -> Calibration:
-    """Summarise the features of all levels of a cut, each with statistics of its own.
+def joint_calibration(tensors: Sequence[FeatureStatistics]) -> Calibration:
+    """Summarise the features of all tensors that cross a cut, each with statistics of its own.
 
     Args:
-        levels: in the order of the cut; all have seen the same frames.
+        tensors: in the order of the cut; all have seen the same frames.
 
     Raises:
         InvalidInputError: there were no frames.
     """
-    if not all(level.frames for level in levels):
+    if not all(tensor.frames for tensor in tensors):
         raise InvalidInputError("there are no frames to calibrate on")
     edges = np.linspace(-_HISTOGRAM_REACH, _HISTOGRAM_REACH, _HISTOGRAM_BINS + 1)
-    cells = sum(level.cells for level in levels)
-    # As many cells were kept of a coarse level as of a fine one, which has more of them.
+    cells = sum(tensor.cells for tensor in tensors)
+    # As many cells were kept of a coarse tensor as of a fine one, which has more of them.
     weights: np.ndarray = sum(
-        (level.histogram() * (level.cells / cells) for level in levels), np.zeros(_HISTOGRAM_BINS)
+        (tensor.histogram() * (tensor.cells / cells) for tensor in tensors),
+        np.zeros(_HISTOGRAM_BINS),
     )
     return Calibration(
-        frames=levels[0].frames,
-        mean=tuple(_rounded(value) for level in levels for value in level.mean),
-        std=tuple(_rounded(value) for level in levels for value in level.std),
+        frames=tensors[0].frames,
+        mean=tuple(_rounded(value) for tensor in tensors for value in tensor.mean),
+        std=tuple(_rounded(value) for tensor in tensors for value in tensor.std),
         clip={
             codec.value: best_clip((edges[:-1] + edges[1:]) / 2, weights, bits, _ERROR_POWER)
             for codec, bits in CALIBRATED_BITS.items()

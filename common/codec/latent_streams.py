@@ -15,7 +15,7 @@ from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from common.bundle import Bundle
+from common.bundle import Bundle, DetrManifest
 from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
@@ -32,6 +32,10 @@ HELD_BYTES_OF_A_LATENT = 6
 _NO_BOTTLENECK = (
     "with a bottleneck, and this one has none: train one with `tandem bottleneck`, and give every "
     "node the result"
+)
+_NO_BOTTLENECK_YET = (
+    "with a bottleneck, which only a plain DETR can have so far, and this one is of the family "
+    "{family}: take a codec of features, such as int8 or q4"
 )
 _NO_TABLES = (
     "that is calibrated for its bottleneck, and this one is not: run `tandem model calibrate` on "
@@ -59,6 +63,8 @@ class LatentCoders:
             ConfigurationError: its tables are damaged.
         """
         bottleneck = bundle.manifest.bottleneck
+        if bottleneck is None and not isinstance(bundle.manifest, DetrManifest):
+            return cls({}, _NO_BOTTLENECK_YET.format(family=bundle.manifest.family))
         if bottleneck is None:
             return cls({}, _NO_BOTTLENECK)
         if LATENT_TABLES_NAME not in bundle.manifest.files:

@@ -15,6 +15,7 @@ from common.domain.redaction import masked
 DEFAULT_PORT = 50050
 """Of the orchestrator, which is what clients connect to."""
 
+_NAME_SCHEME = "dns:///"
 _UNIX_SCHEMES = ("unix:", "unix-abstract:")
 _IP_SCHEMES = {"ipv4:": 4, "ipv6:": 6}
 # Names of containers have underscores; international names are left to the resolver.
@@ -83,6 +84,27 @@ def parse_address(
             f"{what} {masked(text)!r} is not host:port: a port is from 1 to 65535"
         )
     return Address(host, int(port))
+
+
+def parse_replicas(text: str, default_port: Optional[int] = None) -> str:
+    """Read the address of a server, or a name that leads to several: `dns:///NAME:PORT`.
+
+    Returns:
+        It as Tandem shows it everywhere; a name of several has `dns:///` in front of it.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    address = parse_address(text, default_port)
+    is_name = _without_scheme(text) != text and text.startswith("dns:")
+    if is_name and not (is_ip(address.host, 4) or is_ip(address.host, 6)):
+        return f"{_NAME_SCHEME}{address}"
+    return str(address)
+
+
+def leads_to_several(address: str) -> bool:
+    """Whether this is a name of several servers, as `parse_replicas` shows it."""
+    return address.startswith(_NAME_SCHEME)
 
 
 def parse_host(text: str) -> str:
@@ -166,8 +188,8 @@ def _without_scheme(text: str) -> str:
         rest = text[len(scheme) :]
         if text.startswith(scheme) and is_ip(_split(rest)[0], version):
             return rest
-    if text.startswith("dns:///"):
-        return text[len("dns:///") :]
+    if text.startswith(_NAME_SCHEME):
+        return text[len(_NAME_SCHEME) :]
     # `dns:50050` is a host of that name.
     if text.startswith("dns:") and _split(text[len("dns:") :])[1] is not None:
         return text[len("dns:") :]

@@ -73,7 +73,7 @@ class EncodedFeatures:
 
     Attributes:
         frame_id: by which the receiver answers, and later frames refer to this one.
-        tensors: the features, a tensor a level of the cut, the finest first, all by one codec; of
+        tensors: the features, all that cross the cut, the finest first, by one codec; of
             latents there is one, whose shape is empty where it is that of the reference.
         geometry: the frame's sizes; None where they are those of the reference.
         reference_id: of the earlier frame of the same stream that latents are coded given; None for

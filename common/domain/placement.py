@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
 
+from common.domain.address import leads_to_several
 from common.domain.errors import InvalidInputError
 
 EDGE = "edge"
@@ -96,17 +97,28 @@ class StageAddress:
     Attributes:
         node: name of the node, as in the configuration.
         stage: which half runs there.
-        address: `host:port` of its gRPC server.
-        replica: which of the node's addresses for this stage it is, from 0.
+        address: `host:port` of its gRPC server; or `dns:///name:port`, a name that leads to
+            several servers, which stands for all of them until the first is found.
+        replica: which of the node's configured addresses for this stage it is, from 0.
+        found_by: the name in the configuration that led to this address; empty where the
+            configuration has the address itself.
     """
 
     node: str
     stage: Stage
     address: str
     replica: int = 0
+    found_by: str = field(default="", compare=False)
+
+    @property
+    def is_name(self) -> bool:
+        """Whether this is a name, and no server that could be called."""
+        return leads_to_several(self.address)
 
     @property
     def name(self) -> str:
         """The stage as people call it."""
+        if self.found_by:
+            return f"{self.stage.value} on {self.node} at {self.address}"
         copy = f" (replica {self.replica})" if self.replica else ""
         return f"{self.stage.value} on {self.node}{copy}"

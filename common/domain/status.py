@@ -31,12 +31,14 @@ class StageStatus:
     Attributes:
         node: name of its node.
         stage: which half of the model it runs.
-        address: `host:port` of its gRPC server.
+        address: `host:port` of its gRPC server; `dns:///name:port` of a name that has led to none
+            yet.
         healthy: whether it answers and says that it serves.
         reason: why it is not healthy, or is healthy and not chosen yet; otherwise empty.
-        replica: which of the node's addresses for this stage it is, from 0.
+        replica: which of the node's configured addresses for this stage it is, from 0.
         frames_in_flight: frames on their way to it, in it, and on their way back.
         estimate: how fast it is; None until it has served a frame.
+        frames_of_others: frames of other orchestrators in it, by what it told last.
     """
 
     node: str
@@ -47,6 +49,7 @@ class StageStatus:
     replica: int
     frames_in_flight: int
     estimate: Optional[ServiceEstimate]
+    frames_of_others: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import openvino
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.reading import model_bytes
+from common.engines.refusals import openvino_refusal
 
 DEVICES = (Device.CPU,)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
@@ -90,4 +91,6 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     except EngineError:
         raise
     except Exception as error:
-        raise EngineError(f"openvino cannot load {onnx_path}: {error}") from error
+        engine = f"openvino {openvino.__version__.partition('-')[0]}"
+        refusal = openvino_refusal(str(error), engine, onnx_path.name)
+        raise refusal or EngineError(f"openvino cannot load {onnx_path}: {error}") from error

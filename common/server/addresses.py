@@ -12,7 +12,13 @@ from urllib.parse import unquote
 
 import grpc
 
-from common.domain.address import Address, binding_fault, is_unix, parse_address, parse_host
+from common.domain.address import (
+    Address,
+    binding_fault,
+    is_unix,
+    parse_host,
+    parse_replicas,
+)
 from common.domain.errors import ConfigurationError, InvalidInputError
 
 BACKBONE_PORT = 50051
@@ -26,7 +32,7 @@ def checked_replicas(told: Replicas, default_port: int) -> Replicas:
     """Check addresses and spell them as Tandem shows them everywhere.
 
     Args:
-        told: an address, or a list of them.
+        told: an address or a name that leads to several, or a list of these.
         default_port: of an address that is given without one.
 
     Raises:
@@ -40,7 +46,7 @@ def checked_replicas(told: Replicas, default_port: int) -> Replicas:
 
 def _checked(text: str, default_port: int) -> str:
     try:
-        return str(parse_address(text, default_port))
+        return parse_replicas(text, default_port)
     except InvalidInputError as error:
         raise ValueError(str(error)) from error
 

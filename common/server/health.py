@@ -1,16 +1,21 @@
-"""The health service: watches end when the server drains, and checks tell the reason."""
+"""The health service: watches end when the server drains, and checks tell more than the state."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Callable, List, Optional, Tuple
 
 from grpc_health.v1 import health, health_pb2
 
-REASON_KEY = "tandem-reason"
-"""Trailing metadata of `Check`: why the server is not serving, in up to 200 ASCII characters."""
+from common.domain.redaction import fit_to_show
 
-_REASON_CHARACTERS = 200
+REASON_KEY = "tandem-reason"
+"""Trailing metadata of `Check`: why the server is not serving, in ASCII characters."""
+
+REASON_CHARACTERS = 400
+"""Most characters of a reason; older orchestrators read 200 of them."""
+IN_FLIGHT_KEY = "tandem-in-flight"
+"""Trailing metadata of `Check`: how many frames a stage holds, of all callers."""
 
 
 class DrainingHealth(health.aio.HealthServicer):
@@ -20,6 +25,7 @@ class DrainingHealth(health.aio.HealthServicer):
 
     Attributes:
         reason: why the server is not serving; empty if there is nothing to tell.
+        in_flight: tells how many frames the server holds; None if it does not tell.
     """
 
     def __init__(self, draining: asyncio.Event) -> None:
@@ -27,15 +33,21 @@ class DrainingHealth(health.aio.HealthServicer):
         super().__init__()
         self._draining = draining
         self.reason = ""
+        self.in_flight: Optional[Callable[[], int]] = None
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> health_pb2.HealthCheckResponse:
-        """See the health protocol of gRPC; the reason goes along as metadata."""
+        """See the health protocol of gRPC; what else is to be told goes along as metadata."""
+        told: List[Tuple[str, str]] = []
         if self.reason:
-            # Metadata is ASCII.
-            text = self.reason.encode("ascii", "replace").decode()[:_REASON_CHARACTERS]
-            context.set_trailing_metadata(((REASON_KEY, text),))
+            # Metadata is ASCII, on one line.
+            text = fit_to_show(self.reason).encode("ascii", "replace").decode()[:REASON_CHARACTERS]
+            told.append((REASON_KEY, text))
+        if self.in_flight is not None:
+            told.append((IN_FLIGHT_KEY, str(self.in_flight())))
+        if told:
+            context.set_trailing_metadata(tuple(told))
         return await super().Check(request, context)
 
     async def Watch(  # noqa: N802

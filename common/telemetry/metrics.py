@@ -134,6 +134,23 @@ class Metrics:
             ["node", "stage"],
             registry=self.registry,
         )
+        self.loaded_bundles = Gauge(
+            "tandem_loaded_bundles",
+            "Bundles in this stage's memory; more than its models while it changes over.",
+            registry=self.registry,
+        )
+        self.replicas = Gauge(
+            "tandem_replicas",
+            "Servers of a stage of a node, by state (serving, unavailable, leaving).",
+            ["node", "stage", "state"],
+            registry=self.registry,
+        )
+        self.failed_lookups = Counter(
+            "tandem_failed_lookups",
+            "Lookups of a name of a node's stage that gave no address.",
+            ["node", "stage"],
+            registry=self.registry,
+        )
         self.switches = Counter(
             "tandem_switches",
             "Changes of the placement of streams that leave it to the server, by reason.",
@@ -224,6 +241,10 @@ class Metrics:
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""
         self.frames.labels(self._placements.label(placement), outcome).inc()
+
+    def count_failed_lookup(self, stage: str, node: str) -> None:
+        """Count a lookup of a name that gave no address."""
+        self.failed_lookups.labels(node, stage).inc()
 
     def count_bytes(self, peer: str, direction: str, count: int) -> None:
         """Count bytes that were `sent` to a peer or `received` from it."""

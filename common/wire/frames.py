@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Optional, Tuple, Union
 
-from common.bundle import MAX_LEVELS
+from common.bundle import MAX_CUT_TENSORS
 from common.domain.codec import (
     LATENT_CODECS,
     Codec,
@@ -57,7 +57,8 @@ def content_from_wire(
         data = frame.encoded_video.data
         if not data:
             raise InvalidInputError("the access unit is empty")
-        return AccessUnit(data, frame.encoded_video.key_frame)
+        unit = frame.encoded_video
+        return AccessUnit(data, unit.key_frame, unit.decode_only)
     if video is not None:
         raise InvalidInputError(
             f"the frame is a picture, but the stream's options say that it is {video.codec.value} "
@@ -77,7 +78,9 @@ def frame_to_wire(frame_id: int, content: Union[Image, AccessUnit]) -> detector_
     if isinstance(content, EncodedImage):
         return detector_pb2.Frame(frame_id=frame_id, encoded=content.data)
     if isinstance(content, AccessUnit):
-        unit = detector_pb2.AccessUnit(data=content.data, key_frame=content.key_frame)
+        unit = detector_pb2.AccessUnit(
+            data=content.data, key_frame=content.key_frame, decode_only=content.decode_only
+        )
         return detector_pb2.Frame(frame_id=frame_id, encoded_video=unit)
     raw = detector_pb2.RawImage(
         width=content.width,
@@ -233,8 +236,8 @@ def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:
             are of several codecs, or the sizes are missing and no reference has them.
     """
     # Before they are looked at: there may be very many, and of no bytes.
-    if len(wire.further_tensors) >= MAX_LEVELS:
-        raise InvalidInputError(f"a frame's features are at most {MAX_LEVELS} tensors")
+    if len(wire.further_tensors) >= MAX_CUT_TENSORS:
+        raise InvalidInputError(f"a frame's features are at most {MAX_CUT_TENSORS} tensors")
     tensors = tuple(tensor_from_wire(tensor) for tensor in (wire.tensor, *wire.further_tensors))
     if len({tensor.codec for tensor in tensors}) > 1:
         raise InvalidInputError("the tensors of a frame's features have to be of one codec")

@@ -87,6 +87,7 @@ def _stage_to_wire(status: StageStatus) -> operations_pb2.StageStatus:
         reason=status.reason,
         replica=status.replica,
         frames_in_flight=status.frames_in_flight,
+        frames_of_others=status.frames_of_others,
         estimate=operations_pb2.ServiceEstimate(**vars(estimate)) if estimate else None,
     )
 
@@ -111,6 +112,7 @@ def _stage_from_wire(wire: operations_pb2.StageStatus) -> StageStatus:
         reason=wire.reason,
         replica=wire.replica,
         frames_in_flight=wire.frames_in_flight,
+        frames_of_others=wire.frames_of_others,
         estimate=estimate,
     )
 

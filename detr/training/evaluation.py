@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from common.bundle import Bundle, Category, InputPolicy, Normalization, Scoring, SoftmaxScoring
 from common.domain.detections import Detection, DetectionOptions
@@ -76,6 +76,26 @@ def torch_predictor(model: nn.Module, device: torch.device = CPU) -> Predictor:
         padding[:, : geometry.valid_height, : geometry.valid_width] = False
         output = model(torch.from_numpy(pixels).to(device), padding.to(device))
         return output.logits[0].cpu().numpy(), output.boxes[0].cpu().numpy()
+
+    return predict
+
+
+def pixels_predictor(
+    outputs: Callable[[Tensor], tuple[Tensor, Tensor]], device: torch.device = CPU
+) -> Predictor:
+    """Predict with a model whose input has no padding.
+
+    Args:
+        outputs: pixels [1,3,H,W] to logits [1,Q,K] and boxes [1,Q,4].
+        device: where it computes.
+    """
+
+    @torch.inference_mode()
+    def predict(
+        pixels: NDArray[np.float32], geometry: FrameGeometry
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, boxes = outputs(torch.from_numpy(pixels).to(device))
+        return logits[0].cpu().numpy(), boxes[0].cpu().numpy()
 
     return predict
 

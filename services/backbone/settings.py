@@ -16,6 +16,7 @@ from common.vision.video.limits import (
     DEFAULT_UNIT_BYTES,
     VideoLimits,
 )
+from common.wire.records import DEFAULT_LOOKUP_SECONDS
 from services.pipeline.settings import StageSettings
 
 
@@ -28,7 +29,13 @@ class BackboneSettings(StageSettings):
     )
     transformers: Dict[str, Union[str, Annotated[List[str], Field(min_length=1)]]] = Field(
         description="host:port of each node's transformer, by the node's name; a list of them "
-        "where a node has several"
+        "where a node has several, or a name that leads to several, as dns:///host:port"
+    )
+    lookup_seconds: float = Field(
+        DEFAULT_LOOKUP_SECONDS,
+        gt=0,
+        description="between two lookups of a name that leads to several servers (dns:///); it is "
+        "also looked up when a server is lost",
     )
     frames_of: Optional[str] = Field(
         None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
+from typing import Callable, Optional, Tuple
+
+import structlog
 
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
@@ -11,15 +13,17 @@ from common.security.tls import TlsFiles
 from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.options import channel_options
+from common.server.options import channel_options, max_connections
 from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
 from common.wire.channels import ServerChannel
+from common.wire.resolver import SystemResolver
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
 from services.orchestrator.insecurity import Insecurity
+from services.orchestrator.replicas import Connections, Replicas
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
@@ -32,10 +36,11 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
 
+log = structlog.get_logger()
+
 # Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
 _COPIES_HELD = 3
-# Sessions that one peer may have, however few there may be.
-_LEAST_SHARE = 4
+_LEAST_UNOPENED = 4
 
 
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
@@ -53,12 +58,16 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         from common.vision.confined_process import start_server
 
         start_server()
+    _tell_of_few_files(settings.max_sessions)
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
-    channels = _channels(settings, tls)
+    connect = _connector(settings, tls)
     # A heartbeat must not wait behind the frames that a slow link's socket holds.
-    health_channels = _channels(settings, tls, ("grpc.use_local_subchannel_pool", 1))
+    connect_for_health = _connector(settings, tls, ("grpc.use_local_subchannel_pool", 1))
+    servers = [each for each in settings.stage_addresses if not each.is_name]
+    channels = {each: connect(each) for each in servers}
+    health_channels = {each: connect_for_health(each) for each in servers}
 
     addresses = [each.address for each in settings.stage_addresses]
     insecurity = Insecurity(checked_host(settings.host), addresses, tls)
@@ -70,7 +79,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
-            warnings=insecurity.warnings,
+            warnings=lambda: (*insecurity.warnings(), *replicas.warnings()),
             traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             frame_encoding=_frame_encoding(settings, router),
@@ -82,26 +91,49 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=sessions.stage_changed,
+        on_change=lambda health: replicas.stage_changed(health),  # noqa: PLW0108 - made below
         on_heartbeat=router.measurements.observe_heartbeat,
+        on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
+    )
+    replicas = Replicas(
+        (each for each in settings.stage_addresses if each.is_name),
+        *(sessions, monitor),
+        Connections(channels, connect, connect_for_health),
+        look_up=SystemResolver().look_up,
+        lookup_seconds=settings.lookup_seconds,
     )
 
     _add_servicers(server, sessions, settings)
     looking_after = server.supervise(sessions.run(), "looking after routes")
+    following = server.supervise(replicas.run(), "looking names up")
 
     async def prepare() -> None:
         server.supervise(monitor.run(), "watching the stages")
+        await replicas.first_look()
         await monitor.first_look()
 
     try:
         await server.run(prepare)
     finally:
         looking_after.cancel()
+        following.cancel()
         await monitor.close()
+        await replicas.close()
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
     return True
+
+
+def _tell_of_few_files(max_sessions: int) -> None:
+    """Each client may come by a connection of its own, and each connection is an open file."""
+    connections = max_connections()
+    if connections < max_sessions:
+        log.warning(
+            "fewer connections than max_sessions: raise the hard limit on open files",
+            connections=connections,
+            max_sessions=max_sessions,
+        )
 
 
 def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
@@ -133,12 +165,12 @@ def _add_servicers(
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:
-    share = max(_LEAST_SHARE, settings.max_sessions // 4)
     limits = StreamLimits(
         streams=settings.max_sessions,
-        streams_of_a_peer=share,
-        unopened_streams=share,
+        streams_of_a_peer=settings.sessions_of_a_host,
+        unopened_streams=max(_LEAST_UNOPENED, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
+        setting_of_a_peer="max_sessions_per_host",
     )
     budget = ByteBudget(
         settings.max_buffered_bytes,
@@ -149,15 +181,17 @@ def _guard(settings: OrchestratorSettings) -> StreamGuard:
     return StreamGuard(limits, budget)
 
 
-def _channels(
+def _connector(
     settings: OrchestratorSettings, tls: Optional[TlsFiles], *extra: Tuple[str, int]
-) -> Dict[StageAddress, ServerChannel]:
-    """A channel to each stage's server, which has to prove that it is this stage of this node."""
+) -> Callable[[StageAddress], ServerChannel]:
+    """Makes a channel to a stage's server, which has to prove to be this stage of this node."""
     options = [*channel_options(settings.max_message_bytes), *extra]
-    return {
-        each: ServerChannel(each.address, options, tls, Identity(Role(each.stage.value), each.node))
-        for each in settings.stage_addresses
-    }
+
+    def connect(server: StageAddress) -> ServerChannel:
+        identity = Identity(Role(server.stage.value), server.node)
+        return ServerChannel(server.address, options, tls, identity)
+
+    return connect
 
 
 def _routing_options(settings: OrchestratorSettings) -> RoutingOptions:

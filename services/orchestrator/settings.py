@@ -14,11 +14,14 @@ from common.domain.placement import ORCHESTRATOR, NodePair, Stage, StageAddress
 from common.domain.video import FrameCodec
 from common.server.addresses import BACKBONE_PORT, TRANSFORMER_PORT, Replicas, checked_replicas
 from common.server.settings import ServerSettings
+from common.wire.records import DEFAULT_LOOKUP_SECONDS
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.session.resources import DEFAULT_GROUP_MEBIBYTES
 
 AUTOMATIC = "auto"
 
+# Sessions that one host may have, however few there may be.
+_LEAST_SHARE = 4
 # By docs/accuracy.md they keep the detector's accuracy to about 0.3 points.
 _DEFAULT_QUALITIES = {FrameCodec.JPEG: 30, FrameCodec.H264: 23, FrameCodec.H265: 28}
 _QUALITIES = {FrameCodec.JPEG: (1, 100), FrameCodec.H264: (0, 51), FrameCodec.H265: (0, 51)}
@@ -30,10 +33,14 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     backbone: Optional[Replicas] = Field(
-        None, description="host:port of its backbone service, or a list of them"
+        None,
+        description="host:port of its backbone service, or a list of them; dns:///host:port is a "
+        "name that leads to several",
     )
     transformer: Optional[Replicas] = Field(
-        None, description="host:port of its transformer service, or a list of them"
+        None,
+        description="host:port of its transformer service, or a list of them; dns:///host:port is "
+        "a name that leads to several",
     )
 
     @field_validator("backbone")
@@ -53,6 +60,18 @@ class OrchestratorSettings(ServerSettings):
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9150, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    max_sessions: int = Field(
+        1200,
+        gt=0,
+        description="streams of clients that are served at a time; a stage has to take two for "
+        "each of them",
+    )
+    max_sessions_per_host: int = Field(
+        0,
+        ge=0,
+        description="how many of them may come from one host; 0: a quarter. Raise it where clients "
+        "share an address, as behind a gateway or a router that translates addresses",
     )
     nodes: Dict[str, NodeSettings] = Field(
         description="the stages of each device, by the device's name"
@@ -127,6 +146,12 @@ class OrchestratorSettings(ServerSettings):
     window: int = Field(
         0, ge=0, description="frames of one session in flight; 0 lets each session find its own"
     )
+    lookup_seconds: float = Field(
+        DEFAULT_LOOKUP_SECONDS,
+        gt=0,
+        description="between two lookups of a name that leads to several servers (dns:///); it is "
+        "also looked up when a server is lost",
+    )
     health_interval_seconds: float = Field(
         0.5,
         gt=0,
@@ -159,6 +184,12 @@ class OrchestratorSettings(ServerSettings):
         return self
 
     @property
+    def sessions_of_a_host(self) -> int:
+        """How many streams of clients may come from one host."""
+        share = max(_LEAST_SHARE, self.max_sessions // 4)
+        return min(self.max_sessions_per_host or share, self.max_sessions)
+
+    @property
     def operator_pair(self) -> Optional[NodePair]:
         """The node pair that `placement` sets; None is the automatic choice."""
         return None if self.placement == AUTOMATIC else NodePair.parse(self.placement)
@@ -174,7 +205,10 @@ class OrchestratorSettings(ServerSettings):
 
     @property
     def stage_addresses(self) -> Tuple[StageAddress, ...]:
-        """Every server of every stage, in the order of the configuration."""
+        """Every server of every stage, in the order of the configuration.
+
+        A name that leads to several stands in their place.
+        """
         return tuple(
             StageAddress(name, stage, address, replica)
             for name, node in self.nodes.items()

@@ -88,6 +88,7 @@ def _stage_status(router: Router, health: StageHealth) -> StageStatus:
         reason=reason,
         replica=server.replica,
         frames_in_flight=router.table.in_flight[server],
+        frames_of_others=router.table.of_others.get(server, 0),
         estimate=service,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any, AsyncIterator, ClassVar, Tuple
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, AsyncIterator, ClassVar, Generic, Iterator, Tuple
 
 import structlog
 
@@ -33,6 +34,8 @@ from common.wire.errors import error_to_wire
 from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
+from services.pipeline.loaded_bundle import Core
+from services.pipeline.stage_bundles import StageBundles
 
 log = structlog.get_logger()
 
@@ -40,31 +43,54 @@ log = structlog.get_logger()
 Context = Any
 
 
+class FramesHeld:
+    """Counts the frames that a stage holds, of all callers.
+
+    Attributes:
+        count: how many there are now.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.count = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a frame while it is held."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
 @dataclass(frozen=True)
-class StageHost:
+class StageHost(Generic[Core]):
     """What a stage's servicer needs to serve streams.
 
     Attributes:
         stage: which half is served.
         node: name of this device.
-        bundle: the model served.
+        bundles: those that streams are served with.
         metrics: of this service.
         traces: likewise.
         guard: admits streams.
         senders: the names of senders that the metrics tell apart.
         draining: is set once SIGTERM has come.
         max_frames_in_flight: how many frames of one stream are held at a time.
+        held: counts the frames of all streams.
     """
 
     stage: Stage
     node: str
-    bundle: Bundle
+    bundles: StageBundles[Core]
     metrics: Metrics
     traces: Traces
     guard: StreamGuard
     senders: LabelNames
     draining: asyncio.Event
     max_frames_in_flight: int
+    held: FramesHeld = field(default_factory=FramesHeld)
 
     def raise_if_draining(self) -> None:
         """Raise, if this service is draining, what ends its streams.
@@ -144,9 +170,12 @@ class FrameStream(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, host: StageHost, facts: StreamFacts, stream: GuardedStream) -> None:
-        """Serve `stream`, whose opening has been read."""
+    def __init__(
+        self, host: StageHost[Any], bundle: Bundle, facts: StreamFacts, stream: GuardedStream
+    ) -> None:
+        """Serve `stream`, whose opening has been read, with this bundle."""
         self.host = host
+        self.bundle = bundle
         self.facts = facts
         self.stream = stream
         self.traces = host.traces.stream(stream.metadata)
@@ -168,11 +197,10 @@ class FrameStream(ABC):
 
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
-        bundle = self.host.bundle
         opened = stage_pb2.Opened(
             node=self.host.node,
-            bundle_digest=bundle.digest,
-            latent_rates=latent_rates_to_wire(bundle.manifest),
+            bundle_digest=self.bundle.digest,
+            latent_rates=latent_rates_to_wire(self.bundle.manifest),
         )
         self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))
@@ -222,7 +250,7 @@ class FrameStream(ABC):
         metrics = self.host.metrics
         metrics.count_bytes(self.facts.sender, "received", size_bytes)
         timing = StageTiming(node=self.host.node)
-        with metrics.in_flight.track_inprogress():
+        with metrics.in_flight.track_inprogress(), self.host.held.counted():
             try:
                 result, timing = await self.result_of(frame, span)
             # Whatever failed, only this frame fails; the others of the stream go on.
@@ -241,8 +269,12 @@ class FrameStream(ABC):
         return result
 
     def _record(self, result: stage_pb2.FrameResult, timing: StageTiming, span: Span) -> None:
-        """Put the stage's own timing into the result, the metrics and the trace."""
+        """Put what the stage tells of itself into the result, the metrics and the trace."""
         stage, metrics = self.host.stage, self.host.metrics
+        if stage is Stage.BACKBONE:
+            result.backbone_in_flight = self.host.held.count
+        else:
+            result.transformer_in_flight = self.host.held.count
         own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
         own.CopyFrom(stage_timing_to_wire(timing))
         metrics.observe_stage(stage.value, timing, span)

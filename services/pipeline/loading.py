@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from common.bundle import PART_OF, Bundle, Graph
-from common.domain.errors import EngineError
+from common.domain.errors import EngineError, UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.bottleneck import BackboneWithEncoder, TransformerWithDecoder
@@ -25,6 +25,7 @@ def load_stage_engine(stage: Stage, settings: StageSettings, bundle: Bundle) -> 
 
     Raises:
         ConfigurationError: the bundle is damaged, or the engine is unknown or not installed.
+        UnsupportedGraphError: the engine lacks an operator of the half or the part.
         EngineError: the engine cannot load the half or the part.
     """
     half = _paced(_loaded(stage, settings, bundle, settings.engine_threads), settings)
@@ -44,7 +45,7 @@ def _loaded(graph: Graph, settings: StageSettings, bundle: Bundle, threads: int)
     try:
         return _loaded_for(settings.max_batch, graph, settings, bundle, threads)
     except EngineError as error:
-        if settings.max_batch == 1:
+        if settings.max_batch == 1 or isinstance(error, UnsupportedGraphError):
             raise
         # A graph with a fixed batch dimension cannot be compiled for more than that. If it is
         # something else, loading for single frames fails as well, and tells that.

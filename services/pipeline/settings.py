@@ -21,7 +21,20 @@ class StageSettings(ServerSettings):
         """`max_message_mebibytes` in bytes, and what a service adds to a client's frame."""
         return super().max_message_bytes + ENVELOPE_BYTES
 
-    bundle: Path = Field(description="folder of the model, with bundle.json")
+    bundle: Path = Field(
+        description="folder of the model, with bundle.json; SIGHUP has it read anew while frames "
+        "go on"
+    )
+    bundles: Optional[Path] = Field(
+        None,
+        description="folder whose folders are bundles that `tandem model deploy` may name; without "
+        "it nothing can be deployed here",
+    )
+    deployed: Optional[Path] = Field(
+        None,
+        description="file that keeps what was deployed, so that a restart serves it again; by "
+        "default a hidden file in `bundles`",
+    )
     require_signature: Optional[Path] = Field(
         None,
         description="file of the public key by which the bundle has to be signed; see "
@@ -78,7 +91,7 @@ class StageSettings(ServerSettings):
         "take turns on it. By default each stage has its own",
     )
     max_sessions: int = Field(
-        512,
+        2400,
         gt=0,
         description="streams served at a time; two for each session of the orchestrator, which "
         "holds two while it changes its route",

@@ -59,9 +59,15 @@ def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
     height, width = _largest_size(manifest.input)
     if stage is Stage.BACKBONE:
         return 4 * 3 * height * width
-    values = sum(tensor.values(height, width) for tensor in manifest.cut)
     rows, columns = manifest.cut[0].grid(height, width)
-    return 4 * (values + (manifest.position_channels or 0) * rows * columns)
+    position_values = (manifest.position_channels or 0) * rows * columns
+    return 4 * (largest_feature_count(manifest) + position_values)
+
+
+def largest_feature_count(manifest: Manifest) -> int:
+    """How many features a frame of the policy's largest size has, in all tensors of the cut."""
+    height, width = _largest_size(manifest.input)
+    return sum(tensor.values(height, width) for tensor in manifest.cut)
 
 
 def largest_latent_count(manifest: Manifest) -> int:

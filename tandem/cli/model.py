@@ -18,6 +18,7 @@ from common.bundle import (
     InputPolicy,
     Manifest,
     ShortestEdgeInput,
+    SigmoidScoring,
     StretchInput,
     load_bundle,
 )
@@ -214,17 +215,18 @@ def _bottleneck_sentence(manifest: Manifest) -> str:
 
 def _model_rows(manifest: Manifest) -> dict[str, str]:
     """What the model is made of, and what crosses its cut."""
-    levels = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in manifest.cut)
+    cut = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in manifest.cut)
     if isinstance(manifest, FamilyManifest):
         opset, precision = manifest.opset, manifest.precision
         return {
             "family": manifest.family,
             "operators": f"ONNX opset {opset.backbone} and {opset.transformer}",
-            "precision": "as the engine has it"
-            if precision is None
-            else f"backbone {precision.backbone}, transformer {precision.transformer}, where an "
-            "engine can",
-            "cut": levels,
+            "precision": f"backbone {precision.backbone}, transformer {precision.transformer}, "
+            "where an engine has the choice",
+            "cut": cut,
+            "scores": f"sigmoid of each class, the best {manifest.scoring.top_k} of a frame"
+            if isinstance(manifest.scoring, SigmoidScoring)
+            else "softmax over the classes and 'no object'",
         }
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
@@ -232,7 +234,7 @@ def _model_rows(manifest: Manifest) -> dict[str, str]:
         "backbone": f"{made_of.backbone}, base width {made_of.base_width}{dilated}",
         "transformer": f"{made_of.encoder_layers} encoder and {made_of.decoder_layers} decoder "
         f"layers of width {made_of.hidden_dim}, {made_of.queries} queries",
-        "cut": f"{manifest.split}: {levels}",
+        "cut": f"{manifest.split}: {cut}",
     }
 
 

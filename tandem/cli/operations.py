@@ -25,6 +25,8 @@ from tandem.cli.options import (
 )
 from tandem.cli.running import run
 
+_LONGEST_IN_CELL = 80
+
 
 @with_access
 def status(
@@ -133,6 +135,8 @@ def _rate_sentences(system: SystemStatus) -> Iterator[str]:
 
 def _show_tables(system: SystemStatus) -> None:
     show_table(_stages_table(system))
+    for line in _long_reasons(system):
+        show_line(line)
     show_table(_placements_table(system))
     if system.links:
         show_table(_links_table(system))
@@ -163,7 +167,7 @@ def _stages_table(system: SystemStatus) -> Table:
             stage.node,
             stage.stage.value,
             stage.address,
-            _health(stage.healthy, stage.reason),
+            _health(stage.healthy, _in_cell(stage.reason, system)),
             str(stage.frames_in_flight),
             f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
             f"{estimate.age_seconds:.0f}" if estimate else "",
@@ -179,7 +183,7 @@ def _placements_table(system: SystemStatus) -> Table:
     for one in system.placements:
         expected = one.prediction
         # A pair can be available and still not be chosen: its reason is worth telling.
-        state = _health(one.available and not one.reason, one.reason, "available")
+        state = _health(one.available and not one.reason, _in_cell(one.reason, system), "available")
         table.add_row(
             one.node_pair.name,
             state,
@@ -203,6 +207,25 @@ def _links_table(system: SystemStatus) -> Table:
             f"{link.age_seconds:.0f}",
         )
     return table
+
+
+def _in_cell(reason: str, system: SystemStatus) -> str:
+    """A reason without the sentences that `_long_reasons` has."""
+    for stage in system.stages:
+        if _is_long(stage.reason):
+            reason = reason.replace(stage.reason, "cannot serve, see below")
+    return reason
+
+
+def _long_reasons(system: SystemStatus) -> Iterator[str]:
+    """Why stages cannot serve, where a column of a table would be too narrow for it."""
+    for stage in system.stages:
+        if _is_long(stage.reason):
+            yield f"{stage.stage.value} on {stage.node}: {stage.reason}"
+
+
+def _is_long(reason: str) -> bool:
+    return len(reason) > _LONGEST_IN_CELL
 
 
 def _event_lines(events: EventCounts) -> Iterator[str]:

@@ -20,18 +20,22 @@ class BackboneRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ..., decode_only: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
 
 class BackboneOpen(_message.Message):
-    __slots__ = ("context", "downstream_node", "codec", "downstream_replica", "video")
+    __slots__ = ("context", "downstream_node", "codec", "downstream_replica", "video", "bundle_digest", "downstream_address")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_NODE_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_REPLICA_FIELD_NUMBER: _ClassVar[int]
     VIDEO_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DOWNSTREAM_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     downstream_node: str
     codec: _tensor_pb2.Codec
     downstream_replica: int
     video: _detector_pb2.VideoFormat
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ...) -> None: ...
+    bundle_digest: str
+    downstream_address: str
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., downstream_address: _Optional[str] = ...) -> None: ...
 
 class TransformerRequest(_message.Message):
     __slots__ = ("open", "features")
@@ -132,13 +136,17 @@ class LatentRate(_message.Message):
     def __init__(self, codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., average_precision: _Optional[float] = ..., bytes_per_frame: _Optional[float] = ..., bytes_per_key_frame: _Optional[float] = ...) -> None: ...
 
 class FrameResult(_message.Message):
-    __slots__ = ("frame_id", "detections", "error", "timing")
+    __slots__ = ("frame_id", "detections", "error", "timing", "backbone_in_flight", "transformer_in_flight")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORMER_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     detections: _detection_pb2.Detections
     error: _status_pb2.Status
     timing: _detection_pb2.Timing
-    def __init__(self, frame_id: _Optional[int] = ..., detections: _Optional[_Union[_detection_pb2.Detections, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ...) -> None: ...
+    backbone_in_flight: int
+    transformer_in_flight: int
+    def __init__(self, frame_id: _Optional[int] = ..., detections: _Optional[_Union[_detection_pb2.Detections, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., timing: _Optional[_Union[_detection_pb2.Timing, _Mapping]] = ..., backbone_in_flight: _Optional[int] = ..., transformer_in_flight: _Optional[int] = ...) -> None: ...

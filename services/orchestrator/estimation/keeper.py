@@ -76,6 +76,10 @@ class EstimateKeeper:
         self._latent_rates: Dict[str, Tuple[RateFigures, ...]] = {}
         self._default_codecs: Dict[str, Codec] = {}
 
+    def replicas_changed(self, node: str, stage: Stage, serving: int) -> None:
+        """So many processes of a node's stage serve now; what is known of it supposes one."""
+        self._stages.replicas_changed((node, stage), max(1, serving))
+
     def observe(
         self,
         node_pair: NodePair,

@@ -100,6 +100,10 @@ class StageTimes:
         self._replicas = dict(replicas or {})
         self._records: Dict[StageKey, _StageRecord] = {}
 
+    def replicas_changed(self, key: StageKey, count: int) -> None:
+        """So many processes of a stage share its frames now."""
+        self._replicas[key] = count
+
     def observe(
         self, backbone: StageTiming, transformer: StageTiming, *, backlogged: bool, now: float
     ) -> None:

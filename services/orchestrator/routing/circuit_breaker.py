@@ -71,3 +71,8 @@ class ProgressRecord:
         for other in [each for each, at in sessions.items() if at < now - NO_PROGRESS_SECONDS]:
             del sessions[other]
         return len(sessions) >= SESSIONS_WITHOUT_PROGRESS
+
+    def forget(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        for route in [route for route in self._sessions if route.uses(server)]:
+            del self._sessions[route]

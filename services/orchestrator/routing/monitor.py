@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, AsyncIterator, Callable, List, Mapping
+from typing import Any, AsyncIterator, Callable, Dict, Mapping, Optional
 
 import grpc
 import structlog
@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
-from common.server.health import REASON_KEY
+from common.server.health import IN_FLIGHT_KEY, REASON_CHARACTERS, REASON_KEY
 from common.wire.channels import ServerChannel
 from common.wire.errors import TLS_FAULTS, connection_fault
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
@@ -26,6 +26,12 @@ _SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tand
 _FIRST_LOOK_SECONDS = 2.0
 # Of a stage that answers frames, one heartbeat is sent in so many intervals.
 _MEASURING_INTERVALS = 5
+# Of a number of frames.
+_MOST_DIGITS = 6
+
+
+def _nothing_to_learn(server: StageAddress, frames: int) -> None:
+    """Nothing depends on how many frames a stage holds."""
 
 
 class StageMonitor:
@@ -46,6 +52,7 @@ class StageMonitor:
         on_change: Callable[[StageHealth], None],
         on_heartbeat: Callable[[StageAddress, float], None],
         answered_at: Callable[[StageAddress], float],
+        on_in_flight: Callable[[StageAddress, int], None] = _nothing_to_learn,
     ) -> None:
         """Prepare; `run` watches.
 
@@ -57,15 +64,17 @@ class StageMonitor:
                 `StageHealth.unknown`.
             on_heartbeat: called with the seconds that each heartbeat took.
             answered_at: when a server last answered a frame, by `time.monotonic`.
+            on_in_flight: called with how many frames a server holds, if it tells.
         """
-        self._channels = channels
+        self._channels = dict(channels)
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
         self._on_change = on_change
         self._on_heartbeat = on_heartbeat
         self._answered_at = answered_at
-        self._watches: List[asyncio.Task[None]] = []
-        self._closing = False
+        self._on_in_flight = on_in_flight
+        self._watches: Dict[StageAddress, asyncio.Task[None]] = {}
+        self._failed: Optional[asyncio.Future[None]] = None
         self._first_looks = {address: asyncio.Event() for address in channels}
         self._health = {address: StageHealth.unknown(address) for address in channels}
 
@@ -75,15 +84,26 @@ class StageMonitor:
         Raises:
             Exception: watching one of them failed, which is a fault in here.
         """
-        self._watches = [
-            asyncio.ensure_future(self._watch(address, channel))
-            for address, channel in self._channels.items()
-        ]
-        if self._watches:
-            await asyncio.gather(*self._watches)
-        else:
-            # There may be none yet.
-            await asyncio.Event().wait()
+        self._failed = asyncio.get_running_loop().create_future()
+        for address in self._channels:
+            self._begin(address)
+        await self._failed
+
+    def add(self, address: StageAddress, channel: ServerChannel) -> None:
+        """Watch one more server; its health is unknown until it answers."""
+        self._channels[address] = channel
+        self._first_looks[address] = asyncio.Event()
+        self._health[address] = StageHealth.unknown(address)
+        if self._failed is not None:
+            self._begin(address)
+
+    def remove(self, address: StageAddress) -> None:
+        """Watch a server no more."""
+        for known in (self._channels, self._first_looks, self._health):
+            known.pop(address)
+        watch = self._watches.pop(address, None)
+        if watch is not None:
+            watch.cancel()
 
     async def first_look(self) -> None:
         """Wait until each stage was reached or found to be unavailable, for a bounded time."""
@@ -95,10 +115,22 @@ class StageMonitor:
 
     async def close(self) -> None:
         """Stop watching."""
-        self._closing = True
-        for watch in self._watches:
+        if self._failed is not None:
+            self._failed.cancel()
+        watches, self._watches = tuple(self._watches.values()), {}
+        for watch in watches:
             watch.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    def _begin(self, address: StageAddress) -> None:
+        def ended(watch: asyncio.Task[None]) -> None:
+            error = None if watch.cancelled() else watch.exception()
+            if error is not None and self._failed is not None and not self._failed.done():
+                self._failed.set_exception(error)
+
+        watch = asyncio.ensure_future(self._watch(address, self._channels[address]))
+        self._watches[address] = watch
+        watch.add_done_callback(ended)
 
     async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAMES[address.stage])
@@ -123,7 +155,7 @@ class StageMonitor:
                 self._note(address, str(error), DIED)
             except asyncio.CancelledError:
                 # A heartbeat that found the stage silent or revoked cancels the watch, no more.
-                if self._closing or not heartbeats.done():
+                if address not in self._watches or not heartbeats.done():
                     raise
                 heartbeats.result()
             finally:
@@ -146,18 +178,26 @@ class StageMonitor:
             # Noted before anything is asked: frames must go elsewhere at once.
             self._note(address, f"its health is {name}", NOT_SERVING)
             reason = await self._reason(stub, request)
-            if reason and self._health[address].fault == NOT_SERVING:
+            health = self._health.get(address)
+            if reason and health is not None and health.fault == NOT_SERVING:
                 self._note(address, reason, NOT_SERVING)
 
     async def _reason(self, stub: Any, request: Any) -> str:
         """What a stage says of why it is not serving; empty if it says nothing."""
-        check = stub.Check(request, timeout=self._timeout_seconds)
         try:
-            await check
-            metadata = await check.trailing_metadata()
+            return _reason_in(await self._check(stub, request))
         except grpc.aio.AioRpcError:
             return ""
-        return next((str(value)[:200] for key, value in metadata if key == REASON_KEY), "")
+
+    async def _check(self, stub: Any, request: Any) -> Any:
+        """Ask a stage for its health; returns the metadata that goes along.
+
+        Raises:
+            AioRpcError: it did not answer in time, or not at all.
+        """
+        check = stub.Check(request, timeout=self._timeout_seconds)
+        await check
+        return await check.trailing_metadata()
 
     async def _beat(
         self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
@@ -180,7 +220,7 @@ class StageMonitor:
             called_at = now
             asked = time.perf_counter()
             try:
-                await stub.Check(request, timeout=self._timeout_seconds)
+                metadata = await self._check(stub, request)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     # The watch has its own way to know why.
@@ -191,10 +231,20 @@ class StageMonitor:
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
                 return
             self._on_heartbeat(address, time.perf_counter() - asked)
+            # A watch tells no change of the reason: a stage may know it only after it has loaded.
+            reason, known = _reason_in(metadata), self._health.get(address)
+            if reason and known is not None and known.fault == NOT_SERVING:
+                self._note(address, reason, NOT_SERVING)
+            frames = _told(metadata, IN_FLIGHT_KEY)
+            if frames.isdecimal() and len(frames) <= _MOST_DIGITS:
+                self._on_in_flight(address, int(frames))
 
     def _note(self, address: StageAddress, reason: str, fault: str) -> None:
+        known = self._health.get(address)
+        if known is None:
+            # It is not watched any more.
+            return
         self._first_looks[address].set()
-        known = self._health[address]
         healthy = reason == ""
         if not healthy and known.fault == SILENT:
             # How the call to a silent stage ends says less than that it is silent.
@@ -219,6 +269,16 @@ def _reason_of(error: grpc.aio.AioRpcError) -> str:
     if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return "it does not accept the orchestrator's certificate"
     return shortened(error.details() or error.code().name)
+
+
+def _told(metadata: Any, key: str) -> str:
+    """What a stage tells beside its health; empty if it does not."""
+    return next((str(value) for name, value in metadata if name == key), "")
+
+
+def _reason_in(metadata: Any) -> str:
+    """Why a stage is not serving; empty if it does not say."""
+    return _told(metadata, REASON_KEY)[:REASON_CHARACTERS]
 
 
 def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:

@@ -8,7 +8,17 @@ from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
 from common.domain.placement import NodePair, Stage, StageAddress
-from services.orchestrator.routing.routes import Route, StageHealth, configured_pairs
+from protos.tandem.v1 import stage_pb2
+from services.orchestrator.routing.routes import (
+    LEAVING,
+    LEFT,
+    NOT_SERVING,
+    SERVING,
+    UNAVAILABLE,
+    Route,
+    StageHealth,
+    configured_pairs,
+)
 
 Penalty = Callable[[Route], int]
 """How little a route is wanted for a frame: of several, those with the least are taken."""
@@ -32,6 +42,7 @@ class RouteTable:
         health: what is known of every stage's server.
         pairs: every node pair that is configured.
         in_flight: frames under way, by the server that they are bound for.
+        of_others: frames of other orchestrators in a server, by what it told last.
         extra_seconds: how long large frames under way may take beyond others, all together, by
             backbone.
     """
@@ -41,13 +52,72 @@ class RouteTable:
         self.health: Dict[StageAddress, StageHealth] = {each.address: each for each in health}
         self.pairs = configured_pairs(self.health)
         self.in_flight: Counter[StageAddress] = Counter()
+        self.of_others: Dict[StageAddress, int] = {}
         self.extra_seconds: Dict[StageAddress, float] = {}
         self._unavailable: Dict[Route, _Unavailability] = {}
 
     def update(self, health: StageHealth) -> None:
         """Take over a server's new health, which explains what was wrong with its routes."""
         self.health[health.address] = health
-        for route in [route for route in self._unavailable if route.uses(health.address)]:
+        if not health.healthy:
+            self.of_others.pop(health.address, None)
+        self._forget_faults(health.address)
+
+    def add(self, server: StageAddress) -> None:
+        """A server was found; it serves once its health says so."""
+        self.health[server] = StageHealth.unknown(server)
+
+    def remove(self, server: StageAddress) -> None:
+        """A server is gone; no frame may be bound for it."""
+        del self.health[server]
+        for known in (self.of_others, self.in_flight, self.extra_seconds):
+            known.pop(server, None)
+        self._forget_faults(server)
+
+    def keeps(self, route: Route) -> bool:
+        """Whether both servers of a route are there to stay."""
+        known = [self.health.get(server) for server in route.servers]
+        return all(health is not None and health.fault != LEFT for health in known)
+
+    def ends_in_good_order(self, server: StageAddress) -> bool:
+        """Whether a server ends because it was told so; one that is gone was."""
+        health = self.health.get(server)
+        return health is None or health.in_good_order
+
+    def serving(self, node: str, stage: Stage) -> int:
+        """How many servers of a node's stage serve."""
+        return self.states(node, stage)[SERVING]
+
+    def states(self, node: str, stage: Stage) -> Dict[str, int]:
+        """How many servers of a node's stage are in each state."""
+        states = dict.fromkeys((SERVING, UNAVAILABLE, LEAVING), 0)
+        for health in self._servers_of(node, stage):
+            if not health.address.is_name:
+                states[health.state] += 1
+        return states
+
+    def note_in_flight(self, server: StageAddress, frames: int) -> None:
+        """A server has told how many frames of all orchestrators it holds.
+
+        Those of this one are known, and some may not have reached it yet: what is more than
+        those is of others.
+        """
+        if server in self.health:
+            self.of_others[server] = max(0, frames - self.in_flight[server])
+
+    def note_result(self, route: Route, result: stage_pb2.FrameResult) -> None:
+        """Take note of what both stages of a route tell of themselves with an answer."""
+        if result.HasField("backbone_in_flight"):
+            self.note_in_flight(route.backbone, result.backbone_in_flight)
+        if result.HasField("transformer_in_flight"):
+            self.note_in_flight(route.transformer, result.transformer_in_flight)
+
+    def frames_in(self, server: StageAddress) -> int:
+        """Frames of all orchestrators that are bound for a server, as far as is known."""
+        return self.in_flight[server] + self.of_others.get(server, 0)
+
+    def _forget_faults(self, server: StageAddress) -> None:
+        for route in [route for route in self._unavailable if route.uses(server)]:
             del self._unavailable[route]
 
     @property
@@ -90,7 +160,8 @@ class RouteTable:
 
     def is_available(self, route: Route) -> bool:
         """Whether a route can serve."""
-        healthy = all(self.health[server].healthy for server in route.servers)
+        known = [self.health.get(server) for server in route.servers]
+        healthy = all(health is not None and health.healthy for health in known)
         return healthy and route not in self._unavailable
 
     def has_recovered(self, node_pair: NodePair, now: float, recovery_seconds: float) -> bool:
@@ -106,7 +177,7 @@ class RouteTable:
         unavailable: Mapping[Route, TandemError],
         penalty: Penalty = no_penalty,
     ) -> Route:
-        """The route of a node pair with the fewest frames bound for its servers.
+        """The route of a node pair with the fewest frames bound for its servers, of whomever.
 
         Args:
             node_pair: the nodes that run the stages.
@@ -126,7 +197,7 @@ class RouteTable:
             raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
 
         def rank(route: Route) -> Tuple[int, int]:
-            return penalty(route), sum(self.in_flight[server] for server in route.servers)
+            return penalty(route), sum(self.frames_in(server) for server in route.servers)
 
         return min(candidates, key=rank)
 
@@ -136,8 +207,10 @@ class RouteTable:
         Args:
             errors: why routes that could serve others do not serve this frame's stream.
         """
-        unhealthy = [each.address.name for each in self.health.values() if not each.healthy]
-        reasons = [f"unavailable: {', '.join(unhealthy)}"] if unhealthy else []
+        unhealthy = [each for each in self.health.values() if not each.healthy]
+        names = ", ".join(each.address.name for each in unhealthy)
+        reasons = [f"unavailable: {names}"] if unhealthy else []
+        reasons += sorted({each.reason for each in unhealthy if each.fault == NOT_SERVING})
         reasons += sorted({each.reason for each in self._unavailable.values()})
         reasons += sorted({str(error) for error in errors})
         nothing = "none is configured, or the settings exclude those that are"

@@ -29,7 +29,7 @@ from services.orchestrator.routing.circuit_breaker import (
 )
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.route_table import Penalty, RouteTable, no_penalty
-from services.orchestrator.routing.routes import NO_PROGRESS, Route, StageHealth
+from services.orchestrator.routing.routes import LEFT, NO_PROGRESS, Route, StageHealth
 
 log = structlog.get_logger()
 
@@ -155,12 +155,22 @@ class Router:
 
     def stage_changed(self, health: StageHealth) -> None:
         """Take over a server's new health."""
-        was_healthy = self.table.health[health.address].healthy
-        if was_healthy and not health.healthy:
+        server = health.address
+        was_healthy = self.table.health[server].healthy
+        if was_healthy and not health.healthy and health.fault != LEFT:
             self.events.became_unavailable(health.fault)
         self.table.update(health)
+        self.measurements.replicas_changed(server, self.table.serving(server.node, server.stage))
         self.decide()
         self._notify()
+
+    def server_removed(self, server: StageAddress) -> None:
+        """Forget a server that is gone."""
+        self.table.remove(server)
+        self.measurements.forget(server)
+        self._breaker.succeeded(server)
+        self._progress.forget(server)
+        self.decide()
 
     def no_progress(self, route: Route, session_id: str, deadline_seconds: float) -> None:
         """No frame of a session came back from a route in time.

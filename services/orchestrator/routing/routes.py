@@ -12,6 +12,13 @@ DIED = "died"
 SILENT = "silent"
 NOT_SERVING = "not serving"
 NO_PROGRESS = "stalled"
+# No fault, and not counted as one: the name that led to the server does not any more.
+LEFT = "left"
+
+# What a replica is doing, as the metric `tandem_replicas` names it.
+SERVING = "serving"
+UNAVAILABLE = "unavailable"
+LEAVING = "leaving"
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,18 @@ class StageHealth:
     def unknown(cls, address: StageAddress) -> StageHealth:
         """The health of a server that nobody has looked at yet."""
         return cls(address, False, "not reached yet", DIED)
+
+    @property
+    def state(self) -> str:
+        """What it is doing, as the metric `tandem_replicas` names it."""
+        if self.healthy:
+            return SERVING
+        return LEAVING if self.fault == LEFT else UNAVAILABLE
+
+    @property
+    def in_good_order(self) -> bool:
+        """Whether it serves no more because it was told so, which says nothing of any frame."""
+        return self.fault in (NOT_SERVING, LEFT)
 
     @property
     def silent(self) -> bool:

@@ -128,6 +128,10 @@ class RouteChoice:
         """A server has changed: it may serve what it did not before."""
         self._unavailable.stage_changed(server)
 
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        self._unavailable.server_removed(server)
+
     def keep_open(self, routes: Iterable[Route]) -> None:
         """Only these routes have a stream still."""
         self._prepared.intersection_update(routes)

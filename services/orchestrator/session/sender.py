@@ -20,7 +20,7 @@ from common.wire.detections import checked_result
 from common.wire.errors import error_from_wire, error_to_wire, grpc_status
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.router import Router
-from services.orchestrator.routing.routes import NOT_SERVING, Route
+from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.deadlines import FrameWeight, Pace
 from services.orchestrator.session.groups import NOTHING, Lack, Place
@@ -102,6 +102,7 @@ class FrameSender:
                 result = await self._streams.ask(
                     *(route, frame, place), extra_seconds=extra_seconds, on_sent=note_sent
                 )
+                self._router.table.note_result(route, result)
                 checked_result(result, route.backbone.name, _STAGES)
             except TandemError as error:
                 call.fail(grpc_status(error).name, str(error))
@@ -175,9 +176,9 @@ class FrameSender:
         return None
 
     def _note_interrupted(self, route: Route, attempts: FrameAttempts) -> None:
-        health = (self._router.table.health[server] for server in route.servers)
+        table = self._router.table
         # One that says that it serves no more has brought itself down in good order.
-        if not any(each.fault == NOT_SERVING for each in health):
+        if not any(table.ends_in_good_order(server) for server in route.servers):
             attempts.route_failed(route)
 
     def _route_failed(

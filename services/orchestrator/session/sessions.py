@@ -10,10 +10,11 @@ from typing import Dict
 import structlog
 
 from common.domain.errors import UnavailableError
+from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
-from services.orchestrator.routing.routes import StageHealth
+from services.orchestrator.routing.routes import SERVING, StageHealth
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.session import Session
@@ -71,6 +72,24 @@ class Sessions:
             session.dispatcher.stage_changed(health.address)
         self._show_health(health.address)
 
+    def models_changed(self, server: StageAddress, models: StageModels) -> None:
+        """Take over what a server serves."""
+        self.resources.models.known[server] = models
+        for session in self.open.values():
+            session.dispatcher.stage_changed(server)
+
+    def server_removed(self, server: StageAddress) -> None:
+        """Forget a server that is gone; no frame may be bound for it."""
+        self.resources.router.server_removed(server)
+        for session in self.open.values():
+            session.dispatcher.server_removed(server)
+        self._show_health(server)
+
+    def server_added(self, server: StageAddress) -> None:
+        """A server was found; it serves once its health says so."""
+        self.resources.router.table.add(server)
+        self._show_health(server)
+
     async def run(self) -> None:
         """Look after the sessions' routes, the automatic choice and the metrics until cancelled."""
         while True:
@@ -117,10 +136,9 @@ class Sessions:
 
     def _show_health(self, server: StageAddress) -> None:
         """A stage of a node is up while one of its replicas is."""
-        up = any(
-            health.healthy
-            for other, health in self.resources.router.table.health.items()
-            if (other.node, other.stage) == (server.node, server.stage)
-        )
-        self.resources.metrics.node_up.labels(server.node, server.stage.value).set(up)
+        metrics, key = self.resources.metrics, (server.node, server.stage.value)
+        states = self.resources.router.table.states(server.node, server.stage)
+        metrics.node_up.labels(*key).set(states[SERVING] > 0)
+        for state, count in states.items():
+            metrics.replicas.labels(*key, state).set(count)
         self.show_choice()

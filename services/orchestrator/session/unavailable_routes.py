@@ -73,6 +73,12 @@ class UnavailableRoutes:
         for route in [route for route in self._routes if route.uses(server)]:
             del self._routes[route]
 
+    def server_removed(self, server: StageAddress) -> None:
+        """A server is gone, and with it its routes."""
+        self.stage_changed(server)
+        for route in [route for route in self._waits_seconds if route.uses(server)]:
+            del self._waits_seconds[route]
+
     def errors(self, now: float) -> Mapping[Route, TandemError]:
         """The routes not to be used now, with what a frame is told that has no other."""
         self._routes = {route: each for route, each in self._routes.items() if each.until > now}
