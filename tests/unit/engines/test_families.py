@@ -6,29 +6,28 @@ import numpy as np
 import pytest
 
 from common.bundle import load_bundle
-from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.position import inputs_beside_cut
+from tests.tiny_families import SIDE, frames, prepared
 
 FOLDER = Path(__file__).parents[2] / "data" / "families"
 NAMES = ["conditional_detr", "d_fine", "d_fine_discrete", "rf_detr", "rt_detr_v2"]
-SIDE = 128
-GEOMETRY = FrameGeometry(SIDE, SIDE, SIDE, SIDE, SIDE, SIDE)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_halves_equal_transformers(name, count):
     bundle = load_bundle(FOLDER / name)
-    pixels = np.random.default_rng(1).standard_normal((2, 3, SIDE, SIDE), np.float32)[:count]
+    manifest = bundle.manifest
+    pixels, geometry = prepared(frames()[:count], manifest.input, manifest.normalization)
     halves = {stage: load_engine("onnxruntime", bundle.onnx_path(stage), 0) for stage in Stage}
     levels = halves[Stage.BACKBONE].run({"pixels": pixels})
-    assert set(levels) == {tensor.name for tensor in bundle.manifest.cut}
-    for tensor in bundle.manifest.cut:
+    assert set(levels) == {tensor.name for tensor in manifest.cut}
+    for tensor in manifest.cut:
         expected = (count, tensor.channels, SIDE // tensor.stride, SIDE // tensor.stride)
         assert levels[tensor.name].shape == expected
-    beside = inputs_beside_cut(bundle.manifest, GEOMETRY)
+    beside = inputs_beside_cut(manifest, geometry)
     mask = {"mask": np.repeat(beside["mask"], count, axis=0)} if beside else {}
     outputs = halves[Stage.TRANSFORMER].run({**levels, **beside, **mask})
     with np.load(str(FOLDER / (name + ".npz"))) as told:
