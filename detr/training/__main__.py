@@ -19,6 +19,7 @@ from detr.training.release import (
     release,
     shipped_records,
 )
+from detr.training.score_shift import measured_shift
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -70,6 +71,18 @@ def folder_command(
     """Write a run's model as a Hugging Face folder, which `tandem model import` takes."""
     write_folder(checkpoint, out, cache)
     typer.echo(f"{out}: `tandem model import {out}` makes a bundle of it")
+
+
+@app.command("score-shift")
+def score_shift_command(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="checkpoint.pt, average.pt or best.pt of a run.")
+    ],
+    *,
+    cache: CacheOption = None,
+) -> None:
+    """Measure the recipe's `score_shift` on the run's evaluation pictures, for sigmoid scores."""
+    typer.echo(f"score_shift: {measured_shift(checkpoint, cache):.2f}")
 
 
 @app.command("rebuild")
