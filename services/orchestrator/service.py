@@ -91,7 +91,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=lambda health: replicas.stage_changed(health),
+        on_change=lambda health: replicas.stage_changed(health),  # noqa: PLW0108 - made below
         on_heartbeat=router.measurements.observe_heartbeat,
         on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
@@ -100,8 +100,8 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         (each for each in settings.stage_addresses if each.is_name),
         *(sessions, monitor),
         Connections(channels, connect, connect_for_health),
-        SystemResolver().look_up,
-        settings.lookup_seconds,
+        look_up=SystemResolver().look_up,
+        lookup_seconds=settings.lookup_seconds,
     )
 
     _add_servicers(server, sessions, settings)
