@@ -45,13 +45,21 @@ def release_command(
         Path | None,
         typer.Option(help="Folder of weights, curve and record; models/records/NAME by default."),
     ] = None,
+    score_shift: Annotated[
+        float | None,
+        typer.Option(help="Instead of the recipe's, as `score-shift` measured it."),
+    ] = None,
     cache: CacheOption = None,
 ) -> None:
     """Export a run, evaluate torch and ONNX on the validation and the unseen-artwork scenes."""
     recipe, pictures = calibration_pictures(checkpoint, cache)
     record = record or RECORDS / recipe.name
     bundle = bundle or MODELS / recipe.name
-    released = release(checkpoint, bundle, record, commit, pictures, machine=machine)
+    if score_shift is not None and recipe.family == "detr":
+        raise ConfigurationError("a DETR has a no_object_shift in its recipe, and no score shift.")
+    released = release(
+        checkpoint, bundle, record, commit, pictures, machine=machine, score_shift=score_shift
+    )
     typer.echo(f"{released.bundle.folder}: digest {released.bundle.digest}")
     for split in _RELEASE_SPLITS:
         folder = evaluation_folder(released.recipe, cache, split)
