@@ -58,7 +58,7 @@ def main() -> None:
     """Load, wait, loop, print."""
     folder, seconds, *stages = sys.argv[1:]
     bundle = load_bundle(folder)
-    inputs = _inputs(bundle)
+    inputs = inputs_of(bundle)
     work = [
         (load_engine("onnxruntime", bundle.onnx_path(Stage(name)), 1), inputs[Stage(name)])
         for name in stages
@@ -76,8 +76,12 @@ def main() -> None:
     sys.stdout.write(f"{1000 * elapsed / rounds}\n")
 
 
-def _inputs(bundle: Bundle) -> dict[Stage, dict[str, np.ndarray]]:
-    """Inputs of the bundle's size."""
+def inputs_of(bundle: Bundle) -> dict[Stage, dict[str, np.ndarray]]:
+    """Return inputs of each half, noise of the bundle's size.
+
+    Raises:
+        InvalidInputError: its input is of no one size.
+    """
     manifest = bundle.manifest
     if isinstance(manifest.input, ShortestEdgeInput):
         raise InvalidInputError("a fixed input size is needed")

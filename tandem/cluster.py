@@ -19,7 +19,7 @@ from common.domain.placement import EDGE, WORKSTATION, Stage
 from common.engines.base import Device
 from common.security.identity import Identity, Role
 from common.server.exposure import refuse_exposure
-from services.arguments import orchestrator_arguments, stage_arguments
+from services.arguments import orchestrator_arguments, stage_arguments, tls_arguments
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
@@ -210,13 +210,7 @@ class LocalCluster:
         folder = self._options.certificates
         if folder is None:
             return ["--insecure"] if self._options.insecure else []
-        own = folder / identity.name
-        return [
-            *("--tls-certificate", str(own / f"{identity.role.value}.crt")),
-            *("--tls-key", str(own / f"{identity.role.value}.key")),
-            *("--tls-peers-ca", str(own / "peers-ca.crt")),
-            *("--tls-clients-ca", str(own / "clients-ca.crt")),
-        ]
+        return tls_arguments(folder, identity)
 
     def _credentials(self) -> Credentials | None:
         """By which this process asks the orchestrator for its status."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.domain.placement import WORKSTATION
-from common.security.identity import Role
+from common.security.identity import Identity, Role
+from services.arguments import tls_arguments
 from tandem.cluster import ORCHESTRATOR, LocalCluster
 from tandem.processes import Announcement, LogSink, ServiceProcess
 from tandem.shipped import camera_clip
@@ -97,11 +98,7 @@ def _demo_camera(folder: Path) -> Path:
 def _security(certificates: Path | None) -> list[str]:
     if certificates is None:
         return []
-    own = certificates / WORKSTATION
-    role = Role.GATEWAY.value
     return [
-        *("--tls-certificate", str(own / f"{role}.crt"), "--tls-key", str(own / f"{role}.key")),
-        *("--tls-peers-ca", str(own / "peers-ca.crt")),
-        *("--tls-clients-ca", str(own / "clients-ca.crt")),
+        *tls_arguments(certificates, Identity(Role.GATEWAY, WORKSTATION)),
         *("--orchestrator-server-name", ORCHESTRATOR.server_name),
     ]

@@ -106,7 +106,8 @@ class ServiceServer:
     def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run background work that the service cannot do without.
 
-        If the work raises, or ends without being cancelled, the service drains and `run` raises.
+        If the work raises, or ends although the service does not drain, the service drains and
+        `run` raises.
 
         Args:
             work: runs until it is cancelled.
@@ -115,7 +116,7 @@ class ServiceServer:
         task = asyncio.ensure_future(work)
 
         def ended(task: asyncio.Task[None]) -> None:
-            if task.cancelled():
+            if task.cancelled() or (self.draining.is_set() and task.exception() is None):
                 return
             self._failure = task.exception() or RuntimeError(f"{name} ended")
             log.critical("background work failed", work=name, exc_info=self._failure)

@@ -46,6 +46,7 @@ class SplitModel:
         precision: that each half is best computed in.
         configuration: what determines the graphs, for people and for rebuilding.
         position_channels: of the positional encoding that the transformer half takes; None: none.
+        is_discrete: whether deformable attention takes the nearest cell.
     """
 
     family: str
@@ -59,6 +60,7 @@ class SplitModel:
     precision: RecommendedPrecision
     configuration: Mapping[str, Any]
     position_channels: int | None = None
+    is_discrete: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,23 @@ class Family(Protocol):
     def model_types(self) -> tuple[str, ...]:
         """The values of `model_type` in `config.json` that it recognises."""
 
+    @property
+    def samples_discretely(self) -> bool:
+        """Whether its deformable attention can take the nearest cell instead of interpolating."""
+
     def build(self, config: Mapping[str, Any]) -> nn.Module:
         """Return a model with random weights from the content of `config.json`."""
 
     def read(self, folder: Path, config: Mapping[str, Any]) -> nn.Module:
         """Return the model with the weights of a Hugging Face folder, in evaluation mode."""
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """Return how frames are prepared.
+
+        Args:
+            stated: the content of `preprocessor_config.json`; empty if there is none.
+            config: the content of `config.json`.
+        """
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """Cut a model; its copies are cut, and it is not changed."""

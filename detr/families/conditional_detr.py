@@ -1,8 +1,7 @@
 """Conditional DETR (https://arxiv.org/abs/2108.06152): DETR with conditional queries.
 
-Its scores are sigmoids.
-
-It is cut after `input_projection`, as DETR is, and takes the same encoding and mask.
+Scores are sigmoids. It is cut after `input_projection`, as DETR is, and takes the same encoding and
+mask.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
 from detr.families.loading import build_model, configuration_of, load_model, transformers_class
 from detr.families.norms import thaw_norms
+from detr.families.preparation import shortest_edge
 from detr.families.sizes import cut_tensors
 from detr.families.timm_resnet import own_resnet, own_resnet_keys
 from detr.importing.reading import read_safetensors
@@ -56,6 +56,7 @@ class ConditionalDetr:
 
     name = NAME
     model_types = (NAME,)
+    samples_discretely = False
     fields = FIELDS
 
     def build(self, config: Mapping[str, Any]) -> nn.Module:
@@ -67,6 +68,10 @@ class ConditionalDetr:
         tensors = own_resnet_keys(read_safetensors(folder))
         settings = self.fields.checked(own_resnet(config))
         return load_model(NAME, "ConditionalDetr", settings, tensors, folder)
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """See the Protocol."""
+        return shortest_edge(stated)
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""

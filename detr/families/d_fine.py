@@ -12,8 +12,11 @@ from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
 from detr.families.hybrid import HONOURED, ONLY, split_levels
 from detr.families.loading import build_model, load_model
+from detr.families.preparation import NOT_NORMALISED, stretched
 from detr.importing.reading import read_safetensors
 
+SIDE = 640
+"""Of the input that all published sizes were trained for, pixels."""
 NAME = "d_fine"
 _HGNET = Fields(
     honoured=names(
@@ -43,6 +46,7 @@ class DFine:
 
     name = NAME
     model_types = (NAME,)
+    samples_discretely = True
     fields = FIELDS
 
     def build(self, config: Mapping[str, Any]) -> nn.Module:
@@ -60,6 +64,10 @@ class DFine:
             # It stands for labels that noise was added to, in training.
             may_lack=("denoising_class_embed.weight",),
         )
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """See the Protocol."""
+        return stretched(stated, SIDE, NOT_NORMALISED)
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""

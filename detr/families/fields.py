@@ -102,7 +102,7 @@ def _fields_of(inner: Any, kinds: Mapping[str, Fields], source: str) -> Fields:
     if not isinstance(inner, dict):
         raise WeightsError(f"{source} is {shown(inner)}, not an object.")
     kind = inner.get("model_type")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise WeightsError(
             f"{source}: model_type is {shown(kind)}, and Tandem takes only "
             f"{' or '.join(repr(each) for each in kinds)} there."

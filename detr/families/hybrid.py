@@ -115,4 +115,5 @@ def split_levels(family: str, fields: Fields, model: Any, preparation: Preparati
         opset=Opset(backbone=13, transformer=13 if discrete else 16),
         precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
         configuration=fields.stated(configuration_of(model)),
+        is_discrete=discrete,
     )

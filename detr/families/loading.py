@@ -146,8 +146,9 @@ def _sentences(source: str) -> Iterator[None]:
     """Keep transformers quiet, and make one sentence of what it raises."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()
     try:
         yield
     except (ConfigurationError, WeightsError):
@@ -158,3 +159,5 @@ def _sentences(source: str) -> Iterator[None]:
         raise WeightsError(f"{source}: transformers can make no model of this: {text}") from error
     finally:
         logging.set_verbosity(before)
+        if shows_progress:
+            logging.enable_progress_bar()

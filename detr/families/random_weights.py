@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_CLASS_GAIN, _CLASS_BIAS = 2.0, -4.0
-_BIAS_SPREAD = 0.1
+_CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
+# Of what moves boxes and where features are read: noise differs from cell to cell, so that a large
+# gain would magnify rounding errors.
+_BOX_GAIN = 0.2
 # So that most of what a ReLU gets is above 0: otherwise each layer magnifies rounding errors.
 _NORM_BIAS = 2.0
 
@@ -30,21 +32,27 @@ def spread_weights(model: nn.Module, seed: int, input_size: tuple[int, int]) -> 
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for module in model.modules():
+        for name, module in model.named_modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                _draw(module, is_head=_is_class_head(model, module))
+                gain = _BOX_GAIN if _moves(name, module) else 1.0
+                _draw(module, gain, _CLASS_BIAS if _is_class_head(model, module) else 0.0)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight)
         with _adapting_norms(model):
             model(torch.randn(2, 3, *input_size))
 
 
-def _draw(layer: nn.Linear | nn.Conv2d, is_head: bool) -> None:
+def _draw(layer: nn.Linear | nn.Conv2d, gain: float, bias: float) -> None:
     inputs = layer.weight[0].numel()
-    gain = _CLASS_GAIN if is_head else 1.0
     nn.init.normal_(layer.weight, std=gain / inputs**0.5)
     if layer.bias is not None:
-        nn.init.normal_(layer.bias, _CLASS_BIAS if is_head else 0.0, _BIAS_SPREAD)
+        nn.init.normal_(layer.bias, bias, _BIAS_SPREAD)
+
+
+def _moves(name: str, layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether a layer is the last of a box head, or tells where features are read."""
+    is_last = "bbox" in name and layer.weight.shape[0] % 4 == 0 and name.endswith("layers.2")
+    return is_last or name.endswith("sampling_offsets")
 
 
 def _is_class_head(model: Any, layer: nn.Module) -> bool:

@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.bundle import Opset, RecommendedPrecision, SigmoidScoring
+from common.bundle import Normalization, Opset, RecommendedPrecision, SigmoidScoring
+from common.bundle.preparation import LONGEST_INPUT
 from detr.errors import WeightsError
 from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
 from detr.families.loading import build_model, configuration_of, load_model
+from detr.families.preparation import stretched
 from detr.families.sizes import cut_tensors, traced_size
 from detr.families.whole import Whole
 from detr.importing.reading import read_safetensors
 
 NAME = "rf_detr"
+SIDE = 560
+"""Of the input where nothing is stated, pixels: that of the first published size."""
 _DINO = Fields(
     honoured=names(
         "apply_layernorm hidden_act hidden_size image_size layer_norm_eps mlp_ratio "
@@ -55,6 +59,7 @@ class RfDetr:
 
     name = NAME
     model_types = (NAME,)
+    samples_discretely = False
     fields = FIELDS
 
     def build(self, config: Mapping[str, Any]) -> nn.Module:
@@ -72,6 +77,13 @@ class RfDetr:
             # It hides patches, in pretraining.
             may_lack=("mask_token",),
         )
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """See the Protocol."""
+        side = (config.get("backbone_config") or {}).get("image_size")
+        # What its positions were trained for.
+        known = type(side) is int and 0 < side <= LONGEST_INPUT
+        return stretched(stated, side if known else SIDE, Normalization())
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""

@@ -71,7 +71,7 @@ def stated_by_config(config: Mapping[str, Any]) -> Stated:
         heads or reader.whole("num_attention_heads") or DEFAULT_HEADS,
         bool(dilation),
         sizes,
-        _names(config),
+        names_of_rows(config),
     )
 
 
@@ -185,8 +185,12 @@ def _own_resnet(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
         sizes["base_width"] = ("backbone_config.embedding_size", width)
 
 
-def _names(config: Mapping[str, Any]) -> Mapping[int, str] | None:
-    """Return names by row of the class head; None where nobody gave any."""
+def names_of_rows(config: Mapping[str, Any]) -> Mapping[int, str] | None:
+    """Return names by row of the class head; None where nobody gave any.
+
+    Raises:
+        WeightsError: `id2label` holds something else than names by row.
+    """
     labels = config.get("id2label")
     if labels is None:
         return None
@@ -242,15 +246,20 @@ def stated_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         )
     default = Normalization()
     normalization = Normalization(
-        mean=_three(config, "image_mean") or default.mean,
-        std=_three(config, "image_std", positive=True) or default.std,
+        mean=three_numbers(config, "image_mean") or default.mean,
+        std=three_numbers(config, "image_std", positive=True) or default.std,
     )
     return Preprocessing(normalization, _input(config))
 
 
-def _three(
+def three_numbers(
     config: Mapping[str, Any], name: str, positive: bool = False
 ) -> tuple[float, float, float] | None:
+    """Return a number for each of R, G and B; None where there are none.
+
+    Raises:
+        WeightsError: it is something else, or not above 0 where it has to be.
+    """
     value = config.get(name)
     if value is None:
         return None

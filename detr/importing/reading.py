@@ -114,7 +114,7 @@ def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
     config_path = (path if path.is_dir() else path.parent) / name
     if path.suffix == ".pth" or not config_path.is_file():
         return {}
-    return _read_json_object(config_path)
+    return read_json_object(config_path)
 
 
 def read_safetensors(folder: Path) -> dict[str, Tensor]:
@@ -130,11 +130,7 @@ def read_safetensors(folder: Path) -> dict[str, Tensor]:
             f"{folder} has no {SAFETENSORS_NAME}, whole or in shards with their index; of this "
             "family no other format is read."
         )
-    tensors = _read_shards(index, safe=True) if not whole.is_file() else _read_safe(whole)
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    if size > MOST_WEIGHT_BYTES:
-        raise WeightsError(f"{folder} holds {size} bytes of weights, more than any model here has.")
-    return tensors
+    return _read_safe(whole) if whole.is_file() else _read_shards(index, safe=True)
 
 
 def _read_folder(folder: Path) -> Unwrapped:
@@ -150,7 +146,7 @@ def _read_folder(folder: Path) -> Unwrapped:
 
 
 def _read_shards(index: Path, safe: bool = False) -> dict[str, Tensor]:
-    weight_map = _read_json_object(index).get("weight_map")
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f"{index} has no weight_map.")
     tensors: dict[str, Tensor] = {}
@@ -233,7 +229,12 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object, of at most `MOST_CONFIG_BYTES` but for an index of shards.
+
+    Raises:
+        WeightsError: it is none.
+    """
     try:
         if path.stat().st_size > MOST_CONFIG_BYTES and not path.name.endswith(INDEX_SUFFIX):
             raise WeightsError(f"{path} is larger than any such file is.")

@@ -11,6 +11,7 @@ from common.domain.errors import ConfigurationError
 from detr.errors import run_app
 from detr.training.command_options import CacheOption
 from detr.training.data import EvaluationSplit, evaluation_folder
+from detr.training.folder import write_folder
 from detr.training.release import (
     add_figures,
     calibration_pictures,
@@ -55,6 +56,20 @@ def release_command(
         folder = evaluation_folder(released.recipe, cache, split)
         for engine, figures in add_figures(released, record, split, folder).items():
             typer.echo(f"{split:7} {engine:6} AP {figures['AP']:.4f}  AP50 {figures['AP50']:.4f}")
+
+
+@app.command("folder")
+def folder_command(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="checkpoint.pt, average.pt or best.pt of a run.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder; a new one.")],
+    *,
+    cache: CacheOption = None,
+) -> None:
+    """Write a run's model as a Hugging Face folder, which `tandem model import` takes."""
+    write_folder(checkpoint, out, cache)
+    typer.echo(f"{out}: `tandem model import {out}` makes a bundle of it")
 
 
 @app.command("rebuild")

@@ -63,7 +63,7 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
         content = _over(recipe_of(load_checkpoint(resumed), resumed).configuration or {}, content)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         content = _over(_folder_config(recipe.start.file), content)
-    d_fine.FIELDS.check(content, f"recipe {recipe.name}, configuration")
+    d_fine.FIELDS.checked(content, f"recipe {recipe.name}, configuration")
     if "num_labels" not in content:
         if not content.get("id2label"):
             raise ConfigurationError(
@@ -105,13 +105,12 @@ def build_network(recipe: Recipe, say: Callable[[str], None]) -> DFineNetwork:
     return DFineNetwork(model)
 
 
-@torch.no_grad()
 def _start_from_record(model: Any, folder: Path) -> None:
     """Load a released run's weights, undoing the shift of scores that releases get."""
     written = read_record(folder)
     tensors = read_weights(folder / WEIGHTS_NAME).tensors
     load_plain(model, {name: value.float() for name, value in tensors.items()})
-    model.model.decoder.class_embed[-1].bias -= written["recipe"].get("score_shift", 0.0)
+    shift_scores(model, -written["recipe"].get("score_shift", 0.0))
 
 
 def _settings(recipe: Recipe) -> Any:
@@ -129,6 +128,12 @@ def new_model(recipe: Recipe) -> Any:
         ConfigurationError: transformers is missing.
     """
     return transformers_class(d_fine.NAME, "DFineForObjectDetection")(_settings(recipe))
+
+
+@torch.no_grad()
+def shift_scores(model: Any, shift: float) -> None:
+    """Add to every class logit that a `DFineForObjectDetection` gives, in place."""
+    model.model.decoder.class_embed[model.model.decoder.eval_idx].bias += shift
 
 
 def load_plain(model: Any, weights: Mapping[str, Tensor]) -> None:
@@ -181,7 +186,10 @@ def _started(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Any:
             f"{folder} has another number of classes than the recipe's {recipe.classes}: the class "
             "heads are made anew."
         )
-    return model
+    # from_pretrained makes trainable what D-FINE holds fixed: the corners' scale.
+    started = new_model(recipe)
+    started.load_state_dict(model.state_dict())
+    return started
 
 
 def _is_counter(key: str) -> bool:

@@ -29,6 +29,11 @@ def load_recipe_file(kind: type[AnyRecipe], package: str, name_or_file: str) -> 
     Raises:
         ConfigurationError: there is no such recipe, or it is malformed, naming each bad key.
     """
+    return validated(kind, read_recipe_file(package, name_or_file), name_or_file)
+
+
+def read_recipe_file(package: str, name_or_file: str) -> Any:
+    """Return what a recipe's file holds; arguments and errors as `load_recipe_file`."""
     shipped = resources.files(package) / "recipes" / f"{name_or_file}.yaml"
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
@@ -38,8 +43,13 @@ def load_recipe_file(kind: type[AnyRecipe], package: str, name_or_file: str) -> 
     else:
         names = ", ".join(shipped_recipe_names(package))
         raise ConfigurationError(f"there is no recipe {name_or_file}; shipped recipes: {names}.")
+    return parse_yaml(text, f"recipe {name_or_file}")
+
+
+def validated(kind: type[AnyRecipe], content: Any, name_or_file: str) -> AnyRecipe:
+    """Return a recipe file's content, checked; arguments and errors as `load_recipe_file`."""
     try:
-        return kind.model_validate(parse_yaml(text, f"recipe {name_or_file}"))
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
@@ -216,13 +226,21 @@ class TeacherIdentity(Frozen):
     architecture: Architecture
 
 
+class FamilyTeacher(Frozen):
+    """What a student of another family than DETR's is distilled from."""
+
+    name: str
+    sha256: str = Field(description="digest of its weights, see `detr.distillation.d_fine`")
+    configuration: dict[str, Any]
+
+
 class Distillation(Frozen):
     """How a student learns from a teacher; see `detr.distillation`."""
 
     method: Literal["stages", "joint", "encoder"]
-    teacher: TeacherIdentity
+    teacher: TeacherIdentity | FamilyTeacher
     phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0,),
+        default=(1.0,),
         min_length=1,
         description="shares of the steps; each phase runs through the whole schedule",
     )
@@ -270,7 +288,7 @@ class Recipe(Frozen):
     schedule: Schedule
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging")
     no_object_shift: float = Field(
-        0.0,
+        default=0.0,
         description="added to the logit of 'no object' in what ships: the loss counts that class "
         "for a tenth (shift ln 10), and the score where a box is as likely right as wrong is to "
         "be the threshold t (shift -ln(t / (1 - t)))",

@@ -12,7 +12,7 @@ from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
 from common.domain.errors import InvalidInputError, ReferenceMissingError
 from common.domain.placement import NodePair, Stage
-from common.domain.video import AccessUnit, VideoFormat
+from common.domain.video import AccessUnit
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
@@ -117,7 +117,6 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
                 codec=codec,
                 latents=stage.latent_encoder(codec, self._count_key_frame),
                 transformer=transformer,
-                video=video,
                 decoder=decoder,
             )
             await frames.serve()
@@ -150,7 +149,6 @@ class BackboneStream(FrameStream):
         codec: Codec,
         latents: Optional[LatentEncoder],
         transformer: StageStream,
-        video: Optional[VideoFormat] = None,
         decoder: Optional[VideoStream] = None,
     ) -> None:
         """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
@@ -163,8 +161,7 @@ class BackboneStream(FrameStream):
             codec: of the features.
             latents: codes the stream's latents, if the codec is one of latents.
             transformer: gets the features.
-            video: what the frames are access units of; None: they are pictures.
-            decoder: decodes them, and is closed by the caller.
+            decoder: of frames that are access units; closed by the caller. None: they are pictures.
         """
         super().__init__(host, loaded.bundle, facts, stream)
         self._category_names = {each.id: each.name for each in loaded.bundle.manifest.categories}
@@ -174,7 +171,6 @@ class BackboneStream(FrameStream):
         # Each frame's latents are coded given those of the frame before, and sent in this order.
         self._in_order = None if latents is None else self._pipeline.strand(stream)
         self._transformer = transformer
-        self._video = video
         self._decoder = decoder
         self._decoding: Set[asyncio.Task[None]] = set()
 
@@ -222,7 +218,8 @@ class BackboneStream(FrameStream):
         return result, replace(features.timing, codec=self._codec)
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
-        content = content_from_wire(frame, self._video)
+        video = None if self._decoder is None else self._decoder.video
+        content = content_from_wire(frame, video)
         if not isinstance(content, AccessUnit):
             return content
         if self._decoder is None:

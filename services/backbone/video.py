@@ -75,6 +75,7 @@ class VideoStream:
     """One stream's decoder.
 
     Attributes:
+        video: what its access units are.
         strand: on which every access unit is prepared, in their order.
     """
 
@@ -82,10 +83,10 @@ class VideoStream:
         self, video: VideoFormat, limits: VideoLimits, pictures: Pictures, name: str
     ) -> None:
         """Decode what `video` describes; see `VideoStreams.open`."""
+        self.video = video
         self._decoder = VideoDecoder(video, limits)
         self._pictures = pictures
         self._thread = TurnThreads(1, name)
-        self._kill_lock = threading.Lock()
         self.strand = Strand(self._thread, self)
 
     def make(self, unit: AccessUnit) -> Picture:
@@ -120,8 +121,7 @@ class VideoStream:
 
     def kill(self) -> None:
         """Kill the decoder at once, whatever it is doing."""
-        with self._kill_lock:
-            self._decoder.close()
+        self._decoder.close()
 
     def close(self) -> None:
         """Kill the decoder, and end the thread; blocks for a moment."""

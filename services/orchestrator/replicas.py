@@ -57,6 +57,7 @@ class Replicas:
         sessions: Sessions,
         monitor: StageMonitor,
         connections: Connections,
+        *,
         look_up: LookUp,
         lookup_seconds: float,
     ) -> None:

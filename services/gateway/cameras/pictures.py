@@ -52,6 +52,8 @@ class CameraPictures:
         self._stopped = threading.Event()
         self._source: Source | None = None
         self._told: set[str] = set()
+        # When the next one may be sent, by `time.monotonic`.
+        self._due = 0.0
 
     def __iter__(self) -> Iterator[ReadFrame]:
         """Read; blocks.
@@ -98,7 +100,7 @@ class CameraPictures:
 
         Access units come all the same, since later ones need them, to be decoded only.
         """
-        rate, due = self._options.frames_per_second, 0.0
+        rate = self._options.frames_per_second
         for frame in frames:
             content = frame.content
             if isinstance(content, TandemError):
@@ -106,12 +108,12 @@ class CameraPictures:
                 continue
             now = time.monotonic()
             # A picture that comes a little early, as all clocks have it, is not left out for it.
-            if rate and now < due - 0.25 / rate:
+            if rate and now < self._due - 0.25 / rate:
                 if not isinstance(content, AccessUnit):
                     continue
                 content = replace(content, decode_only=True)
             else:
-                due = max(due, now - 1 / rate) + 1 / rate if rate else 0.0
+                self._take_turn(now)
             yield ReadFrame(
                 frame.name,
                 content,
@@ -119,6 +121,14 @@ class CameraPictures:
                 decode=frame.decode,
                 read_at_seconds=time.time(),
             )
+
+    def _take_turn(self, now: float) -> None:
+        """A frame is sent now: find out when the next one may be."""
+        rate = self._options.frames_per_second
+        if rate:
+            # One that came late makes up for it, but not for a pause.
+            is_late = now - self._due < 1 / rate
+            self._due = (self._due if is_late else now) + 1 / rate
 
     def _tell_of_source(self, sentence: str) -> None:
         """Tell a sentence; what begins again and again says the same each time."""

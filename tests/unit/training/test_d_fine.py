@@ -179,6 +179,9 @@ def test_it_starts_from_a_folder_with_other_classes(tmp_path):
     assert all("class_embed" in name or "enc_score_head" in name for name in differing)
     for name in own.keys() - differing:
         assert torch.equal(own[name], theirs[name]), name
+    # What D-FINE holds fixed stays so, as in a run from scratch.
+    fixed = {name for name, value in network.named_parameters() if not value.requires_grad}
+    assert fixed >= {"d_fine.model.decoder.up", "d_fine.model.decoder.reg_scale"}
     # With its own classes nothing is said, and nothing made anew.
     same = build_network(completed(tiny_d_fine(configuration=None, start=start)), pytest.fail)
     assert torch.equal(same.d_fine.model.enc_score_head.weight, model.model.enc_score_head.weight)

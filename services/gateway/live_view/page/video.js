@@ -99,9 +99,9 @@ export class UnitDecoder {
       if (!shown) return;
       clearTimeout(shown.timer);
       await this.draw(shown.head, frame);
-      shown.resolve(Told.SHOWN);
     } finally {
       frame.close();
+      shown?.resolve(Told.SHOWN);
     }
   }
 
