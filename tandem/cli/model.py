@@ -82,7 +82,7 @@ def calibrate(
 
     Ranges are written into bundle.json. If the bundle has a bottleneck and the source is a video,
     latent_tables.json is written as well. The bundle's digest changes with it, so give every node
-    the new files and restart its stages.
+    the new files and have its stages change over (tandem model deploy), or restart them.
     """
     with closing(open_source(images)) as source:
         available = source.info.frame_count
