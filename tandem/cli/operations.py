@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.domain.placement import NodePair
-from common.domain.status import EventCounts, ModelStatus, SystemStatus
+from common.domain.status import EventCounts, ModelStatus, StageStatus, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
@@ -171,11 +171,17 @@ def _stages_table(system: SystemStatus) -> Table:
             stage.address,
             _health(stage.healthy, _in_cell(stage.reason, system)),
             "\n".join(map(_bundle, stage.models)),
-            str(stage.frames_in_flight),
+            _in_flight(stage),
             f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
             f"{estimate.age_seconds:.0f}" if estimate else "",
         )
     return table
+
+
+def _in_flight(stage: StageStatus) -> str:
+    """The frames of this orchestrator in a stage, and those of others if it has any."""
+    own, others = stage.frames_in_flight, stage.frames_of_others
+    return f"{own} + {others}" if others else str(own)
 
 
 def _placements_table(system: SystemStatus) -> Table:
