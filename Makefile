@@ -34,7 +34,7 @@ PARALLEL_TESTS := tests/unit tests/contract
 SERIAL_TESTS := tests/integration tests/system
 
 help:
-	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
+	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-dfine: by that one)"
 	@echo "make setup   what the tandem command needs, into .venv"
 	@echo "make test    every test that needs no GPU"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"

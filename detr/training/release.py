@@ -84,6 +84,7 @@ def release(
     pictures: Pictures,
     *,
     machine: str | None = None,
+    score_shift: float | None = None,
 ) -> Released:
     """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
@@ -94,6 +95,7 @@ def release(
         commit: the commit of the code that trained.
         pictures: pictures like those of training, to calibrate the codecs on.
         machine: the machine that trained, in words.
+        score_shift: replaces the recipe's, as `detr.training.score_shift` measured it.
 
     Raises:
         ConfigurationError: there is no checkpoint, the run was not on scenes, or the record that
@@ -104,6 +106,8 @@ def release(
     recipe = recipe_of(content, checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
+    if score_shift is not None:
+        recipe = recipe.model_copy(update={"score_shift": score_shift})
     metrics = (checkpoint.parent / METRICS_NAME).read_bytes()
     former = _former_release(recipe, metrics)
     family = trained_family(recipe)
