@@ -1,4 +1,4 @@
-"""`python -m tests.data.make_family_bundles` makes `tests/data/families`.
+"""`python -m tests.data.make_family_bundles [NAME ...]` makes `tests/data/families`.
 
 A bundle of each family, with random weights and as small as its configuration allows, and what
 transformers' whole model makes of two frames. Tests that have neither torch nor transformers run
@@ -25,10 +25,11 @@ SEED = 1
 
 
 def main() -> None:
-    """Write every bundle anew."""
-    for name, config in CONFIGS.items():
-        make(name, config)
-    make("d_fine_discrete", {**CONFIGS["d_fine"], "decoder_method": "discrete"})
+    """Write the bundles anew, all or those that are named."""
+    discrete = {**CONFIGS["d_fine"], "decoder_method": "discrete"}
+    for name, config in {**CONFIGS, "d_fine_discrete": discrete}.items():
+        if name in sys.argv[1:] or len(sys.argv) == 1:
+            make(name, config)
 
 
 def make(name, config):
