@@ -82,8 +82,9 @@ class RfDetr:
         """See the Protocol."""
         side = (config.get("backbone_config") or {}).get("image_size")
         # What its positions were trained for.
-        known = type(side) is int and 0 < side <= LONGEST_INPUT
-        return stretched(stated, side if known else SIDE, Normalization())
+        if not (type(side) is int and 0 < side <= LONGEST_INPUT):
+            side = SIDE
+        return stretched(stated, side, Normalization())
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""
