@@ -20,11 +20,11 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_buffers.py \
   tests/integration/test_stage_client.py tests/integration/test_traces.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
-  tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
+  tests/integration/security tests/integration/test_codecs.py tests/integration/test_cut_tensors.py tests/integration/test_latents.py \
   tests/integration/test_batches.py tests/integration/test_frame_places.py \
   tests/integration/test_video.py tests/unit/bundle tests/unit/codec \
-  tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
-  tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
+  tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py tests/unit/engines/test_operators.py \
+  tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/engines/test_families.py tests/unit/server \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
   $(wildcard tests/unit/*.py)
 
@@ -34,7 +34,7 @@ PARALLEL_TESTS := tests/unit tests/contract
 SERIAL_TESTS := tests/integration tests/system
 
 help:
-	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-r34: by that one)"
+	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-dfine: by that one)"
 	@echo "make setup   what the tandem command needs, into .venv"
 	@echo "make test    every test that needs no GPU"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.codec_rows import Measurement, median_ms
 from benchmarks.latents import measure_latents
-from common.bundle import Bundle, FixedInput, InputPolicy, Normalization, load_bundle
+from common.bundle import Bundle, FixedInput, InputPolicy, Normalization, load_bundle, require_detr
 from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec import FeatureCodec
 from common.codec.feature_statistics import FeatureStatistics
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="where to write the table as CSV too")
     options = parser.parse_args()
     bundle = load_bundle(options.bundle or shipped_bundle())
+    require_detr(bundle.manifest, "this benchmark, which measures one tensor a frame,")
     policy = options.input_size or bundle.manifest.input
     source = options.source or str(shipped_clip())
     frames = read_frames(source, 2 * options.frames)

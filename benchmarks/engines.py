@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.hosts import ROOT, Host
-from common.bundle import Bundle, FixedInput, load_bundle
+from common.bundle import Bundle, ShortestEdgeInput, load_bundle
 from common.domain.errors import InvalidInputError, ServiceError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 
 _WARM_UP_RUNS = 2
 
@@ -58,7 +58,7 @@ def main() -> None:
     """Load, wait, loop, print."""
     folder, seconds, *stages = sys.argv[1:]
     bundle = load_bundle(folder)
-    inputs = _inputs(bundle)
+    inputs = inputs_of(bundle)
     work = [
         (load_engine("onnxruntime", bundle.onnx_path(Stage(name)), 1), inputs[Stage(name)])
         for name in stages
@@ -76,22 +76,28 @@ def main() -> None:
     sys.stdout.write(f"{1000 * elapsed / rounds}\n")
 
 
-def _inputs(bundle: Bundle) -> dict[Stage, dict[str, np.ndarray]]:
-    """Inputs of the bundle's size."""
+def inputs_of(bundle: Bundle) -> dict[Stage, dict[str, np.ndarray]]:
+    """Return inputs of each half, noise of the bundle's size.
+
+    Raises:
+        InvalidInputError: its input is of no one size.
+    """
     manifest = bundle.manifest
-    if not isinstance(manifest.input, FixedInput):
+    if isinstance(manifest.input, ShortestEdgeInput):
         raise InvalidInputError("a fixed input size is needed")
     height, width = manifest.input.height, manifest.input.width
-    grid = (-(-height // manifest.feature_stride), -(-width // manifest.feature_stride))
     random = np.random.default_rng(0)
     geometry = FrameGeometry(height, width, height, width, height, width)
-    pos, mask = transformer_inputs(geometry, grid, manifest.architecture.hidden_dim)
-    shape = (1, manifest.feature_channels, *grid)
-    features = random.standard_normal(shape, dtype=np.float32)
+    features = {
+        tensor.name: random.standard_normal(
+            (1, tensor.channels, *tensor.grid(height, width)), dtype=np.float32
+        )
+        for tensor in manifest.cut
+    }
     pixels = random.standard_normal((1, 3, height, width), dtype=np.float32)
     return {
         Stage.BACKBONE: {"pixels": pixels},
-        Stage.TRANSFORMER: {"features": features, "pos": pos, "mask": mask},
+        Stage.TRANSFORMER: {**features, **inputs_beside_cut(manifest, geometry)},
     }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from common.bundle import Bundle, FixedInput, load_bundle
+from common.bundle import Bundle, FixedInput, load_bundle, require_detr
 from common.domain.detections import DetectionOptions
 from common.domain.frames import EncodedImage, FrameGeometry
 from common.domain.placement import Stage
@@ -26,7 +26,7 @@ from common.engines.base import Engine
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from common.vision.decode import decode_image
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 
@@ -89,11 +89,8 @@ def _backbone(plan: RanksPlan, bundle: Bundle, world: MPI.Intracomm) -> None:
 def _transformer(plan: RanksPlan, bundle: Bundle, world: MPI.Intracomm) -> None:
     engine = _engine(plan, bundle, Stage.TRANSFORMER)
     manifest, geometry = bundle.manifest, _geometry(bundle)
-    rows, columns = (
-        -(-side // manifest.feature_stride)
-        for side in (geometry.input_height, geometry.input_width)
-    )
-    shape = (1, manifest.feature_channels, rows, columns)
+    (tensor,) = require_detr(manifest, "the MPI baseline").cut
+    shape = (1, tensor.channels, *tensor.grid(geometry.input_height, geometry.input_width))
     buffers = [np.empty(shape, np.float32) for _ in range(_BUFFERS)]
     total = plan.warm_up + plan.count
     world.Barrier()
@@ -102,15 +99,15 @@ def _transformer(plan: RanksPlan, bundle: Bundle, world: MPI.Intracomm) -> None:
         request.Wait()
         if index + 1 < total:
             request = world.Irecv(buffers[(index + 1) % _BUFFERS], source=0)
-        pos, mask = transformer_inputs(geometry, (rows, columns), manifest.architecture.hidden_dim)
-        features = buffers[index % _BUFFERS]
-        outputs = engine.run({"features": features, "pos": pos, "mask": mask})
+        beside = inputs_beside_cut(manifest, geometry)
+        outputs = engine.run({"features": buffers[index % _BUFFERS], **beside})
         detections(
             outputs["logits"][0],
             outputs["boxes"][0],
             geometry,
             manifest.categories,
             DetectionOptions(),
+            scoring=manifest.scoring,
         )
         if index + 1 == plan.warm_up:
             started = time.perf_counter()

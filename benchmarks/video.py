@@ -6,10 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
-from fractions import Fraction
 
-import av
 import grpc
 
 from common.domain.errors import ServiceError
@@ -19,31 +16,16 @@ from common.wire.frames import frame_to_wire
 from common.wire.placements import placement_to_wire
 from common.wire.video import video_to_wire
 from protos.tandem.v1 import detector_pb2, detector_pb2_grpc
-from tandem.shipped import shipped_clip
+from tandem.cli.bench import load_units
+from tandem.shipped import camera_clip
 
-GROUP_FRAMES = 50
 _MOST_UNANSWERED = 64
 
 
 def camera_video() -> list[AccessUnit]:
-    """The shipped clip in H.264 without B frames, a key frame every `GROUP_FRAMES` frames."""
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"bf": "0", "preset": "veryfast", "g": str(GROUP_FRAMES), "sc_threshold": "0"}
-    packets = []
-    with closing(av.open(str(shipped_clip()))) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number == 0:
-                encoder.width, encoder.height, encoder.pix_fmt = (
-                    frame.width,
-                    frame.height,
-                    "yuv420p",
-                )
-            frame.pts, frame.time_base = number, encoder.time_base
-            frame.pict_type = av.video.frame.PictureType.NONE
-            packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    return [AccessUnit(bytes(packet), packet.is_keyframe) for packet in packets]
+    """The shipped clip as a camera encodes it, in H.264."""
+    units, _ = load_units(str(camera_clip()))
+    return units
 
 
 class VideoStream:

@@ -12,12 +12,25 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from common.bundle import FixedInput, InputPolicy, ShortestEdgeInput
+from common.bundle import DetrInput, FixedInput, ShortestEdgeInput, require_detr
+from common.bundle.manifest import DETR_FAMILY
 from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
+from detr.families.export import FamilyDescription, export_family
+from detr.families.importing import import_family
+from detr.families.registry import family_of
+from detr.families.reports import family_json, family_text
 from detr.importing import ImportedModel, import_weights
+from detr.importing.reading import read_config
 
 app = typer.Typer(help="Bundles from published weights.", no_args_is_help=True)
+
+
+class SamplingName(StrEnum):
+    """How deformable attention reads features."""
+
+    DEFAULT = "default"
+    DISCRETE = "discrete"
 
 
 class SplitName(StrEnum):
@@ -34,7 +47,8 @@ def import_model(
         typer.Argument(
             metavar="FILE",
             help="An official .pth, a Hugging Face .safetensors or .bin, a checkpoint of tandem "
-            "train, or a folder with a Hugging Face model, whole or in shards.",
+            "train, or a folder with a Hugging Face model, whole or in shards. A folder's "
+            "config.json tells the family: detr, conditional_detr, rt_detr_v2, d_fine or rf_detr.",
         ),
     ],
     *,
@@ -43,13 +57,30 @@ def import_model(
         str | None, typer.Option(help="Name of the bundle; by default that of its folder.")
     ] = None,
     split: Annotated[
-        SplitName, typer.Option(help="Cut after the 1x1 input_proj, or before it.")
+        SplitName,
+        typer.Option(help="Cut a DETR after the 1x1 input_proj, or before it."),
     ] = SplitName.PROJECTED,
+    sampling: Annotated[
+        SamplingName | None,
+        typer.Option(
+            help="How RT-DETRv2 and D-FINE read features: interpolated, or the nearest cell, which "
+            "needs no GridSample. [default: as config.json says]",
+            show_default=False,
+        ),
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights",
+            help="Read config.json alone, and give the model random weights, to try it out.",
+        ),
+    ] = False,
     input_size: Annotated[
         str | None,
         typer.Option(
             metavar="HxW|SHORT[:LONG]",
-            help="A fixed input with letterbox, or DETR's shortest and longest edge, in pixels. "
+            help="A fixed input, with letterbox for a DETR and stretched for other families, or "
+            "DETR's shortest and longest edge, in pixels. "
             "[default: as preprocessor_config.json says, or 800:1333]",
             show_default=False,
         ),
@@ -77,9 +108,45 @@ def import_model(
     ] = "not stated",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Turn published DETR weights into a bundle, checked against the model in torch."""
+    """Turn published weights into a bundle, checked against the model in torch."""
     policy = None if input_size is None else parse_input_size(input_size)
     console = Console(stderr=True, quiet=as_json)
+    config = read_config(weights)
+    family = family_of(config)
+    if family.name != DETR_FAMILY:
+        if split is not SplitName.PROJECTED or heads is not None or dilation is not None:
+            raise ConfigurationError(
+                f"--split, --heads and --dilation are for a DETR, and {weights} is of the family "
+                f"{family.name}"
+            )
+        with console.status("reading the weights") as status:
+            model = import_family(
+                family,
+                weights if weights.is_dir() else weights.parent,
+                config,
+                input_policy=policy,
+                sampling=None if sampling is None else sampling.value,
+                random=random_weights,
+            )
+            what = "random weights, for the configuration" if random_weights else "imported from"
+            written = export_family(
+                model.split,
+                out,
+                FamilyDescription(
+                    name=name or out.resolve().name,
+                    categories=model.categories,
+                    license=license_name,
+                    origin=f"{what} {weights.resolve().name} ({family.name})",
+                    trained=not random_weights,
+                ),
+                progress=status.update,
+            )
+        typer.echo(family_json(model, written) if as_json else family_text(model, written))
+        return
+    if sampling is SamplingName.DISCRETE or random_weights:
+        raise ConfigurationError(
+            "--sampling discrete and --random-weights are for other families than DETR"
+        )
     with console.status("reading the weights") as status:
         imported = import_weights(weights, heads=heads, dilation=dilation)
         description = Description(
@@ -96,7 +163,7 @@ def import_model(
     typer.echo(_as_json(imported, exported) if as_json else _as_text(imported, exported))
 
 
-def parse_input_size(text: str) -> InputPolicy:
+def parse_input_size(text: str) -> DetrInput:
     """`320x480` is a fixed height and width; `800` or `800:1333` shortest and longest edge.
 
     Where the longest edge is left out it keeps DETR's ratio of 1333 to 800.
@@ -121,7 +188,7 @@ def parse_input_size(text: str) -> InputPolicy:
 
 
 def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
-    manifest = exported.bundle.manifest
+    manifest = require_detr(exported.bundle.manifest, "this import")
     return json.dumps(
         {
             "path": str(exported.bundle.folder),
@@ -138,7 +205,7 @@ def _as_json(imported: ImportedModel, exported: ExportedBundle) -> str:
 
 
 def _as_text(imported: ImportedModel, exported: ExportedBundle) -> str:
-    manifest = exported.bundle.manifest
+    manifest = require_detr(exported.bundle.manifest, "this import")
     a = manifest.architecture
     dilated = ", dilated last stage" if a.dilation else ""
     return "\n".join(

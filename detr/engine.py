@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from common.bundle import BottleneckPart, Graph, Manifest, load_bundle
+from common.bundle import BottleneckPart, Graph, Manifest, load_bundle, require_detr
 from common.domain.errors import EngineError, TandemError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
@@ -198,8 +198,9 @@ def _module(graph: Graph, manifest: Manifest, weights: dict[str, torch.Tensor]) 
     """Rebuild a half or a part of the bottleneck with its weights."""
     if isinstance(graph, BottleneckPart):
         return part_of(graph, weights)
+    detr = require_detr(manifest, "building the model anew from its weights")
     half_class = BackboneHalf if graph is Stage.BACKBONE else TransformerHalf
-    half = half_class(DETR(manifest.architecture), manifest.split)
+    half = half_class(DETR(detr.architecture), detr.split)
     half.load_state_dict(weights)
     return half
 

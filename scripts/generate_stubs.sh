@@ -10,7 +10,7 @@ mkdir -p "$out/protos"
 "$python" -m grpc_tools.protoc -I protos \
   --python_out="$out/protos" --pyi_out="$out/protos" protos/tandem/v1/*.proto protos/inference/*.proto
 "$python" -m grpc_tools.protoc -I protos --grpc_python_out="$out/protos" \
-  protos/tandem/v1/{detector,operations,stage}.proto protos/inference/open_inference.proto
+  protos/tandem/v1/{detector,models,operations,stage}.proto protos/inference/open_inference.proto
 # File names within the protos are those of any language (tandem/v1/...), Python's packages start
 # at the repository's root.
 sed -i -E 's/^from (tandem\.v1|inference) import/from protos.\1 import/' \

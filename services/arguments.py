@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 from common.domain.placement import Stage
+from common.security.identity import Identity
 
 StageAddresses = Mapping[Tuple[str, Stage], Sequence[str]]
 """`HOST:PORT` of every replica of a stage, by the node's name and the stage."""
@@ -28,7 +29,7 @@ def stage_arguments(
         address: that it listens on; port 0 picks a free one.
         addresses: of the transformers, as this node reaches them; others are left out.
     """
-    arguments = ["--bundle", str(bundle.resolve()), "--node", node, *_listening(address)]
+    arguments = ["--bundle", str(bundle.absolute()), "--node", node, *_listening(address)]
     if stage is Stage.BACKBONE:
         transformers = {
             name: list(replicas)
@@ -50,6 +51,22 @@ def orchestrator_arguments(address: str, addresses: StageAddresses) -> List[str]
     for (node, stage), replicas in addresses.items():
         nodes.setdefault(node, {})[stage.value] = list(replicas)
     return ["--nodes", json.dumps(nodes), *_listening(address)]
+
+
+def tls_arguments(certificates: Path, identity: Identity) -> List[str]:
+    """What gives a service its certificate, and the authorities of its peers and its callers.
+
+    Args:
+        certificates: folder of an authority with a certificate for the identity.
+        identity: of the service.
+    """
+    own = certificates / identity.name
+    return [
+        *("--tls-certificate", str(own / f"{identity.role.value}.crt")),
+        *("--tls-key", str(own / f"{identity.role.value}.key")),
+        *("--tls-peers-ca", str(own / "peers-ca.crt")),
+        *("--tls-clients-ca", str(own / "clients-ca.crt")),
+    ]
 
 
 def _listening(address: str) -> List[str]:

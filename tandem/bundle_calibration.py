@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -21,11 +21,12 @@ from common.bundle import (
     write_bundle,
 )
 from common.bundle.folder import LATENT_TABLES_NAME
-from common.codec import FeatureCodec
-from common.codec.feature_statistics import FeatureStatistics
+from common.codec import CutCodec
+from common.codec.cut_statistics import CutStatistics, without_padding
 from common.codec.latent_calibration import calibrate_latents, measure_latents
 from common.domain.codec import FEATURE_CODECS, Codec
 from common.domain.errors import InvalidInputError
+from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.engines.base import Engine, Precision
 from common.engines.registry import load_engine
@@ -111,7 +112,9 @@ def calibrate_bundle(
         files = {**manifest.files, LATENT_TABLES_NAME: ""}
         manifest = manifest.model_copy(update={"bottleneck": bottleneck, "files": files})
         replace_text(folder / LATENT_TABLES_NAME, tables.model_dump_json() + "\n")
-    return CalibratedBundle(write_bundle(folder, manifest), try_codecs(calibration, seen.tried))
+    return CalibratedBundle(
+        write_bundle(folder, manifest), try_codecs(manifest, calibration, seen.tried)
+    )
 
 
 @dataclass(frozen=True)
@@ -120,13 +123,13 @@ class _Seen:
 
     Attributes:
         statistics: of the features of frames that are spread over it.
-        tried: some of these features, float32 [1,channels,rows,columns].
+        tried: some of these frames' features, float32 [1,channels,rows,columns] by name.
         sequences: the latents of frames that follow each other, float32
             [frames,channels,rows,columns]; none without a bottleneck or of a folder of pictures.
     """
 
-    statistics: FeatureStatistics
-    tried: list[np.ndarray]
+    statistics: CutStatistics
+    tried: list[dict[str, np.ndarray]]
     sequences: list[np.ndarray]
 
 
@@ -146,7 +149,7 @@ def _look(
     every = max(1, (count or 0) // frames)
     spread = range(0, every * frames, every)
     tried_every = every * max(1, frames // _FRAMES_TRIED)
-    seen = _Seen(FeatureStatistics(), [], [])
+    seen = _Seen(CutStatistics(bundle.manifest), [], [])
     latents: dict[range, list[np.ndarray]] = {run: [] for run in runs}
     last = max(run.stop for run in [spread, *runs])
     with ExitStack() as stack:
@@ -158,14 +161,15 @@ def _look(
             followed = [run for run in runs if index in run]
             if index not in spread and not followed:
                 continue
-            features, rows, columns = _features(backbone, bundle.manifest, frame)
+            features, geometry = _features(backbone, bundle.manifest, frame)
             if index in spread:
-                seen.statistics.add(features[0, :, :rows, :columns])
+                on_picture = without_padding(bundle.manifest, features, geometry)
+                seen.statistics.add(on_picture)
                 if index % tried_every == 0:
-                    seen.tried.append(features[:, :, :rows, :columns])
+                    seen.tried.append(on_picture)
                 advance()
             if encoder is not None and followed:
-                latents[followed[0]].append(encoder.run({"features": features})["latents"][0])
+                latents[followed[0]].append(encoder.run(features)["latents"][0])
     seen.sequences.extend(np.stack(run) for run in latents.values() if run)
     return seen
 
@@ -198,42 +202,60 @@ def evenly_spread(source: Source, frames: int) -> Iterator[SourceFrame]:
     return islice(islice(source, 0, None, every), frames)
 
 
-def try_codecs(calibration: Calibration, tensors: list[np.ndarray]) -> list[CodecTrial]:
-    """What every codec of features makes of these, each [1,channels,rows,columns]."""
-    codecs = FeatureCodec(calibration)
-    mean = np.array(calibration.mean)[:, None, None]
-    power = sum(float(np.square(tensor - mean).sum()) for tensor in tensors)
+def try_codecs(
+    manifest: Manifest, calibration: Calibration, frames: list[dict[str, np.ndarray]]
+) -> list[CodecTrial]:
+    """What every codec of features makes of a calibrated bundle's.
+
+    Args:
+        manifest: of the bundle, with its calibration.
+        calibration: that of the manifest.
+        frames: the features of each, float32 [1,channels,rows,columns] by name.
+    """
+    codecs = CutCodec(manifest)
+    parts = calibration.of_tensors([tensor.channels for tensor in manifest.cut])
+    means = {
+        tensor.name: np.array(part.mean)[:, None, None]
+        for tensor, part in zip(manifest.cut, parts, strict=True)
+    }
+    power = sum(_squares(values, means) for values in frames)
     trials = []
     for codec in FEATURE_CODECS:
-        encoded = [codecs.encode(tensor, codec) for tensor in tensors]
+        encoded = [codecs.encode(values, codec) for values in frames]
         error = sum(
-            float(np.square(codecs.decode(one) - tensor, dtype=np.float64).sum())
-            for one, tensor in zip(encoded, tensors, strict=True)
+            _squares(codecs.decode(one), values)
+            for one, values in zip(encoded, frames, strict=True)
         )
+        sizes = [len(tensor.data) for tensors in encoded for tensor in tensors]
         trials.append(
             CodecTrial(
                 codec=codec,
                 clip=calibration.clip.get(codec.value),
-                bytes_per_frame=sum(len(one.data) for one in encoded) / len(encoded),
+                bytes_per_frame=sum(sizes) / len(encoded),
                 relative_error=(error / power) ** 0.5 if power else 0.0,
             )
         )
     return trials
 
 
+def _squares(values: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> float:
+    """The sum of the squared differences, over all tensors."""
+    return sum(
+        float(np.square(values[name] - other, dtype=np.float64).sum())
+        for name, other in others.items()
+    )
+
+
 def _features(
     backbone: Engine, manifest: Manifest, frame: SourceFrame
-) -> tuple[np.ndarray, int, int]:
-    """Of one frame: float32 [1,channels,h,w], and the rows and columns that see the picture."""
+) -> tuple[dict[str, np.ndarray], FrameGeometry]:
+    """Of one frame: float32 [1,channels,h,w] by name, and its sizes."""
     try:
         rgb = decode_image(frame.image, DEFAULT_MAX_PIXELS)
     except InvalidInputError as error:
         raise InvalidInputError(f"{frame.name}: {error}") from error
     pixels, geometry = preprocess(rgb, manifest.input, manifest.normalization)
-    features = backbone.run({"pixels": pixels})["features"]
-    stride = manifest.feature_stride
-    rows, columns = -(-geometry.valid_height // stride), -(-geometry.valid_width // stride)
-    return features, rows, columns
+    return backbone.run({"pixels": pixels}), geometry
 
 
 def _with_calibration(
@@ -243,4 +265,4 @@ def _with_calibration(
     codec = CodecDefaults(default=name, calibration=calibration)
     changed = manifest.model_copy(update={"codec": codec})
     # A copy is not validated, and what does not fit must not be written.
-    return Manifest.model_validate(changed.model_dump())
+    return type(changed).model_validate(changed.model_dump())

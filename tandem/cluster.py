@@ -19,7 +19,8 @@ from common.domain.placement import EDGE, WORKSTATION, Stage
 from common.engines.base import Device
 from common.security.identity import Identity, Role
 from common.server.exposure import refuse_exposure
-from services.arguments import orchestrator_arguments, stage_arguments
+from services.arguments import orchestrator_arguments, stage_arguments, tls_arguments
+from services.pipeline.precision import PrecisionWish
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
@@ -46,6 +47,7 @@ class ClusterOptions:
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
         device: where the stages' engines compute; None: on the CPU.
+        precision: what they compute in, as `--engine-precision` of the stages.
         require_signature: file of the public key by which the bundle has to be signed; None: the
             one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
@@ -62,6 +64,7 @@ class ClusterOptions:
     host: str = _LOOPBACK
     port: int = 0
     device: Device | None = None
+    precision: str = PrecisionWish.AUTO.value
     require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
@@ -160,6 +163,7 @@ class LocalCluster:
             ]
             await self._launch(name, module, arguments)
         self.orchestrator, *told = await self._announcements()
+        self._refuse_unable()
         self.stages = tuple(
             RunningStage(node, stage, announcement)
             for (node, stage), announcement in zip(keys, told, strict=True)
@@ -173,12 +177,24 @@ class LocalCluster:
     async def _announcements(self) -> list[Announcement]:
         return await asyncio.gather(*(process.announcement() for process in self._processes))
 
+    def _refuse_unable(self) -> None:
+        """All stages have the same engine: what one of them can never run, no other one can.
+
+        Raises:
+            UnavailableError: one can never serve; with its reason.
+        """
+        for process in self._processes:
+            reason = process.told.get("not_serving")
+            if reason:
+                raise UnavailableError(f"the {process.name} cannot serve: {reason}")
+
     def _stage_options(self, stage: Stage) -> list[str]:
         options = self._options
         arguments = ["--engine-threads", str(threads_per_engine()), "--log-level"]
         arguments.append(options.log_level)
         if options.device is not None:
             arguments += ["--device", options.device.value]
+        arguments += ["--engine-precision", options.precision]
         key = required_key(options.require_signature)
         if key is not None:
             arguments += ["--require-signature", str(key)]
@@ -198,13 +214,7 @@ class LocalCluster:
         folder = self._options.certificates
         if folder is None:
             return ["--insecure"] if self._options.insecure else []
-        own = folder / identity.name
-        return [
-            *("--tls-certificate", str(own / f"{identity.role.value}.crt")),
-            *("--tls-key", str(own / f"{identity.role.value}.key")),
-            *("--tls-peers-ca", str(own / "peers-ca.crt")),
-            *("--tls-clients-ca", str(own / "clients-ca.crt")),
-        ]
+        return tls_arguments(folder, identity)
 
     def _credentials(self) -> Credentials | None:
         """By which this process asks the orchestrator for its status."""

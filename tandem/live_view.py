@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.domain.placement import WORKSTATION
-from common.security.identity import Role
+from common.security.identity import Identity, Role
+from services.arguments import tls_arguments
 from tandem.cluster import ORCHESTRATOR, LocalCluster
 from tandem.processes import Announcement, LogSink, ServiceProcess
-from tandem.shipped import shipped_clip
+from tandem.shipped import camera_clip
 
 # Leaves a small machine time for something else.
 _DEMO_FRAMES_PER_SECOND = 10
@@ -86,7 +87,7 @@ def _demo_camera(folder: Path) -> Path:
     path = folder / "cameras.yml"
     camera = {
         "name": "demo",
-        "url": str(shipped_clip()),
+        "url": str(camera_clip()),
         "frames_per_second": _DEMO_FRAMES_PER_SECOND,
     }
     # JSON is YAML.
@@ -97,11 +98,7 @@ def _demo_camera(folder: Path) -> Path:
 def _security(certificates: Path | None) -> list[str]:
     if certificates is None:
         return []
-    own = certificates / WORKSTATION
-    role = Role.GATEWAY.value
     return [
-        *("--tls-certificate", str(own / f"{role}.crt"), "--tls-key", str(own / f"{role}.key")),
-        *("--tls-peers-ca", str(own / "peers-ca.crt")),
-        *("--tls-clients-ca", str(own / "clients-ca.crt")),
+        *tls_arguments(certificates, Identity(Role.GATEWAY, WORKSTATION)),
         *("--orchestrator-server-name", ORCHESTRATOR.server_name),
     ]

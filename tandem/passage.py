@@ -14,7 +14,7 @@ from common.domain.detections import Detection, DetectionOptions, FrameTiming, S
 from common.domain.errors import ResourceExhaustedError, TandemError
 from common.domain.frames import FrameGeometry, Image
 from common.vision.decode import decode_image
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 from tandem.results import FrameResult
@@ -38,7 +38,7 @@ class PreparedFrame:
 class FrameFeatures:
     """One frame between the halves."""
 
-    features: np.ndarray
+    features: dict[str, np.ndarray]
     geometry: FrameGeometry
     ready_at: float
     timing: StageTiming
@@ -79,9 +79,9 @@ class Passage:
         return PreparedFrame(pixels, geometry, ended, decoded - started, ended - decoded)
 
     def run_backbone(self, run: Run, prepared: PreparedFrame) -> FrameFeatures:
-        """From the backbone's input to features, `[1,channels,rows,columns]`."""
+        """From the backbone's input to features, `[1,channels,rows,columns]` by name."""
         started = time.perf_counter()
-        features = run({"pixels": prepared.pixels})["features"]
+        features = run({"pixels": prepared.pixels})
         ended = time.perf_counter()
         timing = StageTiming(
             node=LOCAL_NODE,
@@ -112,14 +112,15 @@ class Passage:
         self, run: Run, backbone: FrameFeatures
     ) -> tuple[tuple[Detection, ...], StageTiming]:
         received = time.perf_counter()
-        features, geometry = backbone.features, backbone.geometry
-        width = self._manifest.architecture.hidden_dim
-        position, mask = transformer_inputs(geometry, features.shape[2:], width)
+        manifest, geometry = self._manifest, backbone.geometry
+        beside = inputs_beside_cut(manifest, geometry)
         started = time.perf_counter()
-        outputs = run({"features": features, "pos": position, "mask": mask})
+        outputs = run({**backbone.features, **beside})
         executed = time.perf_counter()
         logits, boxes = outputs["logits"][0], outputs["boxes"][0]
-        found = detections(logits, boxes, geometry, self._manifest.categories, self._options)
+        found = detections(
+            logits, boxes, geometry, manifest.categories, self._options, scoring=manifest.scoring
+        )
         timing = StageTiming(
             node=LOCAL_NODE,
             preprocess_seconds=started - received,

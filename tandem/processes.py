@@ -91,7 +91,7 @@ class ServiceProcess:
         return self._process.pid
 
     async def announcement(self) -> Announcement:
-        """Wait until the service is healthy.
+        """Wait until the service is healthy, or has told in `told` why it will not be.
 
         Raises:
             UnavailableError: it ended or stayed silent instead; with its last words.

@@ -177,6 +177,9 @@ class DetectStream:
         group = tuple(self._group.frames)
         self._repeated.extend(each.frame_id for each in group)
         for each in group:
+            if each.request is not None:
+                # It was answered before.
+                each.request.frame.encoded_video.decode_only = True
             await call.write(each.request)
 
     @property

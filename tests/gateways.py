@@ -96,11 +96,11 @@ class Page:
 
 
 @asynccontextmanager
-async def page(process, token="", shows=False, **more):
-    """Connect as the page does, and say who looks."""
+async def page(process, token="", shows=False, decodes=(), **more):
+    """Connect as the page does, and say who looks, and which video is decoded."""
     url = url_of(process).replace("http", "ws", 1) + "/live/socket"
     async with connect(url, **more) as socket:
-        await socket.send(json.dumps({"token": token}))
+        await socket.send(json.dumps({"token": token, "decodes": list(decodes)}))
         yield Page(socket, shows)
 
 

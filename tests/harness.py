@@ -18,6 +18,8 @@ from services.arguments import orchestrator_arguments, stage_arguments
 from tests.forked import ROOT, SERVICES, ForkServer
 
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
+# Of format 2: two tensors cross its cut.
+TOY_TENSORS = ROOT / "tests/data/toy-tensors"
 NODES = ("edge", "workstation")
 START_SECONDS = 60.0
 

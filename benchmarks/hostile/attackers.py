@@ -254,9 +254,10 @@ class Attacker:
         features = self._honest.features(self._draw)
         kind = self._draw.random()
         if kind < 0.5:
-            features.tensor.data = self._mutator.edited(features.tensor.data)
+            tensor = self._draw.choice([features.tensor, *features.further_tensors])
+            tensor.data = self._mutator.edited(tensor.data)
         elif kind < 0.7:
-            self._mutator.fields(features.tensor)
+            self._mutator.fields(self._draw.choice([features.tensor, *features.further_tensors]))
         elif kind < 0.8:
             self._mutator.fields(features.geometry)
         elif kind < 0.95:

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from common.bundle import Bundle, load_bundle
-from common.codec import FeatureCodec, LatentCoders, LatentEncoder
-from common.domain.codec import FEATURE_CODECS, LATENT_CODECS
+from common.codec import CutCodec, LatentCoders, LatentEncoder
+from common.domain.codec import FEATURE_CODECS, LATENT_CODECS, EncodedFeatures
 from common.domain.frames import FrameGeometry
 from common.vision.preprocess import input_geometry
-from common.wire.frames import features_to_wire, geometry_to_wire, tensor_to_wire
+from common.wire.frames import features_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, tensor_pb2
 from tests.poison import png
 
@@ -125,16 +125,19 @@ class Honest:
 def _features(bundle: Bundle) -> Iterator[stage_pb2.Features]:
     manifest = bundle.manifest
     geometry = input_geometry(_HEIGHT, _WIDTH, manifest.input)
-    stride = manifest.feature_stride
-    rows, columns = (-(-side // stride) for side in (geometry.input_height, geometry.input_width))
-    shape = (1, manifest.feature_channels, rows, columns)
-    values = np.random.default_rng(_SEED).normal(0, 1, shape).astype(np.float32)
-    codec = FeatureCodec(manifest.codec.calibration)
+    sides, draw = (geometry.input_height, geometry.input_width), np.random.default_rng(_SEED)
+    values = {
+        tensor.name: draw.normal(0, 1, (1, tensor.channels, *tensor.grid(*sides))).astype(
+            np.float32
+        )
+        for tensor in manifest.cut
+    }
+    codec = CutCodec(manifest)
     for kind in FEATURE_CODECS:
-        tensor = tensor_to_wire(codec.encode(values, kind))
-        yield stage_pb2.Features(geometry=geometry_to_wire(geometry), tensor=tensor)
+        yield features_to_wire(EncodedFeatures(0, codec.encode(values, kind), geometry))
     if manifest.bottleneck is not None:
-        yield from _latents(bundle, manifest.bottleneck.channels, geometry, (rows, columns))
+        grid = manifest.cut[0].grid(*sides)
+        yield from _latents(bundle, manifest.bottleneck.channels, geometry, grid)
 
 
 def _latents(

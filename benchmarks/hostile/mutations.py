@@ -103,15 +103,28 @@ class Mutator:
         if not fields:
             return
         field = self.random.choice(fields)
-        if field.type == FieldDescriptor.TYPE_MESSAGE and not field.is_repeated:
+        if field.type == FieldDescriptor.TYPE_MESSAGE and field.is_repeated:
+            self._set_messages(getattr(message, field.name))
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
             self._set_one(getattr(message, field.name))
-        elif field.is_repeated and field.type != FieldDescriptor.TYPE_MESSAGE:
+        elif field.is_repeated:
             values = getattr(message, field.name)
             values.extend(self._value(field) for _ in range(self.random.randint(0, 8)))
             if self.random.random() < 0.5:
                 del values[self.random.randint(0, len(values)) :]
-        elif field.type != FieldDescriptor.TYPE_MESSAGE:
+        else:
             setattr(message, field.name, self._value(field))
+
+    def _set_messages(self, messages: Any) -> None:
+        """Add some, empty or mutated, take some away, or mutate one."""
+        kind = self.random.random()
+        if kind < 0.4:
+            for _ in range(self.random.randint(1, 8)):
+                self._set_one(messages.add())
+        elif kind < 0.6:
+            del messages[self.random.randint(0, len(messages)) :]
+        elif messages:
+            self._set_one(self.random.choice(messages))
 
     def _value(self, field: Any) -> Any:
         if field.type == FieldDescriptor.TYPE_BOOL:

@@ -1,5 +1,7 @@
 """A bundle: a folder with one model, split in two ONNX halves, and all that is needed to run it."""
 
+from common.bundle.architecture import Architecture
+from common.bundle.cut import MAX_CUT_TENSORS, CutTensor
 from common.bundle.folder import (
     PART_OF,
     BottleneckPart,
@@ -9,21 +11,33 @@ from common.bundle.folder import (
     write_bundle,
 )
 from common.bundle.manifest import (
-    Architecture,
-    Bottleneck,
-    Calibration,
     Category,
-    CodecDefaults,
+    DetrManifest,
+    FamilyManifest,
+    Manifest,
+    Opset,
+    RecommendedPrecision,
+    require_detr,
+)
+from common.bundle.preparation import (
+    DetrInput,
     FixedInput,
     InputPolicy,
-    LatentRate,
-    Manifest,
     Normalization,
-    RateMeasurement,
     ShortestEdgeInput,
+    StretchInput,
+)
+from common.bundle.scoring import Scoring, SigmoidScoring, SoftmaxScoring
+from common.bundle.travel import (
+    Bottleneck,
+    Calibration,
+    CodecDefaults,
+    LatentRate,
+    RateMeasurement,
 )
 
 __all__ = [
+    "MAX_CUT_TENSORS",
     "PART_OF",
     "Architecture",
     "Bottleneck",
@@ -32,14 +46,25 @@ __all__ = [
     "Calibration",
     "Category",
     "CodecDefaults",
+    "CutTensor",
+    "DetrInput",
+    "DetrManifest",
+    "FamilyManifest",
     "FixedInput",
     "Graph",
     "InputPolicy",
     "LatentRate",
     "Manifest",
     "Normalization",
+    "Opset",
     "RateMeasurement",
+    "RecommendedPrecision",
+    "Scoring",
     "ShortestEdgeInput",
+    "SigmoidScoring",
+    "SoftmaxScoring",
+    "StretchInput",
     "load_bundle",
+    "require_detr",
     "write_bundle",
 ]

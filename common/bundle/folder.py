@@ -8,12 +8,12 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Type, Union
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from common.bundle.external_data import require_self_contained
-from common.bundle.manifest import Manifest
+from common.bundle.manifest import DetrManifest, FamilyManifest, Manifest
 from common.bundle.reading import MOST_MANIFEST_BYTES, read_inside
 from common.bundle.signature import require_signed
 from common.domain.errors import ConfigurationError
@@ -39,6 +39,7 @@ PART_OF = {
 """The part of the bottleneck that each stage executes."""
 Graph = Union[Stage, BottleneckPart]
 """What an engine executes: a half of the model, or a part of its bottleneck."""
+_FORMATS: Dict[int, Type[Manifest]] = {1: DetrManifest, 2: FamilyManifest}
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,22 @@ def _require_complete(name: str, content: bytes) -> None:
         require_self_contained(content, name)
 
 
+class _Format(BaseModel):
+    """Which format a manifest is of, whatever else it says."""
+
+    format_version: int = 1
+
+
 def _manifest(folder: Path, content: bytes) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(content)
+        version = _Format.model_validate_json(content).format_version
+        if version not in _FORMATS:
+            raise ConfigurationError(
+                f"bundle {folder} is of format {version}, and this release of Tandem reads the "
+                f"formats {' and '.join(str(known) for known in _FORMATS)}: use a release that "
+                "reads it"
+            )
+        manifest = _FORMATS[version].model_validate_json(content)
     except ValidationError as error:
         problems = "; ".join(
             "{}: {}".format(

@@ -1,5 +1,6 @@
 """Feature codecs: a float32 tensor becomes bytes, and back. `docs/codecs.md` has the layouts."""
 
+from common.codec.cut_codec import CutCodec
 from common.codec.feature_codec import FeatureCodec, codec_named
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
@@ -8,6 +9,7 @@ from common.codec.latent_tables import LatentTables, RateTables, read_latent_tab
 
 __all__ = [
     "CodedLevels",
+    "CutCodec",
     "FeatureCodec",
     "KeyReason",
     "LatentCoder",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Sequence
 
 import numpy as np
 
@@ -61,25 +61,30 @@ class FeatureStatistics:
         self._kept.append(features.reshape(len(values), -1)[:, (kept + self._frames) % cells])
         self._frames += 1
 
-    def calibration(self) -> Calibration:
-        """Summarise all frames.
+    @property
+    def frames(self) -> int:
+        """How many were added."""
+        return self._frames
 
-        Raises:
-            InvalidInputError: there were no frames.
-        """
-        if not self._frames:
-            raise InvalidInputError("there are no frames to calibrate on")
-        std = np.sqrt(self._squares / self._cells)
-        centres, weights = self._histogram(std)
-        return Calibration(
-            frames=self._frames,
-            mean=tuple(_rounded(value) for value in self._mean),
-            std=tuple(_rounded(value) for value in std),
-            clip={
-                codec.value: best_clip(centres, weights, bits, _ERROR_POWER)
-                for codec, bits in CALIBRATED_BITS.items()
-            },
-        )
+    @property
+    def cells(self) -> int:
+        """How many cells all frames had together."""
+        return self._cells
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of each channel's values, [channels]."""
+        return self._mean
+
+    @property
+    def std(self) -> np.ndarray:
+        """The standard deviation of each channel's values, [channels]."""
+        deviation: np.ndarray = np.sqrt(self._squares / self._cells)
+        return deviation
+
+    def calibration(self) -> Calibration:
+        """Summarise all frames; raises as `joint_calibration` does."""
+        return joint_calibration((self,))
 
     def _merge(self, values: np.ndarray) -> None:
         """Add a frame [channels,cells] by the update of Chan, Golub and LeVeque."""
@@ -95,12 +100,12 @@ class FeatureStatistics:
         self._squares = self._squares + squares + apart**2 * self._cells * cells / total
         self._cells = total
 
-    def _histogram(self, std: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """The bin centres and weights of a histogram of all channels' standardised values.
+    def histogram(self) -> np.ndarray:
+        """The weights of the bins of a histogram of all channels' standardised values.
 
         A value is weighted by its channel's spread, so that errors count in the features' own unit.
         """
-        edges = np.linspace(-_HISTOGRAM_REACH, _HISTOGRAM_REACH, _HISTOGRAM_BINS + 1)
+        std = self.std
         weights = np.zeros(_HISTOGRAM_BINS)
         alive = std > 0
         scale = np.where(alive, std, 1)[:, None]
@@ -110,7 +115,36 @@ class FeatureStatistics:
             bins = np.clip(bins, 0, _HISTOGRAM_BINS - 1).astype(np.int64)
             scales = np.broadcast_to(std[:, None] ** _ERROR_POWER, bins.shape)
             weights += np.bincount(bins[alive].ravel(), scales[alive].ravel(), _HISTOGRAM_BINS)
-        return (edges[:-1] + edges[1:]) / 2, weights
+        return weights
+
+
+def joint_calibration(tensors: Sequence[FeatureStatistics]) -> Calibration:
+    """Summarise the features of all tensors that cross a cut, each with statistics of its own.
+
+    Args:
+        tensors: in the order of the cut; all have seen the same frames.
+
+    Raises:
+        InvalidInputError: there were no frames.
+    """
+    if not all(tensor.frames for tensor in tensors):
+        raise InvalidInputError("there are no frames to calibrate on")
+    edges = np.linspace(-_HISTOGRAM_REACH, _HISTOGRAM_REACH, _HISTOGRAM_BINS + 1)
+    cells = sum(tensor.cells for tensor in tensors)
+    # As many cells were kept of a coarse tensor as of a fine one, which has more of them.
+    weights: np.ndarray = sum(
+        (tensor.histogram() * (tensor.cells / cells) for tensor in tensors),
+        np.zeros(_HISTOGRAM_BINS),
+    )
+    return Calibration(
+        frames=tensors[0].frames,
+        mean=tuple(_rounded(value) for tensor in tensors for value in tensor.mean),
+        std=tuple(_rounded(value) for tensor in tensors for value in tensor.std),
+        clip={
+            codec.value: best_clip((edges[:-1] + edges[1:]) / 2, weights, bits, _ERROR_POWER)
+            for codec, bits in CALIBRATED_BITS.items()
+        },
+    )
 
 
 def best_clip(centres: np.ndarray, weights: np.ndarray, bits: int, power: int) -> float:

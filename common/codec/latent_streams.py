@@ -15,7 +15,7 @@ from typing import Callable, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from common.bundle import Bundle
+from common.bundle import Bundle, DetrManifest
 from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent import LatentCoder
 from common.codec.latent_levels import CodedLevels
@@ -32,6 +32,10 @@ HELD_BYTES_OF_A_LATENT = 6
 _NO_BOTTLENECK = (
     "with a bottleneck, and this one has none: train one with `tandem bottleneck`, and give every "
     "node the result"
+)
+_NO_BOTTLENECK_YET = (
+    "with a bottleneck, which only a plain DETR can have so far, and this one is of the family "
+    "{family}: take a codec of features, such as int8 or q4"
 )
 _NO_TABLES = (
     "that is calibrated for its bottleneck, and this one is not: run `tandem model calibrate` on "
@@ -59,6 +63,8 @@ class LatentCoders:
             ConfigurationError: its tables are damaged.
         """
         bottleneck = bundle.manifest.bottleneck
+        if bottleneck is None and not isinstance(bundle.manifest, DetrManifest):
+            return cls({}, _NO_BOTTLENECK_YET.format(family=bundle.manifest.family))
         if bottleneck is None:
             return cls({}, _NO_BOTTLENECK)
         if LATENT_TABLES_NAME not in bundle.manifest.files:
@@ -152,7 +158,8 @@ class LatentEncoder:
         data = self._coder.encode(coded, latest.coded)
         self._latest = _Reference(name, self._codec, geometry, coded)
         # Shape and geometry are the reference's.
-        return EncodedFeatures(name, EncodedTensor((), self._codec, data), None, latest.frame_id)
+        tensor = EncodedTensor((), self._codec, data)
+        return EncodedFeatures(name, (tensor,), None, latest.frame_id)
 
     def encode_again(self, latents: np.ndarray, geometry: FrameGeometry) -> EncodedFeatures:
         """Code a frame alone, since the receiver could not decode it given its reference.
@@ -170,7 +177,7 @@ class LatentEncoder:
         self._latest = _Reference(name, self._codec, geometry, coded)
         self._on_key_frame(reason)
         tensor = EncodedTensor((1, *coded.levels.shape), self._codec, data)
-        return EncodedFeatures(name, tensor, geometry)
+        return EncodedFeatures(name, (tensor,), geometry)
 
     def _name(self, frame_id: int) -> int:
         if not self._largest_id < frame_id < _SPARE_IDS_FROM:
@@ -208,18 +215,22 @@ class LatentDecoder:
 
         Raises:
             ReferenceMissingError: the frame's reference is not held.
-            InvalidInputError: the payload does not hold latents of this shape, or the shape is not
-                that of its reference.
+            InvalidInputError: the payload does not hold latents of this shape, the shape is not
+                that of its reference, or there are several tensors.
             PreconditionError: the bundle has no bottleneck.
         """
-        codec = features.tensor.codec
+        codec = features.codec
+        if len(features.tensors) > 1:
+            raise InvalidInputError(
+                f"latents are one tensor, and this frame has {len(features.tensors)}"
+            )
         coder = self._coders.of(codec)
         reference = self._reference_of(features)
         shape, geometry = _sizes(features, reference)
         self._check_shape(shape, geometry)
         given = None if reference is None else reference.coded
         _, channels, rows, columns = shape
-        coded = coder.decode(features.tensor.data, (channels, rows, columns), given)
+        coded = coder.decode(features.tensors[0].data, (channels, rows, columns), given)
         self._held[features.frame_id] = _Reference(features.frame_id, codec, geometry, coded)
         if len(self._held) > FRAMES_HELD:
             self._held.popitem(last=False)
@@ -236,9 +247,9 @@ class LatentDecoder:
             raise ReferenceMissingError(
                 f"frame {features.frame_id} is coded given frame {name}, which is not held here"
             )
-        if reference.codec is not features.tensor.codec:
+        if reference.codec is not features.codec:
             raise InvalidInputError(
-                f"a frame of codec {features.tensor.codec.value} cannot refer to one of codec "
+                f"a frame of codec {features.codec.value} cannot refer to one of codec "
                 f"{reference.codec.value}"
             )
         return reference
@@ -252,7 +263,7 @@ def _sizes(
     Raises:
         InvalidInputError: it has neither.
     """
-    shape, geometry = features.tensor.shape, features.geometry
+    shape, geometry = features.tensors[0].shape, features.geometry
     if reference is not None:
         shape = shape or (1, *reference.coded.levels.shape)
         geometry = geometry or reference.geometry

@@ -73,13 +73,24 @@ class EncodedFeatures:
 
     Attributes:
         frame_id: by which the receiver answers, and later frames refer to this one.
-        tensor: the features; its shape is empty where it is that of the reference.
+        tensors: the features, all that cross the cut, the finest first, by one codec; of
+            latents there is one, whose shape is empty where it is that of the reference.
         geometry: the frame's sizes; None where they are those of the reference.
         reference_id: of the earlier frame of the same stream that latents are coded given; None for
             a frame that is coded alone.
     """
 
     frame_id: int
-    tensor: EncodedTensor
+    tensors: Tuple[EncodedTensor, ...]
     geometry: Optional[FrameGeometry]
     reference_id: Optional[int] = None
+
+    @property
+    def codec(self) -> Codec:
+        """By which the tensors are encoded."""
+        return self.tensors[0].codec
+
+    @property
+    def payload_bytes(self) -> int:
+        """The size of the encoded values, of all tensors together."""
+        return sum(len(tensor.data) for tensor in self.tensors)

@@ -55,6 +55,10 @@ class EngineError(InternalError):
     """An engine failed to load or to run; the cause is in the log, not in the answer."""
 
 
+class UnsupportedGraphError(EngineError):
+    """An engine can never run a graph: it lacks an operator; the text names it, and what to do."""
+
+
 MAX_ECHOED_BYTES = 400
 """Most bytes of a text that is written to a log or told to a peer."""
 

@@ -48,7 +48,9 @@ class AccessUnit:
     Attributes:
         data: an Annex B byte stream: NAL units with start codes.
         key_frame: decoding can start here.
+        decode_only: nothing is to be found in it, and later ones may need it.
     """
 
     data: bytes
     key_frame: bool
+    decode_only: bool = False

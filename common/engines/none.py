@@ -14,6 +14,7 @@ import onnxruntime
 
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.onnxruntime import load_error
 from common.engines.reading import model_bytes
 
 DEVICES = (Device.CPU,)
@@ -86,7 +87,7 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     try:
         session = _session(content, {})
     except Exception as error:
-        raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error
+        raise load_error(error, onnx_path) from error
     declared = {each.name: tuple(each.shape) for each in session.get_inputs()}
     return NoEngine(onnx_path.name, content, declared)
 

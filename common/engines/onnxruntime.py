@@ -13,6 +13,7 @@ from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.onnxruntime_providers import PROVIDERS, Choice, choices, load_libraries
 from common.engines.reading import model_bytes
+from common.engines.refusals import onnxruntime_refusal
 
 DEVICES = (Device.CPU, Device.CUDA, Device.TENSORRT, Device.OPENVINO)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset({Device.TENSORRT})
@@ -134,6 +135,7 @@ def open_session(
     """Load a graph for exactly the providers of `choice`.
 
     Raises:
+        UnsupportedGraphError: ONNX Runtime lacks an operator of the graph.
         EngineError: the file cannot be loaded or has not this sha256, or ONNX Runtime left out one
             of the providers or gives it nothing to do, either of which it mentions in its log only.
     """
@@ -156,7 +158,7 @@ def open_session(
             content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:
-        raise EngineError(f"onnxruntime cannot load {onnx_path}: {error}") from error
+        raise load_error(error, onnx_path) from error
     # Releases before 1.20 do not know the argument.
     session.disable_fallback()
     loaded = session.get_providers()
@@ -170,6 +172,13 @@ def open_session(
     if choice.device is not Device.CPU:
         require_used(session, choice.name)
     return session
+
+
+def load_error(error: Exception, onnx_path: Path) -> EngineError:
+    """What ONNX Runtime says of a graph that it does not load, in the project's words."""
+    engine = f"onnxruntime {onnxruntime.__version__}"
+    refusal = onnxruntime_refusal(str(error), engine, onnx_path.name)
+    return refusal or EngineError(f"onnxruntime cannot load {onnx_path}: {error}")
 
 
 def require_used(session: onnxruntime.InferenceSession, device: str) -> None:

@@ -11,6 +11,7 @@ import openvino
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.reading import model_bytes
+from common.engines.refusals import openvino_refusal
 
 DEVICES = (Device.CPU,)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset()
@@ -32,9 +33,16 @@ class OpenVinoEngine:
         core = openvino.Core()
         content = model_bytes(self._onnx_path, self._sha256, "openvino")
         # Without weights: those of an ONNX file are in it.
-        compiled = core.compile_model(core.read_model(content, b""), "CPU", self._options)
-        self._shapes = {port.get_any_name(): port.get_partial_shape() for port in compiled.inputs}
-        self._output_names = [port.get_any_name() for port in compiled.outputs]
+        model = core.read_model(content, b"")
+        # Compiling joins a port with what only passes its values on, and then `get_any_name` may
+        # give the name of that.
+        names, self._output_names = (
+            [port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs)
+        )
+        compiled = core.compile_model(model, "CPU", self._options)
+        self._shapes = {
+            name: port.get_partial_shape() for name, port in zip(names, compiled.inputs)
+        }
         self._request = compiled.create_infer_request()
 
     @property
@@ -90,4 +98,6 @@ def load(onnx_path: Path, options: LoadOptions) -> Engine:
     except EngineError:
         raise
     except Exception as error:
-        raise EngineError(f"openvino cannot load {onnx_path}: {error}") from error
+        engine = f"openvino {openvino.__version__.partition('-')[0]}"
+        refusal = openvino_refusal(str(error), engine, onnx_path.name)
+        raise refusal or EngineError(f"openvino cannot load {onnx_path}: {error}") from error

@@ -33,13 +33,27 @@ class StreamBytes:
         outstanding: how many of its messages are being worked on.
     """
 
-    def __init__(self, budget: ByteBudget, peer: Hashable, dismiss: Callable[[], None]) -> None:
-        """Open the account of a new stream of this peer, which `dismiss` ends."""
+    def __init__(
+        self,
+        budget: ByteBudget,
+        peer: Hashable,
+        dismiss: Callable[[], None],
+        told_bytes: Optional[int] = None,
+    ) -> None:
+        """Open the account of a new stream.
+
+        Args:
+            budget: that it shares with others.
+            peer: that opened it.
+            dismiss: ends it.
+            told_bytes: the largest message to come, as its caller says; None: not told.
+        """
         budget.note_stream()
         self.holder = Holder(peer, self)
         self.dismiss = dismiss
         self.outstanding = 0
         self._budget = budget
+        self._told_bytes = told_bytes
         self._largest_bytes = 0
         self._has_sent = False
         # Room for the next read.
@@ -57,6 +71,11 @@ class StreamBytes:
         """Whether the room for its next read keeps others waiting."""
         least_bytes = _LEAST_RESERVED_SHARE * self._budget.message_bytes
         return self._reserved_bytes > least_bytes and self._pool.is_short
+
+    @property
+    def largest_bytes(self) -> int:
+        """The size of its largest message so far; 0 before its first frame."""
+        return self._largest_bytes
 
     @property
     def sends_large(self) -> bool:
@@ -79,7 +98,8 @@ class StreamBytes:
             wanted = self._most_to_come()
             is_wide = wanted > self._budget.message_bytes // 2
             self._pool = self._budget.wide if is_wide else self._budget.narrow
-            if self._largest_bytes:
+            # Places for messages of any size are few; who told its own needs none of them.
+            if self._largest_bytes or not is_wide:
                 await self._pool.take(self.holder, wanted, self._patience())
             else:
                 await self._come_in(wanted)
@@ -129,7 +149,9 @@ class StreamBytes:
         """The largest size expected of the next message, bytes."""
         largest, most = self._largest_bytes, self._budget.message_bytes
         if not largest:
-            return most
+            if self._told_bytes is None:
+                return most
+            largest = self._told_bytes
         headroom = min(largest, int(_MOST_HEADROOM_SHARE * most))
         return min(most, max(int(_LEAST_RESERVED_SHARE * most), largest + headroom))
 

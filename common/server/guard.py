@@ -16,6 +16,7 @@ from common.server.budget import ByteBudget
 from common.server.interception import ParsedRequests
 from common.server.traced_calls import metadata_of
 from common.wire.errors import INTERNAL_FAILURE_MESSAGE, grpc_status, public_message
+from common.wire.message_sizes import told_message_bytes
 
 log = structlog.get_logger()
 
@@ -37,12 +38,14 @@ class StreamLimits:
         unopened_streams: how many of them may not have sent their first message.
         silence_seconds: how long a stream may send nothing while no frame is under way, or leave an
             answer unread; 0: without limit.
+        setting_of_a_peer: the setting that sets `streams_of_a_peer`, for who has to raise it.
     """
 
     streams: int
     streams_of_a_peer: int
     unopened_streams: int
     silence_seconds: float
+    setting_of_a_peer: str = "max_sessions"
 
 
 class GuardedStream:
@@ -57,8 +60,9 @@ class GuardedStream:
     def __init__(self, requests: ParsedRequests[Any], context: Any, budget: ByteBudget) -> None:
         """Prepare a stream of this call, whose `grpc.aio.ServicerContext` is `context`."""
         self.peer = host_of(context.peer())
-        self.account = StreamBytes(budget, self.peer, self._make_way)
         self.metadata = metadata_of(context)
+        told_bytes = told_message_bytes(self.metadata)
+        self.account = StreamBytes(budget, self.peer, self._make_way, told_bytes)
         self._requests = requests
         self._write = context.write
         self._now = asyncio.get_running_loop().time
@@ -215,20 +219,20 @@ class StreamGuard:
             self._dismiss(unopened[0])
         of_peer = [each for each in self._streams if each.peer == stream.peer]
         if len(of_peer) >= limits.streams_of_a_peer:
-            words = f"{limits.streams_of_a_peer} streams of one peer are open"
-            self._make_room(of_peer, words)
+            words = f"{limits.streams_of_a_peer} streams of one host are open"
+            self._make_room(of_peer, words, limits.setting_of_a_peer)
         if len(self._streams) >= limits.streams:
-            self._make_room(self._streams, f"{limits.streams} streams are open")
+            self._make_room(self._streams, f"{limits.streams} streams are open", "max_sessions")
         self._streams[stream] = None
         if not self._is_looking:
             self._is_looking = True
             self._look_later()
 
-    def _make_room(self, streams: Iterable[GuardedStream], words: str) -> None:
+    def _make_room(self, streams: Iterable[GuardedStream], words: str, setting: str) -> None:
         idle = [each for each in streams if not each.is_open]
         idle = idle or [each for each in streams if each.silent_seconds > OPENING_SECONDS]
         if not idle:
-            raise ResourceExhaustedError(f"{words}, which is the limit")
+            raise ResourceExhaustedError(f"{words}, which is the limit ({setting})")
         self._dismiss(max(idle, key=lambda each: each.silent_seconds))
 
     def _dismiss(self, stream: GuardedStream) -> None:

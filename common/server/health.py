@@ -7,13 +7,15 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from grpc_health.v1 import health, health_pb2
 
-REASON_KEY = "tandem-reason"
-"""Trailing metadata of `Check`: why the server is not serving, in up to 200 ASCII characters."""
+from common.domain.redaction import fit_to_show
 
+REASON_KEY = "tandem-reason"
+"""Trailing metadata of `Check`: why the server is not serving, in ASCII characters."""
+
+REASON_CHARACTERS = 400
+"""Most characters of a reason; older orchestrators read 200 of them."""
 IN_FLIGHT_KEY = "tandem-in-flight"
 """Trailing metadata of `Check`: how many frames a stage holds, of all callers."""
-
-_REASON_CHARACTERS = 200
 
 
 class DrainingHealth(health.aio.HealthServicer):
@@ -39,8 +41,8 @@ class DrainingHealth(health.aio.HealthServicer):
         """See the health protocol of gRPC; what else is to be told goes along as metadata."""
         told: List[Tuple[str, str]] = []
         if self.reason:
-            # Metadata is ASCII.
-            text = self.reason.encode("ascii", "replace").decode()[:_REASON_CHARACTERS]
+            # Metadata is ASCII, on one line.
+            text = fit_to_show(self.reason).encode("ascii", "replace").decode()[:REASON_CHARACTERS]
             told.append((REASON_KEY, text))
         if self.in_flight is not None:
             told.append((IN_FLIGHT_KEY, str(self.in_flight())))

@@ -57,7 +57,7 @@ def server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
         # All streams of frames may use one connection, with health checks beside them.
         ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
         # File descriptors are needed for more than connections.
-        ("grpc.max_allowed_incoming_connections", _max_connections()),
+        ("grpc.max_allowed_incoming_connections", max_connections()),
         ("grpc.max_connection_idle_ms", 60_000),
         ("grpc.server_handshake_timeout_ms", 10_000),
         # How much gRPC buffers of a stream that is not being read. By default this grows with the
@@ -82,7 +82,7 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _max_connections() -> int:
+def max_connections() -> int:
     """Connections that a server may take, so that descriptors are left for everything else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = _MOST_FILES if soft == resource.RLIM_INFINITY else min(soft, _MOST_FILES)

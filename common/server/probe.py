@@ -20,6 +20,7 @@ from common.domain.address import parse_address
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import fit_to_show
 from common.security.tls import TlsFiles, TlsMaterial, TlsPaths, channel_credentials
+from common.server.health import REASON_KEY
 from common.wire.connections import DIRECT_OPTIONS
 
 TIMEOUT_SECONDS = 5.0
@@ -47,12 +48,15 @@ def fault_of(
         # Its published types leave out the calls.
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            request = health_pb2.HealthCheckRequest()
+            answer, call = stub.Check.with_call(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
             return str(error.details() or error.code().name)
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""
-    return "its health is " + health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    health = "its health is " + health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    told = [str(value) for key, value in call.trailing_metadata() or () if key == REASON_KEY]
+    return f"{health}: {told[0]}" if told else health
 
 
 def own_material() -> Optional[TlsMaterial]:

@@ -106,7 +106,8 @@ class ServiceServer:
     def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run background work that the service cannot do without.
 
-        If the work raises, or ends without being cancelled, the service drains and `run` raises.
+        If the work raises, or ends although the service does not drain, the service drains and
+        `run` raises.
 
         Args:
             work: runs until it is cancelled.
@@ -115,7 +116,7 @@ class ServiceServer:
         task = asyncio.ensure_future(work)
 
         def ended(task: asyncio.Task[None]) -> None:
-            if task.cancelled():
+            if task.cancelled() or (self.draining.is_set() and task.exception() is None):
                 return
             self._failure = task.exception() or RuntimeError(f"{name} ended")
             log.critical("background work failed", work=name, exc_info=self._failure)
@@ -124,12 +125,13 @@ class ServiceServer:
         task.add_done_callback(ended)
         return task
 
-    async def run(self, prepare: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, prepare: Callable[[], Awaitable[Optional[str]]]) -> None:
         """Serve until SIGTERM or SIGINT, then answer the frames in flight and return.
 
         Args:
             prepare: does what health must not say SERVING before, such as warming an engine up. It
-                is cancelled if the signal comes first.
+                is cancelled if the signal comes first. What it returns, if anything, is why this
+                service cannot serve; it then stays, and its health says so.
 
         Raises:
             ConfigurationError: a port cannot be bound, or others would reach it without TLS.
@@ -155,10 +157,11 @@ class ServiceServer:
         try:
             await self.set_serving(False)
             await self._server.start()
-            if await self._is_prepared(prepare):
-                await self.set_serving(True)
+            reason = await self._prepared(prepare)
+            if not self.draining.is_set():
+                await self.set_serving(not reason, reason)
                 metrics = Address(metrics_host, metrics_server.port)
-                self._announce(address, metrics, token_address)
+                self._announce(address, metrics, token_address, reason)
                 await self.draining.wait()
             log.info("draining", grace_seconds=self._settings.grace_seconds)
             await self._health.enter_graceful_shutdown()
@@ -185,17 +188,16 @@ class ServiceServer:
         credentials = self._security.tls.server_credentials(ask_for_certificates=False)
         return listen(self._server, tcp_host(host), port, credentials)
 
-    async def _is_prepared(self, prepare: Callable[[], Awaitable[None]]) -> bool:
-        """Prepare; returns False as soon as the service drains, without waiting for the end."""
+    async def _prepared(self, prepare: Callable[[], Awaitable[Optional[str]]]) -> str:
+        """Prepare, but for no longer than until the service drains; returns why it cannot serve."""
         preparing = asyncio.ensure_future(prepare())
         draining = asyncio.ensure_future(self.draining.wait())
         await asyncio.wait([preparing, draining], return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         if preparing.done():
-            preparing.result()
-        else:
-            preparing.cancel()
-        return not self.draining.is_set()
+            return preparing.result() or ""
+        preparing.cancel()
+        return ""
 
     def _drain_on_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -221,9 +223,12 @@ class ServiceServer:
             await self._health.set(name, status)
 
     def _announce(
-        self, address: Address, metrics: Address, token_address: Optional[Address]
+        self, address: Address, metrics: Address, token_address: Optional[Address], reason: str
     ) -> None:
-        """Write one line of JSON to stdout that says where this healthy service listens."""
+        """Write one line of JSON to stdout that says where this service listens.
+
+        It is healthy then, or `not_serving` says why it never will be.
+        """
         announcement = {
             "service": self._name,
             "node": self._node,
@@ -233,10 +238,15 @@ class ServiceServer:
         }
         if token_address is not None:
             announcement["token_address"] = str(token_address)
+        if reason:
+            announcement["not_serving"] = reason
         announcement.update(self._announced)
         sys.stdout.write(json.dumps(announcement) + "\n")
         sys.stdout.flush()
-        log.info("serving", **announcement)
+        if reason:
+            log.error("not serving", **announcement)
+        else:
+            log.info("serving", **announcement)
 
 
 def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> None:

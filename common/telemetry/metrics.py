@@ -134,6 +134,11 @@ class Metrics:
             ["node", "stage"],
             registry=self.registry,
         )
+        self.loaded_bundles = Gauge(
+            "tandem_loaded_bundles",
+            "Bundles in this stage's memory; more than its models while it changes over.",
+            registry=self.registry,
+        )
         self.replicas = Gauge(
             "tandem_replicas",
             "Servers of a stage of a node, by state (serving, unavailable, leaving).",

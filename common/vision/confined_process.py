@@ -25,7 +25,7 @@ from typing import Any, Callable, Optional, Tuple
 import numpy as np
 
 from common.domain.errors import ConfigurationError, InvalidInputError, UnavailableError
-from common.vision.confinement import packed
+from common.vision.confinement import Confinement, packed
 
 # This much buffer is kept between frames; what a larger frame needed is given back after it.
 _KEPT_BUFFER_BYTES = 8 << 20
@@ -76,7 +76,7 @@ class ConfinedProcess:
         """Prepare to decode; the process starts with `start`, or with the first request.
 
         Args:
-            serve: what it runs, given a socket, the shared buffer, `memory_bytes` and `niceness`.
+            serve: what it runs, given a `Confinement`.
             what: what it decodes, for messages.
             memory_bytes: the memory that decoding may take.
             niceness: the niceness that the process runs at.
@@ -87,6 +87,7 @@ class ConfinedProcess:
         self._niceness = niceness
         self._lock = threading.Lock()
         self._use_lock = threading.Lock()
+        self._close_lock = threading.Lock()
         self._process: Optional[BaseProcess] = None
         self._channel: Optional[socket.socket] = None
         self._is_closed = False
@@ -141,9 +142,10 @@ class ConfinedProcess:
 
     def close(self) -> None:
         """Kill the process at once, whatever it is doing; any thread may call this."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        with self._close_lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
         # Wait for a start that is under way, so that no process comes after this. One that hangs
         # is not waited for.
         is_locked = self._lock.acquire(timeout=_END_SECONDS)
@@ -164,7 +166,11 @@ class ConfinedProcess:
         ours, theirs = socket.socketpair()
         process = context.Process(
             target=self._serve,
-            args=(theirs, _Inherited(self._descriptor), self.memory_bytes, self._niceness),
+            args=(
+                Confinement(
+                    theirs, _Inherited(self._descriptor), self.memory_bytes, self._niceness
+                ),
+            ),
             name="tandem-decoder",
         )
         try:

@@ -21,6 +21,8 @@ from typing import Any, Callable, NamedTuple, Tuple
 import cv2
 import numpy as np
 
+from common.vision.limits import ImageSize
+
 _ALIGNMENT_BYTES = 64
 # As mallopt(3) numbers them.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -59,20 +61,41 @@ def picture_offset(file_bytes: int) -> int:
     return -(-file_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
-def serve(
-    channel: socket.socket,
-    buffer: Any,
-    request_bytes: int,
-    answer: Callable[[bytes, np.ndarray], bytes],
-) -> None:
-    """Answer requests until the service closes its end of the channel, or ends.
+def picture_in(buffer: np.ndarray, file_bytes: int, size: ImageSize) -> np.ndarray:
+    """Where the picture is that belongs behind a file of this size: uint8 [height,width,3]."""
+    begin = picture_offset(file_bytes)
+    end = begin + size.height * size.width * 3
+    return buffer[begin:end].reshape(size.height, size.width, 3)
 
-    Args:
+
+class Confinement(NamedTuple):
+    """What a process is given at its start.
+
+    Attributes:
         channel: the socket to the service.
         buffer: the object whose `detach` gives the shared buffer's file descriptor.
+        memory_bytes: the memory that decoding may take.
+        niceness: the niceness to run at.
+    """
+
+    channel: socket.socket
+    buffer: Any
+    memory_bytes: int
+    niceness: int
+
+
+def serve_confined(
+    given: Confinement, request_bytes: int, answer: Callable[[bytes, np.ndarray], bytes]
+) -> None:
+    """Confine this process, and answer requests until the service closes the channel, or ends.
+
+    Args:
+        given: what the process was given.
         request_bytes: the size of a request.
         answer: makes the answer to a request, given the shared buffer, uint8.
     """
+    _confine(given.memory_bytes, given.niceness)
+    channel, buffer = given.channel, given.buffer
     descriptor = buffer.detach()
     mapped = np.empty(0, np.uint8)
     size = _COMMON.size + request_bytes
@@ -94,13 +117,8 @@ def _unpacked(message: bytes) -> Tuple[int, float]:
     return buffer_bytes, cpu_seconds
 
 
-def confine(memory_bytes: int, niceness: int) -> None:
-    """Give up what the process does not need, and end with the service.
-
-    Args:
-        memory_bytes: the memory that decoding may take.
-        niceness: the niceness to run at.
-    """
+def _confine(memory_bytes: int, niceness: int) -> None:
+    """Give up what the process does not need, and end with the service."""
     # The service answers the frames in flight first, and then ends its processes itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -6,17 +6,21 @@ picture behind it.
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from common.domain.errors import InvalidInputError
-from common.vision.confinement import DECODE_REPLY, DecodeReply, confine, picture_offset
-from common.vision.confinement import serve as serve_requests
+from common.vision.confinement import (
+    DECODE_REPLY,
+    Confinement,
+    DecodeReply,
+    picture_in,
+    serve_confined,
+)
 from common.vision.decode import decode_file
 from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
@@ -45,17 +49,9 @@ class Request(NamedTuple):
 REQUEST = struct.Struct("=QIIII")
 
 
-def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Decode frames until the service closes its end of the channel, or ends.
-
-    Args:
-        channel: the socket to the service.
-        buffer: the object whose `detach` gives the shared buffer's file descriptor.
-        memory_bytes: the memory that decoding may take.
-        niceness: the niceness to run at.
-    """
-    confine(memory_bytes, niceness)
-    serve_requests(channel, buffer, REQUEST.size, _answer)
+def serve(given: Confinement) -> None:
+    """Decode frames until the service closes its end of the channel, or ends."""
+    serve_confined(given, REQUEST.size, _answer)
 
 
 def _answer(request: bytes, buffer: np.ndarray) -> bytes:
@@ -65,9 +61,7 @@ def _answer(request: bytes, buffer: np.ndarray) -> bytes:
 def _decode(request: Request, buffer: np.ndarray) -> DecodeReply:
     started = time.process_time()
     size = ImageSize(request.frame_width, request.frame_height)
-    begin = picture_offset(request.file_bytes)
-    shape = (request.height, request.width, 3)
-    target = buffer[begin : begin + request.height * request.width * 3].reshape(shape)
+    target = picture_in(buffer, request.file_bytes, ImageSize(request.width, request.height))
     try:
         rgb = decode_file(buffer[: request.file_bytes], size)
         cpu_seconds, decoded = time.process_time() - started, time.perf_counter()

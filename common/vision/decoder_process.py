@@ -9,7 +9,7 @@ import numpy as np
 from common.domain.errors import InvalidInputError
 from common.vision import decoder_child
 from common.vision.confined_process import ConfinedProcess
-from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_in, picture_offset
 from common.vision.decode import copy_needed
 from common.vision.decoder_child import REQUEST, Request
 from common.vision.headers import ImageHeader
@@ -22,13 +22,13 @@ class Decoded:
 
     Attributes:
         rgb: uint8 [height,width,3] in the shared buffer, which the next picture overwrites.
-        decode_cpu_seconds: the CPU time that decoding took.
         resize_seconds: the time that resizing took.
+        decode_cpu_seconds: the CPU time that decoding took; 0 of video, which is not told.
     """
 
     rgb: np.ndarray
-    decode_cpu_seconds: float
     resize_seconds: float
+    decode_cpu_seconds: float = 0.0
 
 
 class DecoderProcess(ConfinedProcess):
@@ -66,13 +66,11 @@ class DecoderProcess(ConfinedProcess):
             UnavailableError: this was closed, or the machine gives the process no time or memory.
         """
         file_bytes = header.needed_bytes
-        begin = picture_offset(file_bytes)
-        end = begin + size.height * size.width * 3
         answer = self.ask(
             REQUEST.pack(*Request(file_bytes, *header.size, *size)),
             DECODE_REPLY.size,
             lambda buffer: copy_needed(data, header, buffer[:file_bytes]),
-            buffer_bytes=end,
+            buffer_bytes=picture_offset(file_bytes) + size.height * size.width * 3,
             cpu_seconds=cpu_seconds,
             wall_seconds=wall_seconds,
         )
@@ -84,5 +82,5 @@ class DecoderProcess(ConfinedProcess):
                 "decoding the image takes more memory than the limit of "
                 f"{self.memory_bytes >> 20} MiB"
             )
-        rgb = self.buffer[begin:end].reshape(size.height, size.width, 3)
-        return Decoded(rgb, reply.decode_cpu_seconds, reply.resize_seconds)
+        rgb = picture_in(self.buffer, file_bytes, size)
+        return Decoded(rgb, reply.resize_seconds, reply.decode_cpu_seconds)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
+from common.bundle import Manifest
 from common.domain.frames import FrameGeometry
 
 PADDING_SCORE = -1e4
@@ -19,6 +20,23 @@ PADDING_SCORE = -1e4
 
 _TEMPERATURE = 10000
 _EPSILON = np.float32(1e-6)
+
+
+def inputs_beside_cut(manifest: Manifest, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
+    """What a bundle's transformer half takes for one frame beside the tensors of the cut, by name.
+
+    Args:
+        manifest: of the bundle.
+        geometry: the input's size and its valid part.
+
+    Returns:
+        `pos` and `mask`, see `transformer_inputs`; nothing for a model that takes neither.
+    """
+    if manifest.position_channels is None:
+        return {}
+    grid = manifest.cut[0].grid(geometry.input_height, geometry.input_width)
+    pos, mask = transformer_inputs(geometry, grid, manifest.position_channels)
+    return {"pos": pos, "mask": mask}
 
 
 def transformer_inputs(

@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
-from common.bundle import FixedInput, InputPolicy, Normalization
+from common.bundle import FixedInput, InputPolicy, Normalization, StretchInput
 from common.domain.frames import FrameGeometry
 from common.vision.resize import resize_bilinear
 
@@ -37,22 +37,27 @@ def preprocess(
 
 def input_geometry(frame_height: int, frame_width: int, policy: InputPolicy) -> FrameGeometry:
     """Compute the sizes that a frame goes through."""
-    if isinstance(policy, FixedInput):
-        input_height, input_width = policy.height, policy.width
-        height, width = letterbox_size(frame_height, frame_width, input_height, input_width)
-    else:
-        height, width = shortest_edge_size(
-            frame_height, frame_width, policy.shortest_edge, policy.longest_edge
-        )
-        input_height, input_width = height, width
+    height, width = resized_size(frame_height, frame_width, policy)
+    input_size = (
+        (policy.height, policy.width) if isinstance(policy, FixedInput) else (height, width)
+    )
     return FrameGeometry(
         frame_height=frame_height,
         frame_width=frame_width,
-        input_height=input_height,
-        input_width=input_width,
+        input_height=input_size[0],
+        input_width=input_size[1],
         valid_height=height,
         valid_width=width,
     )
+
+
+def resized_size(frame_height: int, frame_width: int, policy: InputPolicy) -> Tuple[int, int]:
+    """The size that a frame is scaled to, without padding; height and width, pixels."""
+    if isinstance(policy, StretchInput):
+        return policy.height, policy.width
+    if isinstance(policy, FixedInput):
+        return letterbox_size(frame_height, frame_width, policy.height, policy.width)
+    return shortest_edge_size(frame_height, frame_width, policy.shortest_edge, policy.longest_edge)
 
 
 def shortest_edge_size(

@@ -14,6 +14,9 @@ from common.wire.connections import Options, open_channel
 
 # Streams under way end by themselves, or when their server does not accept them any more.
 _UNLIMITED_SECONDS = 10.0 * 365 * 86_400
+# Streams that are opened at a time. When very many begin at once, as after an outage, a busy server
+# would answer each of them too late, and all of them would be tried again.
+_OPENINGS = 16
 
 
 class ServerChannel:
@@ -21,6 +24,9 @@ class ServerChannel:
 
     New streams take the current channel; streams under way stay on the one that they were opened
     on, which is closed when the last of them has ended.
+
+    Attributes:
+        openings: held while a stream is opened, so that only so many are at a time.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class ServerChannel:
         self._material: Optional[TlsMaterial] = None if tls is None else tls.material
         self._channel = self._open()
         self._leaving: Set[asyncio.Future[None]] = set()
+        self.openings = asyncio.Semaphore(_OPENINGS)
 
     @property
     def refusal(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, Optional, Tuple, Union
 
+from common.bundle import MAX_CUT_TENSORS
 from common.domain.codec import (
     LATENT_CODECS,
     Codec,
@@ -56,7 +57,8 @@ def content_from_wire(
         data = frame.encoded_video.data
         if not data:
             raise InvalidInputError("the access unit is empty")
-        return AccessUnit(data, frame.encoded_video.key_frame)
+        unit = frame.encoded_video
+        return AccessUnit(data, unit.key_frame, unit.decode_only)
     if video is not None:
         raise InvalidInputError(
             f"the frame is a picture, but the stream's options say that it is {video.codec.value} "
@@ -76,7 +78,9 @@ def frame_to_wire(frame_id: int, content: Union[Image, AccessUnit]) -> detector_
     if isinstance(content, EncodedImage):
         return detector_pb2.Frame(frame_id=frame_id, encoded=content.data)
     if isinstance(content, AccessUnit):
-        unit = detector_pb2.AccessUnit(data=content.data, key_frame=content.key_frame)
+        unit = detector_pb2.AccessUnit(
+            data=content.data, key_frame=content.key_frame, decode_only=content.decode_only
+        )
         return detector_pb2.Frame(frame_id=frame_id, encoded_video=unit)
     raw = detector_pb2.RawImage(
         width=content.width,
@@ -215,7 +219,8 @@ def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
 
 def features_to_wire(features: EncodedFeatures) -> stage_pb2.Features:
     """A frame's features as they travel; what is the reference's is left out."""
-    wire = stage_pb2.Features(frame_id=features.frame_id, tensor=tensor_to_wire(features.tensor))
+    first, *further = [tensor_to_wire(tensor) for tensor in features.tensors]
+    wire = stage_pb2.Features(frame_id=features.frame_id, tensor=first, further_tensors=further)
     if features.geometry is not None:
         wire.geometry.CopyFrom(geometry_to_wire(features.geometry))
     if features.reference_id is not None:
@@ -227,14 +232,20 @@ def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:
     """A frame's features as they arrived; the stage checks their payload and their sizes.
 
     Raises:
-        InvalidInputError: the tensor or the sizes are impossible, or the sizes are missing and no
-            reference has them.
+        InvalidInputError: a tensor or the sizes are impossible, there are too many tensors or they
+            are of several codecs, or the sizes are missing and no reference has them.
     """
+    # Before they are looked at: there may be very many, and of no bytes.
+    if len(wire.further_tensors) >= MAX_CUT_TENSORS:
+        raise InvalidInputError(f"a frame's features are at most {MAX_CUT_TENSORS} tensors")
+    tensors = tuple(tensor_from_wire(tensor) for tensor in (wire.tensor, *wire.further_tensors))
+    if len({tensor.codec for tensor in tensors}) > 1:
+        raise InvalidInputError("the tensors of a frame's features have to be of one codec")
     is_predicted = wire.HasField("reference_frame_id")
     has_own_geometry = wire.HasField("geometry") or not is_predicted
     return EncodedFeatures(
         frame_id=wire.frame_id,
-        tensor=tensor_from_wire(wire.tensor),
+        tensors=tensors,
         geometry=geometry_from_wire(wire.geometry) if has_own_geometry else None,
         reference_id=wire.reference_frame_id if is_predicted else None,
     )

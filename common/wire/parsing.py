@@ -18,7 +18,7 @@ from common.domain.errors import InvalidInputError
 M = TypeVar("M", bound=Message)
 
 MAX_FIELDS = 128
-"""Fields of a request, all levels together; the largest that Tandem sends has 15."""
+"""Fields of a request, at any depth; the features of a cut of three tensors take 23."""
 MAX_NAME_CHARACTERS = 64
 """Of a name, an id or a digest in a request of Tandem's own."""
 MAX_FOREIGN_NAME_CHARACTERS = 256

@@ -20,8 +20,9 @@ from protos.tandem.v1 import detection_pb2, stage_pb2
 StageRequest = Union[stage_pb2.BackboneRequest, stage_pb2.TransformerRequest]
 Metadata = Tuple[Tuple[str, Union[str, bytes]], ...]
 
-# Opening includes the TCP connection and, through a backbone, the transformer's opening.
-OPEN_TIMEOUT_SECONDS = 5.0
+# With the TCP connection and, through a backbone, the opening of the transformer. It is long,
+# since a server that is only busy would be asked again, and be busier; heartbeats find a dead one.
+OPEN_TIMEOUT_SECONDS = 15.0
 # For questions whose own id another one under way has; few clients count so far.
 _SPARE_IDS_FROM = 1 << 62
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.bundle import PART_OF, LatentRate, Manifest, load_bundle, write_bundle
+from common.bundle import PART_OF, DetrManifest, LatentRate, load_bundle, require_detr, write_bundle
 from common.bundle import Bottleneck as BottleneckManifest
 from common.bundle.folder import LATENT_TABLES_NAME, ONNX_NAMES
 from common.domain.errors import ConfigurationError
@@ -98,7 +98,7 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
     """
     if out.exists():
         raise ConfigurationError(f"{out} exists; choose another folder.")
-    manifest = load_bundle(bundle).manifest
+    manifest = require_detr(load_bundle(bundle).manifest, "a learned bottleneck")
     bottleneck = run.bottleneck.pruned(min(rate.step for rate in run.recipe.rates.values()))
     sizes = bottleneck.sizes
     if manifest.feature_channels != sizes.features:
@@ -131,7 +131,7 @@ def add_bottleneck(run: TrainedRun, bundle: Path, out: Path) -> ExportedBottlene
     return ExportedBottleneck(sizes.channels, difference)
 
 
-def _write_tuned(run: TrainedRun, manifest: Manifest, folder: Path) -> None:
+def _write_tuned(run: TrainedRun, manifest: DetrManifest, folder: Path) -> None:
     model = DETR(manifest.architecture)
     model.load_state_dict(run.model or {})
     with torch.no_grad():

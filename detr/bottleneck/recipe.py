@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from common.bundle import InputPolicy, Normalization
+from common.bundle import DetrInput, Normalization
 from common.domain.codec import LATENT_CODECS
 from detr.training.recipe import (
     CocoData,
@@ -73,7 +73,7 @@ class BottleneckRecipe(Frozen):
         default=None, description="the model, unless the command names another"
     )
     seed: int = Field(ge=0)
-    input: InputPolicy
+    input: DetrInput
     normalization: Normalization = Normalization()
     data: Annotated[ScenesData | CocoData, Field(discriminator="kind")]
     cached_samples: int = Field(

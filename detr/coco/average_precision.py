@@ -69,18 +69,51 @@ def coco_scores(
     if not rows:
         blank = np.zeros((len(IOU_THRESHOLDS), len(RECALLS)))
         return CocoScores(dict.fromkeys(FIGURES, 0.0), blank)
-    # pycocotools reports by printing.
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = instances
-        truth.createIndex()
-        evaluator = COCOeval(truth, truth.loadRes(np.array(rows)), "bbox")
-        evaluator.params.imgIds = list(image_ids)
-        evaluator.evaluate()
+        evaluator = _evaluated(instances, rows, image_ids)
         evaluator.accumulate()
         evaluator.summarize()
     figures = dict(zip(FIGURES, (float(value) for value in evaluator.stats), strict=True))
     return CocoScores(figures, _mean_precision(evaluator.eval["precision"]))
+
+
+def judged_scores(
+    instances: dict[str, Any], rows: Sequence[ResultRow], image_ids: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return each detection's score, and whether COCO takes it for right at an IoU of 0.5.
+
+    Arguments are those of `coco_scores`; detections that COCO ignores are left out.
+    """
+    instances, rows, image_ids = _numbered(instances, rows, image_ids)
+    if not rows:
+        return np.zeros(0), np.zeros(0, bool)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator = _evaluated(instances, rows, image_ids)
+    areas = len(evaluator.params.areaRng)
+    # By category, then by range of areas, the first of which is all, then by picture.
+    pictures = len(evaluator.params.imgIds)
+    judged = [
+        one
+        for index, one in enumerate(evaluator.evalImgs)
+        if one is not None and index // pictures % areas == 0
+    ]
+    scores = np.concatenate([np.array(one["dtScores"], np.float64) for one in judged])
+    right = np.concatenate([one["dtMatches"][0] > 0 for one in judged])
+    ignored = np.concatenate([one["dtIgnore"][0].astype(bool) for one in judged])
+    return scores[~ignored], right[~ignored]
+
+
+def _evaluated(
+    instances: dict[str, Any], rows: Sequence[ResultRow], image_ids: Sequence[int]
+) -> Any:
+    """A `COCOeval` that has matched detections and objects; pycocotools reports by printing."""
+    truth = COCO()
+    truth.dataset = instances
+    truth.createIndex()
+    evaluator = COCOeval(truth, truth.loadRes(np.array(rows)), "bbox")
+    evaluator.params.imgIds = list(image_ids)
+    evaluator.evaluate()
+    return evaluator
 
 
 def coco_figures(

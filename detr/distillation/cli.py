@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from common.domain.errors import ConfigurationError
+from detr.distillation.d_fine_recipe import DFineDistillationRecipe, d_fine_run_recipe
 from detr.distillation.recipe import (
     DistillationRecipe,
     Method,
@@ -18,7 +20,7 @@ from detr.distillation.recipe import (
     run_recipe,
 )
 from detr.distillation.tasks import make_task
-from detr.distillation.teacher import Teacher, check_classes, load_teacher
+from detr.distillation.teacher import Teacher, check_class_count, check_classes, load_teacher
 from detr.errors import run_app
 from detr.training.batches import Batch
 from detr.training.command_options import (
@@ -37,6 +39,7 @@ from detr.training.data import training_batches
 from detr.training.loop import train
 from detr.training.recipe import Recipe, ScenesData, with_precision
 from detr.training.rehearsal import rehearse
+from detr.training.task import Task
 
 app = typer.Typer(help="Distillation.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -81,18 +84,22 @@ def distill_command(
 ) -> None:
     """Make a smaller model from a trained one. Run under torchrun to use several processes."""
     chosen = load_distillation_recipe(recipe)
-    trained = _open_teacher(chosen, teacher)
     kind: Method = method if encoder_layers is None else "encoder"
-    run = run_recipe(
-        chosen,
-        kind,
-        trained.identity,
-        trained.parts,
-        names=trained.names,
-        encoder_layers=encoder_layers,
-        seed=seed,
-        steps=steps,
-    )
+    if isinstance(chosen, DFineDistillationRecipe):
+        run, make = _d_fine_run(chosen, kind, teacher, seed, steps)
+    else:
+        trained = _open_teacher(chosen, teacher)
+        run = run_recipe(
+            chosen,
+            kind,
+            trained.identity,
+            trained.parts,
+            names=trained.names,
+            encoder_layers=encoder_layers,
+            seed=seed,
+            steps=steps,
+        )
+        make = functools.partial(make_task, teacher=trained)
     run = with_precision(run, precision)
     folder = output or Path("runs") / f"{chosen.name}-{kind}"
     with prepared_surroundings(
@@ -106,15 +113,36 @@ def distill_command(
         minutes=minutes,
         compiled=compiled,
     ) as surroundings:
-        task = make_task(
+        task = make(
             run,
-            trained,
-            lambda count: itertools.islice(_full_size_batches(run, cache), count),
+            first_batches=lambda count: itertools.islice(_full_size_batches(run, cache), count),
         )
         if dry_run:
             typer.echo(rehearse(run, surroundings, task).text())
         else:
             train(run, surroundings, task)
+
+
+def _d_fine_run(
+    recipe: DFineDistillationRecipe,
+    method: Method,
+    given: Path | None,
+    seed: int | None,
+    steps: int | None,
+) -> tuple[Recipe, Callable[..., Task]]:
+    """Return the run of a D-FINE, and what makes its task of it."""
+    from detr.distillation.d_fine_task import DFineDistillationTask
+    from detr.distillation.d_fine_teacher import load_d_fine_teacher
+
+    if method != "joint":
+        raise ConfigurationError(
+            f"recipe {recipe.name} distils a {recipe.family}, for which there is the method joint "
+            "only."
+        )
+    trained = load_d_fine_teacher(_teacher_path(recipe, given))
+    check_class_count(trained.identity.name, trained.model.config.num_labels, recipe.data)
+    run = d_fine_run_recipe(recipe, trained.identity, names=trained.names, seed=seed, steps=steps)
+    return run, functools.partial(DFineDistillationTask, teacher=trained)
 
 
 def _full_size_batches(run: Recipe, cache: Path | None) -> Iterator[Batch]:
@@ -124,12 +152,16 @@ def _full_size_batches(run: Recipe, cache: Path | None) -> Iterator[Batch]:
 
 
 def _open_teacher(recipe: DistillationRecipe, given: Path | None) -> Teacher:
+    teacher = load_teacher(_teacher_path(recipe, given), _say)
+    check_classes(teacher, recipe.data)
+    return teacher
+
+
+def _teacher_path(recipe: DistillationRecipe | DFineDistillationRecipe, given: Path | None) -> Path:
     path = given or recipe.teacher
     if path is None:
         raise ConfigurationError(f"recipe {recipe.name} names no teacher: give --teacher.")
-    teacher = load_teacher(path, _say)
-    check_classes(teacher, recipe.data)
-    return teacher
+    return path
 
 
 def _say(text: str) -> None:

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from common.bundle import Bundle, FixedInput
+from common.bundle import Bundle, FixedInput, StretchInput
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from detr.coco.folder import CocoFolder
-from detr.export import Description, export_bundle
 from detr.training.checkpoints import load_checkpoint
 from detr.training.data import categories_of
 from detr.training.evaluation import bundle_detector, evaluate
+from detr.training.families import Labelling, trained_family
 from detr.training.metrics import METRICS_NAME, read_metrics
-from detr.training.state import plain_model, recipe_of
+from detr.training.state import recipe_of
 
 WARMUP_FRAMES, TIMED_FRAMES = 10, 60
 
@@ -110,17 +110,12 @@ def draw_runs(runs: Sequence[tuple[str, Path]], output: Path) -> None:
 def _measure(name: str, path: Path, folder: CocoFolder, threads: int, limit: int | None) -> Row:
     content = load_checkpoint(path)
     recipe = recipe_of(content, path)
-    model = plain_model(recipe, content["average"])
+    family = trained_family(recipe)
+    model = family.plain_model(recipe, content["average"])
+    labelling = Labelling(categories_of(recipe, folder), license="unreleased", origin=str(path))
     with tempfile.TemporaryDirectory() as temporary:
-        description = Description(
-            name=recipe.name,
-            input=recipe.input,
-            normalization=recipe.normalization,
-            categories=categories_of(recipe, folder),
-            license="unreleased",
-            origin=str(path),
-        )
-        bundle = export_bundle(model, Path(temporary) / recipe.name, description).bundle
+        out = Path(temporary) / recipe.name
+        bundle = family.export(recipe, model, out, labelling, overwrite=False).bundle
         figures = evaluate(bundle_detector(bundle, threads), folder, limit)
         milliseconds = backbone_milliseconds(bundle, threads)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -130,7 +125,11 @@ def _measure(name: str, path: Path, folder: CocoFolder, threads: int, limit: int
 def backbone_milliseconds(bundle: Bundle, threads: int) -> float:
     """Return the median time of the backbone half on one frame, after a few to warm up."""
     policy = bundle.manifest.input
-    size = (policy.height, policy.width) if isinstance(policy, FixedInput) else (800, 1066)
+    size = (
+        (policy.height, policy.width)
+        if isinstance(policy, FixedInput | StretchInput)
+        else (800, 1066)
+    )
     engine = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), threads)
     pixels = np.random.default_rng(0).standard_normal((1, 3, *size), np.float32)
     seconds = []

@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.bundle import Architecture, InputPolicy, Normalization
+from common.bundle import Architecture, DetrInput, Normalization
 from common.domain.errors import ConfigurationError
+from detr.distillation.d_fine_recipe import DFineDistillationRecipe
 from detr.training.recipe import (
     CocoData,
     CosineSchedule,
@@ -22,9 +23,11 @@ from detr.training.recipe import (
     ScenesData,
     TeacherIdentity,
     TrainingParts,
-    load_recipe_file,
+    read_recipe_file,
+    validated,
 )
 
+DETR_FAMILY = "detr"
 Method = Literal["stages", "joint", "encoder"]
 
 STAGE_PHASES = 5
@@ -60,11 +63,12 @@ class DistillationRecipe(Frozen):
     """A student, its data, and the settings of every method."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    family: Literal["detr"] = "detr"
     student: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of its bundle")
     teacher: Path | None = Field(None, description="unless the command names another")
     seed: int = Field(ge=0)
     backbone: Literal["resnet18", "resnet34", "resnet50"]
-    input: InputPolicy
+    input: DetrInput
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"]
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -149,9 +153,12 @@ def run_recipe(
     )
 
 
-def load_distillation_recipe(name_or_file: str) -> DistillationRecipe:
+def load_distillation_recipe(name_or_file: str) -> DistillationRecipe | DFineDistillationRecipe:
     """Load a distillation recipe by name or by path; errors as `load_recipe_file`."""
-    return load_recipe_file(DistillationRecipe, "detr.distillation", name_or_file)
+    content = read_recipe_file("detr.distillation", name_or_file)
+    if isinstance(content, dict) and content.get("family", DETR_FAMILY) != DETR_FAMILY:
+        return validated(DFineDistillationRecipe, content, name_or_file)
+    return validated(DistillationRecipe, content, name_or_file)
 
 
 def _student(

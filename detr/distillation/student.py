@@ -150,7 +150,7 @@ def build_student(recipe: Recipe, teacher: Teacher, adapted: Sequence[str]) -> S
         WeightsError: the pretrained weights cannot be read, or do not fit.
     """
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
-    detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
+    detr = DETR(recipe.detr_architecture, norm=norm, dropout=recipe.dropout)
     student = Student(detr, teacher, adapted)
     if recipe.norm == "batch":
         start_residuals_at_zero(detr)

@@ -25,7 +25,6 @@ from detr.distillation.student import (
 from detr.distillation.teacher import Teacher
 from detr.model.backbone import resize_padding
 from detr.training.batches import Batch
-from detr.training.model import TrainingModel
 from detr.training.optimisation import Phase, phase_at
 from detr.training.processes import full_precision
 from detr.training.recipe import Recipe
@@ -46,7 +45,7 @@ class DistillationTask(ABC):
         self.teacher = teacher
         self._first_batches = first_batches
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """See `Task`; before the first step the teacher's statistics are measured."""
         student = cast(Student, model)
         device = student.query_mask.device
@@ -62,7 +61,7 @@ class DistillationTask(ABC):
         for module in self.trained(student, phase.index):
             module.requires_grad_(True)
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """See `Task`: the running statistics of frozen norms stay as they are."""
         model.eval()
         for module in self.trained(cast(Student, model), phase.index):
@@ -74,7 +73,7 @@ class DistillationTask(ABC):
         """See `Task`."""
 
     @abstractmethod
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
 
     @abstractmethod
@@ -121,11 +120,11 @@ class StagewiseTask(DistillationTask):
         """See `Task`; each stage has a loss in its own phase."""
         return ("loss", *STAGES, "projected")
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
         return self._build(recipe, STAGES, phases=len(STAGES) + 1)
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """See `Task`."""
         super().begin_phase(recipe, model, phase, anew)
         if anew and phase.index == len(STAGES):
@@ -173,7 +172,7 @@ class JointTask(DistillationTask):
         """See `Task`; those of the truth are as in training."""
         return ("loss", "classes", "l1", "giou", "dense", *STAGES, "projected", "memory", "outputs")
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_student`."""
         return self._build(recipe, _hints(recipe), phases=1)
 

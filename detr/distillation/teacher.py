@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.bundle import Architecture, load_bundle
+from common.bundle import Architecture, load_bundle, require_detr
 from common.bundle.folder import MANIFEST_NAME
 from common.domain.errors import ConfigurationError
 from detr.importing import import_weights
@@ -57,7 +57,8 @@ def load_teacher(path: Path, say: Callable[[str], None] = lambda _: None) -> Tea
     if not path.exists():
         raise ConfigurationError(f"there is no teacher {path}.")
     if path.is_dir() and (path / MANIFEST_NAME).is_file():
-        return _from_record(_record_of_bundle(path))
+        require_detr(load_bundle(path).manifest, "distillation of a ResNet")
+        return _from_record(record_of_bundle(path))
     if path.is_dir() and (path / RECORD_NAME).is_file():
         return _from_record(path)
     if path.name == WEIGHTS_NAME and (path.parent / RECORD_NAME).is_file():
@@ -79,18 +80,26 @@ def check_classes(teacher: Teacher, data: ScenesData | CocoData) -> None:
     Raises:
         ConfigurationError: the numbers differ. For COCO folders, reading the data finds it.
     """
-    classes = teacher.identity.architecture.classes
+    check_class_count(teacher.identity.name, teacher.identity.architecture.classes, data)
+
+
+def check_class_count(name: str, classes: int, data: ScenesData | CocoData) -> None:
+    """Refuse a teacher that knows another number of classes; see `check_classes`."""
     if not isinstance(data, ScenesData):
         return
     wanted = len(scene_categories())
     if classes != wanted:
         raise ConfigurationError(
-            f"teacher {teacher.identity.name} knows {classes} classes, but the recipe's data has "
-            f"{wanted}."
+            f"teacher {name} knows {classes} classes, but the recipe's data has {wanted}."
         )
 
 
-def _record_of_bundle(bundle: Path) -> Path:
+def record_of_bundle(bundle: Path) -> Path:
+    """Return the record that lies beside a bundle.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     name = load_bundle(bundle).manifest.name
     record = bundle.parent / "records" / name
     if not (record / RECORD_NAME).is_file():
@@ -108,7 +117,7 @@ def _from_record(record: Path) -> Teacher:
     # What ships is shifted; a student learns from the model as it was trained, and is shifted then.
     weights["class_embed.bias"][-1] -= recipe.no_object_shift
     state = _prefixed(weights)
-    return _teacher(recipe.name, recipe.architecture, TrainingParts(), state, _names(recipe))
+    return _teacher(recipe.name, recipe.detr_architecture, TrainingParts(), state, names_of(recipe))
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -123,10 +132,11 @@ def _from_checkpoint(path: Path) -> Teacher:
     content = load_checkpoint(path)
     recipe = recipe_of(content, path)
     average = content["average"]
-    return _teacher(recipe.name, recipe.architecture, recipe.parts, average, _names(recipe))
+    return _teacher(recipe.name, recipe.detr_architecture, recipe.parts, average, names_of(recipe))
 
 
-def _names(recipe: Recipe) -> Mapping[int, str]:
+def names_of(recipe: Recipe) -> Mapping[int, str]:
+    """Return the names of the class head's rows, as far as a recipe tells them."""
     if isinstance(recipe.data, CocoData):
         return recipe.data.categories
     return {category.class_index: category.name for category in scene_categories()}

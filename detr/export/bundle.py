@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from common.bundle import (
     Architecture,
     Bundle,
     Category,
-    InputPolicy,
-    Manifest,
+    DetrInput,
+    DetrManifest,
     Normalization,
     load_bundle,
     write_bundle,
@@ -139,7 +140,7 @@ class Description:
     """What a bundle says about its model, beside the weights; see `common.bundle.Manifest`."""
 
     name: str
-    input: InputPolicy
+    input: DetrInput
     categories: tuple[Category, ...]
     license: str
     origin: str
@@ -173,13 +174,9 @@ def export_bundle(
         ConfigurationError: `out` exists.
         ExportError: the halves do not compute what the model computes.
     """
-    _refuse_existing(out, overwrite)
     architecture = model.architecture
     reference = frozen_copy(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        folder = Path(temporary) / "bundle"
-        folder.mkdir()
+    with new_folder(out, overwrite) as folder:
         paths = {stage: folder / name for stage, name in ONNX_NAMES.items()}
         progress("exporting the backbone")
         write_backbone(BackboneHalf(frozen_copy(model), split), paths[Stage.BACKBONE])
@@ -192,10 +189,29 @@ def export_bundle(
         progress("comparing both halves with the model")
         difference = check_halves(reference, paths[Stage.BACKBONE], paths[Stage.TRANSFORMER])
         write_bundle(folder, _manifest(architecture, description, split, channels))
+    return ExportedBundle(bundle=load_bundle(out), max_difference=difference)
+
+
+@contextmanager
+def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder that becomes `out` when all went well, and is gone when not.
+
+    Args:
+        out: the bundle's folder.
+        overwrite: replace a bundle that is there already (but never another folder).
+
+    Raises:
+        ConfigurationError: `out` exists.
+    """
+    _refuse_existing(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        yield folder
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)
-    return ExportedBundle(bundle=load_bundle(out), max_difference=difference)
 
 
 def frozen_copy(model: DETR) -> DETR:
@@ -216,8 +232,8 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
 
 def _manifest(
     architecture: Architecture, description: Description, split: Split, channels: int
-) -> Manifest:
-    return Manifest(
+) -> DetrManifest:
+    return DetrManifest(
         name=description.name,
         architecture=architecture,
         split=split,

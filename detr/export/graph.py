@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from detr.export.folding import fold_shapes
 from detr.export.halves import BackboneHalf, TransformerHalf
 
 OPSET = 13
@@ -20,6 +24,14 @@ EXPORTER_DEPRECATIONS = (
 )
 """What torch 2.13 says of its older exporter, and that exporter of its own parts. The newer one
 cannot be used: asked for opset 13 it writes 18, and says so only in a log."""
+
+EXPORTER_REMARKS = (
+    "Constant folding - ",
+    "ONNX Export mode is set to TrainingMode.EVAL",
+    "Exporting aten::index operator of advanced indexing",
+)
+"""What it says of folding that it leaves to others, of norms, and of gathers; whether the graph is
+right is measured."""
 
 TRACED_SIZE = (64, 96)
 """Height and width of the image that is traced; any other works as well."""
@@ -64,6 +76,9 @@ def export_graph(
     path: Path,
     inputs: dict[str, dict[int, str]],
     outputs: dict[str, dict[int, str]],
+    *,
+    opset: int = OPSET,
+    feeds: Sequence[Mapping[str, NDArray[np.float32]]] = (),
 ) -> None:
     """Write a module as an ONNX file, and have onnx check it.
 
@@ -73,25 +88,32 @@ def export_graph(
         path: of the file.
         inputs: the dynamic axes of each input and their names.
         outputs: likewise.
+        opset: of the graph.
+        feeds: see `detr.export.folding.fold_shapes`; with them weights lose their names.
     """
     with torch.no_grad(), warnings.catch_warnings():
         results = half(*example)
         for message in EXPORTER_DEPRECATIONS:
             warnings.filterwarnings("ignore", message, DeprecationWarning)
+        for message in EXPORTER_REMARKS:
+            warnings.filterwarnings("ignore", message, UserWarning)
         torch.onnx.export(
             half,
             example,
             str(path),
             dynamo=False,
-            opset_version=OPSET,
-            # Folding would rename the weights, by which the torch engine finds them.
-            do_constant_folding=False,
+            opset_version=opset,
+            # Folding renames the weights, by which the torch engine finds those of a DETR.
+            do_constant_folding=bool(feeds),
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={**inputs, **outputs},
         )
     model = onnx.load(str(path))
-    _unshare_initializers(model.graph)
+    if feeds:
+        fold_shapes(model, feeds)
+    else:
+        _unshare_initializers(model.graph)
     results = results if isinstance(results, tuple) else (results,)
     for value, result in zip(model.graph.output, results, strict=True):
         _state_static_axes(value, result, dynamic=outputs[value.name])

@@ -27,7 +27,7 @@ _SIZES = {
 }
 # Of timm, with the tag of its pretrained weights. Others of the same shapes compute something else:
 # `resnetblur50` filters before it takes strides.
-_TIMM_NAME = re.compile(r"(?:tv_)?(resnet(?:18|34|50|101))(?:\.[\w.]+)?")
+TIMM_NAME = re.compile(r"(?:tv_)?(resnet(?:18|34|50|101))(?:\.[\w.]+)?")
 _LAST_STAGES = ([4], [1, 2, 3, 4], [0, 1, 2, 3, 4], [2, 3, 4], [3, 4], [-1])
 # What transformers writes where nobody gave names.
 _NO_NAME = re.compile(r"LABEL_\d+")
@@ -71,7 +71,7 @@ def stated_by_config(config: Mapping[str, Any]) -> Stated:
         heads or reader.whole("num_attention_heads") or DEFAULT_HEADS,
         bool(dilation),
         sizes,
-        _names(config),
+        names_of_rows(config),
     )
 
 
@@ -165,7 +165,7 @@ def _timm_name(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
     name = reader.text("backbone")
     if name is None:
         return
-    known = _TIMM_NAME.fullmatch(name)
+    known = TIMM_NAME.fullmatch(name)
     if known is None:
         raise WeightsError(
             f"{reader.source}: backbone is {shown(name)}, and Tandem's DETR has only resnet18, "
@@ -185,8 +185,12 @@ def _own_resnet(reader: Reader, sizes: dict[str, tuple[str, Any]]) -> None:
         sizes["base_width"] = ("backbone_config.embedding_size", width)
 
 
-def _names(config: Mapping[str, Any]) -> Mapping[int, str] | None:
-    """Return names by row of the class head; None where nobody gave any."""
+def names_of_rows(config: Mapping[str, Any]) -> Mapping[int, str] | None:
+    """Return names by row of the class head; None where nobody gave any.
+
+    Raises:
+        WeightsError: `id2label` holds something else than names by row.
+    """
     labels = config.get("id2label")
     if labels is None:
         return None
@@ -242,15 +246,20 @@ def stated_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         )
     default = Normalization()
     normalization = Normalization(
-        mean=_three(config, "image_mean") or default.mean,
-        std=_three(config, "image_std", positive=True) or default.std,
+        mean=three_numbers(config, "image_mean") or default.mean,
+        std=three_numbers(config, "image_std", positive=True) or default.std,
     )
     return Preprocessing(normalization, _input(config))
 
 
-def _three(
+def three_numbers(
     config: Mapping[str, Any], name: str, positive: bool = False
 ) -> tuple[float, float, float] | None:
+    """Return a number for each of R, G and B; None where there are none.
+
+    Raises:
+        WeightsError: it is something else, or not above 0 where it has to be.
+    """
     value = config.get(name)
     if value is None:
         return None

@@ -43,7 +43,7 @@ _IN_MEMORY: Rules = (
     (r"\.out_proj\.", ".o_proj."),
 )
 # The backbone as transformers' own ResNet rather than timm's; follows one of the two above.
-_OWN_RESNET: Rules = (
+OWN_RESNET: Rules = (
     (r"\.model\.(conv|bn)1\.", r".model.embedder.embedder.\g<1>."),
     *(
         (rf"\.model\.layer{stage + 1}\.(\d+)\.", rf".model.encoder.stages.{stage}.layers.\1.")
@@ -91,13 +91,13 @@ LAYOUTS = (
     Layout("hugging face", _HEADS + _TRANSFORMER + _SAVED, splits_projections=True),
     Layout(
         "hugging face, no timm",
-        _HEADS + _TRANSFORMER + _SAVED + _OWN_RESNET,
+        _HEADS + _TRANSFORMER + _SAVED + OWN_RESNET,
         splits_projections=True,
     ),
     Layout("hugging face in memory", _HEADS + _TRANSFORMER + _IN_MEMORY, splits_projections=True),
     Layout(
         "hugging face in memory, no timm",
-        _HEADS + _TRANSFORMER + _IN_MEMORY + _OWN_RESNET,
+        _HEADS + _TRANSFORMER + _IN_MEMORY + OWN_RESNET,
         splits_projections=True,
     ),
 )

@@ -22,7 +22,12 @@ from common.bundle.folder import MANIFEST_NAME
 from detr.errors import WeightsError
 from detr.importing.unwrapping import Unwrapped, named_tensors, unwrap
 
-SINGLE_NAMES = ("model.safetensors", "pytorch_model.bin")
+SAFETENSORS_NAME = "model.safetensors"
+SINGLE_NAMES = (SAFETENSORS_NAME, "pytorch_model.bin")
+MOST_WEIGHT_BYTES = 8 << 30
+"""Of the families whose weights are safetensors alone; the largest has 0.5 GB."""
+MOST_CONFIG_BYTES = 4 << 20
+"""Of a JSON file beside weights."""
 INDEX_SUFFIX = ".index.json"
 CONFIG_NAME = "config.json"
 
@@ -109,7 +114,23 @@ def read_config(path: Path, name: str = CONFIG_NAME) -> dict[str, Any]:
     config_path = (path if path.is_dir() else path.parent) / name
     if path.suffix == ".pth" or not config_path.is_file():
         return {}
-    return _read_json_object(config_path)
+    return read_json_object(config_path)
+
+
+def read_safetensors(folder: Path) -> dict[str, Tensor]:
+    """Read `model.safetensors` of a folder, whole or in shards, and no other format.
+
+    Raises:
+        WeightsError: there is none, or it is cut off, damaged or larger than `MOST_WEIGHT_BYTES`.
+    """
+    whole = folder / SAFETENSORS_NAME
+    index = folder / f"{SAFETENSORS_NAME}{INDEX_SUFFIX}"
+    if not whole.is_file() and not index.is_file():
+        raise WeightsError(
+            f"{folder} has no {SAFETENSORS_NAME}, whole or in shards with their index; of this "
+            "family no other format is read."
+        )
+    return _read_safe(whole) if whole.is_file() else _read_shards(index, safe=True)
 
 
 def _read_folder(folder: Path) -> Unwrapped:
@@ -124,8 +145,8 @@ def _read_folder(folder: Path) -> Unwrapped:
     raise WeightsError(f"{folder} has neither {wanted}, whole or in shards with their index.")
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    weight_map = _read_json_object(index).get("weight_map")
+def _read_shards(index: Path, safe: bool = False) -> dict[str, Tensor]:
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f"{index} has no weight_map.")
     tensors: dict[str, Tensor] = {}
@@ -135,7 +156,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         shard = index.parent / name
         if not shard.is_file():
             raise WeightsError(f"{shard}, which {index.name} names, does not exist.")
-        found = _read_shard(shard)
+        found = _read_safe(shard) if safe else _read_shard(shard)
         keys = [key for key, holder in weight_map.items() if holder == name]
         absent = sorted(set(keys) - set(found))
         if absent:
@@ -148,6 +169,15 @@ def _read_shard(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(_head(path)):
         return _read_safetensors(path)
     return named_tensors(read_torch_file(path), path)
+
+
+def _read_safe(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, of which the header alone tells that it is one."""
+    if path.stat().st_size > MOST_WEIGHT_BYTES:
+        raise WeightsError(f"{path} is larger than any model here.")
+    if not _is_safetensors(_head(path)):
+        raise WeightsError(f"{path} is not a safetensors file.")
+    return _read_safetensors(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -199,8 +229,15 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object, of at most `MOST_CONFIG_BYTES` but for an index of shards.
+
+    Raises:
+        WeightsError: it is none.
+    """
     try:
+        if path.stat().st_size > MOST_CONFIG_BYTES and not path.name.endswith(INDEX_SUFFIX):
+            raise WeightsError(f"{path} is larger than any such file is.")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not readable JSON: {error}.") from error

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from common.bundle import FixedInput
+from common.bundle import FixedInput, StretchInput
 from common.domain.errors import ConfigurationError, ResourceExhaustedError, TandemError
 from detr.training.processes import world_size
 from detr.training.recipe import CocoData, Recipe
@@ -216,10 +216,10 @@ def _resources_error(error: Exception) -> Exception:
 
 def _largest_pixels(recipe: Recipe) -> int:
     data = recipe.data
-    if isinstance(data, CocoData):
+    if isinstance(data, CocoData) and not isinstance(recipe.input, StretchInput):
         # Landscape and portrait may meet in a batch, but seldom do at full size.
         return max(data.short_sides) * data.longest_side
-    if isinstance(recipe.input, FixedInput):
+    if isinstance(recipe.input, FixedInput | StretchInput):
         return recipe.input.height * recipe.input.width
     raise ConfigurationError("scenes are composed for an input of fixed size.")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from detr.errors import run_app
+from detr.training.checkpoints import CHECKPOINT_NAME
 from detr.training.command_options import (
     CacheOption,
     CompileOption,
@@ -20,6 +21,7 @@ from detr.training.command_options import (
     WorkersOption,
     prepared_surroundings,
 )
+from detr.training.d_fine_model import completed
 from detr.training.loop import train
 from detr.training.recipe import load_recipe, with_precision
 from detr.training.rehearsal import rehearse
@@ -47,8 +49,10 @@ def train_command(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a model by a recipe. Run under torchrun to use several processes."""
-    chosen = with_precision(load_recipe(recipe), precision)
-    folder = output or Path("runs") / chosen.name
+    read = load_recipe(recipe)
+    folder = output or Path("runs") / read.name
+    checkpoint = folder / CHECKPOINT_NAME if resume else None
+    chosen = with_precision(completed(read, checkpoint), precision)
     with prepared_surroundings(
         chosen,
         folder,

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from common.bundle import Category, Normalization, ShortestEdgeInput
+from common.bundle import Category, Normalization, ShortestEdgeInput, StretchInput
 from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
 from detr.coco.categories import same_name
@@ -36,6 +36,8 @@ from detr.training.recipe import CocoData, Recipe, ScenesData
 EvaluationSplit = Literal["val", "unseen"]
 """Scenes to evaluate on: those of unseen photographs, and those of unseen artwork as well."""
 
+# Where a recipe says how many classes there are.
+_CLASSES = {"detr": "architecture.classes", "d_fine": "configuration.num_labels"}
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -49,6 +51,7 @@ class CocoDataset(Dataset[Sample]):
         short_sides: pixels; one is drawn for each picture.
         longest_side: pixels.
         seed: seed of the augmentation.
+        stretched: the size that every picture is stretched to instead, if there is one.
     """
 
     folder: CocoFolder
@@ -56,6 +59,7 @@ class CocoDataset(Dataset[Sample]):
     short_sides: Sequence[int]
     longest_side: int
     seed: int
+    stretched: StretchInput | None = None
 
     def __getitem__(self, index: int) -> Sample:
         """Read, augment and preprocess picture `index` (modulo the number of pictures).
@@ -73,7 +77,7 @@ class CocoDataset(Dataset[Sample]):
         if rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
             boxes[:, 0] = 1 - boxes[:, 0]
-        policy = ShortestEdgeInput(
+        policy = self.stretched or ShortestEdgeInput(
             shortest_edge=int(rng.choice(self.short_sides)), longest_edge=self.longest_side
         )
         image, geometry = preprocess(pixels, policy, self.normalization)
@@ -239,7 +243,12 @@ def _training_dataset(recipe: Recipe, cache: Path | None) -> tuple[Dataset[Sampl
     if isinstance(data, CocoData):
         folder = _open(recipe, data.train_images, data.train_annotations)
         pictures = CocoDataset(
-            folder, recipe.normalization, data.short_sides, data.longest_side, recipe.seed
+            folder,
+            recipe.normalization,
+            data.short_sides,
+            data.longest_side,
+            recipe.seed,
+            recipe.input if isinstance(recipe.input, StretchInput) else None,
         )
         return pictures, len(folder.pictures)
     require_scenes()
@@ -253,13 +262,14 @@ def _open(recipe: Recipe, images: Path, annotations: Path, say: Say = lambda _: 
     named = recipe.data.categories if isinstance(recipe.data, CocoData) else {}
     folder = open_coco(images, annotations, model=named or None, say=say)
     names = {one["id"]: one["name"] for one in folder.instances["categories"]}
-    classes = recipe.architecture.classes
+    classes = recipe.classes
     for own, row in folder.categories.items():
         if not 0 <= row < classes:
             raise ConfigurationError(
                 f"{annotations}: category {own} {names[own]!r} would be row {row} of the class "
-                f"head, but architecture.classes is {classes}, so there are rows 0 to "
-                f"{classes - 1}: raise architecture.classes, or number the categories from 0 on."
+                f"head, but {_CLASSES[recipe.family]} is {classes}, so there are rows 0 to "
+                f"{classes - 1}: raise {_CLASSES[recipe.family]}, or number the categories from "
+                "0 on."
             )
     unknown = [
         one["category_id"]

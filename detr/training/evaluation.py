@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from common.bundle import Bundle, Category, InputPolicy, Normalization
+from common.bundle import Bundle, Category, InputPolicy, Normalization, Scoring, SoftmaxScoring
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 from common.vision.postprocess import detections
 from common.vision.preprocess import preprocess
 from detr.coco.average_precision import coco_figures
@@ -38,12 +38,15 @@ class Detector:
     policy: InputPolicy
     normalization: Normalization
     categories: tuple[Category, ...]
+    scoring: Scoring = SoftmaxScoring()
 
     def detect(self, rgb: NDArray[np.uint8]) -> tuple[Detection, ...]:
         """Return every query's opinion of a picture [H,W,3]."""
         pixels, geometry = preprocess(rgb, self.policy, self.normalization)
         logits, boxes = self.predict(pixels, geometry)
-        return detections(logits, boxes, geometry, self.categories, _EVERYTHING)
+        return detections(
+            logits, boxes, geometry, self.categories, _EVERYTHING, scoring=self.scoring
+        )
 
 
 def evaluate(detector: Detector, folder: CocoFolder, limit: int | None = None) -> dict[str, float]:
@@ -77,6 +80,26 @@ def torch_predictor(model: nn.Module, device: torch.device = CPU) -> Predictor:
     return predict
 
 
+def pixels_predictor(
+    outputs: Callable[[Tensor], tuple[Tensor, Tensor]], device: torch.device = CPU
+) -> Predictor:
+    """Predict with a model whose input has no padding.
+
+    Args:
+        outputs: pixels [1,3,H,W] to logits [1,Q,K] and boxes [1,Q,4].
+        device: where it computes.
+    """
+
+    @torch.inference_mode()
+    def predict(
+        pixels: NDArray[np.float32], geometry: FrameGeometry
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, boxes = outputs(torch.from_numpy(pixels).to(device))
+        return logits[0].cpu().numpy(), boxes[0].cpu().numpy()
+
+    return predict
+
+
 def bundle_predictor(bundle: Bundle, threads: int = 0) -> Predictor:
     """Predict with both halves of a bundle in ONNX Runtime, as the services run them.
 
@@ -86,15 +109,12 @@ def bundle_predictor(bundle: Bundle, threads: int = 0) -> Predictor:
     """
     backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), threads)
     transformer = load_engine("onnxruntime", bundle.onnx_path(Stage.TRANSFORMER), threads)
-    hidden_dim = bundle.manifest.architecture.hidden_dim
 
     def predict(
         pixels: NDArray[np.float32], geometry: FrameGeometry
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        features = backbone.run({"pixels": pixels})["features"]
-        grid = (features.shape[2], features.shape[3])
-        pos, mask = transformer_inputs(geometry, grid, hidden_dim)
-        outputs = transformer.run({"features": features, "pos": pos, "mask": mask})
+        features = backbone.run({"pixels": pixels})
+        outputs = transformer.run({**features, **inputs_beside_cut(bundle.manifest, geometry)})
         return outputs["logits"][0], outputs["boxes"][0]
 
     return predict
@@ -104,4 +124,6 @@ def bundle_detector(bundle: Bundle, threads: int = 0) -> Detector:
     """Return a bundle's detector; errors as `bundle_predictor`."""
     manifest = bundle.manifest
     predict = bundle_predictor(bundle, threads)
-    return Detector(predict, manifest.input, manifest.normalization, manifest.categories)
+    return Detector(
+        predict, manifest.input, manifest.normalization, manifest.categories, manifest.scoring
+    )

@@ -23,9 +23,9 @@ from detr.training.data import (
     evaluation_folder,
     training_batches,
 )
-from detr.training.evaluation import Detector, evaluate, torch_predictor
+from detr.training.evaluation import evaluate
+from detr.training.families import trained_family
 from detr.training.metrics import MetricsFile, MetricsRow, draw_curve, read_metrics
-from detr.training.model import TrainingModel
 from detr.training.optimisation import TimeBudget, phase_at, recipe_factor
 from detr.training.processes import (
     CPU,
@@ -39,12 +39,11 @@ from detr.training.recipe import Recipe
 from detr.training.state import (
     TrainingState,
     new_state,
-    plain_model,
     restore_state,
     save_best,
     save_state,
 )
-from detr.training.task import DetectionTask, Task
+from detr.training.task import Task
 
 LOG_EVERY_STEPS = 20
 
@@ -97,7 +96,7 @@ def train(recipe: Recipe, surroundings: Surroundings, task: Task | None = None) 
     """
     began = time.monotonic()
     _check_processes(recipe, surroundings)
-    task = task or DetectionTask(surroundings.say)
+    task = task or trained_family(recipe).task(surroundings.say)
     prepare_device(surroundings.device)
     checkpoint = surroundings.output / CHECKPOINT_NAME
     check_shared_memory(recipe, surroundings.workers)
@@ -200,7 +199,7 @@ def training_step(
     Returns:
         The task's losses over all processes.
     """
-    task = task or DetectionTask()
+    task = task or trained_family(recipe).task()
     at = state.schedule_step(recipe)
     task.train_mode(state.model, phase_at(recipe, at))
     # Dropout depends on the step alone, so a resumed run repeats it.
@@ -281,13 +280,12 @@ class _Reporter:
 
     def _evaluated(self, row: MetricsRow) -> MetricsRow:
         recipe = self.recipe
-        detector = Detector(
-            predict=torch_predictor(
-                plain_model(recipe, self.state.average.state), self.state.device
-            ),
-            policy=recipe.input,
-            normalization=recipe.normalization,
-            categories=categories_of(recipe, self.folder),
+        family = trained_family(recipe)
+        detector = family.detector(
+            recipe,
+            family.plain_model(recipe, self.state.average.state),
+            categories_of(recipe, self.folder),
+            self.state.device,
         )
         figures = evaluate(detector, self.folder, recipe.evaluation.images)
         return replace(row, ap=figures["AP"], ap50=figures["AP50"])
@@ -314,8 +312,9 @@ def _evaluation_folder(recipe: Recipe, cache: Path | None, workers: int) -> Coco
     return evaluation_folder(recipe, cache)
 
 
-def _parallel(model: TrainingModel) -> nn.Module:
+def _parallel(model: nn.Module) -> nn.Module:
     if world_size() == 1:
         return model
-    devices = [model.query_mask.device] if model.query_mask.is_cuda else None
+    device = next(model.parameters()).device
+    devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, devices, gradient_as_bucket_view=True)

@@ -13,7 +13,7 @@ CURVE_NAME = "curve.png"
 
 _FIRST_COLUMNS = ("step", "images", "seconds", "learning_rate")
 _LAST_COLUMNS = ("ap", "ap50")
-_TRAINING_LOSSES = ("loss", "classes", "l1", "giou", "dense")
+_TRAINING_LOSSES = ("loss", "classes", "l1", "giou", "dense", "corners", "denoising")
 
 
 @dataclass(frozen=True)

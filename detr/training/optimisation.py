@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from detr.training.recipe import FlatSchedule, PiecewiseSchedule, Recipe, Schedule, StepSchedule
 
+BACKBONES = ("detr.backbone.", "d_fine.model.backbone.")
+"""How the names of a backbone's weights begin, in the families that are trained."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -126,7 +129,7 @@ def new_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     settings = recipe.optimiser
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in _trainable(model):
-        key = (name.startswith("detr.backbone."), _decays(name, parameter))
+        key = (name.startswith(BACKBONES), _decays(name, parameter))
         groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [

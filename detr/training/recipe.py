@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.bundle import Architecture, InputPolicy, Normalization
+from common.bundle import Architecture, InputPolicy, Normalization, StretchInput
 from common.domain.errors import ConfigurationError
 from common.yaml_files import parse_yaml
 
@@ -29,6 +29,11 @@ def load_recipe_file(kind: type[AnyRecipe], package: str, name_or_file: str) -> 
     Raises:
         ConfigurationError: there is no such recipe, or it is malformed, naming each bad key.
     """
+    return validated(kind, read_recipe_file(package, name_or_file), name_or_file)
+
+
+def read_recipe_file(package: str, name_or_file: str) -> Any:
+    """Return what a recipe's file holds; arguments and errors as `load_recipe_file`."""
     shipped = resources.files(package) / "recipes" / f"{name_or_file}.yaml"
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
@@ -38,8 +43,13 @@ def load_recipe_file(kind: type[AnyRecipe], package: str, name_or_file: str) -> 
     else:
         names = ", ".join(shipped_recipe_names(package))
         raise ConfigurationError(f"there is no recipe {name_or_file}; shipped recipes: {names}.")
+    return parse_yaml(text, f"recipe {name_or_file}")
+
+
+def validated(kind: type[AnyRecipe], content: Any, name_or_file: str) -> AnyRecipe:
+    """Return a recipe file's content, checked; arguments and errors as `load_recipe_file`."""
     try:
-        return kind.model_validate(parse_yaml(text, f"recipe {name_or_file}"))
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
@@ -116,7 +126,9 @@ class FromScratch(Frozen):
     """Starting values for training without any pretrained weights."""
 
     kind: Literal["scratch"] = "scratch"
-    query_grid: tuple[int, int] = Field(description="rows and columns of the queries' places")
+    query_grid: tuple[int, int] | None = Field(
+        default=None, description="rows and columns of the queries' places; for the family detr"
+    )
 
 
 class FromWeights(Frozen):
@@ -214,13 +226,21 @@ class TeacherIdentity(Frozen):
     architecture: Architecture
 
 
+class FamilyTeacher(Frozen):
+    """What a student of another family than DETR's is distilled from."""
+
+    name: str
+    sha256: str = Field(description="digest of its weights, see `detr.distillation.d_fine`")
+    configuration: dict[str, Any]
+
+
 class Distillation(Frozen):
     """How a student learns from a teacher; see `detr.distillation`."""
 
     method: Literal["stages", "joint", "encoder"]
-    teacher: TeacherIdentity
+    teacher: TeacherIdentity | FamilyTeacher
     phase_shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0,),
+        default=(1.0,),
         min_length=1,
         description="shares of the steps; each phase runs through the whole schedule",
     )
@@ -235,12 +255,21 @@ class Distillation(Frozen):
     )
 
 
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
 class Recipe(Frozen):
     """A training run; with the code's version it determines the result."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     seed: int = Field(ge=0)
-    architecture: Architecture
+    family: Literal["detr", "d_fine"] = "detr"
+    architecture: Architecture | None = Field(default=None, description="of the family detr")
+    configuration: dict[str, Any] | None = Field(
+        default=None, description="of another family: what its `config.json` holds"
+    )
     input: InputPolicy
     normalization: Normalization = Normalization()
     norm: Literal["batch", "frozen"] = "batch"
@@ -259,18 +288,54 @@ class Recipe(Frozen):
     schedule: Schedule
     ema_decay: float = Field(0.0, ge=0, lt=1, description="0: no averaging")
     no_object_shift: float = Field(
-        0.0,
+        default=0.0,
         description="added to the logit of 'no object' in what ships: the loss counts that class "
         "for a tenth (shift ln 10), and the score where a box is as likely right as wrong is to "
         "be the threshold t (shift -ln(t / (1 - t)))",
+    )
+    score_shift: float = Field(
+        default=0.0,
+        description="added to every class logit of what ships, in families that score by sigmoid: "
+        "so that a score of 0.7 means that a box is as likely right as wrong",
     )
     evaluation: Evaluation
     checkpoint_every_steps: int = Field(gt=0)
     distillation: Distillation | None = None
 
     @model_validator(mode="after")
+    def _family_is_described(self) -> Recipe:
+        if self.family == "detr":
+            _require(self.architecture is not None, "the family detr needs an architecture")
+            _require(self.configuration is None, "the family detr has no configuration")
+            _require(self.score_shift == 0, "score_shift is for families that score by sigmoid")
+            _require(self.input.policy != "stretch", "the family detr takes no stretched input")
+        return self
+
+    @model_validator(mode="after")
+    def _other_families_take_what_they_know(self) -> Recipe:
+        if self.family != "detr":
+            started = isinstance(self.start, FromWeights) and self.start.file is not None
+            known = self.configuration is not None or started
+            _require(known, f"the family {self.family} needs a configuration")
+            _require(self.architecture is None, f"architecture is not for {self.family}")
+            _require(self.parts == TrainingParts(), f"parts are not for {self.family}")
+            _require(self.dropout == 0, "dropout is a field of the configuration")
+            _require(self.no_object_shift == 0, f"{self.family} has no 'no object': score_shift")
+            if not isinstance(self.input, StretchInput):
+                raise ValueError(f"the family {self.family} takes an input of policy stretch only")
+            sides = self.input.height, self.input.width
+            stride = max((self.configuration or {}).get("feat_strides", (32,)))
+            _require(
+                not any(side % stride for side in sides),
+                f"input: {sides[0]} x {sides[1]} are no multiples of the coarsest stride, {stride}",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _grid_has_a_cell_for_each_query(self) -> Recipe:
-        if isinstance(self.start, FromScratch):
+        if isinstance(self.start, FromScratch) and self.architecture is not None:
+            if self.start.query_grid is None:
+                raise ValueError("the family detr starts from scratch with a query grid")
             rows, columns = self.start.query_grid
             if rows * columns != self.architecture.queries:
                 raise ValueError(
@@ -278,6 +343,27 @@ class Recipe(Frozen):
                     f"{self.architecture.queries} queries"
                 )
         return self
+
+    @property
+    def detr_architecture(self) -> Architecture:
+        """The architecture, for what is possible with the family detr only.
+
+        Raises:
+            ConfigurationError: the recipe is of another family.
+        """
+        if self.architecture is None:
+            raise ConfigurationError(
+                f"recipe {self.name} trains a model of the family {self.family}; this is possible "
+                "with the family detr only."
+            )
+        return self.architecture
+
+    @property
+    def classes(self) -> int:
+        """Rows of the class head, less the one of 'no object' where there is one."""
+        if self.architecture is not None:
+            return self.architecture.classes
+        return int((self.configuration or {}).get("num_labels", 0))
 
 
 def with_precision(recipe: Recipe, precision: Literal["fp32", "bf16", "fp16"] | None) -> Recipe:

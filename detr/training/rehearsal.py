@@ -10,12 +10,13 @@ import torch
 
 from detr.training.batches import PREFETCHED_BATCHES, check_shared_memory
 from detr.training.data import check_data, training_batches
+from detr.training.families import trained_family
 from detr.training.loop import Surroundings, training_step
 from detr.training.optimisation import phase_at
 from detr.training.processes import peak_memory_bytes, prepare_device
 from detr.training.recipe import Recipe, ScenesData
 from detr.training.state import new_state
-from detr.training.task import DetectionTask, Task
+from detr.training.task import Task
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
 # For each worker, beyond those that it had prepared before the clock started.
@@ -83,7 +84,7 @@ def rehearse(recipe: Recipe, surroundings: Surroundings, task: Task | None = Non
         TandemError: what a run would raise.
     """
     device, workers = surroundings.device, surroundings.workers
-    task = task or DetectionTask(surroundings.say)
+    task = task or trained_family(recipe).task(surroundings.say)
     prepare_device(device)
     check_shared_memory(recipe, workers)
     check_data(recipe, surroundings.say)

@@ -21,25 +21,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.bundle import Bundle, CodecDefaults, write_bundle
 from common.bundle.folder import sha256_of
-from common.codec.feature_statistics import FeatureStatistics
+from common.codec.cut_statistics import CutStatistics, without_padding
 from common.domain.codec import CALIBRATION_FRAMES, Codec
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.preprocess import preprocess
 from detr.coco.folder import CocoFolder
-from detr.export import Description, export_bundle
-from detr.model import DETR
 from detr.training.checkpoints import RECORD_NAME, WEIGHTS_NAME, load_checkpoint, read_record
 from detr.training.data import require_scenes, scene_categories
-from detr.training.evaluation import Detector, bundle_detector, evaluate, torch_predictor
+from detr.training.evaluation import bundle_detector, evaluate
+from detr.training.families import Labelling, trained_family
 from detr.training.metrics import CURVE_NAME, METRICS_NAME, draw_curve
 from detr.training.recipe import FromRecord, Recipe, ScenesData
-from detr.training.state import plain_model, recipe_of
+from detr.training.state import recipe_of
 
 Pictures = Iterable[NDArray[np.uint8]]
 """RGB, [H,W,3] each."""
@@ -64,7 +63,7 @@ class Released:
     """
 
     recipe: Recipe
-    model: DETR
+    model: nn.Module
     bundle: Bundle
     record: dict[str, Any]
 
@@ -85,6 +84,7 @@ def release(
     pictures: Pictures,
     *,
     machine: str | None = None,
+    score_shift: float | None = None,
 ) -> Released:
     """Export a run on scenes, calibrate its codecs, and write weights, metrics, curve and record.
 
@@ -95,6 +95,7 @@ def release(
         commit: the commit of the code that trained.
         pictures: pictures like those of training, to calibrate the codecs on.
         machine: the machine that trained, in words.
+        score_shift: replaces the recipe's, as `detr.training.score_shift` measured it.
 
     Raises:
         ConfigurationError: there is no checkpoint, the run was not on scenes, or the record that
@@ -105,9 +106,12 @@ def release(
     recipe = recipe_of(content, checkpoint)
     if not isinstance(recipe.data, ScenesData):
         raise ConfigurationError(f"{checkpoint} was not trained on scenes.")
+    if score_shift is not None:
+        recipe = recipe.model_copy(update={"score_shift": score_shift})
     metrics = (checkpoint.parent / METRICS_NAME).read_bytes()
     former = _former_release(recipe, metrics)
-    state = rounded(plain_model(recipe, content["average"]).state_dict())
+    family = trained_family(recipe)
+    state = rounded(family.weights(family.plain_model(recipe, content["average"])))
     record.mkdir(parents=True, exist_ok=True)
     save_file(state, record / WEIGHTS_NAME)
     (record / METRICS_NAME).write_bytes(metrics)
@@ -115,7 +119,7 @@ def release(
         (record / FORMER_METRICS_NAME).write_bytes(former.metrics)
     draw_curve(record)
     model = _model(recipe, record / WEIGHTS_NAME)
-    exported = export_bundle(model, bundle, _description(recipe), overwrite=True).bundle
+    exported = family.export(recipe, model, bundle, _labelling(recipe), overwrite=True).bundle
     codecs = measured_codecs(exported, pictures)
     exported = with_codecs(exported, codecs)
     written = {
@@ -192,7 +196,8 @@ def rebuild(record: Path, bundle: Path | None = None) -> Bundle | None:
     model = _model(recipe, record / WEIGHTS_NAME)
     with tempfile.TemporaryDirectory() as temporary:
         out = bundle or Path(temporary) / recipe.name
-        exported = export_bundle(model, out, _description(recipe), overwrite=True).bundle
+        family = trained_family(recipe)
+        exported = family.export(recipe, model, out, _labelling(recipe), overwrite=True).bundle
         exported = with_codecs(exported, CodecDefaults.model_validate(written["codec"]))
     if exported.digest != written["bundle_digest"]:
         raise ConfigurationError(
@@ -211,9 +216,7 @@ def add_figures(
         The twelve COCO figures under `torch` and `onnx`.
     """
     recipe = released.recipe
-    in_torch = Detector(
-        torch_predictor(released.model), recipe.input, recipe.normalization, scene_categories()
-    )
+    in_torch = trained_family(recipe).detector(recipe, released.model, scene_categories())
     figures = {
         "torch": evaluate(in_torch, folder),
         "onnx": evaluate(bundle_detector(released.bundle), folder),
@@ -237,10 +240,12 @@ def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _model(recipe: Recipe, weights: Path) -> DETR:
-    model = DETR(recipe.architecture)
-    model.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
-    return model.eval()
+def _model(recipe: Recipe, weights: Path) -> nn.Module:
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in load_file(weights).items()
+    }
+    return trained_family(recipe).with_weights(recipe, state)
 
 
 def _former_release(recipe: Recipe, metrics: bytes) -> _Former | None:
@@ -263,7 +268,7 @@ def _former_release(recipe: Recipe, metrics: bytes) -> _Former | None:
     return _Former({**kept, "metrics": FORMER_METRICS_NAME}, its_metrics)
 
 
-def _description(recipe: Recipe) -> Description:
+def _labelling(recipe: Recipe) -> Labelling:
     require_scenes()
     from detr.training.scene_data import artwork_credits
 
@@ -278,10 +283,7 @@ def _description(recipe: Recipe) -> Description:
             f"distilled from {teacher.name} by the method {recipe.distillation.method} on scenes "
             f"composed of {artwork} "
         )
-    return Description(
-        name=recipe.name,
-        input=recipe.input,
-        normalization=recipe.normalization,
+    return Labelling(
         categories=scene_categories(),
         license="Apache-2.0",
         origin=f"{origin}and the photographs listed in NOTICE",
@@ -305,14 +307,12 @@ def measured_codecs(bundle: Bundle, pictures: Pictures) -> CodecDefaults:
     """
     manifest = bundle.manifest
     backbone = load_engine("onnxruntime", bundle.onnx_path(Stage.BACKBONE), 0)
-    statistics = FeatureStatistics()
+    statistics = CutStatistics(manifest)
     try:
         for picture in itertools.islice(pictures, CALIBRATION_FRAMES):
             pixels, geometry = preprocess(picture, manifest.input, manifest.normalization)
-            features = backbone.run({"pixels": pixels})["features"][0]
-            rows = -(-geometry.valid_height // manifest.feature_stride)
-            columns = -(-geometry.valid_width // manifest.feature_stride)
-            statistics.add(features[:, :rows, :columns])
+            features = backbone.run({"pixels": pixels})
+            statistics.add(without_padding(manifest, features, geometry))
     finally:
         backbone.close()
     return CodecDefaults(default=_DEFAULT_CODEC.value, calibration=statistics.calibration())

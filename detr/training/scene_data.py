@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from common.bundle import Category, FixedInput, InputPolicy, Normalization
+from common.bundle import Category, FixedInput, InputPolicy, Normalization, StretchInput
 from common.domain.errors import ConfigurationError
 from common.vision.preprocess import preprocess
 from detr.coco.folder import CocoFolder, open_coco
@@ -30,6 +30,9 @@ from scenes.compositor import Scene, SceneSettings
 from scenes.fetch import DEFAULT_CACHE, fetch_all
 from scenes.sources import ARTWORK_SETS, SceneSplit
 from scenes.splits import SceneSource, open_split
+
+COARSEST_STRIDE = 32
+"""Stretched inputs of early steps are multiples of this, pixels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class SceneDataset(Dataset[Sample]):
         early_samples: how many of the first samples are smaller.
         early_scale: how large these are.
         first_scene: sample 0 is made of this one.
+        aspect: width over height of the scenes, where the input is stretched.
     """
 
     source: SceneSource
@@ -55,6 +59,7 @@ class SceneDataset(Dataset[Sample]):
     early_samples: int = 0
     early_scale: float = 1.0
     first_scene: int = 0
+    aspect: float = 4 / 3
 
     def __getitem__(self, index: int) -> Sample:
         """Compose and preprocess the scene of sample `index`.
@@ -62,22 +67,36 @@ class SceneDataset(Dataset[Sample]):
         Raises:
             ConfigurationError: the input is not of fixed size.
         """
-        if not isinstance(self.policy, FixedInput):
-            raise ConfigurationError("scenes are composed for an input of fixed size.")
         # Worker processes are the parallelism; OpenCV's own threads would only fight them.
         cv2.setNumThreads(0)
         scale = self.early_scale if index < self.early_samples else 1.0
-        policy = FixedInput(
-            height=round(self.policy.height * scale), width=round(self.policy.width * scale)
-        )
+        policy, height, width = _sizes(self.policy, scale, self.aspect)
         scene = self.source.varied_scene(
             self.first_scene + index,
-            policy.height,
-            policy.width,
+            height,
+            width,
             other_aspect_share=self.other_aspect_share,
             reduced_share=self.reduced_share,
         )
         return scene_sample(scene, policy, self.normalization)
+
+
+def _sizes(policy: InputPolicy, scale: float, aspect: float) -> tuple[InputPolicy, int, int]:
+    """Return the input at a share of its size, and height and width of the scenes for it.
+
+    Raises:
+        ConfigurationError: the input is not of one size.
+    """
+    if isinstance(policy, StretchInput):
+        height, width = (
+            max(1, round(side * scale / COARSEST_STRIDE)) * COARSEST_STRIDE if scale < 1 else side
+            for side in (policy.height, policy.width)
+        )
+        return StretchInput(height=height, width=width), height, round(height * aspect)
+    if isinstance(policy, FixedInput):
+        height, width = round(policy.height * scale), round(policy.width * scale)
+        return FixedInput(height=height, width=width), height, width
+    raise ConfigurationError("scenes are composed for an input of fixed size.")
 
 
 def scene_sample(scene: Scene, policy: InputPolicy, normalization: Normalization) -> Sample:
@@ -135,6 +154,7 @@ def scene_dataset(recipe: Recipe, data: ScenesData, cache: Path | None) -> Scene
         early_samples=data.early_steps * recipe.batch_size,
         early_scale=data.early_scale,
         first_scene=data.first_scene,
+        aspect=data.val_width / data.val_height,
     )
 
 

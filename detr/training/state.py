@@ -35,6 +35,7 @@ _LEAST_SHORTCUT_CHANNELS = 16
 _FREE_KEYS: dict[str, Any] = {
     "evaluation": True,
     "no_object_shift": True,  # changes what is released, not what is trained
+    "score_shift": True,  # likewise
     "checkpoint_every_steps": True,
     "steps": True,
     "schedule": True,  # its past is compared apart
@@ -57,7 +58,7 @@ class TrainingState:
             that ends by steps. See `detr.training.schedule.TimeBudget`.
     """
 
-    model: TrainingModel
+    model: nn.Module
     average: WeightAverage
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler = field(default_factory=lambda: new_scaler(None, CPU))
@@ -68,14 +69,14 @@ class TrainingState:
     @property
     def device(self) -> torch.device:
         """The device that the run computes on."""
-        return self.model.query_mask.device
+        return next(self.model.parameters()).device
 
     def schedule_step(self, recipe: Recipe) -> float:
         """Return where on the recipe's schedule the next step lies, in the recipe's steps."""
         return self.step if self.share is None else self.share * recipe.steps
 
 
-Builder = Callable[[Recipe], TrainingModel]
+Builder = Callable[[Recipe], nn.Module]
 """Makes the model that a run starts with; what it does not train, it has frozen."""
 
 
@@ -90,11 +91,12 @@ def build_model(recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> 
         WeightsError: the recipe's weights file cannot be read, or does not fit.
     """
     norm = nn.BatchNorm2d if recipe.norm == "batch" else FrozenBatchNorm2d
-    detr = DETR(recipe.architecture, norm=norm, dropout=recipe.dropout)
+    detr = DETR(recipe.detr_architecture, norm=norm, dropout=recipe.dropout)
     parts = recipe.parts
     model = TrainingModel(detr, parts.query_groups, parts.dense_head_weight > 0)
     if isinstance(recipe.start, FromScratch):
-        initialise_from_scratch(model, recipe.start.query_grid)
+        if recipe.start.query_grid is not None:
+            initialise_from_scratch(model, recipe.start.query_grid)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         for remark in start_from(detr, recipe.start.file):
             say(remark)
@@ -147,7 +149,7 @@ def memory_format(recipe: Recipe, device: torch.device = CPU) -> torch.memory_fo
     than a vector register holds numbers: there oneDNN writes past its buffers. See
     docs/decisions/0016-narrow-backbones.md.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" or recipe.architecture is None:
         return torch.channels_last
     block, _ = BLOCKS[recipe.architecture.backbone]
     if recipe.architecture.base_width * block.expansion < _LEAST_SHORTCUT_CHANNELS:
@@ -249,7 +251,7 @@ def plain_model(recipe: Recipe, average: dict[str, Tensor]) -> DETR:
         recipe: gives the architecture and the shift of 'no object'.
         average: the state of `WeightAverage`, or `average` of a checkpoint.
     """
-    model = DETR(recipe.architecture)
+    model = DETR(recipe.detr_architecture)
     prefix = "detr."
     model.load_state_dict(
         {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detr.training.batches import Batch
 from detr.training.losses import LossParts, LossWeights, MatchCosts, set_loss
-from detr.training.model import TrainingModel, TrainingOutput, dense_loss
+from detr.training.model import TrainingOutput, dense_loss
 from detr.training.optimisation import Phase
 from detr.training.recipe import Recipe
 from detr.training.state import build_model, memory_format
@@ -26,13 +26,13 @@ class Task(Protocol):
     def loss_names(self) -> tuple[str, ...]:
         """The names of what `losses` returns; the first is `loss`."""
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """Make the model to start with; what no phase trains is frozen."""
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """Choose the weights to train; `anew` is false if a run resumes within the phase."""
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """Put what is trained into training mode, and the rest into evaluation mode."""
 
     def losses(self, recipe: Recipe, network: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -55,14 +55,14 @@ class DetectionTask:
         """`say` is called with what of the recipe's weights file is not used."""
         self._say = say
 
-    def build(self, recipe: Recipe) -> TrainingModel:
+    def build(self, recipe: Recipe) -> nn.Module:
         """See `Task`; errors as `build_model`."""
         return build_model(recipe, self._say)
 
-    def begin_phase(self, recipe: Recipe, model: TrainingModel, phase: Phase, anew: bool) -> None:
+    def begin_phase(self, recipe: Recipe, model: nn.Module, phase: Phase, anew: bool) -> None:
         """Leave everything trainable; there is one phase only."""
 
-    def train_mode(self, model: TrainingModel, phase: Phase) -> None:
+    def train_mode(self, model: nn.Module, phase: Phase) -> None:
         """See `Task`."""
         model.train()
 

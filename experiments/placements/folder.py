@@ -24,6 +24,8 @@ from experiments.placements.summary import summarise_cases, summarise_run, write
 
 RECORD_FILE = "record.json"
 RUN_FILE = "run.json"
+# What a manifest of either format says of its model.
+_DESCRIPTION = {"architecture", "split", "family", "configuration", "trained", "origin"}
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,5 @@ def _model_record(model: Model) -> dict[str, Any]:
     manifest = model.bundle.manifest
     return {
         "digest": model.bundle.digest,
-        "architecture": manifest.architecture.model_dump(mode="json"),
-        "split": manifest.split,
-        "trained": manifest.trained,
-        "origin": manifest.origin,
+        **manifest.model_dump(mode="json", include=_DESCRIPTION),
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import commit, machine_facts
-from common.bundle import Bundle, load_bundle
+from common.bundle import Bundle, load_bundle, require_detr
 from common.domain.errors import ConfigurationError, InvalidInputError
 from experiments.rate_accuracy.comparison import CLIP_LOSS, SINGLE_LOSS
 from experiments.rate_accuracy.grid import clip_settings, picture_settings
@@ -88,6 +88,7 @@ def _levels(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> None:
     bundle = load_bundle(options.bundle)
+    require_detr(bundle.manifest, "the rate-accuracy experiment")
     if bundle.manifest.codec.calibration is None:
         raise ConfigurationError(
             f"bundle {options.bundle} is not calibrated, so it has no codecs q6 to q2: run "

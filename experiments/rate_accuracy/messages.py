@@ -7,7 +7,7 @@ bytes a message, are not counted here, as those of RTP and UDP are not counted f
 
 from __future__ import annotations
 
-from common.bundle import Manifest
+from common.bundle import Manifest, require_detr
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures, EncodedTensor
 from common.domain.frames import EncodedImage
 from common.vision.preprocess import input_geometry
@@ -41,14 +41,15 @@ def features_message_bytes(
         manifest: of the model.
         codec: of the features.
     """
+    manifest = require_detr(manifest, "the rate-accuracy experiment")
     geometry = input_geometry(*size, manifest.input)
-    stride, bottleneck = manifest.feature_stride, manifest.bottleneck
-    channels = manifest.feature_channels
+    (tensor,), bottleneck = manifest.cut, manifest.bottleneck
+    channels = tensor.channels
     if bottleneck is not None and codec in LATENT_CODECS:
         channels = bottleneck.channels
-    rows, columns = (-(-side // stride) for side in (geometry.input_height, geometry.input_width))
-    tensor = EncodedTensor((1, channels, rows, columns), codec, bytes(payload_bytes))
-    return _message_bytes(EncodedFeatures(frame_id, tensor, geometry))
+    cells = tensor.grid(geometry.input_height, geometry.input_width)
+    encoded = EncodedTensor((1, channels, *cells), codec, bytes(payload_bytes))
+    return _message_bytes(EncodedFeatures(frame_id, (encoded,), geometry))
 
 
 def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> int:
@@ -60,7 +61,7 @@ def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> 
         codec: of the latents.
     """
     tensor = EncodedTensor((), codec, bytes(payload_bytes))
-    return _message_bytes(EncodedFeatures(frame_id, tensor, None, frame_id - 1))
+    return _message_bytes(EncodedFeatures(frame_id, (tensor,), None, frame_id - 1))
 
 
 def _message_bytes(features: EncodedFeatures) -> int:

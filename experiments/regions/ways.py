@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from common.bundle import Bundle
+from common.bundle import Bundle, require_detr
 from common.bundle.folder import ONNX_NAMES
 from common.domain.detections import Detection, DetectionOptions
 from common.domain.errors import ConfigurationError
@@ -38,12 +38,12 @@ class Model:
         Raises:
             ConfigurationError: such frames do not fill the input, or not whole cells.
         """
-        self._manifest = bundle.manifest
+        self._manifest = manifest = require_detr(bundle.manifest, "the experiment with regions")
         self._backbone, self._transformer = (
             load_engine("onnxruntime", bundle.folder / ONNX_NAMES[stage], 1) for stage in Stage
         )
-        self.geometry = input_geometry(height, width, bundle.manifest.input)
-        self.stride = bundle.manifest.feature_stride
+        self.geometry = input_geometry(height, width, manifest.input)
+        self.stride = manifest.feature_stride
         size = self.geometry.valid_height, self.geometry.valid_width
         if size != (self.geometry.input_height, self.geometry.input_width) or any(
             side % self.stride for side in size
@@ -52,7 +52,7 @@ class Model:
                 f"frames of {width} x {height} do not fill the model's input with whole cells"
             )
         self.grid = size[0] // self.stride, size[1] // self.stride
-        width = bundle.manifest.architecture.hidden_dim
+        width = manifest.architecture.hidden_dim
         self._position, self._mask = transformer_inputs(self.geometry, self.grid, width)
 
     def resized(self, rgb: Pixels) -> Pixels:
@@ -74,7 +74,10 @@ class Model:
         inputs = {"features": features, "pos": position, "mask": mask}
         outputs = self._transformer.run(inputs)
         logits, boxes = outputs["logits"][0], outputs["boxes"][0]
-        return detections(logits, boxes, self.geometry, self._manifest.categories, _OPTIONS)
+        manifest = self._manifest
+        return detections(
+            logits, boxes, self.geometry, manifest.categories, _OPTIONS, scoring=manifest.scoring
+        )
 
     @property
     def whole(self) -> Crop:

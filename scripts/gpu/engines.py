@@ -16,9 +16,9 @@ def engines(options: Options) -> None:
     """Compare both halves in torch on the GPU with the CPU, and time them."""
     if without_gpu(options):
         return
-    from common.bundle import load_bundle
+    from common.bundle import load_bundle, require_detr
 
-    demo = load_bundle(DEMO).manifest
+    demo = require_detr(load_bundle(DEMO).manifest, "this check")
     cases = [("demo-r50", demo.architecture, _size(demo.input))]
     if not options.quick:
         cases.append(("r50", full_size(), (800, 1066)))
@@ -46,7 +46,7 @@ def onnxruntime(options: Options) -> None:
         return skip("onnxruntime is not installed")
     import onnxruntime as runtime
 
-    from common.bundle import load_bundle
+    from common.bundle import load_bundle, require_detr
     from common.domain.placement import Stage
 
     available = runtime.get_available_providers()
@@ -54,7 +54,7 @@ def onnxruntime(options: Options) -> None:
     if "CUDAExecutionProvider" not in available:
         return skip("this onnxruntime has no CUDA provider; onnxruntime-gpu has")
     bundle = load_bundle(DEMO)
-    manifest = bundle.manifest
+    manifest = require_detr(bundle.manifest, "this check")
     inputs = _inputs(manifest.architecture, _size(manifest.input), 1)
     for stage in Stage:
         results: dict[str, Any] = {}
@@ -82,13 +82,13 @@ def tensorrt(options: Options) -> None:
     missing = [name for name in ("tensorrt", "pycuda") if importlib.util.find_spec(name) is None]
     if missing:
         return skip(f"{' and '.join(missing)} cannot be imported here, and nothing is installed")
-    from common.bundle import load_bundle
+    from common.bundle import load_bundle, require_detr
     from common.domain.placement import Stage
     from common.engines.base import CompileOptions, Precision, ShapeRange
     from common.engines.registry import load_engine
 
     bundle = load_bundle(DEMO)
-    manifest = bundle.manifest
+    manifest = require_detr(bundle.manifest, "this check")
     inputs = _inputs(manifest.architecture, _size(manifest.input), 1)
     halves = _demo_halves()
     reference, _ = _timed_run(halves, inputs, "cpu", "fp32", runs=1)

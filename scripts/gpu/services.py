@@ -115,7 +115,7 @@ def _weights_only_bundle(folder: Path) -> Path:
     import onnx
     from onnx import helper, numpy_helper
 
-    from common.bundle import FixedInput, Manifest, Normalization, write_bundle
+    from common.bundle import DetrManifest, FixedInput, Normalization, write_bundle
     from common.bundle.folder import ONNX_NAMES
 
     architecture = full_size()
@@ -129,7 +129,7 @@ def _weights_only_bundle(folder: Path) -> Path:
         onnx.save(helper.make_model(graph), str(folder / ONNX_NAMES[stage]))
     write_bundle(
         folder,
-        Manifest(
+        DetrManifest(
             name="r50-random",
             architecture=architecture,
             split="projected",

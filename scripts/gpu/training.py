@@ -113,11 +113,12 @@ def _trained(recipe: Any, surroundings: Any) -> dict[str, Any]:
 def _distillation_steps(
     batch_size: int, batch: Any, device: Any, count: int, quick: bool
 ) -> dict[str, float]:
-    from detr.distillation.recipe import load_distillation_recipe, run_recipe
+    from detr.distillation.recipe import DistillationRecipe, run_recipe
     from detr.distillation.tasks import make_task
     from detr.distillation.teacher import load_teacher
+    from detr.training.recipe import load_recipe_file
 
-    distillation = load_distillation_recipe("demo-r50-r34")
+    distillation = load_recipe_file(DistillationRecipe, "detr.distillation", "demo-r50-r34")
     teacher = load_teacher(ROOT / "models" / "demo-r50")
     identity, parts = teacher.identity, teacher.parts
     student = run_recipe(distillation, "joint", identity, parts, names=teacher.names)

@@ -33,8 +33,8 @@ from common.vision.limits import (
 )
 from common.vision.preprocess import input_geometry, normalise, preprocess
 from services.pipeline.core import Slow
-from services.pipeline.passage import WORKER_THREADS
 from services.pipeline.shapes import input_shapes
+from services.pipeline.workers import WORKER_THREADS
 
 # A frame is heavy if it is estimated to take longer than this on one core of a PC. One that takes
 # far longer than estimated is started again as heavy: a small PNG may inflate for minutes.
@@ -69,34 +69,62 @@ class Picture:
     preprocess_seconds: float
 
 
-class Pictures:
-    """Makes the backbone's inputs; any worker thread may call it."""
+class Decoders:
+    """The processes that decode pictures, whatever bundle these are for.
 
-    def __init__(self, manifest: Manifest, max_pixels: int, limits: DecodingLimits) -> None:
-        """Start the server of decoders, which has to be done before gRPC is started.
+    Attributes:
+        max_pixels: the largest width times height of a frame.
+        limits: all other limits on frames.
+        pace: how fast this machine decodes.
+        heavy: decodes what is expensive.
+        light: those that are free for what is cheap.
+    """
 
-        Args:
-            manifest: of the bundle.
-            max_pixels: the largest width times height of a frame.
-            limits: all other limits on frames.
-        """
-        self._manifest = manifest
-        self._max_pixels = max_pixels
-        self._limits = limits
-        self._pace = Pace()
-        self._shapes = input_shapes(manifest, Stage.BACKBONE)["pixels"]
+    def __init__(self, max_pixels: int, limits: DecodingLimits) -> None:
+        """Start the server of decoders, which has to be done before gRPC is started."""
+        self.max_pixels = max_pixels
+        self.limits = limits
+        self.pace = Pace()
         memory_bytes = _MEMORY_BYTES + _MEMORY_BYTES_PER_PIXEL * max_pixels
-        self._heavy = DecoderProcess(memory_bytes, _HEAVY_NICENESS)
+        self.heavy = DecoderProcess(memory_bytes, _HEAVY_NICENESS)
         self._all_light = [DecoderProcess(memory_bytes) for _ in range(WORKER_THREADS)]
-        self._light: SimpleQueue[DecoderProcess] = SimpleQueue()
+        self.light: SimpleQueue[DecoderProcess] = SimpleQueue()
         for decoder in self._all_light:
-            self._light.put(decoder)
+            self.light.put(decoder)
+        self._is_started = False
         start_server()
 
     def start(self) -> None:
         """Start the light decoders, so that the first frame does not wait for them."""
+        if self._is_started:
+            return
+        self._is_started = True
         for decoder in self._all_light:
             decoder.start()
+
+    def close(self) -> None:
+        """Kill them at once; frames that wait for one get an UnavailableError."""
+        for decoder in (*self._all_light, self.heavy):
+            decoder.close()
+
+
+class Pictures:
+    """Makes the inputs of one bundle's backbone; any worker thread may call it."""
+
+    def __init__(self, manifest: Manifest, decoders: Decoders) -> None:
+        """Make what the bundle of this manifest takes.
+
+        Args:
+            manifest: of the bundle.
+            decoders: decode the pictures.
+        """
+        self._manifest = manifest
+        self._decoders = decoders
+        self._shapes = input_shapes(manifest, Stage.BACKBONE)["pixels"]
+
+    def start(self) -> None:
+        """Start the decoders, if they are not."""
+        self._decoders.start()
 
     def make(self, image: Image) -> Union[Picture, Slow[Picture]]:
         """Check a frame and decode it if that is cheap; otherwise return what decodes it slowly.
@@ -107,7 +135,7 @@ class Pictures:
         """
         if isinstance(image, RawImage):
             return self._make_raw(image)
-        header = read_header(image.data, self._max_pixels, self._limits)
+        header = read_header(image.data, self._decoders.max_pixels, self._decoders.limits)
         geometry = self.geometry(header.size)
 
         def make_slowly() -> Picture:
@@ -115,31 +143,28 @@ class Pictures:
 
         if header.decode_seconds > _LIGHT_SECONDS:
             return Slow(make_slowly)
-        cpu_seconds = self._pace.budget_seconds(header.decode_seconds)
-        decoder = self._light.get()
+        cpu_seconds = self._decoders.pace.budget_seconds(header.decode_seconds)
+        decoder = self._decoders.light.get()
         try:
             return self._decode(decoder, image, header, geometry, cpu_seconds)
         except CpuTimeError:
             return Slow(make_slowly)
         finally:
-            self._light.put(decoder)
+            self._decoders.light.put(decoder)
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """The time after which a worker, and the slow worker, must be hanging at a frame."""
-        light = self._pace.largest_budget_seconds(_LIGHT_SECONDS)
-        heavy = decode_deadline_seconds(self._max_pixels, _FILE_BYTES_PER_PIXEL * self._max_pixels)
+        light = self._decoders.pace.largest_budget_seconds(_LIGHT_SECONDS)
+        heavy = decode_deadline_seconds(
+            self._decoders.max_pixels, _FILE_BYTES_PER_PIXEL * self._decoders.max_pixels
+        )
         return (
             wall_deadline_seconds(light) + _STUCK_SECONDS,
             wall_deadline_seconds(heavy) + _STUCK_SECONDS,
         )
 
-    def close(self) -> None:
-        """Kill the decoders at once; frames that wait for one get an UnavailableError."""
-        for decoder in (*self._all_light, self._heavy):
-            decoder.close()
-
     def _make_raw(self, image: RawImage) -> Union[Picture, Slow[Picture]]:
-        check_raw(image, self._max_pixels, self._limits)
+        check_raw(image, self._decoders.max_pixels, self._decoders.limits)
         self.geometry(ImageSize(image.width, image.height))
 
         def make() -> Picture:
@@ -180,7 +205,7 @@ class Pictures:
         pixels = header.size.width * header.size.height
         cpu_seconds = decode_deadline_seconds(pixels, len(image.data))
         try:
-            return self._decode(self._heavy, image, header, geometry, cpu_seconds)
+            return self._decode(self._decoders.heavy, image, header, geometry, cpu_seconds)
         except CpuTimeError:
             raise InvalidInputError(
                 f"decoding the image takes more than the limit of {cpu_seconds:.1f} s of CPU time "
@@ -200,7 +225,7 @@ class Pictures:
         wall_seconds = wall_deadline_seconds(cpu_seconds)
         picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds)
         received = time.perf_counter()
-        self._pace.record(header.decode_seconds, picture.decode_cpu_seconds)
+        self._decoders.pace.record(header.decode_seconds, picture.decode_cpu_seconds)
         pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
         ended = time.perf_counter()
         # Sending the frame to the decoder and back counts as decoding.

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
-from common.bundle import load_bundle
+from common.bundle import Bundle
 from common.domain.placement import ORCHESTRATOR, Stage
 from common.security.identity import Role
 from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
-from services.backbone.pictures import Pictures
+from services.backbone.pictures import Decoders
 from services.backbone.places import FramePlaces
 from services.backbone.servicer import BackboneServicer
 from services.backbone.settings import BackboneSettings
 from services.backbone.stage import BackboneStage
 from services.backbone.transformers import Transformers
 from services.backbone.video import VideoStreams
-from services.pipeline.engine_thread import EngineThread
-from services.pipeline.passage import Pipeline
-from services.pipeline.service import StageService, stage_host
+from services.pipeline.service import StageService
 
 
 async def serve_backbone(settings: BackboneSettings) -> bool:
@@ -29,14 +27,20 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle, settings.require_signature)
     # Before gRPC: it starts a process.
-    pictures = Pictures(bundle.manifest, settings.max_image_pixels, settings.decoding_limits)
+    decoders = Decoders(settings.max_image_pixels, settings.decoding_limits)
     security = security_of(settings, Role.BACKBONE, settings.node)
     server = ServiceServer("backbone", settings, settings.node, security)
-    video = VideoStreams(pictures, settings.video_limits, settings.max_video_streams)
-    stage = BackboneStage(bundle, pictures, video)
-    pipeline = Pipeline(stage, EngineThread(), settings.node)
+    video = VideoStreams(settings.video_limits, settings.max_video_streams)
+
+    def close() -> None:
+        decoders.close()
+        video.close()
+
+    def core_of(bundle: Bundle) -> BackboneStage:
+        return BackboneStage(bundle, decoders)
+
+    service = StageService(Stage.BACKBONE, settings, server, core_of, close)
     transformers = Transformers(
         settings.node,
         settings.transformer_replicas,
@@ -45,16 +49,13 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         lookup_seconds=settings.lookup_seconds,
         on_failed_lookup=partial(server.metrics.count_failed_lookup, Stage.TRANSFORMER.value),
     )
-    senders = LabelNames((ORCHESTRATOR, *settings.transformers))
-    host = stage_host(Stage.BACKBONE, settings, bundle, server, senders)
+    host = service.host(LabelNames((ORCHESTRATOR, *settings.transformers)))
     places = FramePlaces(settings.node, settings.frame_places)
-    servicer = BackboneServicer(
-        *(host, stage, pipeline), transformers=transformers, places=places, video=video
-    )
+    servicer = BackboneServicer(host, transformers=transformers, places=places, video=video)
     server.add(stage_pb2_grpc.add_BackboneServicer_to_server, servicer, "tandem.v1.Backbone")
     looking_up = server.supervise(transformers.run(), "looking names up")
     try:
-        return await StageService(Stage.BACKBONE, settings, bundle, server, pipeline).run()
+        return await service.run()
     finally:
         looking_up.cancel()
         await transformers.close()

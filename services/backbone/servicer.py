@@ -12,7 +12,7 @@ from common.domain.codec import Codec, EncodedFeatures
 from common.domain.detections import StageTiming
 from common.domain.errors import InvalidInputError, ReferenceMissingError
 from common.domain.placement import NodePair, Stage
-from common.domain.video import AccessUnit, VideoFormat
+from common.domain.video import AccessUnit
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
@@ -27,6 +27,7 @@ from common.wire.frames import (
     content_from_wire,
     features_to_wire,
 )
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
 from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
@@ -43,6 +44,7 @@ from services.pipeline.frame_stream import (
     opening_of,
     sender_of,
 )
+from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
 
 # Of one stream, frames that are only decoded and that wait for their turn.
@@ -56,9 +58,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
     def __init__(
         self,
-        host: StageHost,
-        stage: BackboneStage,
-        pipeline: BackbonePipeline,
+        host: StageHost[BackboneStage],
         *,
         transformers: Transformers,
         places: FramePlaces,
@@ -68,15 +68,11 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
         Args:
             host: see `FrameStream`.
-            stage: what is done to each frame.
-            pipeline: takes each frame through it.
             transformers: get the features.
             places: whose frames are served.
             video: decodes frames of video.
         """
         self._host = host
-        self._stage = stage
-        self._pipeline = pipeline
         self._transformers = transformers
         self._places = places
         self._video = video
@@ -88,26 +84,39 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
         self._places.require(opening.context.frames_from, calling_identity())
+        with self._host.bundles.stream_of(opening.bundle_digest) as loaded:
+            loaded.pipeline.require_able()
+            await self._serve_with(loaded, opening, stream)
+
+    async def _serve_with(
+        self,
+        loaded: LoadedBundle[BackboneStage],
+        opening: stage_pb2.BackboneOpen,
+        stream: GuardedStream,
+    ) -> None:
+        stage = loaded.core
         nodes = NodePair(self._host.node, opening.downstream_node)
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
-        codec = self._stage.usable_codec(codec_from_wire(opening.codec))
-        stream.account.keep(self._stage.kept_bytes(codec))
+        codec = stage.usable_codec(codec_from_wire(opening.codec))
+        stream.account.keep(stage.kept_bytes(codec))
         video = optional_video_from_wire(opening)
-        decoder = None if video is None else self._video.open(video)
+        decoder = None if video is None else self._video.open(video, stage.pictures)
         try:
             transformer = await self._transformers.open(
                 opening,
-                self._host.bundle.digest,
-                self._host.traces.stream(stream.metadata).metadata,
+                loaded.bundle.digest,
+                (
+                    *self._host.traces.stream(stream.metadata).metadata,
+                    *message_bytes_metadata(stage.sent_bytes(codec)),
+                ),
             )
+            self._host.bundles.opened(loaded)
             frames = BackboneStream(
-                *(self._host, facts, stream),
-                pipeline=self._pipeline,
+                *(self._host, loaded, facts, stream),
                 codec=codec,
-                latents=self._stage.latent_encoder(codec, self._count_key_frame),
+                latents=stage.latent_encoder(codec, self._count_key_frame),
                 transformer=transformer,
-                video=video,
                 decoder=decoder,
             )
             await frames.serve()
@@ -132,39 +141,36 @@ class BackboneStream(FrameStream):
 
     def __init__(
         self,
-        host: StageHost,
+        host: StageHost[BackboneStage],
+        loaded: LoadedBundle[BackboneStage],
         facts: StreamFacts,
         stream: GuardedStream,
         *,
-        pipeline: BackbonePipeline,
         codec: Codec,
         latents: Optional[LatentEncoder],
         transformer: StageStream,
-        video: Optional[VideoFormat] = None,
         decoder: Optional[VideoStream] = None,
     ) -> None:
         """Serve `stream`; its features travel by `codec` to `transformer`, which is closed after.
 
         Args:
             host: see `FrameStream`.
+            loaded: the bundle that its frames are served with.
             facts: see `FrameStream`.
             stream: see `FrameStream`.
-            pipeline: takes each frame to its features.
             codec: of the features.
             latents: codes the stream's latents, if the codec is one of latents.
             transformer: gets the features.
-            video: what the frames are access units of; None: they are pictures.
-            decoder: decodes them, and is closed by the caller.
+            decoder: of frames that are access units; closed by the caller. None: they are pictures.
         """
-        super().__init__(host, facts, stream)
-        self._category_names = {each.id: each.name for each in host.bundle.manifest.categories}
-        self._pipeline = pipeline
+        super().__init__(host, loaded.bundle, facts, stream)
+        self._category_names = {each.id: each.name for each in loaded.bundle.manifest.categories}
+        self._pipeline: BackbonePipeline = loaded.pipeline
         self._codec = codec
         self._latents = latents
         # Each frame's latents are coded given those of the frame before, and sent in this order.
-        self._in_order = None if latents is None else pipeline.strand(stream)
+        self._in_order = None if latents is None else self._pipeline.strand(stream)
         self._transformer = transformer
-        self._video = video
         self._decoder = decoder
         self._decoding: Set[asyncio.Task[None]] = set()
 
@@ -212,7 +218,8 @@ class BackboneStream(FrameStream):
         return result, replace(features.timing, codec=self._codec)
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
-        content = content_from_wire(frame, self._video)
+        video = None if self._decoder is None else self._decoder.video
+        content = content_from_wire(frame, video)
         if not isinstance(content, AccessUnit):
             return content
         if self._decoder is None:
@@ -288,7 +295,7 @@ class BackboneStream(FrameStream):
         self, features: EncodedFeatures, span: Span
     ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        wire, size_bytes = features_to_wire(features), len(features.tensor.data)
+        wire, size_bytes = features_to_wire(features), features.payload_bytes
         metrics.count_bytes(node, "sent", size_bytes)
         with span.call("transfer", node=node, request_bytes=size_bytes) as call:
             wire.traceparent = call.traceparent

@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple, Union
 import numpy as np
 
 from common.bundle import Bundle
-from common.codec import FeatureCodec, KeyReason, LatentCoders, LatentEncoder, codec_named
+from common.codec import CutCodec, KeyReason, LatentCoders, LatentEncoder, codec_named
 from common.codec.base import are_features
 from common.codec.latent_levels import MAX_LATENT
 from common.codec.latent_streams import HELD_BYTES_OF_A_LATENT
@@ -18,12 +18,16 @@ from common.domain.detections import StageTiming
 from common.domain.errors import EngineError
 from common.domain.frames import FrameGeometry, Image
 from common.engines.bottleneck import PIXELS_TO_LATENTS
-from services.backbone.pictures import Picture, Pictures
-from services.backbone.video import VideoFrame, VideoStreams
+from services.backbone.pictures import Decoders, Picture, Pictures
+from services.backbone.video import VideoFrame
 from services.pipeline.core import Slow, StageCore
-from services.pipeline.shapes import largest_latent_count, typical_size
+from services.pipeline.shapes import largest_feature_count, largest_latent_count, typical_size
 
 Content = Union[Image, VideoFrame]
+
+_BYTES_OF_A_FEATURE = {Codec.FP32: 4, Codec.FP16: 2}
+# The scales of each channel, the frame's geometry, and what gRPC's messages add.
+_SENT_BESIDE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -64,23 +68,25 @@ class FrameFeatures:
 
 
 class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
-    """Decodes and preprocesses a frame before the engine, encodes its features after it."""
+    """Decodes and preprocesses a frame before the engine, encodes its features after it.
 
-    def __init__(self, bundle: Bundle, pictures: Pictures, video: VideoStreams) -> None:
+    Attributes:
+        pictures: makes the engine's inputs.
+    """
+
+    def __init__(self, bundle: Bundle, decoders: Decoders) -> None:
         """Serve this bundle's backbone.
 
         Args:
             bundle: whose backbone it is.
-            pictures: decodes pictures, and is closed with this.
-            video: decodes video, and is closed with this.
+            decoders: decode pictures.
 
         Raises:
             ConfigurationError: the tables of the bundle's bottleneck are damaged.
         """
         self._manifest = bundle.manifest
-        self._pictures = pictures
-        self._video = video
-        self._codec = FeatureCodec(bundle.manifest.codec.calibration)
+        self.pictures = Pictures(bundle.manifest, decoders)
+        self._codec = CutCodec(bundle.manifest)
         self._coders = LatentCoders.of_bundle(bundle)
 
     def usable_codec(self, asked: Optional[Codec]) -> Codec:
@@ -115,6 +121,13 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
             return 0
         return HELD_BYTES_OF_A_LATENT * largest_latent_count(self._manifest)
 
+    def sent_bytes(self, codec: Codec) -> int:
+        """About the most that a frame's features take by this codec, with what is sent beside."""
+        if codec in LATENT_CODECS:
+            return _SENT_BESIDE_BYTES + largest_latent_count(self._manifest)
+        width = _BYTES_OF_A_FEATURE.get(codec, 1)
+        return _SENT_BESIDE_BYTES + width * largest_feature_count(self._manifest)
+
     def prepare(self, frame: Content) -> Union[Picture, Slow[Picture]]:
         """Decode, resize and normalise a frame; see `StageCore.prepare`.
 
@@ -125,7 +138,7 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
         """
         if isinstance(frame, VideoFrame):
             return frame.stream.make(frame.unit)
-        return self._pictures.make(frame)
+        return self.pictures.make(frame)
 
     def engine_inputs(self, inputs: Picture, options: Encoding) -> Dict[str, np.ndarray]:
         """The pixels, under the name that says whether latents are wanted."""
@@ -149,18 +162,18 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
             kept = KeptLatents(_whole(outputs["latents"]), inputs.geometry)
             encoded = options.latents.encode(options.frame_id, kept.latents, inputs.geometry)
         else:
-            encoded = self._encoded(outputs["features"], inputs.geometry, options)
+            encoded = self._encoded(outputs, inputs.geometry, options)
         timing = replace(timing, encode_seconds=time.perf_counter() - started)
         return FrameFeatures(encoded, timing, kept)
 
     def _encoded(
-        self, features: np.ndarray, geometry: FrameGeometry, options: Encoding
+        self, outputs: Mapping[str, np.ndarray], geometry: FrameGeometry, options: Encoding
     ) -> EncodedFeatures:
         # A codec would turn them into numbers like any other.
-        if not are_features(features):
+        if not all(are_features(outputs[tensor.name]) for tensor in self._manifest.cut):
             raise EngineError("the backbone's features are not finite, or far too large")
-        tensor = self._codec.encode(features, options.codec)
-        return EncodedFeatures(options.frame_id, tensor, geometry)
+        tensors = self._codec.encode(outputs, options.codec)
+        return EncodedFeatures(options.frame_id, tensors, geometry)
 
     def typical_tensors(self) -> List[Dict[str, np.ndarray]]:
         """A black frame of the usual size, whose features and, if it can be, latents are wanted."""
@@ -172,16 +185,11 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """See `StageCore.stuck_after_seconds`; it depends on how fast this machine decodes."""
-        return self._pictures.stuck_after_seconds()
+        return self.pictures.stuck_after_seconds()
 
     def start(self) -> None:
         """Start the decoders."""
-        self._pictures.start()
-
-    def close(self) -> None:
-        """Kill the decoders."""
-        self._pictures.close()
-        self._video.close()
+        self.pictures.start()
 
 
 def _to_latents(tensors: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

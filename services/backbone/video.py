@@ -30,22 +30,24 @@ _CLOSE_SECONDS = 1.0
 class VideoStreams:
     """The open streams of video; used on the event loop, apart from `close`."""
 
-    def __init__(self, pictures: Pictures, limits: VideoLimits, most: int) -> None:
+    def __init__(self, limits: VideoLimits, most: int) -> None:
         """Allow so many streams at a time.
 
         Args:
-            pictures: knows the sizes of the backbone's inputs.
             limits: on each stream.
             most: how many there may be.
         """
-        self._pictures = pictures
         self._limits = limits
         self._most = most
         self._open: Set[VideoStream] = set()
         self._numbers = itertools.count()
 
-    def open(self, video: VideoFormat) -> VideoStream:
+    def open(self, video: VideoFormat, pictures: Pictures) -> VideoStream:
         """Take a place for a stream, until it is closed.
+
+        Args:
+            video: what is to be decoded.
+            pictures: knows the sizes of the inputs of the stream's backbone.
 
         Raises:
             ResourceExhaustedError: all places are taken.
@@ -55,7 +57,7 @@ class VideoStreams:
                 f"{self._most} streams of video are decoded here, which is the limit "
                 "(max_video_streams)"
             )
-        stream = VideoStream(video, self._limits, self._pictures, f"video-{next(self._numbers)}")
+        stream = VideoStream(video, self._limits, pictures, f"video-{next(self._numbers)}")
         self._open.add(stream)
         return stream
 
@@ -73,6 +75,7 @@ class VideoStream:
     """One stream's decoder.
 
     Attributes:
+        video: what its access units are.
         strand: on which every access unit is prepared, in their order.
     """
 
@@ -80,10 +83,10 @@ class VideoStream:
         self, video: VideoFormat, limits: VideoLimits, pictures: Pictures, name: str
     ) -> None:
         """Decode what `video` describes; see `VideoStreams.open`."""
+        self.video = video
         self._decoder = VideoDecoder(video, limits)
         self._pictures = pictures
         self._thread = TurnThreads(1, name)
-        self._kill_lock = threading.Lock()
         self.strand = Strand(self._thread, self)
 
     def make(self, unit: AccessUnit) -> Picture:
@@ -118,8 +121,7 @@ class VideoStream:
 
     def kill(self) -> None:
         """Kill the decoder at once, whatever it is doing."""
-        with self._kill_lock:
-            self._decoder.close()
+        self._decoder.close()
 
     def close(self) -> None:
         """Kill the decoder, and end the thread; blocks for a moment."""

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.domain.address import Address, binding_fault
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, InternalError
 from common.security.tls import TlsFiles
 from common.server.metrics_access import server_context
 
@@ -108,19 +108,28 @@ class HttpServer:
         config.ssl = None if tls is None else _context(tls)
         self.url = f"http{'' if tls is None else 's'}://{self.address}"
         self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Serve from now on; returns at once."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+    async def serve(self, draining: asyncio.Event) -> None:
+        """Serve until the gateway drains; then take no more requests, and answer those under way.
 
-    async def stop(self) -> None:
-        """Take no more requests, and wait for those under way."""
-        self._server.should_exit = True
-        if self._task is None:
-            self._socket.close()
-        else:
-            await self._task
+        Raises:
+            InternalError: the server has ended by itself.
+        """
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        ending = asyncio.create_task(draining.wait())
+        try:
+            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            self._server.should_exit = True
+            await serving
+        finally:
+            serving.cancel()
+            ending.cancel()
+        if not draining.is_set():
+            raise InternalError("the HTTP server has ended")
+
+    def close(self) -> None:
+        """Leave the address to others."""
+        self._socket.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:

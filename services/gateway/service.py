@@ -104,14 +104,21 @@ async def serve_gateway(settings: GatewaySettings) -> bool:
     async with client, impatient:
         tasks = [server.supervise(door.run(), door.name) for door in doors]
         tasks += [server.supervise(each.run(), each.state().name) for each in cameras]
+        serving: list[asyncio.Task[None]] = []
+
+        async def serve_http() -> None:
+            serving.append(server.supervise(http.serve(server.draining), "HTTP"))
+
         try:
-            await server.run(http.start)
+            await server.run(serve_http)
+            # It has drained beside gRPC, in the same grace.
+            await asyncio.gather(*serving, return_exceptions=True)
         finally:
-            await http.stop()
             await pool.close()
-            for task in tasks:
+            for task in (*tasks, *serving):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *serving, return_exceptions=True)
+            http.close()
     return True
 
 

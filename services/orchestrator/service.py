@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Callable, Optional, Tuple
 
+import structlog
+
+from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
 from common.security.quotas import QuotaFile
@@ -11,7 +14,7 @@ from common.security.tls import TlsFiles
 from common.server.addresses import checked_host
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
-from common.server.options import channel_options
+from common.server.options import channel_options, max_connections
 from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import Metrics
@@ -20,9 +23,11 @@ from common.wire.resolver import SystemResolver
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
+from services.orchestrator.deployment import Deployments
 from services.orchestrator.insecurity import Insecurity
 from services.orchestrator.replicas import Connections, Replicas
 from services.orchestrator.routing.measurements import Measurements
+from services.orchestrator.routing.models_watch import ModelsWatch
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.router import Router, RoutingOptions
@@ -34,10 +39,11 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.settings import OrchestratorSettings
 
+log = structlog.get_logger()
+
 # Of a frame that is passed on: as it came, as it is sent, and what gRPC has yet to write.
 _COPIES_HELD = 3
-# Sessions that one peer may have, however few there may be.
-_LEAST_SHARE = 4
+_LEAST_UNOPENED = 4
 
 
 async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
@@ -55,6 +61,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         from common.vision.confined_process import start_server
 
         start_server()
+    _tell_of_few_files(settings.max_sessions)
     security = security_of(settings, Role.ORCHESTRATOR)
     tls = None if security is None else security.tls
     server = ServiceServer("orchestrator", settings, security=security)
@@ -75,7 +82,11 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
-            warnings=lambda: (*insecurity.warnings(), *replicas.warnings()),
+            warnings=lambda: (
+                *insecurity.warnings(),
+                *replicas.warnings(),
+                *deployments.warnings(),
+            ),
             traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             frame_encoding=_frame_encoding(settings, router),
@@ -104,7 +115,20 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         lookup_seconds=settings.lookup_seconds,
     )
 
-    _add_servicers(server, sessions, settings)
+    deployments = Deployments(router.table, sessions.resources.models, channels)
+
+    def stage_told(server: StageAddress, models: StageModels) -> None:
+        sessions.models_changed(server, models)
+        deployments.stage_told(server, models)
+
+    def stage_left(server: StageAddress) -> None:
+        sessions.resources.models.known.pop(server, None)
+        deployments.server_left(server)
+
+    models_watch = ModelsWatch(
+        channels, settings.health_interval_seconds, on_told=stage_told, on_left=stage_left
+    )
+    _add_servicers(server, sessions, deployments, settings)
     looking_after = server.supervise(sessions.run(), "looking after routes")
     following = server.supervise(replicas.run(), "looking names up")
 
@@ -112,17 +136,32 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         server.supervise(monitor.run(), "watching the stages")
         await replicas.first_look()
         await monitor.first_look()
+        server.supervise(models_watch.run(), "watching the stages' models")
+        await models_watch.first_look()
 
     try:
         await server.run(prepare)
     finally:
         looking_after.cancel()
         following.cancel()
+        await deployments.close()
+        await models_watch.close()
         await monitor.close()
         await replicas.close()
         for channel in (*channels.values(), *health_channels.values()):
             await channel.close()
     return True
+
+
+def _tell_of_few_files(max_sessions: int) -> None:
+    """Each client may come by a connection of its own, and each connection is an open file."""
+    connections = max_connections()
+    if connections < max_sessions:
+        log.warning(
+            "fewer connections than max_sessions: raise the hard limit on open files",
+            connections=connections,
+            max_sessions=max_sessions,
+        )
 
 
 def _router(settings: OrchestratorSettings, metrics: Metrics) -> Router:
@@ -143,23 +182,26 @@ def _frame_encoding(settings: OrchestratorSettings, router: Router) -> Optional[
 
 
 def _add_servicers(
-    server: ServiceServer, sessions: Sessions, settings: OrchestratorSettings
+    server: ServiceServer,
+    sessions: Sessions,
+    deployments: Deployments,
+    settings: OrchestratorSettings,
 ) -> None:
     detector = DetectorServicer(sessions, _guard(settings))
     server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
-    operations = OperationsServicer(sessions)
+    operations = OperationsServicer(sessions, deployments)
     server.add(
         operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
     )
 
 
 def _guard(settings: OrchestratorSettings) -> StreamGuard:
-    share = max(_LEAST_SHARE, settings.max_sessions // 4)
     limits = StreamLimits(
         streams=settings.max_sessions,
-        streams_of_a_peer=share,
-        unopened_streams=share,
+        streams_of_a_peer=settings.sessions_of_a_host,
+        unopened_streams=max(_LEAST_UNOPENED, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
+        setting_of_a_peer="max_sessions_per_host",
     )
     budget = ByteBudget(
         settings.max_buffered_bytes,

@@ -20,6 +20,8 @@ from services.orchestrator.session.resources import DEFAULT_GROUP_MEBIBYTES
 
 AUTOMATIC = "auto"
 
+# Sessions that one host may have, however few there may be.
+_LEAST_SHARE = 4
 # By docs/accuracy.md they keep the detector's accuracy to about 0.3 points.
 _DEFAULT_QUALITIES = {FrameCodec.JPEG: 30, FrameCodec.H264: 23, FrameCodec.H265: 28}
 _QUALITIES = {FrameCodec.JPEG: (1, 100), FrameCodec.H264: (0, 51), FrameCodec.H265: (0, 51)}
@@ -58,6 +60,18 @@ class OrchestratorSettings(ServerSettings):
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 picks a free one")
     metrics_port: int = Field(
         9150, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
+    )
+    max_sessions: int = Field(
+        1200,
+        gt=0,
+        description="streams of clients that are served at a time; a stage has to take two for "
+        "each of them",
+    )
+    max_sessions_per_host: int = Field(
+        0,
+        ge=0,
+        description="how many of them may come from one host; 0: a quarter. Raise it where clients "
+        "share an address, as behind a gateway or a router that translates addresses",
     )
     nodes: Dict[str, NodeSettings] = Field(
         description="the stages of each device, by the device's name"
@@ -168,6 +182,12 @@ class OrchestratorSettings(ServerSettings):
         if not least <= quality <= most:
             raise ValueError(f"frame_quality of {codec.value} is {least} to {most}, not {quality}")
         return self
+
+    @property
+    def sessions_of_a_host(self) -> int:
+        """How many streams of clients may come from one host."""
+        share = max(_LEAST_SHARE, self.max_sessions // 4)
+        return min(self.max_sessions_per_host or share, self.max_sessions)
 
     @property
     def operator_pair(self) -> Optional[NodePair]:

@@ -90,7 +90,4 @@ class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
         """The time after which a worker, and the slow worker, must be hanging at a frame."""
 
     def start(self) -> None:
-        """Start what frames are prepared with; may take a while."""
-
-    def close(self) -> None:
-        """End what frames are prepared with, at once; frames under way fail."""
+        """Start what frames are prepared with, if it is not; may take a while."""

@@ -13,9 +13,10 @@ from typing import Callable, DefaultDict, Deque, List, Mapping, Optional, Sequen
 import numpy as np
 import structlog
 
-from common.domain.errors import EngineError, UnavailableError
+from common.domain.errors import EngineError, UnavailableError, UnsupportedGraphError
 from common.engines.base import Engine
 from services.pipeline.batches import put_together, taken_apart
+from services.pipeline.execution_turn import ExecutionTurn
 from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, EngineFrame, ExecutedFrame, WaitingFrames
 
@@ -42,23 +43,32 @@ class EngineThread:
         limits: how many frames are executed together.
         failures_in_a_row: how many frames have failed since the last one that did not.
         out_of_service: why no frame is executed; empty while frames are executed.
+        unable: why this engine can never execute what it was last told to load; empty if it can.
         on_failure: is called on the engine's thread after each frame that failed.
         on_executed: is called on the engine's thread with the number of frames of each execution.
     """
 
-    def __init__(self, stuck_after_seconds: float = STUCK_SECONDS) -> None:
+    def __init__(
+        self,
+        stuck_after_seconds: float = STUCK_SECONDS,
+        turn: Optional[ExecutionTurn] = None,
+    ) -> None:
         """Start the thread; `load` gives it an engine.
 
         Args:
             stuck_after_seconds: no execution counts as stuck before this time.
+            turn: is taken for each execution of frames, but not for `test` and `measure`, which
+                may tune kernels for minutes; None: no other engine wants the device.
         """
         self._stuck_after_seconds = stuck_after_seconds
+        self._turn = ExecutionTurn() if turn is None else turn
         self._thread = TurnThreads(1, "engine")
         self._frames = WaitingFrames()
         self._engine: Optional[Engine] = None
         self.limits = BatchLimits()
         self.failures_in_a_row = 0
         self.out_of_service = ""
+        self.unable = ""
         self.on_failure: Callable[[], None] = lambda: None
         self.on_executed: Callable[[int], None] = lambda frames: None
         # When the current execution began, and its number of frames.
@@ -69,13 +79,19 @@ class EngineThread:
         """Load the engine on its thread; an engine that was loaded before is closed first.
 
         Raises:
+            UnsupportedGraphError: the engine can never run it; `unable` then says why.
             EngineError: the file cannot be loaded.
             ConfigurationError: the engine is unknown or not installed.
         """
 
         def load_anew() -> Engine:
             self._release()
-            self._engine = load()
+            self.unable = ""
+            try:
+                self._engine = load()
+            except UnsupportedGraphError as error:
+                self.unable = str(error)
+                raise
             return self._engine
 
         return await self._thread.call(load_anew)
@@ -175,7 +191,8 @@ class EngineThread:
     def _execute_together(self, frames: Sequence[EngineFrame]) -> None:
         """Execute a batch; if it fails, execute each frame alone, so that only bad ones fail."""
         inputs = put_together([frame.tensors for frame in frames])
-        outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
+        with self._turn:
+            outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
         if isinstance(outcome, BaseException):
             log.warning("batch failed", frames=len(frames), error=str(outcome))
             if all([self._execute(frame) for frame in frames]):
@@ -190,10 +207,12 @@ class EngineThread:
 
     def _execute(self, frame: EngineFrame) -> bool:
         """Execute one frame; returns whether that went well."""
-        if self.out_of_service:
-            frame.executed(UnavailableError(self.out_of_service))
+        reason = self.unable or self.out_of_service
+        if reason:
+            frame.executed(UnavailableError(reason))
             return False
-        outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
+        with self._turn:
+            outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         self._frames.note_outcome(frame.stream, failed=failed)

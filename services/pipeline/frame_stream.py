@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, AsyncIterator, ClassVar, Iterator, Tuple
+from typing import Any, AsyncIterator, ClassVar, Generic, Iterator, Tuple
 
 import structlog
 
@@ -34,6 +34,8 @@ from common.wire.errors import error_to_wire
 from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
+from services.pipeline.loaded_bundle import Core
+from services.pipeline.stage_bundles import StageBundles
 
 log = structlog.get_logger()
 
@@ -63,13 +65,13 @@ class FramesHeld:
 
 
 @dataclass(frozen=True)
-class StageHost:
+class StageHost(Generic[Core]):
     """What a stage's servicer needs to serve streams.
 
     Attributes:
         stage: which half is served.
         node: name of this device.
-        bundle: the model served.
+        bundles: those that streams are served with.
         metrics: of this service.
         traces: likewise.
         guard: admits streams.
@@ -81,7 +83,7 @@ class StageHost:
 
     stage: Stage
     node: str
-    bundle: Bundle
+    bundles: StageBundles[Core]
     metrics: Metrics
     traces: Traces
     guard: StreamGuard
@@ -168,9 +170,12 @@ class FrameStream(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, host: StageHost, facts: StreamFacts, stream: GuardedStream) -> None:
-        """Serve `stream`, whose opening has been read."""
+    def __init__(
+        self, host: StageHost[Any], bundle: Bundle, facts: StreamFacts, stream: GuardedStream
+    ) -> None:
+        """Serve `stream`, whose opening has been read, with this bundle."""
         self.host = host
+        self.bundle = bundle
         self.facts = facts
         self.stream = stream
         self.traces = host.traces.stream(stream.metadata)
@@ -192,11 +197,10 @@ class FrameStream(ABC):
 
     async def agree(self) -> None:
         """Answer the opening; frames may follow."""
-        bundle = self.host.bundle
         opened = stage_pb2.Opened(
             node=self.host.node,
-            bundle_digest=bundle.digest,
-            latent_rates=latent_rates_to_wire(bundle.manifest),
+            bundle_digest=self.bundle.digest,
+            latent_rates=latent_rates_to_wire(self.bundle.manifest),
         )
         self.tell(opened)
         await self.stream.write(stage_pb2.StageResponse(opened=opened))

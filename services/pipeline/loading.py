@@ -5,12 +5,13 @@ from __future__ import annotations
 import structlog
 
 from common.bundle import PART_OF, Bundle, Graph
-from common.domain.errors import EngineError
+from common.domain.errors import EngineError, UnsupportedGraphError
 from common.domain.placement import Stage
-from common.engines.base import Engine, Precision
+from common.engines.base import Engine
 from common.engines.bottleneck import BackboneWithEncoder, TransformerWithDecoder
 from common.engines.paced import PacedEngine, SimulatedDevice
 from common.engines.registry import load_engine
+from services.pipeline.precision import choose_precision
 from services.pipeline.settings import StageSettings
 from services.pipeline.shapes import compile_options
 
@@ -25,6 +26,7 @@ def load_stage_engine(stage: Stage, settings: StageSettings, bundle: Bundle) -> 
 
     Raises:
         ConfigurationError: the bundle is damaged, or the engine is unknown or not installed.
+        UnsupportedGraphError: the engine lacks an operator of the half or the part.
         EngineError: the engine cannot load the half or the part.
     """
     half = _paced(_loaded(stage, settings, bundle, settings.engine_threads), settings)
@@ -44,7 +46,7 @@ def _loaded(graph: Graph, settings: StageSettings, bundle: Bundle, threads: int)
     try:
         return _loaded_for(settings.max_batch, graph, settings, bundle, threads)
     except EngineError as error:
-        if settings.max_batch == 1:
+        if settings.max_batch == 1 or isinstance(error, UnsupportedGraphError):
             raise
         # A graph with a fixed batch dimension cannot be compiled for more than that. If it is
         # something else, loading for single frames fails as well, and tells that.
@@ -55,10 +57,15 @@ def _loaded(graph: Graph, settings: StageSettings, bundle: Bundle, threads: int)
 def _loaded_for(
     max_batch: int, graph: Graph, settings: StageSettings, bundle: Bundle, threads: int
 ) -> Engine:
+    chosen = choose_precision(
+        *(bundle.manifest, graph, settings.precision_wishes),
+        *(settings.engine, settings.engine_device),
+    )
+    if chosen.note:
+        precision = chosen.precision.value
+        log.info("precision", graph=graph.value, precision=precision, reason=chosen.note)
     options = compile_options(
-        *(bundle.manifest, graph, Precision(settings.engine_precision)),
-        settings.engine_cache,
-        max_batch,
+        bundle.manifest, graph, chosen.precision, settings.engine_cache, max_batch
     )
     path = bundle.onnx_path(graph)
     return load_engine(

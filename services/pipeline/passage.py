@@ -11,18 +11,13 @@ from typing import Any, Callable, Dict, Generic, Hashable, Optional, Union
 import numpy as np
 
 from common.domain.detections import StageTiming
-from common.domain.errors import TandemError
+from common.domain.errors import PreconditionError, TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.strand import Strand
-from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
-
-# Preparing the next frame overlaps with finishing the previous one.
-WORKER_THREADS = 2
-# How long the shutdown waits for the workers' current steps.
-_CLOSE_SECONDS = 0.5
+from services.pipeline.workers import Workers
 
 
 class Pipeline(Generic[Frame, Inputs, Options, Result]):
@@ -36,22 +31,33 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         engine: the thread that executes frames.
         node: name of the device, for the frames' timing.
         workers: the threads that prepare and finish frames.
-        slow_worker: the thread that prepares the slow ones.
     """
 
     def __init__(
-        self, stage: StageCore[Frame, Inputs, Options, Result], engine: EngineThread, node: str
+        self,
+        stage: StageCore[Frame, Inputs, Options, Result],
+        engine: EngineThread,
+        node: str,
+        workers: Workers,
     ) -> None:
-        """Start the workers; the caller loads and closes `engine`."""
+        """Take frames through `stage`; the caller loads and closes `engine`, and the workers."""
         self.stage = stage
         self.engine = engine
         self.node = node
-        self.workers = TurnThreads(WORKER_THREADS, "worker")
-        self.slow_worker = TurnThreads(1, "slow-worker")
+        self.workers = workers
+
+    def require_able(self) -> None:
+        """Refuse a stream whose frames the engine could never execute.
+
+        Raises:
+            PreconditionError: it cannot run this half; the sentence names the operator.
+        """
+        if self.engine.unable:
+            raise PreconditionError(self.engine.unable)
 
     def strand(self, stream: Hashable) -> Strand:
         """A new strand of a stream on the workers, for `run`."""
-        return Strand(self.workers, (stream, "in order"))
+        return Strand(self.workers.usual, (stream, "in order"))
 
     async def run(
         self,
@@ -83,7 +89,7 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         if preparing is not None:
             preparing.submit(passage.prepare)
         else:
-            self.workers.submit((stream, "prepare"), passage.prepare)
+            self.workers.usual.submit((stream, "prepare"), passage.prepare)
         try:
             return await passage.answer
         finally:
@@ -117,18 +123,8 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
     def stuck_seconds(self) -> float:
         """How long a worker has been at one frame if that is far too long, else 0."""
         limits = self.stage.stuck_after_seconds()
-        busy = (self.workers.busy_seconds(), self.slow_worker.busy_seconds())
+        busy = (self.workers.usual.busy_seconds(), self.workers.slow.busy_seconds())
         return max(now if now > limit else 0.0 for now, limit in zip(busy, limits))
-
-    def close(self) -> bool:
-        """End the workers; no frame may be under way.
-
-        Returns:
-            Whether they ended; one that hangs is left to the end of the process.
-        """
-        self.stage.close()
-        ended = [each.close(_CLOSE_SECONDS) for each in (self.workers, self.slow_worker)]
-        return all(ended)
 
 
 class FramePassage(Generic[Frame, Inputs, Options, Result]):
@@ -179,7 +175,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         del self._make
         if isinstance(inputs, Slow):
             self._make = inputs.prepare
-            self._pipeline.slow_worker.submit(self.stream, self.prepare)
+            self._pipeline.workers.slow.submit(self.stream, self.prepare)
         elif inputs is None:
             self._pipeline.engine.withdraw(self)
         else:
@@ -198,7 +194,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         if self._finishing is not None:
             self._finishing.submit(self.finish)
         else:
-            self._pipeline.workers.submit((self.stream, "finish"), self.finish)
+            self._pipeline.workers.usual.submit((self.stream, "finish"), self.finish)
 
     def finish(self) -> None:
         """On a worker: make the result, and tell who waits for it."""

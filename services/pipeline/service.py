@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+import asyncio
+from typing import Callable, Generic, Iterable, Sequence, Tuple
 
-import structlog
-
-from common.bundle import Bundle
+from common.bundle import Bundle, Manifest
 from common.domain.placement import Stage
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
+from protos.tandem.v1 import models_pb2_grpc
+from services.pipeline.changeover import Changeover
+from services.pipeline.configured_bundles import ConfiguredBundles
 from services.pipeline.frame_stream import StageHost
-from services.pipeline.loading import load_stage_engine
-from services.pipeline.passage import Pipeline
+from services.pipeline.hangup import on_hangup
+from services.pipeline.loaded_bundle import BundleLoader, Core, LoadedBundle
+from services.pipeline.models_servicer import ModelsServicer
 from services.pipeline.settings import StageSettings
 from services.pipeline.shapes import largest_input_bytes, largest_latent_count
-from services.pipeline.watchdog import Watchdog
-
-log = structlog.get_logger()
+from services.pipeline.stage_bundles import StageBundles
 
 # A stage holds a message as it arrived, its payload, and what it decodes from that.
 _COPIES_HELD = 3
@@ -29,33 +29,68 @@ _COPIES_HELD = 3
 _BYTES_OF_A_LATENT = 4 + 2 + 2 + 1
 
 
-class StageService:
-    """Runs one stage: loads its engine, warms it up, serves, watches it, and releases it."""
+class StageService(Generic[Core]):
+    """Runs one stage: loads its bundles, warms them up, serves, changes over, and releases them.
+
+    An engine that can never run a half, since it lacks an operator, does not end the stage, which a
+    supervisor would only start again: it is there, says why it does not serve, and may be given
+    another bundle.
+
+    Attributes:
+        bundles: those in memory.
+    """
 
     def __init__(
         self,
-        kind: Stage,
+        stage: Stage,
         settings: StageSettings,
-        bundle: Bundle,
         server: ServiceServer,
-        pipeline: Pipeline[Any, Any, Any, Any],
+        make_core: Callable[[Bundle], Core],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         """Serve nothing yet.
 
         Args:
-            kind: which half is served.
+            stage: which half is served.
             settings: of the service.
-            bundle: the model.
-            server: to which the servicer has been added.
-            pipeline: that the servicer's frames go through; closed with its engine in the end.
+            server: to which the servicer of the stage is to be added.
+            make_core: makes what is done to a bundle's frames beside the engine; on any thread.
+            close: ends, at the end, what frames are prepared with.
+
+        Raises:
+            ConfigurationError: a bundle is missing, damaged or not signed as it has to be.
         """
-        self._kind = kind
+        self._stage = stage
         self._settings = settings
-        self._bundle = bundle
         self._server = server
-        self._pipeline = pipeline
-        self._is_up = server.metrics.node_up.labels(settings.node, kind.value)
-        pipeline.engine.on_executed = server.metrics.batch_frames.labels(kind.value).observe
+        self._close = close
+        self._background: Tuple[asyncio.Task[None], ...] = ()
+        self._is_up = server.metrics.node_up.labels(settings.node, stage.value)
+        self._loader = BundleLoader(stage, settings, server, make_core, self._tell)
+        name = f"{stage.value} on {settings.node}"
+        self.bundles: StageBundles[Core] = StageBundles(name, self._loader.release)
+        configured = ConfiguredBundles(stage, settings)
+        self._starting = configured.starting()
+        self._changeover = Changeover(name, configured, self.bundles, self._loader)
+        self._budget = _budget(stage, settings, (each.bundle for each in self._starting.values()))
+        models = ModelsServicer(self.bundles, self._changeover, server.draining)
+        server.add(models_pb2_grpc.add_ModelsServicer_to_server, models, "tandem.v1.Models")
+
+    def host(self, senders: LabelNames) -> StageHost[Core]:
+        """What the stage's servicer needs; `senders` are the metrics' names of senders."""
+        host = StageHost(
+            stage=self._stage,
+            node=self._settings.node,
+            bundles=self.bundles,
+            metrics=self._server.metrics,
+            traces=self._server.traces,
+            guard=StreamGuard(_limits(self._settings), self._budget),
+            senders=senders,
+            draining=self._server.draining,
+            max_frames_in_flight=self._settings.max_frames_in_flight,
+        )
+        self._server.tell_in_flight(lambda: host.held.count)
+        return host
 
     async def run(self) -> bool:
         """Load, warm up, serve until SIGTERM, release; returns whether all threads have ended.
@@ -64,84 +99,92 @@ class StageService:
             ConfigurationError: the engine is unknown, or a port cannot be bound.
             EngineError: the engine cannot be loaded, or fails on the first frame.
         """
-        engine = self._pipeline.engine
-        watchdog = Watchdog(
-            engine,
-            reload=self._load,
-            test=self._pipeline.warm_up,
-            tell=self._tell,
-            workers_stuck_seconds=self._pipeline.stuck_seconds,
-        )
-        watching = self._server.supervise(watchdog.run(), "watchdog")
+        on_hangup(self._changeover.ask_to_reload)
         try:
             await self._server.run(self._prepare)
         finally:
-            watching.cancel()
-            # The engine first: it hands what it has done to the workers.
-            engine_ended = await engine.close()
-            workers_ended = self._pipeline.close()
-        return engine_ended and workers_ended
+            for work in self._background:
+                work.cancel()
+            ended = await self._loader.close(*self.bundles.loaded, before_workers=self._close)
+        return ended
 
-    async def _prepare(self) -> None:
-        await self._load()
-        await self._pipeline.warm_up()
-        await self._pipeline.allow_batches(self._settings.batch_limits)
-        self._is_up.set(1)
-
-    async def _load(self) -> None:
-        load = partial(load_stage_engine, self._kind, self._settings, self._bundle)
-        engine = await self._pipeline.engine.load(load)
-        log.info(
-            "engine loaded",
-            stage=self._kind.value,
-            node=self._settings.node,
-            engine=engine.description,
-            bundle=self._bundle.manifest.name,
-            digest=self._bundle.digest,
+    async def _prepare(self) -> str:
+        """Load what is configured; returns why the stage cannot serve, and nothing where it can."""
+        for model, starting in self._starting.items():
+            loaded = await self._loader.load(starting.bundle, even_if_unable=True)
+            self.bundles.serve(model, loaded, starting.source, starting.note)
+        reason = self._reason()
+        for model in () if reason else self._starting:
+            # The stage serves others; who looks for this one finds the reason here.
+            unable = self.bundles.serving(model).loaded.unable
+            if unable:
+                self.bundles.note(model, unable)
+        self._is_up.set(not reason)
+        self._background = (
+            self._server.supervise(self._changeover.run(), "changing over"),
+            self._server.supervise(self._look_after_bundles(), "looking after bundles"),
         )
+        return reason
 
-    async def _tell(self, reason: str) -> None:
+    async def _look_after_bundles(self) -> None:
+        """Have health and the budget follow what is loaded, until cancelled."""
+        while True:
+            changed = asyncio.ensure_future(self.bundles.wait_changed())
+            manifests = [loaded.bundle.manifest for loaded in self.bundles.loaded]
+            self._budget.cost = _frame_cost(self._stage, self._settings, manifests)
+            self._server.metrics.loaded_bundles.set(len(manifests))
+            await self._show_health()
+            await changed
+
+    async def _tell(self, loaded: LoadedBundle[Core], reason: str) -> None:
+        # What its engine can never run is no disorder of the stage.
+        loaded.out_of_order = "" if reason == loaded.unable else reason
+        await self._show_health()
+
+    async def _show_health(self) -> None:
+        reason = self._reason()
         await self._server.set_serving(not reason, reason)
         self._is_up.set(not reason)
 
+    def _reason(self) -> str:
+        """Why the stage cannot serve; empty where it can.
 
-def stage_host(
-    stage: Stage,
-    settings: StageSettings,
-    bundle: Bundle,
-    server: ServiceServer,
-    senders: LabelNames,
-) -> StageHost:
-    """Make what a stage's servicer needs from the settings."""
-    host = StageHost(
-        stage=stage,
-        node=settings.node,
-        bundle=bundle,
-        metrics=server.metrics,
-        traces=server.traces,
-        guard=_guard(stage, settings, bundle),
-        senders=senders,
-        draining=server.draining,
-        max_frames_in_flight=settings.max_frames_in_flight,
-    )
-    server.tell_in_flight(lambda: host.held.count)
-    return host
+        A bundle that no new stream takes counts only if the others have to wait for it. One that
+        its engine cannot run counts only if there is no other: its streams are refused one by one.
+        """
+        served = [each for each in self.bundles.loaded if self.bundles.is_served(each)]
+        hanging = [each for each in self.bundles.loaded if each.is_hanging]
+        reasons = [each.out_of_order for each in (*served, *hanging) if each.out_of_order]
+        unable = [each.unable for each in served if each.unable]
+        if not reasons and len(unable) == len(served):
+            reasons = unable
+        return next(iter(reasons), "")
 
 
-def _guard(stage: Stage, settings: StageSettings, bundle: Bundle) -> StreamGuard:
-    limits = StreamLimits(
+def _limits(settings: StageSettings) -> StreamLimits:
+    return StreamLimits(
         streams=settings.max_sessions,
         # All of them come from the orchestrator.
         streams_of_a_peer=settings.max_sessions,
         unopened_streams=max(1, settings.max_sessions // 4),
         silence_seconds=settings.max_silence_seconds,
     )
-    # Frames are copied to be executed together.
-    inputs = 2 if settings.max_batch > 1 else 1
-    working_bytes = inputs * largest_input_bytes(bundle.manifest, stage)
-    working_bytes += _BYTES_OF_A_LATENT * largest_latent_count(bundle.manifest)
-    cost = FrameCost(_COPIES_HELD, working_bytes)
-    budget = ByteBudget(
+
+
+def _budget(stage: Stage, settings: StageSettings, bundles: Iterable[Bundle]) -> ByteBudget:
+    cost = _frame_cost(stage, settings, [bundle.manifest for bundle in bundles])
+    return ByteBudget(
         settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
     )
-    return StreamGuard(limits, budget)
+
+
+def _frame_cost(stage: Stage, settings: StageSettings, manifests: Sequence[Manifest]) -> FrameCost:
+    """What a frame of the most demanding bundle takes."""
+    # Frames are copied to be executed together.
+    inputs = 2 if settings.max_batch > 1 else 1
+    working_bytes = (
+        inputs * largest_input_bytes(manifest, stage)
+        + _BYTES_OF_A_LATENT * largest_latent_count(manifest)
+        for manifest in manifests
+    )
+    return FrameCost(_COPIES_HELD, max(working_bytes))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
 
-from common.bundle import BottleneckPart, FixedInput, Graph, InputPolicy, Manifest
+from common.bundle import BottleneckPart, Graph, InputPolicy, Manifest, ShortestEdgeInput
 from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Precision, ShapeRange
 
@@ -15,7 +15,7 @@ _Size = Tuple[int, int]
 
 def typical_size(policy: InputPolicy) -> _Size:
     """The input's usual height and width, pixels."""
-    if isinstance(policy, FixedInput):
+    if not isinstance(policy, ShortestEdgeInput):
         return policy.height, policy.width
     # COCO's usual aspect, 4:3, at the size that DETR's resize gives it.
     return policy.shortest_edge, min(policy.longest_edge, policy.shortest_edge * 4 // 3)
@@ -36,17 +36,17 @@ def input_shapes(manifest: Manifest, graph: Graph, max_batch: int = 1) -> Dict[s
     low, usual, high = _sizes(manifest)
     if graph is Stage.BACKBONE:
         return {"pixels": _range((3,), (low, usual, high), max_batch)}
-    cells = tuple(_cells(size, manifest.feature_stride) for size in (low, usual, high))
-    features = _range((manifest.feature_channels,), cells, max_batch)
-    if graph is BottleneckPart.ENCODER:
-        return {"features": features}
+    grids = [[tensor.grid(*size) for size in (low, usual, high)] for tensor in manifest.cut]
     if graph is BottleneckPart.DECODER:
-        return {"latents": _range((latent_channels(manifest),), cells, max_batch)}
-    return {
-        "features": features,
-        "pos": _range((manifest.architecture.hidden_dim,), cells, max_batch),
-        "mask": _range((), cells, max_batch),
+        return {"latents": _range((latent_channels(manifest),), grids[0], max_batch)}
+    shapes = {
+        tensor.name: _range((tensor.channels,), grid, max_batch)
+        for tensor, grid in zip(manifest.cut, grids)
     }
+    if graph is Stage.TRANSFORMER and manifest.position_channels is not None:
+        shapes["pos"] = _range((manifest.position_channels,), grids[0], max_batch)
+        shapes["mask"] = _range((), grids[0], max_batch)
+    return shapes
 
 
 def latent_channels(manifest: Manifest) -> int:
@@ -59,13 +59,20 @@ def largest_input_bytes(manifest: Manifest, stage: Stage) -> int:
     height, width = _largest_size(manifest.input)
     if stage is Stage.BACKBONE:
         return 4 * 3 * height * width
-    rows, columns = _cells((height, width), manifest.feature_stride)
-    return 4 * (manifest.feature_channels + manifest.architecture.hidden_dim) * rows * columns
+    rows, columns = manifest.cut[0].grid(height, width)
+    position_values = (manifest.position_channels or 0) * rows * columns
+    return 4 * (largest_feature_count(manifest) + position_values)
+
+
+def largest_feature_count(manifest: Manifest) -> int:
+    """How many features a frame of the policy's largest size has, in all tensors of the cut."""
+    height, width = _largest_size(manifest.input)
+    return sum(tensor.values(height, width) for tensor in manifest.cut)
 
 
 def largest_latent_count(manifest: Manifest) -> int:
     """How many latents a frame of the policy's largest size has; 0 without a bottleneck."""
-    rows, columns = _cells(_largest_size(manifest.input), manifest.feature_stride)
+    rows, columns = manifest.cut[0].grid(*_largest_size(manifest.input))
     return latent_channels(manifest) * rows * columns
 
 
@@ -92,7 +99,7 @@ def default_cache() -> Path:
 
 def _largest_size(policy: InputPolicy) -> _Size:
     """The largest height and width of an input, pixels; either may be the short side."""
-    if isinstance(policy, FixedInput):
+    if not isinstance(policy, ShortestEdgeInput):
         return policy.height, policy.width
     return policy.shortest_edge, policy.longest_edge
 
@@ -100,9 +107,9 @@ def _largest_size(policy: InputPolicy) -> _Size:
 def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:
     """The smallest, usual and largest height and width, pixels."""
     policy, usual = manifest.input, typical_size(manifest.input)
-    if isinstance(policy, FixedInput):
+    if not isinstance(policy, ShortestEdgeInput):
         return usual, usual, usual
-    stride = manifest.feature_stride
+    stride = manifest.cut[-1].stride
     largest = (-(-policy.longest_edge // stride) + 1) * stride
     return (1, 1), usual, (largest, largest)
 
@@ -110,8 +117,3 @@ def _sizes(manifest: Manifest) -> Tuple[_Size, _Size, _Size]:
 def _range(channels: Tuple[int, ...], sizes: Sequence[_Size], max_batch: int) -> ShapeRange:
     low, usual, high = sizes
     return ShapeRange((1, *channels, *low), (1, *channels, *usual), (max_batch, *channels, *high))
-
-
-def _cells(size: _Size, stride: int) -> _Size:
-    # ceil: each of the backbone's stride-2 layers rounds up.
-    return -(-size[0] // stride), -(-size[1] // stride)

@@ -7,6 +7,7 @@ from typing import Awaitable, Callable, Optional, Sequence
 
 import structlog
 
+from common.domain.errors import UnsupportedGraphError
 from services.pipeline.engine_thread import EngineThread
 
 log = structlog.get_logger()
@@ -27,7 +28,7 @@ class Watchdog:
 
     A thread that hangs cannot be ended from outside. The watchdog then says that the stage cannot
     serve, so that frames go elsewhere and the supervisor of the process restarts it. An engine that
-    fails is reloaded and tested until it computes again.
+    fails is reloaded and tested until it computes again, or says that it never can.
     """
 
     def __init__(
@@ -122,12 +123,23 @@ class Watchdog:
             await asyncio.sleep(waits[min(tries, len(waits) - 1)])
             tries += 1
             fault = await self._fault(self._reload)
+            if isinstance(fault, UnsupportedGraphError):
+                await self._give_up(fault)
+                return
             if fault is not None:
                 log.error("the engine still fails", tries=tries, error=str(fault))
         self._engine.failures_in_a_row = 0
         self._engine.out_of_service = ""
         log.warning("the engine computes again", tries=tries)
         await self._tell("")
+
+    async def _give_up(self, fault: UnsupportedGraphError) -> None:
+        """Reload no more: the engine refuses frames by itself, until it is given another graph."""
+        log.error("the engine cannot run this half", error=str(fault))
+        self._engine.unable = str(fault)
+        self._engine.failures_in_a_row = 0
+        self._engine.out_of_service = ""
+        await self._tell(str(fault))
 
     async def _fault(
         self, before: Optional[Callable[[], Awaitable[None]]] = None

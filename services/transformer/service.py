@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from common.bundle import load_bundle
 from common.domain.placement import Stage
 from common.security.identity import Role
 from common.server.addresses import TRANSFORMER_PORT
@@ -12,9 +11,7 @@ from common.server.security import security_of
 from common.server.server import ServiceServer
 from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import stage_pb2_grpc
-from services.pipeline.engine_thread import EngineThread
-from services.pipeline.passage import Pipeline
-from services.pipeline.service import StageService, stage_host
+from services.pipeline.service import StageService
 from services.pipeline.settings import StageSettings
 from services.transformer.servicer import TransformerServicer
 from services.transformer.stage import TransformerStage
@@ -38,14 +35,10 @@ async def serve_transformer(settings: TransformerSettings) -> bool:
     Raises:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
-    bundle = load_bundle(settings.bundle, settings.require_signature)
     security = security_of(settings, Role.TRANSFORMER, settings.node)
     server = ServiceServer("transformer", settings, settings.node, security)
-    stage = TransformerStage(bundle)
-    pipeline = Pipeline(stage, EngineThread(), settings.node)
+    service = StageService(Stage.TRANSFORMER, settings, server, TransformerStage)
     # No setting tells it which backbones there are.
-    senders = LabelNames(room=_SENDERS_LEARNED)
-    host = stage_host(Stage.TRANSFORMER, settings, bundle, server, senders)
-    servicer = TransformerServicer(host, stage, pipeline)
+    servicer = TransformerServicer(service.host(LabelNames(room=_SENDERS_LEARNED)))
     server.add(stage_pb2_grpc.add_TransformerServicer_to_server, servicer, "tandem.v1.Transformer")
-    return await StageService(Stage.TRANSFORMER, settings, bundle, server, pipeline).run()
+    return await service.run()

@@ -21,6 +21,7 @@ from services.pipeline.frame_stream import (
     opening_of,
     sender_of,
 )
+from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
 from services.transformer.stage import (
     ArrivedFeatures,
@@ -35,13 +36,9 @@ TransformerPipeline = Pipeline[ArrivedFeatures, DecodedFeatures, DetectionOption
 class TransformerServicer(stage_pb2_grpc.TransformerServicer):
     """Features in, detections out."""
 
-    def __init__(
-        self, host: StageHost, stage: TransformerStage, pipeline: TransformerPipeline
-    ) -> None:
-        """Serve `stage` by its `pipeline`."""
+    def __init__(self, host: StageHost[TransformerStage]) -> None:
+        """Serve the bundles of `host`."""
         self._host = host
-        self._stage = stage
-        self._pipeline = pipeline
 
     async def Process(self, request_iterator: Any, context: Context) -> None:  # noqa: N802
         """See stage.proto."""
@@ -50,20 +47,21 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
     async def _serve(self, stream: GuardedStream) -> None:
         opening = await opening_of(stream)
         self._check_bundle(opening.bundle_digest, sender_of(opening.context))
-        sender = self._host.senders.label(sender_of(opening.context))
-        facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
-        stream.account.keep(self._stage.kept_bytes)
-        frames = TransformerStream(
-            *(self._host, facts, stream),
-            pipeline=self._pipeline,
-            stage=self._stage,
-            names=not opening.without_category_names,
-        )
-        await frames.serve()
+        with self._host.bundles.stream_of(opening.bundle_digest) as loaded:
+            loaded.pipeline.require_able()
+            sender = self._host.senders.label(sender_of(opening.context))
+            facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
+            stream.account.keep(loaded.core.kept_bytes)
+            self._host.bundles.opened(loaded)
+            frames = TransformerStream(
+                *(self._host, loaded, facts, stream), names=not opening.without_category_names
+            )
+            await frames.serve()
 
     def _check_bundle(self, digest: str, sender: str) -> None:
-        own = self._host.bundle.digest
-        if digest != own:
+        bundles = self._host.bundles
+        if bundles.find(digest) is None:
+            own = " and ".join(each.bundle.digest for each in bundles.loaded)
             raise PreconditionError(
                 f"the halves are of different bundles: backbone on {sender} runs {digest}, "
                 f"transformer on {self._host.node} runs {own}"
@@ -77,24 +75,23 @@ class TransformerStream(FrameStream):
 
     def __init__(
         self,
-        host: StageHost,
+        host: StageHost[TransformerStage],
+        loaded: LoadedBundle[TransformerStage],
         facts: StreamFacts,
         stream: GuardedStream,
         *,
-        pipeline: TransformerPipeline,
-        stage: TransformerStage,
         names: bool,
     ) -> None:
-        """Serve `stream` by the `pipeline` of `stage`; answer with categories' `names` or without.
+        """Serve `stream` with a bundle; answer with categories' `names` or without.
 
         For the other arguments see `FrameStream`.
         """
-        super().__init__(host, facts, stream)
-        self._pipeline = pipeline
+        super().__init__(host, loaded.bundle, facts, stream)
+        self._pipeline: TransformerPipeline = loaded.pipeline
         self._names = names
-        self._latents = stage.latent_decoder()
+        self._latents = loaded.core.latent_decoder()
         # Each frame's latents are decoded given those of the frame before.
-        self._in_order = pipeline.strand(stream)
+        self._in_order = self._pipeline.strand(stream)
 
     async def serve(self) -> None:
         """Serve the stream to its end.
@@ -108,15 +105,15 @@ class TransformerStream(FrameStream):
 
     def size_bytes(self, frame: stage_pb2.Features) -> int:
         """See `FrameStream.size_bytes`."""
-        return len(frame.tensor.data)
+        return sum(len(tensor.data) for tensor in (frame.tensor, *frame.further_tensors))
 
     async def result_of(
         self, frame: stage_pb2.Features, span: Span
     ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
         """See `FrameStream.result_of`."""
         encoded = features_from_wire(frame)
-        span.tell(codec=encoded.tensor.codec.value)
-        is_latent = encoded.tensor.codec in LATENT_CODECS
+        span.tell(codec=encoded.codec.value)
+        is_latent = encoded.codec in LATENT_CODECS
         arrived = ArrivedFeatures(encoded, self._latents)
         found = await self._pipeline.run(
             *(self.stream, arrived, self.facts.options),

@@ -8,8 +8,8 @@ from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from common.bundle import Bundle
-from common.codec import FeatureCodec, LatentCoders, LatentDecoder
+from common.bundle import Bundle, CutTensor
+from common.codec import CutCodec, LatentCoders, LatentDecoder
 from common.codec.base import MAX_FEATURE, are_features
 from common.codec.latent_streams import FRAMES_HELD, HELD_BYTES_OF_A_LATENT
 from common.domain.codec import LATENT_CODECS, EncodedFeatures
@@ -17,7 +17,7 @@ from common.domain.detections import Detection, DetectionOptions, StageTiming
 from common.domain.errors import InvalidInputError
 from common.domain.frames import FrameGeometry
 from common.domain.placement import Stage
-from common.vision.position import transformer_inputs
+from common.vision.position import inputs_beside_cut
 from common.vision.postprocess import detections
 from services.pipeline.core import StageCore
 from services.pipeline.shapes import (
@@ -77,9 +77,9 @@ class TransformerStage(
         """
         manifest = bundle.manifest
         self._manifest = manifest
-        self._codec = FeatureCodec(manifest.codec.calibration)
+        self._codec = CutCodec(manifest)
         self._coders = LatentCoders.of_bundle(bundle)
-        self._shapes = input_shapes(manifest, Stage.TRANSFORMER)["features"]
+        self._shapes = input_shapes(manifest, Stage.TRANSFORMER)
 
     def latent_decoder(self) -> LatentDecoder:
         """What decodes the latents of a new stream."""
@@ -102,12 +102,13 @@ class TransformerStage(
             PreconditionError: the bundle lacks what their codec needs.
         """
         started = time.perf_counter()
-        if frame.encoded.tensor.codec in LATENT_CODECS:
-            name, (features, geometry) = "latents", frame.latents.decode(frame.encoded)
+        if frame.encoded.codec in LATENT_CODECS:
+            latents, geometry = frame.latents.decode(frame.encoded)
+            tensors = {"latents": latents}
         else:
-            name, (features, geometry) = "features", self._features(frame.encoded)
+            tensors, geometry = self._features(frame.encoded)
         decoded = time.perf_counter()
-        tensors = {name: features, **self._beside(features, geometry)}
+        tensors.update(inputs_beside_cut(self._manifest, geometry))
         preprocess_seconds = time.perf_counter() - decoded
         return DecodedFeatures(tensors, geometry, decoded - started, preprocess_seconds)
 
@@ -121,7 +122,10 @@ class TransformerStage(
         """Read the detections that `options` ask for; see `StageCore.finish`."""
         started = time.perf_counter()
         logits, boxes = (outputs[name][0] for name in ("logits", "boxes"))
-        found = detections(logits, boxes, inputs.geometry, self._manifest.categories, options)
+        manifest = self._manifest
+        found = detections(
+            logits, boxes, inputs.geometry, manifest.categories, options, scoring=manifest.scoring
+        )
         timing = replace(timing, postprocess_seconds=time.perf_counter() - started)
         return FrameDetections(found, timing)
 
@@ -130,59 +134,62 @@ class TransformerStage(
         manifest = self._manifest
         height, width = typical_size(manifest.input)
         geometry = FrameGeometry(height, width, height, width, height, width)
+        beside = inputs_beside_cut(manifest, geometry)
 
-        def zeros(channels: int) -> np.ndarray:
-            return np.zeros((1, channels, *self._grid(geometry)), np.float32)
+        def zeros(tensor: CutTensor, channels: int) -> np.ndarray:
+            return np.zeros((1, channels, *tensor.grid(height, width)), np.float32)
 
-        features = zeros(manifest.feature_channels)
-        beside = self._beside(features, geometry)
+        features = {tensor.name: zeros(tensor, tensor.channels) for tensor in manifest.cut}
         if manifest.bottleneck is None:
-            return [{"features": features, **beside}]
-        latents = zeros(manifest.bottleneck.channels)
-        return [{"features": features, **beside}, {"latents": latents, **beside}]
+            return [{**features, **beside}]
+        latents = zeros(manifest.cut[0], manifest.bottleneck.channels)
+        return [{**features, **beside}, {"latents": latents, **beside}]
 
     def stuck_after_seconds(self) -> Tuple[float, float]:
         """See `StageCore.stuck_after_seconds`."""
         return _STUCK_SECONDS, _STUCK_SECONDS
 
-    def _features(self, encoded: EncodedFeatures) -> Tuple[np.ndarray, FrameGeometry]:
-        if encoded.geometry is None:
+    def _features(self, encoded: EncodedFeatures) -> Tuple[Dict[str, np.ndarray], FrameGeometry]:
+        geometry = encoded.geometry
+        if geometry is None:
             raise InvalidInputError(
-                f"features of codec {encoded.tensor.codec.value} cannot refer to another frame"
+                f"features of codec {encoded.codec.value} cannot refer to another frame"
             )
-        self._check_shape("features", encoded.tensor.shape, encoded.geometry)
-        features = self._codec.decode(encoded.tensor)
-        if not are_features(features):
+        for tensor, arrived in zip(self._manifest.cut, encoded.tensors):
+            self._check_shape(tensor, tensor.name, tensor.channels, arrived.shape, geometry)
+        features = self._codec.decode(encoded.tensors)
+        if not all(are_features(values) for values in features.values()):
             raise InvalidInputError(
                 f"a feature is not a finite number, or larger than {MAX_FEATURE:g}"
             )
-        return features, encoded.geometry
+        return features, geometry
 
     def _check_latents(self, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
-        self._check_shape("latents", shape, geometry)
+        channels = latent_channels(self._manifest)
+        self._check_shape(self._manifest.cut[0], "latents", channels, shape, geometry)
 
-    def _check_shape(self, kind: str, shape: Tuple[int, ...], geometry: FrameGeometry) -> None:
-        channels = self._manifest.feature_channels
-        if kind == "latents":
-            channels = latent_channels(self._manifest)
-        expected = (1, channels, *self._grid(geometry))
+    def _check_shape(
+        self,
+        tensor: CutTensor,
+        kind: str,
+        channels: int,
+        shape: Tuple[int, ...],
+        geometry: FrameGeometry,
+    ) -> None:
+        """Check a tensor of the cut, or the latents that stand for it.
+
+        Raises:
+            InvalidInputError: it does not have these channels and the cells of its frame, or the
+                bundle's inputs are never so large.
+        """
+        cells = tensor.grid(geometry.input_height, geometry.input_width)
+        expected = (1, channels, *cells)
         if shape != expected:
             raise InvalidInputError(f"{kind} have shape {shape}, {expected} is expected")
         # Attention takes memory by the square of the cells: a peer must not choose how many.
-        if not self._shapes.contains((1, self._manifest.feature_channels, *expected[2:])):
+        allowed = self._shapes[tensor.name]
+        if not allowed.contains((1, tensor.channels, *cells)):
             raise InvalidInputError(
-                f"{kind} have shape {shape}, the bundle's input policy allows features of "
-                f"{self._shapes.max}"
+                f"{kind} have shape {shape}, the bundle's input policy allows {tensor.name} of "
+                f"{allowed.max}"
             )
-
-    def _grid(self, geometry: FrameGeometry) -> Tuple[int, int]:
-        """Rows and columns of a frame's features."""
-        stride = self._manifest.feature_stride
-        # ceil: each of the backbone's stride-2 layers rounds up.
-        return -(-geometry.input_height // stride), -(-geometry.input_width // stride)
-
-    def _beside(self, features: np.ndarray, geometry: FrameGeometry) -> Dict[str, np.ndarray]:
-        """Positional encoding and mask that go with a frame's features or latents."""
-        grid = (features.shape[2], features.shape[3])
-        position, mask = transformer_inputs(geometry, grid, self._manifest.architecture.hidden_dim)
-        return {"pos": position, "mask": mask}

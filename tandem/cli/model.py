@@ -10,14 +10,31 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.bundle import Bundle, CodecDefaults, FixedInput, Graph, Manifest, load_bundle
+from common.bundle import (
+    Bundle,
+    CodecDefaults,
+    FamilyManifest,
+    Graph,
+    InputPolicy,
+    Manifest,
+    ShortestEdgeInput,
+    SigmoidScoring,
+    StretchInput,
+    load_bundle,
+)
 from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
-from common.engines.base import Device, LoadOptions, PlanReport, Precision
-from common.engines.registry import engine_module
+from common.engines.base import Device, PlanReport, Precision
+from common.engines.registry import load_engine
+from services.pipeline.precision import (
+    PRECISION_FORM,
+    PrecisionWish,
+    PrecisionWishes,
+    choose_precision,
+)
 from services.pipeline.shapes import compile_options
 from tandem.bundle_calibration import CalibratedBundle, calibrate_bundle
 from tandem.cli.console import activity, frame_progress, show_json, show_line, show_table
-from tandem.cli.options import JsonOption
+from tandem.cli.options import ENGINE_PRECISION_VARIABLE, JsonOption, checked_precision
 from tandem.sources import open_source
 
 
@@ -65,7 +82,7 @@ def calibrate(
 
     Ranges are written into bundle.json. If the bundle has a bottleneck and the source is a video,
     latent_tables.json is written as well. The bundle's digest changes with it, so give every node
-    the new files and restart its stages.
+    the new files and have its stages change over (tandem model deploy), or restart them.
     """
     with closing(open_source(images)) as source:
         available = source.info.frame_count
@@ -86,8 +103,17 @@ def build(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
     *,
     precision: Annotated[
-        Precision, typer.Option(help="What the engine computes in.")
-    ] = Precision.FP16,
+        str,
+        typer.Option(
+            "--engine-precision",
+            "--precision",
+            metavar="PRECISION",
+            envvar=ENGINE_PRECISION_VARIABLE,
+            callback=checked_precision,
+            help=f"What to compute in: {PRECISION_FORM}. Without it, what the model recommends, or "
+            "fp16. The stages find only plans of their own --engine-precision.",
+        ),
+    ] = PrecisionWish.AUTO_OR_FP16.value,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -105,10 +131,12 @@ def build(
     cache starts within seconds.
     """
     bundle = load_bundle(folder)
+    wishes = PrecisionWishes.parse(precision)
     built = []
     for graph in bundle.graphs:
-        with activity(f"compiling the {_words(graph)} in {precision.value}"):
-            built.append(build_half(bundle, graph, precision, cache))
+        chosen = choose_precision(bundle.manifest, graph, wishes, ENGINE, None).precision
+        with activity(f"compiling the {_words(graph)} in {chosen.value}"):
+            built.append(build_half(bundle, graph, chosen, cache))
         if not json:
             show_line(half_to_line(built[-1]))
     if json:
@@ -202,24 +230,44 @@ def _bottleneck_sentence(manifest: Manifest) -> str:
     return f"{bottleneck.channels} channels; " + ", ".join(rates)
 
 
-def _table(bundle: Bundle, sizes: dict[Graph, int]) -> Table:
-    manifest = bundle.manifest
+def _model_rows(manifest: Manifest) -> dict[str, str]:
+    """What the model is made of, and what crosses its cut."""
+    cut = ", ".join(f"{each.channels} channels at stride {each.stride}" for each in manifest.cut)
+    if isinstance(manifest, FamilyManifest):
+        opset, precision = manifest.opset, manifest.precision
+        return {
+            "family": manifest.family,
+            "operators": f"ONNX opset {opset.backbone} and {opset.transformer}",
+            "precision": f"backbone {precision.backbone}, transformer {precision.transformer}, "
+            "where an engine has the choice",
+            "cut": cut,
+            "scores": f"sigmoid of each class, the best {manifest.scoring.top_k} of a frame"
+            if isinstance(manifest.scoring, SigmoidScoring)
+            else "softmax over the classes and 'no object'",
+        }
     made_of = manifest.architecture
     dilated = ", dilated last stage" if made_of.dilation else ""
-    input_size = (
-        f"letterboxed into {manifest.input.width} x {manifest.input.height}"
-        if isinstance(manifest.input, FixedInput)
-        else f"short side {manifest.input.shortest_edge}, long side at most "
-        f"{manifest.input.longest_edge}"
-    )
-    rows = {
-        "name": manifest.name,
+    return {
         "backbone": f"{made_of.backbone}, base width {made_of.base_width}{dilated}",
         "transformer": f"{made_of.encoder_layers} encoder and {made_of.decoder_layers} decoder "
         f"layers of width {made_of.hidden_dim}, {made_of.queries} queries",
-        "cut": f"{manifest.split}: {manifest.feature_channels} channels at stride "
-        f"{manifest.feature_stride}",
-        "input": input_size,
+        "cut": f"{manifest.split}: {cut}",
+    }
+
+
+def _input_sentence(policy: InputPolicy) -> str:
+    if isinstance(policy, ShortestEdgeInput):
+        return f"short side {policy.shortest_edge}, long side at most {policy.longest_edge}"
+    how = "stretched to" if isinstance(policy, StretchInput) else "letterboxed into"
+    return f"{how} {policy.width} x {policy.height}"
+
+
+def _table(bundle: Bundle, sizes: dict[Graph, int]) -> Table:
+    manifest = bundle.manifest
+    rows = {
+        "name": manifest.name,
+        **_model_rows(manifest),
+        "input": _input_sentence(manifest.input),
         "categories": f"{len(manifest.categories)}: "
         + ", ".join(category.name for category in manifest.categories),
         "codec": _codec_sentence(manifest.codec),
@@ -259,12 +307,13 @@ def build_half(bundle: Bundle, graph: Graph, precision: Precision, cache: Path |
 
     Raises:
         ConfigurationError: the bundle is damaged, or TensorRT or pycuda is not installed.
+        UnsupportedGraphError: TensorRT lacks an operator of the half.
         EngineError: there is no GPU, or TensorRT cannot compile the half.
     """
-    # Imported by name, since most machines have neither TensorRT nor pycuda.
-    tensorrt: Any = engine_module(ENGINE)
     compilation = compile_options(bundle.manifest, graph, precision, cache)
     path = bundle.onnx_path(graph)
-    options = LoadOptions(0, Device.CUDA, compilation, bundle.sha256(path.name))
-    with closing(tensorrt.load(path, options)) as engine:
+    sha256 = bundle.sha256(path.name)
+    # Not its own type, which is known only where TensorRT and pycuda are installed.
+    loaded: Any = load_engine(ENGINE, path, 0, compilation, Device.CUDA, sha256=sha256)
+    with closing(loaded) as engine:
         return BuiltHalf(graph, engine.description, engine.plan)

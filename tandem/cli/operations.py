@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.domain.placement import NodePair
-from common.domain.status import EventCounts, StageStatus, SystemStatus
+from common.domain.status import EventCounts, ModelStatus, StageStatus, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
@@ -24,6 +24,8 @@ from tandem.cli.options import (
     checked_placement,
 )
 from tandem.cli.running import run
+
+_LONGEST_IN_CELL = 80
 
 
 @with_access
@@ -133,6 +135,8 @@ def _rate_sentences(system: SystemStatus) -> Iterator[str]:
 
 def _show_tables(system: SystemStatus) -> None:
     show_table(_stages_table(system))
+    for line in _long_reasons(system):
+        show_line(line)
     show_table(_placements_table(system))
     if system.links:
         show_table(_links_table(system))
@@ -156,14 +160,17 @@ def _show_tables(system: SystemStatus) -> None:
 
 
 def _stages_table(system: SystemStatus) -> Table:
-    table = Table("node", "stage", "address", "health", "in flight", "ms a frame", "seen s ago")
+    table = Table(
+        "node", "stage", "address", "health", "bundle", "in flight", "ms a frame", "seen s ago"
+    )
     for stage in system.stages:
         estimate = stage.estimate
         table.add_row(
             stage.node,
             stage.stage.value,
             stage.address,
-            _health(stage.healthy, stage.reason),
+            _health(stage.healthy, _in_cell(stage.reason, system)),
+            "\n".join(map(_bundle, stage.models)),
             _in_flight(stage),
             f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
             f"{estimate.age_seconds:.0f}" if estimate else "",
@@ -185,7 +192,7 @@ def _placements_table(system: SystemStatus) -> Table:
     for one in system.placements:
         expected = one.prediction
         # A pair can be available and still not be chosen: its reason is worth telling.
-        state = _health(one.available and not one.reason, one.reason, "available")
+        state = _health(one.available and not one.reason, _in_cell(one.reason, system), "available")
         table.add_row(
             one.node_pair.name,
             state,
@@ -211,6 +218,25 @@ def _links_table(system: SystemStatus) -> Table:
     return table
 
 
+def _in_cell(reason: str, system: SystemStatus) -> str:
+    """A reason without the sentences that `_long_reasons` has."""
+    for stage in system.stages:
+        if _is_long(stage.reason):
+            reason = reason.replace(stage.reason, "cannot serve, see below")
+    return reason
+
+
+def _long_reasons(system: SystemStatus) -> Iterator[str]:
+    """Why stages cannot serve, where a column of a table would be too narrow for it."""
+    for stage in system.stages:
+        if _is_long(stage.reason):
+            yield f"{stage.stage.value} on {stage.node}: {stage.reason}"
+
+
+def _is_long(reason: str) -> bool:
+    return len(reason) > _LONGEST_IN_CELL
+
+
 def _event_lines(events: EventCounts) -> Iterator[str]:
     for what, counts in (("switches", events.switches), ("faults", events.failovers)):
         if counts:
@@ -227,6 +253,12 @@ def _placement_sentence(system: SystemStatus) -> str:
     if system.operator_pair is None:
         return f"placement: {AUTOMATIC}, for {system.objective}; now {system.active_pair.name}"
     return f"placement: {setting}"
+
+
+def _bundle(model: ModelStatus) -> str:
+    """The bundle that a model is served with."""
+    told = f"{model.bundle_name} {model.bundle_digest[:8]}"
+    return f"{model.name}: {told}" if model.name else told
 
 
 def _health(good: bool, reason: str, word: str = "healthy") -> Text:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.bundle import FixedInput, InputPolicy
+from common.bundle import InputPolicy
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, Image
-from common.vision.preprocess import letterbox_size, shortest_edge_size
+from common.vision.preprocess import resized_size
 from common.vision.resize import resize_bilinear
 from tandem.evaluation.picture_set import Picture
 from tandem.pictures import decode_picture, encode_jpeg
@@ -83,10 +83,5 @@ def reduced(bgr: np.ndarray, policy: InputPolicy | None) -> np.ndarray:
     if policy is None:
         return bgr
     height, width = bgr.shape[:2]
-    if isinstance(policy, FixedInput):
-        size = letterbox_size(height, width, policy.height, policy.width)
-    else:
-        size = shortest_edge_size(height, width, policy.shortest_edge, policy.longest_edge)
-    if size[0] >= height:
-        return bgr
-    return resize_bilinear(bgr, *size)
+    seen_height, seen_width = resized_size(height, width, policy)
+    return resize_bilinear(bgr, min(height, seen_height), min(width, seen_width))

@@ -31,9 +31,15 @@ class UnitDecoder:
 
     def __call__(self, unit: AccessUnit) -> np.ndarray | None:
         """Decode the next one; see `DecodeUnit`."""
-        try:
-            frames = self._context.decode(av.Packet(unit.data))
-        except (av.FFmpegError, ValueError):
-            return None
-        whole = [frame for frame in frames if not frame.is_corrupt]
+        whole = [frame for frame in self._frames(unit) if not frame.is_corrupt]
         return whole[-1].to_ndarray(format="bgr24") if whole else None
+
+    def follow(self, unit: AccessUnit) -> None:
+        """Decode the next one only because later ones need its picture."""
+        self._frames(unit)
+
+    def _frames(self, unit: AccessUnit) -> list[av.VideoFrame]:
+        try:
+            return self._context.decode(av.Packet(unit.data))
+        except (av.FFmpegError, ValueError):
+            return []

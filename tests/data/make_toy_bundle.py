@@ -19,9 +19,9 @@ from common.bundle import (
     Calibration,
     Category,
     CodecDefaults,
+    DetrManifest,
     FixedInput,
     LatentRate,
-    Manifest,
     Normalization,
     RateMeasurement,
     write_bundle,
@@ -57,7 +57,7 @@ def main() -> None:
     _save("bottleneck_encoder.onnx", _encoder(turn))
     _save("bottleneck_decoder.onnx", _decoder(turn))
     bottleneck = _calibrated_bottleneck()
-    manifest = Manifest(
+    manifest = DetrManifest(
         name="toy",
         architecture=Architecture(
             backbone="resnet18",

@@ -188,7 +188,12 @@ def test_a_frame_through_both_halves_equals_the_whole_model(engine: str) -> None
     pos, mask = transformer_inputs(geometry, features.shape[2:], manifest.architecture.hidden_dim)
     outputs = transformer.run({"features": features, "pos": pos, "mask": mask})
     found = detections(
-        outputs["logits"][0], outputs["boxes"][0], geometry, manifest.categories, options
+        outputs["logits"][0],
+        outputs["boxes"][0],
+        geometry,
+        manifest.categories,
+        options,
+        scoring=manifest.scoring,
     )
 
     padding = torch.ones(1, 320, 320, dtype=torch.bool)
@@ -196,7 +201,12 @@ def test_a_frame_through_both_halves_equals_the_whole_model(engine: str) -> None
     with torch.inference_mode():
         whole = demo_model()(torch.from_numpy(pixels), padding)
     expected = detections(
-        whole.logits[0].numpy(), whole.boxes[0].numpy(), geometry, manifest.categories, options
+        whole.logits[0].numpy(),
+        whole.boxes[0].numpy(),
+        geometry,
+        manifest.categories,
+        options,
+        scoring=manifest.scoring,
     )
     assert len(found) == len(expected) > 50
     for one, other in zip(found, expected, strict=True):

@@ -1,7 +1,9 @@
 """Training on what people bring: wrong files are told before the first step."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +11,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
+from transformers import DFineConfig, DFineForObjectDetection
 
 from common.bundle import Normalization
 from detr.coco.folder import open_coco
-from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME
+from detr.families.importing import import_family
+from detr.families.registry import family_of
+from detr.training.checkpoints import CHECKPOINT_NAME, FORMER_NAME, load_checkpoint
 from detr.training.data import CocoDataset
+from detr.training.families import trained_family
+from detr.training.recipe import Recipe
 from tests.coco_sets import coco_set
+from tests.tiny_d_fine import CONFIGURATION
+from tests.tiny_d_fine import RECIPE as D_FINE
 from tests.training_runs import run_training
 from tests.unit.detr.test_coco import turned_jpeg
 from tests.unit.training.conftest import TINY
@@ -171,3 +181,52 @@ def test_full_shared_memory_ends_a_run_instead_of_hanging_it(made):
     )
     assert "/dev/shm is full: raise it (docker run --shm-size" in done.stdout, done.stderr
     assert done.stderr == ""
+
+
+def test_a_d_fine_is_tuned_on_own_pictures(made, tmp_path):
+    names = {0: "car", 1: "person"}
+    torch.manual_seed(7)
+    model = DFineForObjectDetection(DFineConfig(**{**CONFIGURATION, "num_labels": 3}))
+    model.save_pretrained(tmp_path / "weights")
+    chosen = recipe(
+        made,
+        family="d_fine",
+        configuration={"num_labels": 2, "num_denoising": 2},
+        input=D_FINE["input"],
+        data={"categories": names},
+        start={"kind": "weights", "file": str(tmp_path / "weights")},
+        architecture=None,
+        parts={},
+        dropout=0.0,
+    )
+    output = tmp_path / "run"
+    result = train(chosen, output)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("the class heads are made anew") == 1, result.stderr
+    assert "step 2: AP" in result.stderr
+    content = load_checkpoint(output / CHECKPOINT_NAME)
+    kept = Recipe.model_validate_json(content["recipe"])
+    # What the recipe leaves open is the folder's, and stays known when the folder is gone.
+    assert (kept.classes, kept.configuration["num_queries"]) == (2, CONFIGURATION["num_queries"])
+    (output / FORMER_NAME).replace(output / CHECKPOINT_NAME)
+    shutil.rmtree(tmp_path / "weights")
+    resumed = train(chosen, output, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    again = load_checkpoint(output / CHECKPOINT_NAME)["average"]
+    assert all(torch.equal(again[name], value) for name, value in content["average"].items())
+    folder = tmp_path / "tuned"
+    main = [sys.executable, "-m", "detr.training", "folder", str(output / CHECKPOINT_NAME)]
+    written = subprocess.run([*main, str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert written.returncode == 0, written.stderr
+    config = json.loads((folder / "config.json").read_text())
+    imported = import_family(family_of(config), folder, config)
+    assert [(one.class_index, one.name) for one in imported.categories] == [*names.items()]
+    assert imported.split.preparation.input.model_dump() == D_FINE["input"]
+    assert imported.remarks == ("the names are COCO's, so COCO's ids are taken.",)
+    pixels = torch.rand(1, 3, 64, 96)
+    plain = trained_family(kept).plain_model(kept, again)
+    with torch.no_grad():
+        logits, boxes = imported.split.whole(pixels, torch.zeros(1, 64, 96, dtype=torch.bool))
+        expected = plain(pixels)
+    torch.testing.assert_close(logits, expected.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(boxes, expected.pred_boxes, atol=1e-4, rtol=0)

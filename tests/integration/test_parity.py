@@ -41,6 +41,7 @@ def whole_model_boxes():
             geometry,
             manifest.categories,
             DetectionOptions(score_threshold=0.0),
+            scoring=manifest.scoring,
         )
         answers.append(
             np.array(

@@ -19,7 +19,7 @@ from common.server.options import channel_options
 from common.vision.limits import DecodingLimits
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
-from services.backbone.pictures import Pictures
+from services.backbone.pictures import Decoders, Pictures
 from tests.harness import TOY_BUNDLE, ServiceProcess
 from tests.poison import (
     chunk,
@@ -209,7 +209,8 @@ async def test_sigterm_while_an_endless_frame_is_decoded(transformer):
 
 def test_the_networks_input_is_limited_where_the_aspect_ratio_is_not():
     manifest = load_bundle(TOY_BUNDLE).manifest.model_copy(update={"input": ShortestEdgeInput()})
-    inputs = Pictures(manifest, 50_000_000, DecodingLimits(aspect_ratio=1e9))
+    decoders = Decoders(50_000_000, DecodingLimits(aspect_ratio=1e9))
+    inputs = Pictures(manifest, decoders)
     try:
         for width, height in ((1, 50_000_000), (50_000_000, 1), (10, 5000)):
             raw = RawImage(width, height, PixelFormat.GRAY8, bytes(width * height))
@@ -218,4 +219,4 @@ def test_the_networks_input_is_limited_where_the_aspect_ratio_is_not():
         allowed = inputs.make(RawImage(10, 640, PixelFormat.GRAY8, bytes(6400)))
         assert allowed.tensors["pixels"].shape == (1, 3, 1344, 21)
     finally:
-        inputs.close()
+        decoders.close()

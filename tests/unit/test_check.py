@@ -19,10 +19,12 @@ from services.check.comparison import (
     HalfCheck,
     check_half,
     compute_reference,
+    largest_error,
     read_reference,
     relative_error,
     write_reference,
 )
+from services.check.queries import matched_queries
 from services.pipeline.shapes import compile_options
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,54 @@ def test_onnxruntime_agrees_with_itself(stage: Graph, tmp_path: Path) -> None:
     assert check.milliseconds > 0
 
 
+def outputs_of(rng: np.random.Generator, queries: int = 300) -> dict[str, np.ndarray]:
+    return {
+        "logits": rng.normal(-4, 2, (1, queries, 80)).astype(np.float32),
+        "boxes": rng.random((1, queries, 4), np.float32),
+    }
+
+
+def error_of(outputs: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> float:
+    return largest_error(*matched_queries(outputs, reference))
+
+
+def test_queries_in_another_order_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    reference = outputs_of(rng)
+    order = rng.permutation(300)
+    noisy = {name: array[:, order] * np.float32(1 + 1e-5) for name, array in reference.items()}
+    assert relative_error(noisy["boxes"], reference["boxes"]) > 0.5
+    assert error_of(noisy, reference) < 1e-4
+    # A few places that only one of the engines took.
+    other = outputs_of(rng)
+    for name, array in noisy.items():
+        array[:, :9] = other[name][:, :9]
+    assert error_of(noisy, reference) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["logits", "boxes"])
+def test_queries_that_are_wrong_are_noticed(name: str) -> None:
+    rng = np.random.default_rng(0)
+    reference = outputs_of(rng)
+    wrong = {**reference, name: outputs_of(rng)[name]}
+    assert error_of(wrong, reference) > 0.1
+    some = {name: array.copy() for name, array in reference.items()}
+    some[name][:, :30] = wrong[name][:, :30]
+    assert error_of(some, reference) > 0.02
+    some[name][0, 0, 0] = np.nan
+    assert np.isnan(error_of(some, reference))
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_all_cut_tensors_are_checked(stage: Stage, tmp_path: Path) -> None:
+    toy = load_bundle(ROOT / "tests" / "data" / "toy-tensors")
+    options = compile_options(toy.manifest, stage, Precision.FP32, tmp_path)
+    reference = compute_reference(toy)[stage]
+    assert set(reference.inputs) in ({"pixels"}, {"features_16", "features_32"})
+    assert check_half(toy, stage, "onnxruntime", options, reference).relative_error < 1e-5
+    assert not check_half(toy, stage, "none", options, reference).is_good
+
+
 def test_arbitrary_numbers_do_not_agree(tmp_path: Path) -> None:
     options = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP32, tmp_path)
     reference = compute_reference(BUNDLE)[Stage.BACKBONE]
@@ -101,5 +151,5 @@ def test_the_command_fails_in_a_sentence() -> None:
     assert failed.returncode == 2
     assert failed.stderr.strip().splitlines() == [
         "python -m services.check: engine 'onnxruntime' computes in fp32 only on cpu; fp16 is for "
-        "engine 'tensorrt', and for engine 'onnxruntime' on device tensorrt"
+        "engine 'tensorrt' up to TensorRT 10, and for engine 'onnxruntime' on device tensorrt"
     ]

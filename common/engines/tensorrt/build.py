@@ -11,6 +11,7 @@ import tensorrt
 
 from common.domain.errors import EngineError
 from common.engines.base import CompileOptions, Precision
+from common.engines.operators import lacking_operators
 from common.engines.tensorrt.messages import build_failure, parse_failure
 from common.engines.tensorrt.precision import Layer, sensitive_layers
 
@@ -57,17 +58,21 @@ class Built:
     timings: bytes
 
 
-def build_plan(onnx: bytes, options: CompileOptions, timings: bytes, log: ReasonLog) -> Built:
+def build_plan(
+    onnx: bytes, file: str, options: CompileOptions, timings: bytes, log: ReasonLog
+) -> Built:
     """Compile a graph for this GPU, which takes seconds to many minutes.
 
     Args:
         onnx: the content of the ONNX file.
+        file: its name, for errors.
         options: the shapes and the precision.
         timings: what earlier builds measured, or empty.
         log: the log that TensorRT writes to, which has the reason of a failure.
 
     Raises:
-        EngineError: an operator is not supported, memory ran out, or TensorRT gave up.
+        UnsupportedGraphError: TensorRT lacks an operator.
+        EngineError: memory ran out, or TensorRT gave up.
     """
     log.take_errors()
     try:
@@ -76,7 +81,7 @@ def build_plan(onnx: bytes, options: CompileOptions, timings: bytes, log: Reason
     except TypeError as error:
         raise EngineError(f"tensorrt cannot start: {build_failure(log.take_errors())}") from error
     network = builder.create_network(_network_flags())
-    _parse(onnx, network, log)
+    _parse(onnx, file, network, log)
     config = builder.create_builder_config()
     _limit_workspace(config)
     config.clear_flag(tensorrt.BuilderFlag.TF32)
@@ -96,13 +101,16 @@ def _network_flags() -> int:
     return 1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0
 
 
-def _parse(onnx: bytes, network: tensorrt.INetworkDefinition, log: ReasonLog) -> None:
+def _parse(onnx: bytes, file: str, network: tensorrt.INetworkDefinition, log: ReasonLog) -> None:
     parser = tensorrt.OnnxParser(network, log)
     if parser.parse(onnx):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    reason = parse_failure([_description(error) for error in errors], log.take_errors())
-    raise EngineError(f"tensorrt cannot read the graph: {reason}")
+    failure = parse_failure([_description(error) for error in errors], log.take_errors())
+    if failure.operator:
+        engine = f"tensorrt {tensorrt.__version__}"
+        raise lacking_operators(engine, file, [failure.operator], failure.node)
+    raise EngineError(f"tensorrt cannot read the graph: {failure.reason}")
 
 
 def _description(error: Any) -> str:

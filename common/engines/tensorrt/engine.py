@@ -11,17 +11,22 @@ import numpy as np
 import structlog
 import tensorrt
 
-from common.domain.errors import ConfigurationError, EngineError
+from common.domain.errors import ConfigurationError, EngineError, UnsupportedGraphError
 from common.engines.base import CompileOptions, Device, LoadOptions, PlanReport
+from common.engines.operators import operators_of
 from common.engines.reading import model_bytes
 from common.engines.tensorrt.adapters import execution_of
 from common.engines.tensorrt.build import ReasonLog, build_plan
 from common.engines.tensorrt.cache import PlanCache, PlanKey, PlanTarget
 from common.engines.tensorrt.gpu import Gpu, cuda_errors
 from common.engines.tensorrt.messages import plan_failure
+from common.engines.tensorrt.operators import require_readable
 
 DEVICES = (Device.CUDA,)
-HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset(DEVICES)
+# From 11 on a graph says itself what to compute in.
+HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset(
+    DEVICES if hasattr(tensorrt.BuilderFlag, "FP16") else ()
+)
 
 _log = structlog.get_logger()
 
@@ -32,18 +37,20 @@ class TensorRtEngine:
     Made, run and closed on one thread, to which pycuda's context belongs.
     """
 
-    def __init__(
-        self, gpu: Gpu, onnx_path: Path, options: CompileOptions, sha256: Optional[str] = None
-    ) -> None:
+    def __init__(self, gpu: Gpu, onnx_path: Path, content: bytes, options: CompileOptions) -> None:
         """Load the plan of a half, and build it if the cache has none.
 
-        `sha256` is that of `LoadOptions`.
+        Args:
+            gpu: to run on.
+            onnx_path: the half's file.
+            content: of that file.
+            options: what to compile it for.
         """
         self._gpu = gpu
         self._options = options
         self._log = ReasonLog()
         self._runtime = tensorrt.Runtime(self._log)
-        self._engine, self.plan = self._obtain(onnx_path, sha256)
+        self._engine, self.plan = self._obtain(onnx_path, content)
         self._execution = execution_of(self._engine)
 
     @property
@@ -89,13 +96,10 @@ class TensorRtEngine:
                     f"tensorrt takes {name} of shape {shape.min} to {shape.max}, got {actual.shape}"
                 )
 
-    def _obtain(
-        self, onnx_path: Path, sha256: Optional[str]
-    ) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
+    def _obtain(self, onnx_path: Path, content: bytes) -> Tuple[tensorrt.ICudaEngine, PlanReport]:
         """Deserialise the plan from the cache, or a new one."""
         started = time.perf_counter()
         target = PlanTarget(tensorrt.__version__, self._gpu.name, self._gpu.compute_capability)
-        content = model_bytes(onnx_path, sha256, "tensorrt")
         key = PlanKey(onnx_path.stem, hashlib.sha256(content).hexdigest(), target, self._options)
         cache = PlanCache(self._options.cache)
         plan = cache.plan(key)
@@ -126,7 +130,9 @@ class TensorRtEngine:
         )
         timings = cache.timings(key.target)
         try:
-            built = build_plan(content, self._options, timings, self._log)
+            built = build_plan(content, onnx_path.name, self._options, timings, self._log)
+        except UnsupportedGraphError:
+            raise
         except EngineError as error:
             raise EngineError(f"tensorrt cannot load {onnx_path}: {error}") from error
         try:
@@ -142,10 +148,13 @@ def load(onnx_path: Path, options: LoadOptions) -> TensorRtEngine:
     """Load a half; see `common.engines.base.EngineModule.load`."""
     if options.compilation is None:
         raise ConfigurationError("engine 'tensorrt' has to be told the shapes of its inputs")
+    content = model_bytes(onnx_path, options.sha256, "tensorrt")
+    # What is known to fail is told within a moment, and on a machine without a GPU too.
+    require_readable(tensorrt.__version__, onnx_path.name, operators_of(content, onnx_path.name))
     gpu = Gpu()
     try:
         with cuda_errors():
-            return TensorRtEngine(gpu, onnx_path, options.compilation, options.sha256)
+            return TensorRtEngine(gpu, onnx_path, content, options.compilation)
     except OSError as error:
         gpu.close()
         raise EngineError(f"tensorrt cannot load {onnx_path}: {error.strerror}") from error

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, List, Sequence, Set, Tuple
 
 # Names of TensorRT's LayerType.
-_SENSITIVE = frozenset({"SOFTMAX", "REDUCE", "UNARY"})
+# A normalisation is one layer where the graph has it as one operator. In fp16 it ruined D-FINE
+# (its issue 44), and alone in fp32 it mended that.
+_SENSITIVE = frozenset({"SOFTMAX", "REDUCE", "UNARY", "NORMALIZATION"})
 _CARRIERS = frozenset({"SHUFFLE", "IDENTITY", "CAST"})
 
 
@@ -34,11 +36,11 @@ class Layer:
 def sensitive_layers(layers: Sequence[Layer], network_inputs: Iterable[str]) -> List[int]:
     """Find the indices of the layers that have to stay in fp32.
 
-    They are every softmax, reduction and unary function (root, exponential); the element-wise
-    layers around a reduction or a unary function, which with it make a layer normalisation
-    (difference from the mean, square, variance plus epsilon, quotient); and the element-wise
-    layers that take an input of the network as it is, such as a positional encoding or a mask
-    that is added.
+    They are every softmax, normalisation, reduction and unary function (root, exponential); the
+    element-wise layers around a reduction or a unary function, which with it make a layer
+    normalisation (difference from the mean, square, variance plus epsilon, quotient); and the
+    element-wise layers that take an input of the network as it is, such as a positional encoding
+    or a mask that is added.
     """
     source = _sources(layers)
     near_inputs = set(network_inputs)

@@ -7,23 +7,34 @@ resized picture behind it. The decoder's state lives and dies with the process.
 from __future__ import annotations
 
 import os
-import socket
 import time
-from typing import Any, Optional
+from typing import Optional
 
 import cv2
 import numpy as np
 
 from common.domain.video import VideoCodec
-from common.vision.confinement import DECODE_REPLY, DecodeReply, confine, picture_offset
-from common.vision.confinement import serve as serve_requests
+from common.vision.confinement import (
+    DECODE_REPLY,
+    Confinement,
+    DecodeReply,
+    picture_in,
+    serve_confined,
+)
 from common.vision.limits import ImageSize
 from common.vision.resize import resize_bilinear
-from common.vision.video.decoders import DamagedError, Decoder, LibavDecoder, NoPictureError
+from common.vision.video.decoders import (
+    DamagedError,
+    Decoder,
+    LibavDecoder,
+    NoDecoderError,
+    NoPictureError,
+)
 from common.vision.video.gstreamer import GStreamerDecoder
 from common.vision.video.messages import (
     DAMAGED,
     DECODED,
+    NO_DECODER,
     NO_PICTURE,
     OUT_OF_MEMORY,
     REQUEST,
@@ -35,24 +46,16 @@ _HEAVY_SECONDS = 0.25
 _HEAVY_NICENESS = 5
 
 
-def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Decode one stream until the service closes its end of the channel, or ends.
-
-    Args:
-        channel: the socket to the service.
-        buffer: the object whose `detach` gives the shared buffer's file descriptor.
-        memory_bytes: the memory that decoding may take.
-        niceness: the niceness to run at.
-    """
-    confine(memory_bytes, niceness)
-    serve_requests(channel, buffer, REQUEST.size, _Stream(niceness).answer)
+def serve(given: Confinement) -> None:
+    """Decode one stream until the service closes its end of the channel, or ends."""
+    serve_confined(given, REQUEST.size, _Stream().answer)
 
 
 class _Stream:
     """The stream that this process decodes."""
 
-    def __init__(self, niceness: int) -> None:
-        self._is_heavy = niceness >= _HEAVY_NICENESS
+    def __init__(self) -> None:
+        self._is_heavy = False
         self._decoder: Optional[Decoder] = None
 
     def answer(self, request: bytes, buffer: np.ndarray) -> bytes:
@@ -65,22 +68,22 @@ class _Stream:
         return DECODE_REPLY.pack(*reply)
 
     def _reply(self, request: Request, buffer: np.ndarray) -> DecodeReply:
-        started = time.process_time()
         try:
             rgb = self._decoded(request, buffer)
-            cpu_seconds, decoded = time.process_time() - started, time.perf_counter()
+            decoded = time.perf_counter()
             if rgb is not None:
-                begin = picture_offset(request.unit_bytes)
-                end = begin + request.height * request.width * 3
-                target = buffer[begin:end].reshape(request.height, request.width, 3)
+                size = ImageSize(request.width, request.height)
+                target = picture_in(buffer, request.unit_bytes, size)
                 resize_bilinear(rgb, request.height, request.width, target)
         except DamagedError:
             return DecodeReply(DAMAGED)
         except NoPictureError:
             return DecodeReply(NO_PICTURE)
+        except NoDecoderError:
+            return DecodeReply(NO_DECODER)
         except (MemoryError, cv2.error):
             return DecodeReply(OUT_OF_MEMORY)
-        return DecodeReply(DECODED, cpu_seconds, time.perf_counter() - decoded)
+        return DecodeReply(DECODED, resize_seconds=time.perf_counter() - decoded)
 
     def _decoded(self, request: Request, buffer: np.ndarray) -> Optional[np.ndarray]:
         if request.begins or self._decoder is None:

@@ -7,7 +7,7 @@ from typing import Optional
 from common.domain.errors import InvalidInputError, TandemError, UnavailableError
 from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 from common.vision.confined_process import ConfinedProcess, CpuTimeError
-from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_offset
+from common.vision.confinement import DECODE_REPLY, DecodeReply, picture_in, picture_offset
 from common.vision.decoder_process import Decoded
 from common.vision.limits import ImageSize, decode_deadline_seconds, wall_deadline_seconds
 from common.vision.video import messages
@@ -58,10 +58,8 @@ class VideoDecoder:
             UnavailableError: this was closed, or the machine gives the process no time or memory.
         """
         reply = self._checked_reply(unit, size)
-        begin = picture_offset(unit.needed_bytes)
-        end = begin + size.height * size.width * 3
-        rgb = self._process.buffer[begin:end].reshape(size.height, size.width, 3)
-        return Decoded(rgb, reply.decode_cpu_seconds, reply.resize_seconds)
+        rgb = picture_in(self._process.buffer, unit.needed_bytes, size)
+        return Decoded(rgb, reply.resize_seconds)
 
     def follow(self, unit: CheckedUnit) -> None:
         """Decode the access unit that was read last, only because later ones need its picture.
@@ -91,6 +89,10 @@ class VideoDecoder:
         except Exception:
             self._reader.lost(UnavailableError("the decoder of the stream failed"))
             raise
+        if reply.status == messages.NO_DECODER:
+            failure = UnavailableError("the hardware decoder of this machine does not work")
+            self._reader.lost(failure)
+            raise failure
         if reply.status != messages.DECODED:
             refusal = InvalidInputError(self._refusal(reply.status))
             # Hardware may still deliver this picture, in the place of the next one.

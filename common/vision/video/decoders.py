@@ -24,6 +24,10 @@ class NoPictureError(Exception):
     """An access unit gave no picture of its own."""
 
 
+class NoDecoderError(Exception):
+    """The decoder does not work, whatever it is given."""
+
+
 class Decoder(ABC):
     """Decodes one stream of video, from a key frame on."""
 
@@ -42,6 +46,7 @@ class Decoder(ABC):
         Raises:
             DamagedError: it cannot be decoded as a whole.
             NoPictureError: it gave no picture, or that of another access unit.
+            NoDecoderError: the machine is at fault, not the access unit.
             MemoryError: there is not enough memory.
         """
 

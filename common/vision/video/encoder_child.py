@@ -7,8 +7,7 @@ what confines it.
 
 from __future__ import annotations
 
-import socket
-from typing import Any, Optional
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -16,8 +15,7 @@ import numpy as np
 from common.domain.errors import InvalidInputError
 from common.domain.frames import PixelFormat, RawImage
 from common.domain.video import FrameCodec, VideoCodec
-from common.vision.confinement import confine, picture_offset
-from common.vision.confinement import serve as serve_requests
+from common.vision.confinement import Confinement, picture_offset, serve_confined
 from common.vision.decode import decode_file, decode_raw
 from common.vision.limits import ImageSize
 from common.vision.video.encoder_messages import (
@@ -34,17 +32,9 @@ from common.vision.video.encoder_messages import (
 from common.vision.video.encoders import Encoded, LibavEncoder, UnencodableError
 
 
-def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Encode one stream's pictures until the service closes its end of the channel, or ends.
-
-    Args:
-        channel: the socket to the service.
-        buffer: the object whose `detach` gives the shared buffer's file descriptor.
-        memory_bytes: the memory that decoding and encoding may take.
-        niceness: the niceness to run at.
-    """
-    confine(memory_bytes, niceness)
-    serve_requests(channel, buffer, REQUEST.size, _Stream().answer)
+def serve(given: Confinement) -> None:
+    """Encode one stream's pictures until the service closes its end of the channel, or ends."""
+    serve_confined(given, REQUEST.size, _Stream().answer)
 
 
 class _Stream:

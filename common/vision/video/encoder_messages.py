@@ -5,9 +5,10 @@ The service itself loads neither decoders nor encoders; only its processes do.
 
 from __future__ import annotations
 
-import socket
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from common.vision.confinement import Confinement
 
 ENCODED, UNDECODABLE, UNENCODABLE, OUT_OF_MEMORY = range(4)
 
@@ -51,15 +52,8 @@ REQUEST = struct.Struct("=BB?BQIIQ")
 REPLY = struct.Struct("=BQ?")
 
 
-def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Run the process; see `encoder_child.serve`.
-
-    Args:
-        channel: the socket to the service.
-        buffer: the object whose `detach` gives the shared buffer's file descriptor.
-        memory_bytes: the memory that decoding and encoding may take.
-        niceness: the niceness to run at.
-    """
+def serve(given: Confinement) -> None:
+    """Run the process; see `encoder_child.serve`."""
     from common.vision.video import encoder_child
 
-    encoder_child.serve(channel, buffer, memory_bytes, niceness)
+    encoder_child.serve(given)

@@ -20,7 +20,13 @@ from av.video.reformatter import VideoReformatter
 
 from common.domain.video import VideoCodec
 from common.vision.limits import ImageSize
-from common.vision.video.decoders import DamagedError, Decoder, LibavDecoder, NoPictureError
+from common.vision.video.decoders import (
+    DamagedError,
+    Decoder,
+    LibavDecoder,
+    NoDecoderError,
+    NoPictureError,
+)
 from common.vision.video.hardware import LAUNCHER
 
 # What begins the next access unit (a delimiter), twice: the parser lets go of an access unit once
@@ -70,7 +76,7 @@ class GStreamerDecoder(Decoder):
         """Start the pipeline.
 
         Raises:
-            DamagedError: it cannot be started.
+            NoDecoderError: it cannot be started.
         """
         self._codec = codec
         # The first picture as FFmpeg decodes it, whose kind of colours all others share.
@@ -86,15 +92,22 @@ class GStreamerDecoder(Decoder):
                 bufsize=0,
             )
         except OSError as error:
-            raise DamagedError from error
+            raise NoDecoderError from error
 
     def decode(self, data: bytes, size: ImageSize, *, is_wanted: bool) -> Optional[np.ndarray]:
         """See `Decoder`."""
+        is_first = self._example is None
         if self._example is None:
             self._example = LibavDecoder(self._codec).frame(data, size)
         shape = _Planes.of(size)
         # The picture before has been read, so both pipes are empty, and only one side waits.
-        picture = self._exchange(data + _DELIMITERS[self._codec], shape.total_bytes)
+        try:
+            picture = self._exchange(data + _DELIMITERS[self._codec], shape.total_bytes)
+        except (DamagedError, NoPictureError) as error:
+            if is_first:
+                # FFmpeg has decoded it, so that the pipeline is at fault.
+                raise NoDecoderError from error
+            raise
         self._seconds = _SECONDS
         if not is_wanted:
             return None

@@ -71,7 +71,7 @@ class H264Syntax(Syntax):
         bits = Bits(unit[1:33])
         is_first = bits.unsigned() == 0
         slice_kind = bits.unsigned()
-        set_id = bits.unsigned()
+        bits.unsigned()
         number = bits.take(sequence.number_bits)
         is_restart = unit[0] & 0x1F == _IDR_SLICE
         if is_restart:
@@ -79,7 +79,6 @@ class H264Syntax(Syntax):
         is_reference = bool(unit[0] & 0x60)
         return SliceStart(
             is_first=is_first,
-            picture_parameters_id=set_id,
             kind=PictureKind.RESTART if is_restart else PictureKind.OTHER,
             is_intra=slice_kind in _INTRA_SLICES,
             is_reference=is_reference,

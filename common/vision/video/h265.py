@@ -76,9 +76,9 @@ class H265Syntax(Syntax):
         is_first = bits.flag()
         if nal_kind in _KEYS:
             bits.skip(1)
-        set_id = bits.unsigned()
+        bits.unsigned()
         if not is_first:
-            return SliceStart(is_first, set_id)
+            return SliceStart(is_first)
         bits.skip(picture.extra_bits)
         slice_kind = bits.unsigned()
         if picture.has_output_flag:
@@ -88,7 +88,6 @@ class H265Syntax(Syntax):
         is_odd_one_out = nal_kind < _FIRST_OTHER_REFERENCE and nal_kind % 2 == 0
         return SliceStart(
             is_first=True,
-            picture_parameters_id=set_id,
             kind=_kind(nal_kind),
             is_intra=slice_kind == _INTRA_SLICE,
             order=order,

@@ -5,11 +5,12 @@ The service itself loads no decoders; only its processes do.
 
 from __future__ import annotations
 
-import socket
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-DECODED, DAMAGED, NO_PICTURE, OUT_OF_MEMORY = range(4)
+from common.vision.confinement import Confinement
+
+DECODED, DAMAGED, NO_PICTURE, OUT_OF_MEMORY, NO_DECODER = range(5)
 
 
 class Request(NamedTuple):
@@ -41,15 +42,8 @@ class Request(NamedTuple):
 REQUEST = struct.Struct("=B???QIIII")
 
 
-def serve(channel: socket.socket, buffer: Any, memory_bytes: int, niceness: int) -> None:
-    """Run the process; see `decoder_child.serve`.
-
-    Args:
-        channel: the socket to the service.
-        buffer: the object whose `detach` gives the shared buffer's file descriptor.
-        memory_bytes: the memory that decoding may take.
-        niceness: the niceness to run at.
-    """
+def serve(given: Confinement) -> None:
+    """Run the process; see `decoder_child.serve`."""
     from common.vision.video import decoder_child
 
-    decoder_child.serve(channel, buffer, memory_bytes, niceness)
+    decoder_child.serve(given)

@@ -101,7 +101,6 @@ class SliceStart:
 
     Attributes:
         is_first: it is the first of its picture.
-        picture_parameters_id: which picture parameter set (PPS) it needs.
         kind: what its NAL unit says of the picture.
         is_intra: it refers to no other picture.
         is_reference: later pictures may refer to this one.
@@ -112,7 +111,6 @@ class SliceStart:
     """
 
     is_first: bool
-    picture_parameters_id: int
     kind: PictureKind = PictureKind.OTHER
     is_intra: bool = False
     is_reference: bool = True

@@ -92,12 +92,14 @@ class VideoFormat(_message.Message):
     def __init__(self, codec: _Optional[_Union[VideoCodec, str]] = ..., parameter_sets: _Optional[bytes] = ...) -> None: ...
 
 class AccessUnit(_message.Message):
-    __slots__ = ("data", "key_frame")
+    __slots__ = ("data", "key_frame", "decode_only")
     DATA_FIELD_NUMBER: _ClassVar[int]
     KEY_FRAME_FIELD_NUMBER: _ClassVar[int]
+    DECODE_ONLY_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     key_frame: bool
-    def __init__(self, data: _Optional[bytes] = ..., key_frame: bool = ...) -> None: ...
+    decode_only: bool
+    def __init__(self, data: _Optional[bytes] = ..., key_frame: bool = ..., decode_only: bool = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("frame_id", "captured_at", "encoded", "raw", "encoded_video", "traceparent")

@@ -28,6 +28,16 @@ class SetPlacementRequest(_message.Message):
     transformer_node: str
     def __init__(self, placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ...) -> None: ...
 
+class DeployBundleRequest(_message.Message):
+    __slots__ = ("bundle", "bundle_digest", "model")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    bundle: str
+    bundle_digest: str
+    model: str
+    def __init__(self, bundle: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+
 class SystemStatus(_message.Message):
     __slots__ = ("placement_setting", "placement", "stages", "placements", "sessions", "uptime_seconds", "draining", "setting", "current", "links", "explanation", "objective", "events", "warnings")
     PLACEMENT_SETTING_FIELD_NUMBER: _ClassVar[int]
@@ -69,7 +79,7 @@ class NodePair(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., transformer: _Optional[str] = ...) -> None: ...
 
 class StageStatus(_message.Message):
-    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate", "frames_of_others")
+    __slots__ = ("node", "stage", "address", "healthy", "reason", "replica", "frames_in_flight", "estimate", "frames_of_others", "models")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +89,7 @@ class StageStatus(_message.Message):
     FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     FRAMES_OF_OTHERS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     node: str
     stage: str
     address: str
@@ -88,7 +99,20 @@ class StageStatus(_message.Message):
     frames_in_flight: int
     estimate: ServiceEstimate
     frames_of_others: int
-    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., frames_of_others: _Optional[int] = ...) -> None: ...
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., frames_of_others: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+
+class ModelStatus(_message.Message):
+    __slots__ = ("name", "bundle_name", "bundle_digest", "note")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    bundle_name: str
+    bundle_digest: str
+    note: str
+    def __init__(self, name: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class ServiceEstimate(_message.Message):
     __slots__ = ("execute_seconds", "compute_seconds", "age_seconds")

@@ -50,6 +50,11 @@ class OperationsStub(object):
                 request_serializer=tandem_dot_v1_dot_operations__pb2.SetPlacementRequest.SerializeToString,
                 response_deserializer=tandem_dot_v1_dot_operations__pb2.SystemStatus.FromString,
                 _registered_method=True)
+        self.DeployBundle = channel.unary_unary(
+                '/tandem.v1.Operations/DeployBundle',
+                request_serializer=tandem_dot_v1_dot_operations__pb2.DeployBundleRequest.SerializeToString,
+                response_deserializer=tandem_dot_v1_dot_operations__pb2.SystemStatus.FromString,
+                _registered_method=True)
 
 
 class OperationsServicer(object):
@@ -79,6 +84,20 @@ class OperationsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeployBundle(self, request, context):
+        """Changes all stages over to a bundle that lies in the folder of bundles of each of them. All load
+        it beside the one that they serve; once all of them have, the streams change over, open ones
+        included: frames in flight finish with the bundle that they began with, order is kept. If one
+        stage cannot load it, nothing changes anywhere. It may take minutes.
+        INVALID_ARGUMENT     the name is no folder's, or the digest is none
+        FAILED_PRECONDITION  a stage cannot serve the bundle, or another deployment is under way;
+        the message names the stage and the reason
+        UNAVAILABLE          a stage cannot be reached
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +114,11 @@ def add_OperationsServicer_to_server(servicer, server):
             'SetPlacement': grpc.unary_unary_rpc_method_handler(
                     servicer.SetPlacement,
                     request_deserializer=tandem_dot_v1_dot_operations__pb2.SetPlacementRequest.FromString,
+                    response_serializer=tandem_dot_v1_dot_operations__pb2.SystemStatus.SerializeToString,
+            ),
+            'DeployBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployBundle,
+                    request_deserializer=tandem_dot_v1_dot_operations__pb2.DeployBundleRequest.FromString,
                     response_serializer=tandem_dot_v1_dot_operations__pb2.SystemStatus.SerializeToString,
             ),
     }
@@ -179,6 +203,33 @@ class Operations(object):
             target,
             '/tandem.v1.Operations/SetPlacement',
             tandem_dot_v1_dot_operations__pb2.SetPlacementRequest.SerializeToString,
+            tandem_dot_v1_dot_operations__pb2.SystemStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.v1.Operations/DeployBundle',
+            tandem_dot_v1_dot_operations__pb2.DeployBundleRequest.SerializeToString,
             tandem_dot_v1_dot_operations__pb2.SystemStatus.FromString,
             options,
             channel_credentials,

@@ -20,20 +20,22 @@ class BackboneRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[BackboneOpen, _Mapping]] = ..., frame: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ..., decode_only: _Optional[_Union[_detector_pb2.Frame, _Mapping]] = ...) -> None: ...
 
 class BackboneOpen(_message.Message):
-    __slots__ = ("context", "downstream_node", "codec", "downstream_replica", "video", "downstream_address")
+    __slots__ = ("context", "downstream_node", "codec", "downstream_replica", "video", "bundle_digest", "downstream_address")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_NODE_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_REPLICA_FIELD_NUMBER: _ClassVar[int]
     VIDEO_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     DOWNSTREAM_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     context: StreamContext
     downstream_node: str
     codec: _tensor_pb2.Codec
     downstream_replica: int
     video: _detector_pb2.VideoFormat
+    bundle_digest: str
     downstream_address: str
-    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ..., downstream_address: _Optional[str] = ...) -> None: ...
+    def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., downstream_address: _Optional[str] = ...) -> None: ...
 
 class TransformerRequest(_message.Message):
     __slots__ = ("open", "features")
@@ -70,18 +72,20 @@ class StreamContext(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., sender: _Optional[str] = ..., frames_from: _Optional[str] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id", "traceparent")
+    __slots__ = ("frame_id", "geometry", "tensor", "reference_frame_id", "traceparent", "further_tensors")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_TENSORS_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     geometry: FrameGeometry
     tensor: _tensor_pb2.Tensor
     reference_frame_id: int
     traceparent: str
-    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    further_tensors: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, frame_id: _Optional[int] = ..., geometry: _Optional[_Union[FrameGeometry, _Mapping]] = ..., tensor: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., reference_frame_id: _Optional[int] = ..., traceparent: _Optional[str] = ..., further_tensors: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
 class FrameGeometry(_message.Message):
     __slots__ = ("frame_height", "frame_width", "input_height", "input_width", "valid_height", "valid_width")

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import structlog
 
 from common.domain.detections import OverloadPolicy
 from common.domain.errors import TandemError
-from common.domain.frames import EncodedImage
+from common.domain.frames import RawImage
 from common.domain.redaction import fit_to_show, masked, masked_url
+from common.domain.video import AccessUnit, VideoFormat
 from services.gateway.cameras.configuration import CameraOptions
 from services.gateway.cameras.feed import CameraCondition, CameraFeed, CameraFrame, CameraState
 from services.gateway.cameras.metrics import CameraMetrics
-from services.gateway.cameras.pictures import CameraPictures
+from services.gateway.cameras.pictures import CameraPictures, ReadFrame
 from services.gateway.cameras.statistics import CameraStatistics
 from tandem.client import DetectorClient
+from tandem.feed import Content, answered
 from tandem.result_tracks import TrackNumbers
 from tandem.results import FrameResult
 
 log = structlog.get_logger()
 
-# Read and not answered yet; each holds its picture, to be shown with its boxes.
-_MOST_IN_FLIGHT = 32
+# Read and not answered yet; each holds its picture, to be shown with its boxes. Access units are
+# small, and most of them wait for an older one's answer only.
+_MOST_PICTURES_IN_FLIGHT, _MOST_UNITS_IN_FLIGHT = 32, 256
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 10.0
 # The slowest folder shows a picture more often.
 _SILENT_SECONDS = 10.0
@@ -59,6 +61,7 @@ class Camera:
         self._statistics = CameraStatistics()
         self._condition = CameraCondition.CONNECTING
         self._reason = ""
+        self._noted = ""
         self._number = 0
         self._tracks = TrackNumbers()
         metrics.up.labels(options.name).set_function(self._is_running)
@@ -118,51 +121,73 @@ class Camera:
 
         pictures = CameraPictures(self._options, tell)
         self._tracks.stream_lost()
-        sent: deque[tuple[EncodedImage, float]] = deque()
-        results = self._client.detect(
-            _noted(pictures, sent),
-            placement=self._options.requested_pair,
-            score_threshold=self._options.threshold,
-            overload=OverloadPolicy.DROP_OLDEST,
-            max_in_flight=_MOST_IN_FLIGHT,
-            track=self._options.track,
-        )
+        answers = answered(self._detect, iter(pictures))
         try:
-            async for result in results:
-                picture, read_at_seconds = sent.popleft()
+            async for frame, result in answers:
+                if not isinstance(frame, ReadFrame):
+                    raise TypeError(f"{frame.name} was not read from the camera")
                 found = self._tracks.of(result.detections)
-                self._take(replace(result, detections=found), picture, read_at_seconds)
+                self._take(frame, replace(result, detections=found))
         finally:
             pictures.close()
-            await results.aclose()  # type: ignore[attr-defined]
+            await answers.aclose()
 
-    def _take(self, result: FrameResult, picture: EncodedImage, read_at_seconds: float) -> None:
-        name, counted = self._options.name, self._statistics
-        if result.dropped:
-            counted.dropped += 1
-            self._metrics.count(name, "dropped")
+    def _detect(
+        self, contents: Iterator[Content], video: VideoFormat | None
+    ) -> AsyncIterator[FrameResult]:
+        options = self._options
+        return self._client.detect(
+            contents,
+            placement=options.requested_pair,
+            score_threshold=options.threshold,
+            overload=OverloadPolicy.DROP_OLDEST,
+            max_in_flight=_MOST_PICTURES_IN_FLIGHT if video is None else _MOST_UNITS_IN_FLIGHT,
+            track=options.track,
+            video=video,
+        )
+
+    def _take(self, frame: ReadFrame, result: FrameResult) -> None:
+        content = frame.content
+        if isinstance(content, TandemError):
+            self._note(fit_to_show(f"{frame.name}: {content}"))
             return
+        is_left_out = isinstance(content, AccessUnit) and content.decode_only
+        self._count(result, frame.read_at_seconds, is_left_out=is_left_out)
+        # Of pictures, one that was dropped is of no use to anybody.
+        if result.dropped and frame.video is None:
+            return
+        if isinstance(content, RawImage):
+            raise TypeError(f"{frame.name} is not encoded")
+        self._number += 1
+        self._feed.publish(
+            CameraFrame(
+                camera=self._options.name,
+                number=self._number,
+                picture=content,
+                result=result,
+                read_at_seconds=frame.read_at_seconds,
+                latency_seconds=time.time() - frame.read_at_seconds,
+                video=frame.video,
+            )
+        )
+
+    def _count(self, result: FrameResult, read_at_seconds: float, *, is_left_out: bool) -> None:
+        """Count an answer; a frame that was not to be looked at was not dropped either."""
+        name, counted = self._options.name, self._statistics
         if result.error is not None:
             counted.failed += 1
             self._metrics.count(name, "error")
             self._note(fit_to_show(str(result.error)))
-        else:
+        elif not result.dropped:
             latency_seconds = time.time() - read_at_seconds
             counted.note_detections(latency_seconds)
             self._metrics.count(name, "detections")
             self._metrics.latency.labels(name).observe(latency_seconds)
+            self._noted = ""
             self._change(CameraCondition.RUNNING, "")
-        self._number += 1
-        self._feed.publish(
-            CameraFrame(
-                camera=name,
-                number=self._number,
-                picture=picture,
-                result=result,
-                read_at_seconds=read_at_seconds,
-                latency_seconds=time.time() - read_at_seconds,
-            )
-        )
+        elif not is_left_out:
+            counted.dropped += 1
+            self._metrics.count(name, "dropped")
 
     def _lose(self, reason: str) -> None:
         log.warning("camera lost", camera=self._options.name, reason=reason)
@@ -170,20 +195,15 @@ class Camera:
 
     def _note(self, sentence: str) -> None:
         """Something went wrong, and the camera goes on."""
-        log.warning("camera", camera=self._options.name, told=sentence)
+        # What is wrong with a group of video is wrong with each frame of it.
+        if sentence != self._noted:
+            log.warning("camera", camera=self._options.name, told=sentence)
+        self._noted = sentence
         if self._statistics.frames_per_second == 0:
-            self._change(CameraCondition.LOST, sentence)
+            is_new = self._condition is CameraCondition.CONNECTING
+            self._change(CameraCondition.CONNECTING if is_new else CameraCondition.LOST, sentence)
 
     def _change(self, condition: CameraCondition, reason: str) -> None:
         if condition is CameraCondition.RUNNING and self._condition is not condition:
             log.info("camera runs", camera=self._options.name)
         self._condition, self._reason = condition, reason
-
-
-def _noted(
-    pictures: CameraPictures, sent: deque[tuple[EncodedImage, float]]
-) -> Iterator[EncodedImage]:
-    """The same pictures; each waits in `sent` for its answer, which come in order."""
-    for picture in pictures:
-        sent.append((picture, time.time()))
-        yield picture

@@ -16,12 +16,12 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
-from common.domain.errors import ConfigurationError, InvalidInputError
+from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
-from common.yaml_files import read_yaml
+from services.gateway.yaml_options import read_options, refuse_same_names
 from tandem.asked import pair_named
 
 MOST_CAMERAS = 64
@@ -35,6 +35,10 @@ class Reports(StrEnum):
     CHANGES = "changes"
     FRAMES = "frames"
     NONE = "none"
+
+    def tells(self, *, changed: bool) -> bool:
+        """Whether a frame is told of; `changed`: it shows other objects than the one before."""
+        return self is Reports.FRAMES or (self is Reports.CHANGES and changed)
 
 
 class CameraOptions(BaseModel):
@@ -107,19 +111,8 @@ def read_cameras(path: Path) -> tuple[CameraOptions, ...]:
     Raises:
         ConfigurationError: it cannot be read, or makes no sense; the sentence shows no URL.
     """
-    try:
-        cameras = _CameraFile.model_validate(read_yaml(path)).cameras
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'content'}: {each['msg']}"
-            for each in error.errors()
-        )
-        # Not `from error`: a traceback would show the values.
-        raise ConfigurationError(f"{path}: {told}") from None
-    names = [camera.name for camera in cameras]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(f"{path}: two cameras are called {twice[0]!r}")
+    cameras = read_options(path, _CameraFile).cameras
+    refuse_same_names(path, "cameras", [camera.name for camera in cameras])
     return tuple(
         camera.model_copy(update={"url": _seen_from(path.parent, camera.url)}) for camera in cameras
     )

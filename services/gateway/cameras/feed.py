@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
+from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage
+from common.domain.video import AccessUnit, VideoFormat
 from services.gateway.cameras.configuration import Reports
 from tandem.results import FrameResult
 
@@ -59,17 +62,37 @@ class CameraFrame:
         camera: its name.
         number: of the frame; it only grows, also when the camera is opened anew.
         picture: as it was sent to the orchestrator.
-        result: what came back; frames that were dropped are not told.
+        result: what came back. Of frames that were dropped only access units are told, since later
+            ones may need them.
         read_at_seconds: when the gateway read it, in seconds since 1970.
         latency_seconds: from then to its answer.
+        video: what the access unit is of; None: it is a picture of its own.
     """
 
     camera: str
     number: int
-    picture: EncodedImage
+    picture: EncodedImage | AccessUnit
     result: FrameResult
     read_at_seconds: float
     latency_seconds: float
+    video: VideoFormat | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody looked at it, so that it has boxes, or an error."""
+        return not self.result.dropped
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it is an access unit that cannot be decoded, as the backbone says."""
+        return self.video is not None and isinstance(self.result.error, InvalidInputError)
+
+
+class Subscriber(Protocol):
+    """Who is told of each frame."""
+
+    def put(self, frame: CameraFrame) -> None:
+        """Take a frame; returns at once."""
 
 
 class Subscription:
@@ -91,7 +114,9 @@ class Subscription:
         self._come = asyncio.Event()
 
     def put(self, frame: CameraFrame) -> None:
-        """Let a frame wait to be taken."""
+        """Let a frame wait to be taken, unless nobody has looked at it."""
+        if not frame.is_shown:
+            return
         frames = self._waiting.setdefault(frame.camera, deque())
         if len(frames) >= self._most_waiting:
             frames.popleft()
@@ -104,12 +129,8 @@ class Subscription:
         frames = self._waiting.get(camera)
         return frames.popleft() if frames else None
 
-    def wake(self) -> None:
-        """End a wait, although no frame has come."""
-        self._come.set()
-
     async def wait(self) -> None:
-        """Wait until a frame has come since the last wait, or somebody wakes it."""
+        """Wait until a frame has come since the last wait."""
         await self._come.wait()
         self._come.clear()
 
@@ -130,7 +151,7 @@ class CameraFeed:
     def __init__(self) -> None:
         """There are no cameras yet."""
         self._cameras: list[Callable[[], CameraState]] = []
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: set[Subscriber] = set()
 
     def add(self, state: Callable[[], CameraState]) -> None:
         """Add a camera.
@@ -147,8 +168,17 @@ class CameraFeed:
 
     def publish(self, frame: CameraFrame) -> None:
         """Hand a frame to everybody who subscribes; never waits for any of them."""
-        for subscription in self._subscriptions:
-            subscription.put(frame)
+        for subscriber in tuple(self._subscriptions):
+            subscriber.put(frame)
+
+    @contextmanager
+    def telling(self, subscriber: Subscriber) -> Iterator[None]:
+        """Tell somebody of each frame while the block lasts."""
+        self._subscriptions.add(subscriber)
+        try:
+            yield
+        finally:
+            self._subscriptions.discard(subscriber)
 
     @contextmanager
     def subscribe(self, most_waiting: int = 1) -> Iterator[Subscription]:
@@ -158,8 +188,5 @@ class CameraFeed:
             most_waiting: frames of one camera that may wait to be taken; 1: the newest one wins.
         """
         subscription = Subscription(most_waiting)
-        self._subscriptions.add(subscription)
-        try:
+        with self.telling(subscription):
             yield subscription
-        finally:
-            self._subscriptions.discard(subscription)

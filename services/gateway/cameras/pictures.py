@@ -1,27 +1,42 @@
-"""A camera's pictures, one after another without an end, as they are sent."""
+"""A camera's frames, one after another without an end, as they are sent."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from common.domain.errors import TandemError, UnavailableError
-from common.domain.frames import EncodedImage
+from common.domain.video import AccessUnit
 from services.gateway.cameras.configuration import CameraOptions
-from tandem.sources.base import Source, SourceFrame, SourceKind
+from tandem.sources.base import Source, SourceFrame, SourceKind, VideoForm
 from tandem.sources.opening import open_source
 
 _PICTURES_PER_SECOND = 1.0
 # A file that holds nothing but what cannot be read would be opened over and over.
 _LEAST_ROUND_SECONDS = 0.2
+# Of sentences that are told once each.
+_MOST_TOLD = 100
+
+
+@dataclass(frozen=True)
+class ReadFrame(SourceFrame):
+    """A frame of a camera.
+
+    Attributes:
+        read_at_seconds: when it was read, in seconds since 1970.
+    """
+
+    read_at_seconds: float = 0.0
 
 
 class CameraPictures:
     """Opens what a camera names, and reads it in the thread that iterates.
 
-    What ends (a file, a folder) begins again; a camera that is lost is opened again by its source
-    for a while.
+    H.264 and H.265 come as the camera encoded them, if the services decode it; else frames are
+    pictures. What ends (a file, a folder) begins again; a camera that is lost is opened again by
+    its source for a while.
     """
 
     def __init__(self, options: CameraOptions, tell: Callable[[str], None]) -> None:
@@ -36,8 +51,11 @@ class CameraPictures:
         self._tell = tell
         self._stopped = threading.Event()
         self._source: Source | None = None
+        self._told: set[str] = set()
+        # When the next one may be sent, by `time.monotonic`.
+        self._due = 0.0
 
-    def __iter__(self) -> Iterator[EncodedImage]:
+    def __iter__(self) -> Iterator[ReadFrame]:
         """Read; blocks.
 
         Raises:
@@ -45,8 +63,9 @@ class CameraPictures:
         """
         while not self._stopped.is_set():
             began = time.monotonic()
-            source = open_source(self._options.url, tell=self._tell)
+            source = open_source(self._options.url, tell=self._tell_of_source)
             self._source = source
+            source.deliver(VideoForm.ACCESS_UNITS)
             try:
                 yield from self._limited(self._paced(source))
             finally:
@@ -76,16 +95,47 @@ class CameraPictures:
             if source.info.kind is SourceKind.PICTURE:
                 self._stopped.wait(1 / rate)
 
-    def _limited(self, frames: Iterator[SourceFrame]) -> Iterator[EncodedImage]:
-        """At most as many a second as the camera is to send; without what cannot be read."""
-        rate, due = self._options.frames_per_second, 0.0
+    def _limited(self, frames: Iterator[SourceFrame]) -> Iterator[ReadFrame]:
+        """At most as many a second as the camera is to send; without what cannot be read.
+
+        Access units come all the same, since later ones need them, to be decoded only.
+        """
+        rate = self._options.frames_per_second
         for frame in frames:
+            content = frame.content
+            if isinstance(content, TandemError):
+                self._tell_of_source(f"{frame.name}: {content}")
+                continue
             now = time.monotonic()
             # A picture that comes a little early, as all clocks have it, is not left out for it.
-            if rate and now < due - 0.25 / rate:
-                continue
-            due = max(due, now - 1 / rate) + 1 / rate if rate else 0.0
-            try:
-                yield frame.image
-            except TandemError as error:
-                self._tell(f"{frame.name}: {error}")
+            if rate and now < self._due - 0.25 / rate:
+                if not isinstance(content, AccessUnit):
+                    continue
+                content = replace(content, decode_only=True)
+            else:
+                self._take_turn(now)
+            yield ReadFrame(
+                frame.name,
+                content,
+                video=frame.video,
+                decode=frame.decode,
+                read_at_seconds=time.time(),
+            )
+
+    def _take_turn(self, now: float) -> None:
+        """A frame is sent now: find out when the next one may be."""
+        rate = self._options.frames_per_second
+        if rate:
+            # One that came late makes up for it, but not for a pause.
+            is_late = now - self._due < 1 / rate
+            self._due = (self._due if is_late else now) + 1 / rate
+
+    def _tell_of_source(self, sentence: str) -> None:
+        """Tell a sentence; what begins again and again says the same each time."""
+        source = self._source
+        if source is None or source.info.kind is not SourceKind.LIVE:
+            if sentence in self._told:
+                return
+            if len(self._told) < _MOST_TOLD:
+                self._told.add(sentence)
+        self._tell(sentence)

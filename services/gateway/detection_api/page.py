@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -53,8 +54,12 @@ def add_page(application: FastAPI) -> None:
         kind = _ASSETS.get(name)
         if kind is None:
             return Response(status_code=404)
-        content = (resources.files("fastapi_offline") / "static" / name).read_bytes()
-        return Response(content, media_type=kind, headers={"cache-control": "max-age=86400"})
+        return Response(_content(name), media_type=kind, headers={"cache-control": "max-age=86400"})
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (resources.files("fastapi_offline") / "static" / name).read_bytes()
 
 
 def _described(application: FastAPI) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import EncodedImage
 from common.wire.errors import grpc_status, public_message
 from services.gateway.detection_api.schemas import BODY_OR_FORM, DetectAnswer, DetectError
-from services.gateway.detection_api.uploads import Upload, number_of, read_upload
+from services.gateway.detection_api.uploads import Upload, count_of, number_of, read_upload
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.http_answers import http_status, while_connected
 from tandem.sinks.base import result_to_json
@@ -72,7 +72,8 @@ def _wanted(upload: Upload) -> DetectionOptions:
         threshold = number_of(text) if text else DEFAULT_SCORE_THRESHOLD
     except ValueError:
         raise InvalidInputError("threshold has to be a number from 0 to 1") from None
-    most = upload.fields.get("max_detections", "0")
-    if not (most.isascii() and most.isdecimal() and len(most) < 10):
-        raise InvalidInputError("max_detections has to be a whole number, 0 or more")
-    return DetectionOptions(threshold, int(most))
+    try:
+        most = count_of(upload.fields.get("max_detections", "0"))
+    except ValueError:
+        raise InvalidInputError("max_detections has to be a whole number, 0 or more") from None
+    return DetectionOptions(threshold, most)

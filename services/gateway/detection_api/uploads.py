@@ -13,6 +13,7 @@ from starlette.requests import Request
 from common.domain.errors import InvalidInputError
 
 _MOST_FILES, _MOST_FIELDS, _MOST_FIELD_BYTES = 4, 32, 4096
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,17 @@ async def read_upload(request: Request) -> Upload:
     finally:
         await form.close()
     return Upload(picture, {**query, **fields})
+
+
+def count_of(text: str) -> int:
+    """How many of something a client wants.
+
+    Raises:
+        ValueError: it is no whole number, 0 or more.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS):
+        raise ValueError(text)
+    return int(text)
 
 
 def number_of(text: str) -> float:

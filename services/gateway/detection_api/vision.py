@@ -24,7 +24,7 @@ from common.vision.limits import ImageSize
 from common.wire.errors import public_message
 from services.gateway.callers import USERS, Callers, UnknownCallerError
 from services.gateway.detection_api.schemas import FORM, VisionAnswer, VisionError
-from services.gateway.detection_api.uploads import Upload, number_of, read_upload
+from services.gateway.detection_api.uploads import Upload, count_of, number_of, read_upload
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.http_answers import http_status, while_connected
 from tandem.results import FrameResult
@@ -136,11 +136,12 @@ def _wanted(upload: Upload) -> tuple[bytes, DetectionOptions]:
         raise InvalidInputError("Invalid value for min_confidence") from None
     if confidence > 1:
         raise InvalidInputError("min_confidence cannot be greater than 1")
-    most = upload.fields.get("max_detections", "0")
-    if not (most.isascii() and most.isdecimal() and len(most) < 10):
-        raise InvalidInputError("Invalid value for max_detections")
+    try:
+        most = count_of(upload.fields.get("max_detections", "0"))
+    except ValueError:
+        raise InvalidInputError("Invalid value for max_detections") from None
     # Below 0 everything is found, as with DeepStack.
-    return upload.picture, DetectionOptions(max(confidence, 0.0), int(most))
+    return upload.picture, DetectionOptions(max(confidence, 0.0), most)
 
 
 def _answer(result: FrameResult, size: ImageSize | None, seconds: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.domain.detections import Box
 from services.gateway.cameras.feed import CameraFrame
-from services.gateway.events.objects import ObjectEvent, SeenObject
+from services.gateway.events.objects import ObjectEvent, SeenObject, label_of
 
 _NOT_PLAIN = re.compile(r"[^a-z0-9]+")
 
@@ -39,7 +39,7 @@ def frame_json(frame: CameraFrame) -> dict[str, Any]:
         "error": str(result.error) if result.error else None,
         "objects": [
             {
-                "label": each.category_name or f"category {each.category_id}",
+                "label": label_of(each),
                 "score": round(each.score, 4),
                 "box": _corners(each.box),
                 "track_id": each.track_id,

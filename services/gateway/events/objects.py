@@ -24,6 +24,11 @@ _MOVED_OVERLAP = 0.8
 _BETTER_SCORE = 0.05
 
 
+def label_of(found: Detection) -> str:
+    """What an object is called; a model may have no name for a category."""
+    return found.category_name or f"category {found.category_id}"
+
+
 class EventKind(StrEnum):
     """What happened to an object; the words are Frigate's."""
 
@@ -136,7 +141,7 @@ class CameraObjects:
         if each is None:
             seen = SeenObject(
                 track_id=number,
-                label=found.category_name or f"category {found.category_id}",
+                label=label_of(found),
                 score=found.score,
                 top_score=found.score,
                 box=found.box,

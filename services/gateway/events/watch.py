@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from services.gateway.cameras.feed import CameraCondition, CameraFeed, CameraFrame
-from services.gateway.events.objects import CameraObjects, ObjectEvent
+from services.gateway.events.objects import CameraObjects, ObjectEvent, label_of
 
 # Frames of one camera that wait while a door is at work on others.
 _MOST_WAITING = 32
@@ -51,12 +51,15 @@ class CameraWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        clock, look_at = asyncio.get_running_loop().time, 0.0
         with self._feed.subscribe(_MOST_WAITING) as subscription:
             while True:
-                self._look_after()
+                if clock() >= look_at:
+                    self._look_after()
+                    look_at = clock() + _TICK_SECONDS
                 # Not `asyncio.wait_for`, which before Python 3.12 may swallow a cancellation.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK_SECONDS):
+                    async with asyncio.timeout_at(look_at):
                         await subscription.wait()
                 for camera in tuple(self._objects):
                     while (frame := subscription.take(camera)) is not None:
@@ -69,7 +72,7 @@ class CameraWatch:
 
     def _take(self, frame: CameraFrame) -> None:
         found = frame.result.detections
-        labels = sorted(each.category_name for each in found)
+        labels = sorted(label_of(each) for each in found)
         changed = labels != self._shown.get(frame.camera) and frame.result.error is None
         if changed:
             self._shown[frame.camera] = labels

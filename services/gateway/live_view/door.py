@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from prometheus_client import Counter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,14 +21,18 @@ from common.domain.errors import (
 )
 from common.domain.redaction import fit_to_show
 from common.domain.status import SystemStatus
+from common.domain.video import VideoCodec
 from common.security.identity import Role
 from common.security.tokens import token_of_header
 from services.gateway.callers import UnknownCallerError
+from services.gateway.cameras.feed import CameraFrame
 from services.gateway.door import Door, Gateway
+from services.gateway.live_view.frame_queue import LatestGroups
 from services.gateway.live_view.messages import state_message
 from services.gateway.live_view.placing import set_placement
+from services.gateway.live_view.stills import Stills
 from services.gateway.live_view.traffic import Traffic
-from services.gateway.live_view.viewer import Viewer, message_of
+from services.gateway.live_view.viewer import Shown, Viewer, message_of
 
 log = structlog.get_logger()
 
@@ -60,6 +66,15 @@ class LiveView(Door):
         self._status: SystemStatus | None = None
         self._problem = "the orchestrator has not answered yet"
         self._traffic = Traffic()
+        self._sent = Counter(
+            "tandem_live_view_bytes",
+            "Bytes of cameras' frames sent to browsers, by form (h264, h265, image).",
+            ["camera", "form"],
+            registry=gateway.registry,
+        )
+        groups = LatestGroups()
+        stills = Stills(gateway.cameras, groups)
+        self._shown = Shown(gateway.cameras, groups, stills, self._count_bytes)
 
     def add_routes(self, application: FastAPI) -> None:
         """See `Door`."""
@@ -70,7 +85,8 @@ class LiveView(Door):
 
     async def run(self) -> None:
         """Watch the system, and add up what the cameras' frames take of the links."""
-        await asyncio.gather(self._watch_status(), self._watch_traffic())
+        with self.gateway.cameras.telling(self._shown.groups):
+            await asyncio.gather(self._watch_status(), self._watch_traffic())
 
     async def _watch_status(self) -> None:
         while True:
@@ -122,7 +138,8 @@ class LiveView(Door):
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            token = await self._token_from(socket)
+            hello = await self._hello_from(socket)
+            token = _token_in(hello)
             caller = self.gateway.callers.of_token(token, self.roles)
 
             def check() -> None:
@@ -130,12 +147,10 @@ class LiveView(Door):
                 if self.gateway.callers.of_token(token, self.roles) != caller:
                     raise UnknownCallerError("this token is of somebody else now")
 
-            names = tuple(state.name for state in self.gateway.cameras.states)
             # As from the orchestrator, clients learn nothing of the system.
             sees_all = caller is None or caller.role is not Role.CLIENT
             state = self._state if sees_all else self._state_of_cameras
-            with self.gateway.cameras.subscribe() as subscription:
-                await Viewer(socket, subscription, state, names, check).run()
+            await Viewer(socket, self._shown, _decoded_by(hello), state, check).run()
         except AccessDeniedError as error:
             await socket.close(_SIGN_IN, str(error))
         except InvalidInputError as error:
@@ -143,16 +158,19 @@ class LiveView(Door):
         except (WebSocketDisconnect, TimeoutError):
             pass
 
-    async def _token_from(self, socket: WebSocket) -> str:
-        """What a page sends first: its token, or an empty one.
+    async def _hello_from(self, socket: WebSocket) -> dict[str, Any]:
+        """What a page sends first: its token, or an empty one, and what it decodes.
 
         Raises:
             InvalidInputError: it sends something else.
             TimeoutError: it sends nothing.
         """
         async with asyncio.timeout(_SIGN_IN_SECONDS):
-            token = message_of(await socket.receive_text()).get("token")
-        return token if isinstance(token, str) else ""
+            return message_of(await socket.receive_text())
+
+    def _count_bytes(self, frame: CameraFrame, size: int) -> None:
+        form = "image" if frame.video is None else frame.video.codec.value
+        self._sent.labels(frame.camera, form).inc(size)
 
     def _state_of_cameras(self) -> str:
         return state_message(self.gateway.cameras.states, None, (), "", True)
@@ -165,3 +183,15 @@ class LiveView(Door):
             self._problem,
             self.gateway.credentials is not None,
         )
+
+
+def _token_in(hello: dict[str, Any]) -> str:
+    token = hello.get("token")
+    return token if isinstance(token, str) else ""
+
+
+def _decoded_by(hello: dict[str, Any]) -> frozenset[VideoCodec]:
+    """Which video a page decodes; a codec that we do not know is left out."""
+    told = hello.get("decodes")
+    names = told if isinstance(told, list) else []
+    return frozenset(codec for codec in VideoCodec if codec.value in names)

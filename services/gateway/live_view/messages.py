@@ -1,7 +1,7 @@
 """What the page is told: domain types as JSON, and frames in a binary form.
 
 A binary message is the length of its head (four bytes, the most significant first), the head
-(JSON), and the picture as it came.
+(JSON), and the picture as it came; of video, the access units up to it that the page has not had.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from common.domain.frames import EncodedImage
 from common.domain.placement import NodePair
 from common.domain.status import LinkStatus, PlacementStatus, StageStatus, SystemStatus
+from common.domain.video import AccessUnit
 from common.vision.jpeg_markers import JPEG_MAGIC
 from services.gateway.cameras.feed import CameraFrame, CameraState
+from services.gateway.live_view.codec_strings import codec_string
 from services.gateway.live_view.traffic import LinkTraffic
 
 _HEAD_LENGTH_BYTES = 4
@@ -24,13 +27,20 @@ def text_of(message: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
 
 
-def frame_message(frame: CameraFrame) -> bytes:
-    """A frame and its detections, for the page to draw; boxes are in the frame's pixels."""
+def frame_message(frames: Sequence[CameraFrame]) -> bytes:
+    """A frame and its detections, for the page to draw; boxes are in the frame's pixels.
+
+    Args:
+        frames: one picture, or access units of which the last is the one to be shown; as
+            `FrameQueue.take` gives them.
+    """
+    frame = frames[-1]
     result = frame.result
+    form, contents = _contents(frames)
     head = {
         "camera": frame.camera,
         "number": frame.number,
-        "type": "image/jpeg" if frame.picture.data.startswith(JPEG_MAGIC) else "image/png",
+        **form,
         "latency": round(frame.latency_seconds, 4),
         "error": "" if result.error is None else str(result.error),
         "boxes": [
@@ -44,7 +54,30 @@ def frame_message(frame: CameraFrame) -> bytes:
         ],
     }
     encoded = text_of(head).encode()
-    return b"".join((len(encoded).to_bytes(_HEAD_LENGTH_BYTES, "big"), encoded, frame.picture.data))
+    return b"".join((len(encoded).to_bytes(_HEAD_LENGTH_BYTES, "big"), encoded, *contents))
+
+
+def _contents(frames: Sequence[CameraFrame]) -> tuple[dict[str, Any], list[bytes]]:
+    """What the head tells of the form of frames, and their bytes."""
+    frame = frames[-1]
+    if frame.video is None:
+        data = frame.picture.data
+        return {"type": "image/jpeg" if data.startswith(JPEG_MAGIC) else "image/png"}, [data]
+    codec = frame.video.codec
+    # Nothing is to be seen of what is damaged.
+    units = [] if frame.is_damaged else [each.picture for each in frames]
+    told = [[len(unit.data), _is_key(unit)] for unit in units]
+    first = units[0].data if units and _is_key(units[0]) else b""
+    form = {
+        "type": f"video/{codec.value}",
+        "codec": codec_string(codec, first) if first else "",
+        "units": told,
+    }
+    return form, [unit.data for unit in units]
+
+
+def _is_key(picture: EncodedImage | AccessUnit) -> bool:
+    return isinstance(picture, AccessUnit) and picture.key_frame
 
 
 def state_message(

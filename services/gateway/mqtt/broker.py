@@ -152,15 +152,16 @@ class Broker:
         """
         log.info("connected to the MQTT broker", broker=self._where)
         self._changed = dict.fromkeys(self._shown)
-        await _publish(client, self._topics.available, ONLINE, retain=True)
-        # What was lost meanwhile is told before anything else.
-        self._outbox.show_reachable(True)
-        await self._publish_status(client)
-        tasks = [
-            asyncio.create_task(each)
-            for each in (self._keep_shown(client), self._send(client), _until_lost(client))
-        ]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await _publish(client, self._topics.available, ONLINE, retain=True)
+            # What was lost meanwhile is told before anything else.
+            self._outbox.show_reachable(True)
+            await self._publish_status(client)
+            tasks = [
+                asyncio.create_task(each)
+                for each in (self._keep_shown(client), self._send(client), _until_lost(client))
+            ]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()

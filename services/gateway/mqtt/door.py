@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 
 from common.domain.address import parse_address
 from common.domain.errors import ConfigurationError
 from common.server.exposure import reaches_others
-from services.gateway.cameras.configuration import Reports
 from services.gateway.cameras.feed import CameraFrame
 from services.gateway.door import Door, Gateway
 from services.gateway.events.forms import event_json, frame_json, plain
@@ -19,7 +19,14 @@ from services.gateway.events.secrets import client_context, read_secret
 from services.gateway.events.watch import CameraWatch
 from services.gateway.limits import DoorLimits
 from services.gateway.mqtt.broker import Broker, BrokerAccess
-from services.gateway.mqtt.topics import ALL, OFFLINE, ONLINE, Topics, home_assistant_messages
+from services.gateway.mqtt.topics import (
+    ALL,
+    OFFLINE,
+    ONLINE,
+    Topics,
+    home_assistant_messages,
+    level_of,
+)
 from services.gateway.settings import GatewaySettings
 
 PORT, TLS_PORT = 1883, 8883
@@ -46,7 +53,7 @@ class Mqtt(Door):
         refuse_same_topics(self._reports)
         access = _access(settings)
         self._broker = Broker(access, self._topics, settings.mqtt_max_waiting, metrics)
-        self._labels: dict[str, list[str]] = {}
+        self._levels: dict[str, list[str]] = {}
 
     async def run(self) -> None:
         """Watch the cameras, and stay connected, until cancelled."""
@@ -66,8 +73,7 @@ class Mqtt(Door):
 
     def frame_found(self, frame: CameraFrame, *, changed: bool) -> None:
         """See `Listener`."""
-        reports = self._reports[frame.camera]
-        if reports is Reports.FRAMES or (reports is Reports.CHANGES and changed):
+        if self._reports[frame.camera].tells(changed=changed):
             topic = self._topics.detections(frame.camera)
             self._broker.tell(topic, _encoded(frame_json(frame)), surely=changed)
 
@@ -77,24 +83,33 @@ class Mqtt(Door):
 
     def counts_changed(self, camera: str, counts: Mapping[str, int]) -> None:
         """See `Listener`."""
-        known = self._labels.setdefault(camera, [])
-        for label in [ALL, *counts]:
-            if label not in known:
-                known.append(label)
-                self._introduce(camera, label)
-        for label in known:
-            count = sum(counts.values()) if label == ALL else counts.get(label, 0)
-            self._broker.show(self._topics.count(camera, label), str(count).encode())
+        known = self._levels.setdefault(camera, [])
+        if not known:
+            known.append(ALL)
+            self._introduce(camera, ALL, "Objects")
+        by_level: Counter[str] = Counter()
+        for label, count in counts.items():
+            level = level_of(label)
+            # Labels that differ in what topics cannot hold apart are counted together.
+            by_level[level] += count
+            if level not in known:
+                known.append(level)
+                self._introduce(camera, level, label.capitalize())
+        by_level[ALL] = sum(counts.values())
+        for level in known:
+            self._broker.show(self._topics.count(camera, level), str(by_level[level]).encode())
 
     def camera_available(self, camera: str, available: bool) -> None:
         """See `Listener`."""
         topic = self._topics.camera_available(camera)
         self._broker.show(topic, ONLINE if available else OFFLINE)
 
-    def _introduce(self, camera: str, label: str) -> None:
+    def _introduce(self, camera: str, level: str, counted: str) -> None:
         if not self._discovery_prefix:
             return
-        messages = home_assistant_messages(self._discovery_prefix, self._topics, camera, label)
+        messages = home_assistant_messages(
+            self._discovery_prefix, self._topics, camera, level, counted
+        )
         for topic, configuration in messages.items():
             self._broker.show(topic, _encoded(configuration))
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from common.domain.errors import ConfigurationError
-from services.gateway.cameras.configuration import Reports
 from services.gateway.cameras.feed import CameraFrame
 from services.gateway.door import Door, Gateway
 from services.gateway.events.forms import counts_json, event_json, frame_json
@@ -67,8 +66,7 @@ class Webhooks(Door):
 
     def frame_found(self, frame: CameraFrame, *, changed: bool) -> None:
         """See `Listener`."""
-        reports = self._reports[frame.camera]
-        if reports is Reports.FRAMES or (reports is Reports.CHANGES and changed):
+        if self._reports[frame.camera].tells(changed=changed):
             self._put(Kind.DETECTIONS, frame.camera, "detections", frame_json(frame))
 
     def object_event(self, event: ObjectEvent) -> None:

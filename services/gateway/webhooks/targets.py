@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.domain.errors import ConfigurationError
 from common.server.exposure import reaches_others
-from common.yaml_files import read_yaml
 from services.gateway.events.secrets import client_context, read_secret
+from services.gateway.yaml_options import read_options, refuse_same_names
 
 MOST_TARGETS = 16
 SECRET_PREFIX = "whsec_"
@@ -119,19 +119,8 @@ def read_targets(path: Path, cameras: frozenset[str]) -> tuple[Target, ...]:
         ConfigurationError: it cannot be read, or makes no sense; the sentence shows no value that
             may be secret.
     """
-    try:
-        found = _TargetFile.model_validate(read_yaml(path)).webhooks
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'content'}: {each['msg']}"
-            for each in error.errors()
-        )
-        # Not `from error`: a traceback would show the values.
-        raise ConfigurationError(f"{path}: {told}") from None
-    names = [each.name for each in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigurationError(f"{path}: two webhooks are called {twice[0]!r}")
+    found = read_options(path, _TargetFile).webhooks
+    refuse_same_names(path, "webhooks", [each.name for each in found])
     for each in found:
         unknown = sorted(set(each.cameras) - cameras)
         if unknown:

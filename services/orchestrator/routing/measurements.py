@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from typing import Dict, Iterable, Optional, Tuple
 
@@ -15,6 +15,9 @@ from protos.tandem.v1 import detection_pb2
 from services.orchestrator.estimation.estimates import Estimates
 from services.orchestrator.estimation.keeper import EstimateKeeper
 from services.orchestrator.routing.routes import Route
+
+# Of which something is remembered: those served now, and some before.
+_MOST_BUNDLES = 64
 
 
 class Measurements:
@@ -41,6 +44,7 @@ class Measurements:
         replicas = Counter((server.node, server.stage) for server in servers)
         self._located_at = located_at
         self._keeper = EstimateKeeper(located_at, replicas, frame_codec)
+        self._latent_rates: OrderedDict[str, Tuple[RateFigures, ...]] = OrderedDict()
         self._answered_at: Dict[StageAddress, float] = {}
         self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
 
@@ -84,7 +88,11 @@ class Measurements:
         self._keeper.observe_encoding(seconds)
 
     def observe_codecs(
-        self, node: str, default: Optional[Codec], latent_rates: Tuple[RateFigures, ...]
+        self,
+        node: str,
+        default: Optional[Codec],
+        latent_rates: Tuple[RateFigures, ...],
+        bundle_digest: str = "",
     ) -> None:
         """Learn from a backbone's answer to the opening of a stream; known at once.
 
@@ -92,10 +100,19 @@ class Measurements:
             node: of the backbone.
             default: its bundle's default codec; None where it was not told.
             latent_rates: what the rates of its bundle's bottleneck cost and keep.
+            bundle_digest: of that bundle.
         """
+        self._latent_rates.pop(bundle_digest, None)
+        self._latent_rates[bundle_digest] = latent_rates
+        while len(self._latent_rates) > _MOST_BUNDLES:
+            self._latent_rates.popitem(last=False)
         self._keeper.observe_codecs(node, default, latent_rates)
         if self.estimates.latent_rates.get(node, ()) != latent_rates:
             self.refresh(time.monotonic())
+
+    def latent_rates_of(self, bundle_digest: str) -> Tuple[RateFigures, ...]:
+        """What the rates of a bundle cost and keep; none if it has none, or has not told yet."""
+        return self._latent_rates.get(bundle_digest, ())
 
     def answered_at(self, server: StageAddress) -> float:
         """When a frame that a server has served was answered last, by `time.monotonic`."""

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.domain.errors import UnavailableError, shortened
 from common.domain.placement import Stage, StageAddress
-from common.server.health import IN_FLIGHT_KEY, REASON_KEY
+from common.server.health import IN_FLIGHT_KEY, REASON_CHARACTERS, REASON_KEY
 from common.wire.channels import ServerChannel
 from common.wire.errors import TLS_FAULTS, connection_fault
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
@@ -184,13 +184,20 @@ class StageMonitor:
 
     async def _reason(self, stub: Any, request: Any) -> str:
         """What a stage says of why it is not serving; empty if it says nothing."""
-        check = stub.Check(request, timeout=self._timeout_seconds)
         try:
-            await check
-            metadata = await check.trailing_metadata()
+            return _reason_in(await self._check(stub, request))
         except grpc.aio.AioRpcError:
             return ""
-        return _told(metadata, REASON_KEY)[:200]
+
+    async def _check(self, stub: Any, request: Any) -> Any:
+        """Ask a stage for its health; returns the metadata that goes along.
+
+        Raises:
+            AioRpcError: it did not answer in time, or not at all.
+        """
+        check = stub.Check(request, timeout=self._timeout_seconds)
+        await check
+        return await check.trailing_metadata()
 
     async def _beat(
         self, address: StageAddress, channel: ServerChannel, stub: Any, request: Any
@@ -212,10 +219,8 @@ class StageMonitor:
                 continue
             called_at = now
             asked = time.perf_counter()
-            check = stub.Check(request, timeout=self._timeout_seconds)
             try:
-                await check
-                metadata = await check.trailing_metadata()
+                metadata = await self._check(stub, request)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     # The watch has its own way to know why.
@@ -226,6 +231,10 @@ class StageMonitor:
                 self._note(address, f"has not answered for {self._timeout_seconds:g} s", SILENT)
                 return
             self._on_heartbeat(address, time.perf_counter() - asked)
+            # A watch tells no change of the reason: a stage may know it only after it has loaded.
+            reason, known = _reason_in(metadata), self._health.get(address)
+            if reason and known is not None and known.fault == NOT_SERVING:
+                self._note(address, reason, NOT_SERVING)
             frames = _told(metadata, IN_FLIGHT_KEY)
             if frames.isdecimal() and len(frames) <= _MOST_DIGITS:
                 self._on_in_flight(address, int(frames))
@@ -265,6 +274,11 @@ def _reason_of(error: grpc.aio.AioRpcError) -> str:
 def _told(metadata: Any, key: str) -> str:
     """What a stage tells beside its health; empty if it does not."""
     return next((str(value) for name, value in metadata if name == key), "")
+
+
+def _reason_in(metadata: Any) -> str:
+    """Why a stage is not serving; empty if it does not say."""
+    return _told(metadata, REASON_KEY)[:REASON_CHARACTERS]
 
 
 def _cancel(call: grpc.aio.Call, _: asyncio.Future[None]) -> None:

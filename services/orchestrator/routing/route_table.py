@@ -12,6 +12,7 @@ from protos.tandem.v1 import stage_pb2
 from services.orchestrator.routing.routes import (
     LEAVING,
     LEFT,
+    NOT_SERVING,
     SERVING,
     UNAVAILABLE,
     AvailableRoutes,
@@ -223,8 +224,10 @@ class RouteTable:
         Args:
             errors: why routes that could serve others do not serve this frame's stream.
         """
-        unhealthy = [each.address.name for each in self.health.values() if not each.healthy]
-        reasons = [f"unavailable: {', '.join(unhealthy)}"] if unhealthy else []
+        unhealthy = [each for each in self.health.values() if not each.healthy]
+        names = ", ".join(each.address.name for each in unhealthy)
+        reasons = [f"unavailable: {names}"] if unhealthy else []
+        reasons += sorted({each.reason for each in unhealthy if each.fault == NOT_SERVING})
         reasons += sorted({each.reason for each in self._unavailable.values()})
         reasons += sorted({str(error) for error in errors})
         nothing = "none is configured, or the settings exclude those that are"

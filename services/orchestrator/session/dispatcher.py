@@ -67,6 +67,8 @@ class Dispatcher:
         self._suspects = EarliestFirst()
         self._account = account
         self._metrics = resources.metrics
+        self._models = resources.models
+        self._own_codec = options.codec
         self.video = KeptVideo(resources.max_group_bytes, account)
         self._pace = Pace()
         self.rates = RateControl(
@@ -81,11 +83,13 @@ class Dispatcher:
             router.table.in_flight,
             router.table.extra_seconds,
             codec_for=self._codec_for,
+            bundle_for=self._bundle_for,
             on_opened=self._learn_codecs,
             on_decode_only=self._count_decode_only,
             frames_from=router.options.policy.located_at,
             encoding=resources.frame_encoding,
             metadata=metadata,
+            message_bytes=lambda: account.largest_bytes,
         )
         self._choice = RouteChoice(
             router, options.requested_pair, self._streams.is_open, resources.draining
@@ -218,15 +222,24 @@ class Dispatcher:
         async with self._suspect_turn:
             yield
 
+    def _bundle_for(self, route: Route) -> Optional[str]:
+        return self._models.bundle_for(route)
+
     def _codec_for(self, route: Route) -> Optional[Codec]:
-        estimates = self._router.measurements.estimates
+        bundle, measurements = self._bundle_for(route), self._router.measurements
+        if bundle is not None and not measurements.latent_rates_of(bundle):
+            # It has none to choose from, or its first stream is yet to tell.
+            return self._own_codec
+        estimates = measurements.estimates
         return self.rates.codec_for(route.node_pair, estimates, time.monotonic())
 
     def _learn_codecs(self, route: Route, codec: Optional[Codec], stream: StageStream) -> None:
         """A backbone has told what its bundle's codecs are."""
         default = stream.codec if codec is None else None
         node = route.backbone.node
-        self._router.measurements.observe_codecs(node, default, stream.latent_rates)
+        self._router.measurements.observe_codecs(
+            node, default, stream.latent_rates, stream.bundle_digest
+        )
 
     def _count_decode_only(self, route: Route, lack: Lack) -> None:
         self._metrics.decode_only_frames.inc(len(lack.frames))

@@ -12,6 +12,7 @@ from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
+from services.orchestrator.routing.served_models import ServedModels
 from services.orchestrator.session.frame_encoding import FrameEncoding
 from services.orchestrator.session.quotas import IdentityQuotas
 
@@ -31,6 +32,7 @@ class SessionResources:
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
         traces: those of this service.
+        models: which bundles the stages serve.
         warnings: tells what is insecure; a sentence each.
         max_group_bytes: of the video that a session keeps since its last key frame.
         frame_encoding: of pictures that cross a link; None: they are sent as they came.
@@ -47,6 +49,7 @@ class SessionResources:
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     traces: Traces = field(default_factory=Traces)
+    models: ServedModels = field(default_factory=ServedModels)
     warnings: Callable[[], Tuple[str, ...]] = tuple
     max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     frame_encoding: Optional[FrameEncoding] = None

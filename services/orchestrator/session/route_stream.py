@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, AsyncContextManager, Iterator, List, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    AsyncContextManager,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 from common.domain.codec import Codec
 from common.domain.errors import TandemError, UnavailableError
@@ -16,6 +24,10 @@ from services.orchestrator.session.turns import Turns
 
 if TYPE_CHECKING:
     from services.orchestrator.session.frame_encoding import FrameEncoder
+
+
+# Frames of video that a new stream's decoder is sent at once before it serves the next one.
+_MOST_CAUGHT_UP = 8
 
 
 def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.BackboneRequest]:
@@ -29,13 +41,25 @@ def decode_only(frames: Sequence[detector_pb2.Frame]) -> Iterator[stage_pb2.Back
         yield request
 
 
+class StreamTerms(NamedTuple):
+    """What a stream along a route has from its opening to its end.
+
+    Attributes:
+        codec: by which its features travel; None is the bundle's default.
+        bundle: digest of the bundle that both halves serve it with; None: their own choice.
+    """
+
+    codec: Optional[Codec] = None
+    bundle: Optional[str] = None
+
+
 @dataclass(eq=False)
 class RouteStream:
     """A stream along a route, or its opening, and the frames under way on it.
 
     Attributes:
         opening: gives the stream.
-        codec: by which its features travel; None is the bundle's default.
+        terms: of the stream.
         frames: of each a mark, in the order asked.
         extra_seconds: that they may take, all together, since they are large.
         progress: when the oldest of them was answered last, or one came to an idle stream, or it
@@ -50,7 +74,7 @@ class RouteStream:
     """
 
     opening: asyncio.Task[StageStream]
-    codec: Optional[Codec] = None
+    terms: StreamTerms = StreamTerms()
     frames: List[object] = field(default_factory=list)
     extra_seconds: float = 0.0
     progress: float = field(default_factory=time.monotonic)
@@ -60,6 +84,14 @@ class RouteStream:
     turns: Turns = field(default_factory=Turns)
     encoder: Optional[FrameEncoder] = None
     feeding: Optional[asyncio.Task[None]] = None
+
+    def suits(self, wanted: StreamTerms) -> bool:
+        """Whether frames for which these terms are wanted may take it."""
+        return self.terms.codec is wanted.codec and self.suits_bundle(wanted.bundle)
+
+    def suits_bundle(self, wanted: Optional[str]) -> bool:
+        """Whether frames that are to be served with this bundle may take it; None: with any."""
+        return wanted is None or self.terms.bundle in (None, wanted)
 
     def lacks(self, place: Optional[Place]) -> Optional[Lack]:
         """What has to be sent before a frame; None if the decoder is past it.
@@ -116,3 +148,31 @@ class RouteStream:
             self.opening.result().abandon()
         else:
             self.opening.cancel()
+
+
+def waits_for_key_frame(
+    wanted: Optional[RouteStream],
+    terms: StreamTerms,
+    ready: Sequence[RouteStream],
+    place: Optional[Place],
+) -> bool:
+    """Whether a frame of video goes on with another bundle than the one that is wanted.
+
+    A new stream's decoder would have to be brought to the frame by all those of its group, for
+    which the frame would wait. So the bundle changes at a key frame, or soon after it.
+
+    Args:
+        wanted: the stream with the bundle that is wanted, if there is one.
+        terms: that are wanted.
+        ready: the streams that frames can take at once, the best last.
+        place: of the frame; None if it is no video.
+    """
+    if place is None or not ready or ready[-1] is wanted:
+        return False
+    if ready[-1].terms.codec is not terms.codec:
+        return False
+    lack = place.group.part(0, place.offset) if wanted is None else wanted.lacks(place)
+    own = ready[-1].lacks(place)
+    if lack is None or own is None:
+        return False
+    return len(lack.frames) > max(_MOST_CAUGHT_UP, len(own.frames))

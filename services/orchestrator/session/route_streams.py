@@ -1,8 +1,9 @@
 """One session's streams to backbones: opened when needed, given up when they make no progress.
 
-A stream has one codec from its opening to its end. When another one is wanted, a second stream is
-opened along the same route: frames take the first one until that is open, and those in flight
-finish there. So a change of codec is no pause, as a change of route is none.
+A stream has one codec and one bundle from its opening to its end. When another one is wanted, a
+second stream is opened along the same route: frames take the first one until that is open, and
+those in flight finish there. So a change of codec or bundle is no pause, as a change of route is
+none.
 
 At the end of a stream of video is a decoder, which needs every frame of a group, in order. It is
 sent what it lacks before each frame. A frame that it is past takes another stream along the same
@@ -32,7 +33,12 @@ from services.orchestrator.session.opening import (
     StreamOpener,
     nothing_to_learn,
 )
-from services.orchestrator.session.route_stream import RouteStream, decode_only
+from services.orchestrator.session.route_stream import (
+    RouteStream,
+    StreamTerms,
+    decode_only,
+    waits_for_key_frame,
+)
 from services.orchestrator.session.under_way import UnderWay
 
 # A stream that was opened for frames to come waits for them at least so long.
@@ -41,6 +47,11 @@ _UNUSED_SECONDS = 2.0
 
 def _nothing_to_count(route: Route, lack: Lack) -> None:
     """Nobody counts what is only decoded."""
+
+
+def _any_bundle(route: Route) -> Optional[str]:
+    """The stages choose."""
+    return None
 
 
 def _nothing_extra(lack: Lack) -> float:
@@ -52,8 +63,8 @@ class RouteStreams:
     """A stream for each route that the session's frames take.
 
     Usually one; two while the frames in flight on a left route come home, or while the next route
-    is being prepared; and two on one route while its frames change from one codec to another, or
-    while frames of video are sent again.
+    is being prepared; and two on one route while its frames change from one codec or bundle to
+    another, or while frames of video are sent again.
     """
 
     def __init__(
@@ -65,11 +76,13 @@ class RouteStreams:
         extra_seconds: Optional[Dict[StageAddress, float]] = None,
         *,
         codec_for: Optional[Callable[[Route], Optional[Codec]]] = None,
+        bundle_for: Callable[[Route], Optional[str]] = _any_bundle,
         on_opened: Callable[[Route, Optional[Codec], StageStream], None] = nothing_to_learn,
         on_decode_only: Callable[[Route, Lack], None] = _nothing_to_count,
         frames_from: str = ORCHESTRATOR,
         encoding: Optional[FrameEncoding] = None,
         metadata: Metadata = (),
+        message_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """Open nothing yet.
 
@@ -80,21 +93,26 @@ class RouteStreams:
             in_flight: counts the frames of all sessions, by the stage that they are bound for.
             extra_seconds: adds up what large frames of all sessions may take, by backbone.
             codec_for: by which codec the next frame on a route travels; None: that of the options.
+            bundle_for: digest of the bundle that the next frame on a route is served with; None:
+                the stages' own choice.
             on_opened: called with each stream that was opened, its route, and the codec that was
                 asked for; what it learns may change what `codec_for` says.
             on_decode_only: called with the frames that are sent along a route to be decoded only.
             frames_from: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             encoding: of pictures that cross a link; None: they are sent as they came.
             metadata: of the calls to the backbones.
+            message_bytes: tells the size of the session's largest frame so far.
         """
         self._under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
+        self._bundle_for = bundle_for
         self._opener = StreamOpener(
             BackboneOpening(session_id, options, frames_from, encoding),
             channels,
-            self._codec_for,
+            self._terms_for,
             on_opened,
-            metadata,
+            metadata=metadata,
+            message_bytes=message_bytes,
         )
         self._on_decode_only = on_decode_only
         self._streams: Dict[Route, List[RouteStream]] = {}
@@ -203,7 +221,7 @@ class RouteStreams:
 
         Of several streams it is the one that lacks least of what has to come before the frame.
         """
-        codec = self._codec_for(route)
+        terms = self._terms_for(route)
         streams = self._streams[route] = [
             stream for stream in self._streams.get(route, ()) if not stream.ended or stream.frames
         ]
@@ -213,11 +231,13 @@ class RouteStreams:
             (stream for stream, lack in lacks.items() if lack is not None),
             key=lambda stream: -_frames_of(lacks[stream]),
         )
-        wanted = next((stream for stream in reversed(going_on) if stream.codec is codec), None)
+        wanted = next((stream for stream in reversed(going_on) if stream.suits(terms)), None)
         ready = [stream for stream in going_on if stream.open]
-        is_refused = self._opener.is_refused(route, codec)
-        if wanted is None and not (ready and is_refused):
-            wanted = self._opener.begin(route, codec)
+        is_refused = self._opener.is_refused(route, terms)
+        if waits_for_key_frame(wanted, terms, ready, place):
+            wanted = ready[-1]
+        elif wanted is None and not (ready and is_refused):
+            wanted = self._opener.begin(route, terms)
             streams.append(wanted)
         if wanted is None or (ready and not wanted.open):
             # Frames take the one before, until that one is open.
@@ -225,6 +245,9 @@ class RouteStreams:
             wanted = latest if latest in ready else ready[-1]
         self._latest[route] = wanted
         return wanted
+
+    def _terms_for(self, route: Route) -> StreamTerms:
+        return StreamTerms(self._codec_for(route), self._bundle_for(route))
 
     def extra_seconds(self, route: Route) -> float:
         """What a route's frames may have to wait since some are large; 0 if none of them is.
@@ -269,9 +292,14 @@ class RouteStreams:
     async def leave_idle(self, since: float, *kept: Route) -> None:
         """Close the streams that no frame has been on since then.
 
-        On the `kept` routes the stream stays that their latest frames took.
+        On the `kept` routes the stream stays that their latest frames took, unless the next one
+        would have to take another: what serves it would be kept in memory for nothing.
         """
-        staying = [self._latest.get(route) for route in kept]
+        staying = [
+            latest
+            for latest, route in ((self._latest.get(route), route) for route in kept)
+            if latest is not None and latest.suits_bundle(self._bundle_for(route))
+        ]
         unused_since = min(since, time.monotonic() - _UNUSED_SECONDS)
         left: List[RouteStream] = []
         for route, streams in tuple(self._streams.items()):

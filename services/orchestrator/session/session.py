@@ -130,7 +130,8 @@ class Session:
     async def _received(self, requests: ClientRequests) -> AsyncIterator[Arrival]:
         async for frame in requests.frames():
             self._frames_in_flight += 1
-            self.dispatcher.rates.arrived(time.monotonic())
+            if not frame.encoded_video.decode_only:
+                self.dispatcher.rates.arrived(time.monotonic())
             yield self._arrivals.receive(frame)
             # It may be large, and the next may be long in coming.
             del frame
@@ -149,6 +150,8 @@ class Session:
             self._arrivals.release(arrival)
 
     async def _admitted(self, arrival: Arrival, span: Span) -> Response:
+        if arrival.refusal is None and arrival.frame.encoded_video.decode_only:
+            return self._leave_out(arrival)
         if self._gate is None or arrival.refusal is not None:
             return await self._answer(arrival, span)
         # Frames over the quota make room for newer ones, as those that come too fast do.
@@ -164,7 +167,14 @@ class Session:
         if arrival.place is not None:
             self.dispatcher.decode_only(arrival.place)
         self._resources.frames.answered(None, "dropped", 0.0)
-        return Response(frame_id=arrival.frame.frame_id, dropped=detector_pb2.Dropped())
+        return _dropped(arrival)
+
+    def _leave_out(self, arrival: Arrival) -> Response:
+        """Answer a frame of video that only later ones need; it is sent with the next of them."""
+        # At once, if no earlier one waits: a decoder that is past a frame cannot go back to it.
+        if arrival.place is not None and self._frames_in_flight == 1:
+            self.dispatcher.decode_only(arrival.place)
+        return _dropped(arrival)
 
     async def _answer(self, arrival: Arrival, span: Span) -> Response:
         """The answer to a frame: its detections, or why it has none."""
@@ -286,6 +296,10 @@ class Session:
     def _resize_window(self, size: int) -> None:
         self._resources.metrics.window.inc(size - self._slots.size)
         self._slots.resize(size)
+
+
+def _dropped(arrival: Arrival) -> Response:
+    return Response(frame_id=arrival.frame.frame_id, dropped=detector_pb2.Dropped())
 
 
 def _transfer(timing: detection_pb2.StageTiming) -> Transfer:

@@ -10,6 +10,7 @@ from typing import Dict
 import structlog
 
 from common.domain.errors import UnavailableError
+from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
@@ -70,6 +71,12 @@ class Sessions:
                 session.dispatcher.stage_silent(health.address, health.reason)
             session.dispatcher.stage_changed(health.address)
         self._show_health(health.address)
+
+    def models_changed(self, server: StageAddress, models: StageModels) -> None:
+        """Take over what a server serves."""
+        self.resources.models.known[server] = models
+        for session in self.open.values():
+            session.dispatcher.stage_changed(server)
 
     def server_removed(self, server: StageAddress) -> None:
         """Forget a server that is gone; no frame may be bound for it."""

@@ -1,13 +1,18 @@
 """The live view's WebSocket and HTTP, by clients that do what the page does, and by others."""
 
+import io
 import json
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from common.domain.video import AccessUnit, VideoCodec
+from tandem.sources.decoding import UnitDecoder
 from tests.gateways import fetch, gateway, page, url_of
 from tests.network_cameras import camera as mjpeg_camera
+from tests.network_cameras import rtsp_camera
 from tests.streams import jpeg
+from tests.unit.tandem.factories import write_camera_video
 
 HTML = "<img src=x onerror=alert(1)>"
 
@@ -57,7 +62,7 @@ async def test_a_bad_camera_ends_no_other_and_says_what_is_wrong(served):
 
 async def test_frames_come_as_they_were_with_their_boxes(served, pictures):
     originals = {path.read_bytes() for path in pictures.iterdir()}
-    async with page(served) as looking:
+    async with page(served, decodes=["h264", "h265"]) as looking:
         await looking.until(lambda page: {head["camera"] for head, _ in page.frames} >= {"yard"})
     head, data = next(each for each in looking.frames if each[0]["camera"] == "yard")
     assert data in originals
@@ -208,3 +213,46 @@ async def test_a_camera_that_hangs_up_is_opened_again(cluster, tmp_path):
             await looking.until(lambda page: len(page.frames) > before)
     numbers = [head["number"] for head, _ in looking.frames]
     assert numbers == sorted(set(numbers))
+
+
+async def test_video_comes_as_the_camera_made_it_and_after_damage_with_the_next_key_frame(
+    cluster, tmp_path
+):
+    damaged, group = 40, 10
+    with (
+        rtsp_camera(80, damaged=(damaged,), group=group) as one,
+        gateway(cluster.address, tmp_path, [{"name": "a", "url": one.url}]) as process,
+    ):
+        async with page(process, shows=True, decodes=["h264", "a word of tomorrow"]) as looking:
+            await looking.until(
+                lambda page: (
+                    [head["error"] for head, _ in page.frames].count("") > 30
+                    and any(head["error"] for head, _ in page.frames)
+                )
+            )
+        sent = process.metric("tandem_live_view_bytes_total", camera="a", form="h264")
+    heads = [head for head, _ in looking.frames]
+    assert {head["type"] for head in heads} == {"video/h264"}
+    assert sent >= sum(len(data) for _, data in looking.frames)
+    # Whatever comes after a damaged unit begins anew, and all that came can be decoded.
+    first_error = next(at for at, head in enumerate(heads) if head["error"])
+    after = next(head for head in heads[first_error:] if not head["error"])
+    assert heads[first_error]["units"] == [] and after["units"][0][1] and after["codec"]
+    decoder = UnitDecoder(VideoCodec.H264)
+    for head, data in looking.frames:
+        units = io.BytesIO(data)
+        for size, is_key in head["units"]:
+            assert decoder(AccessUnit(units.read(size), is_key)) is not None
+
+
+async def test_a_page_that_cannot_decode_a_camera_gets_pictures_of_it(cluster, tmp_path):
+    write_camera_video(tmp_path / "v.mp4", frames=20, rate=20)
+    with gateway(cluster.address, tmp_path, [{"name": "a", "url": "v.mp4"}]) as process:
+        async with page(process, decodes=["h264"]) as looking:
+            await looking.until(lambda page: page.frames)
+            assert looking.frames[0][0]["units"][0][1]
+            await looking.say('{"seen": "a", "lost": true}')
+            await looking.until(lambda page: len(page.frames) >= 2 and page.frames[-1][0]["codec"])
+            await looking.say('{"seen": "a", "cannot": true}')
+            await looking.until(lambda page: page.frames[-1][0]["type"] == "image/jpeg")
+            assert looking.frames[-1][1].startswith(b"\xff\xd8")

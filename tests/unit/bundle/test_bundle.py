@@ -16,8 +16,8 @@ from common.bundle import (
     Calibration,
     Category,
     CodecDefaults,
+    DetrManifest,
     FixedInput,
-    Manifest,
     ShortestEdgeInput,
     load_bundle,
     write_bundle,
@@ -29,7 +29,7 @@ from common.domain.placement import Stage
 FIRST, SECOND, ANOTHER = b"\x12\x05first", b"\x12\x06second", b"\x12\x07another"
 
 
-def manifest(**changes: Any) -> Manifest:
+def manifest(**changes: Any) -> DetrManifest:
     content: Dict[str, Any] = {
         "name": "small",
         "architecture": Architecture(backbone="resnet18", base_width=8, hidden_dim=32, classes=3),
@@ -41,7 +41,7 @@ def manifest(**changes: Any) -> Manifest:
         "license": "Apache-2.0",
         "origin": "a test",
     }
-    return Manifest(**{**content, **changes})
+    return DetrManifest(**{**content, **changes})
 
 
 @pytest.fixture
@@ -117,7 +117,8 @@ def test_no_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format_version", 2, "format_version: "),
+        ("format_version", 3, "is of format 3, and this release of Tandem reads the formats 1 and"),
+        ("format_version", "two", "format_version: "),
         ("colour", "red", "colour: Extra inputs are not permitted"),
         ("input", {"policy": "stretch"}, "input: .*'stretch'"),
         ("input", {"policy": "fixed", "height": 0, "width": 9}, "input.fixed.height: "),

@@ -166,7 +166,7 @@ def test_what_the_onnx_package_saves_with_external_data_is_refused(folder: Path)
 
 
 def test_every_shipped_file_is_whole() -> None:
-    for name in ("demo-r50", "demo-r34"):
+    for name in ("demo-r50", "demo-r34", "demo-dfine"):
         bundle = load_bundle(Path(__file__).parents[3] / "models" / name)
         for file in bundle.manifest.files:
             assert bundle.content(file)

@@ -61,7 +61,7 @@ def ends():
 
 
 def facts(features):
-    return features.frame_id, features.reference_id, features.tensor.shape, features.geometry
+    return features.frame_id, features.reference_id, features.tensors[0].shape, features.geometry
 
 
 def test_a_frame_is_coded_given_the_one_before_and_leaves_out_what_is_that_one_s(ends):
@@ -79,7 +79,7 @@ def test_a_frame_is_coded_given_the_one_before_and_leaves_out_what_is_that_one_s
 def test_a_frame_like_the_one_before_costs_next_to_nothing(ends):
     first = ends.encode(1)
     again = ends.encoder.encode(2, latents(1), SIZES)
-    assert len(again.tensor.data) < len(first.tensor.data) / 4
+    assert len(again.tensors[0].data) < len(first.tensors[0].data) / 4
     ends.arrives(first, 1)
     ends.arrives(again, 1)
 
@@ -120,9 +120,9 @@ def test_what_refers_to_a_lost_frame_is_refused_and_coded_again(ends):
 def test_a_payload_that_lies_is_refused_and_what_is_held_stays_sound(ends):
     ends.arrives(ends.encode(0), 0)
     good = ends.encode(1)
-    bad = EncodedTensor((), CODEC, good.tensor.data[:-1])
+    bad = EncodedTensor((), CODEC, good.tensors[0].data[:-1])
     with pytest.raises(InvalidInputError):
-        ends.decoder.decode(EncodedFeatures(1, bad, None, 0))
+        ends.decoder.decode(EncodedFeatures(1, (bad,), None, 0))
     with pytest.raises(ReferenceMissingError):
         ends.decoder.decode(ends.encode(2))
     # It is the refused frame that is missing; the one before it is not.
@@ -140,7 +140,7 @@ def test_a_name_that_comes_again_no_longer_means_the_frame_before(ends):
     ends.arrives(ends.encode(7), 7)
     referring = ends.encode(8)
     with pytest.raises(InvalidInputError):
-        ends.decoder.decode(EncodedFeatures(7, EncodedTensor(SHAPE, CODEC, b""), SIZES))
+        ends.decoder.decode(EncodedFeatures(7, (EncodedTensor(SHAPE, CODEC, b""),), SIZES))
     with pytest.raises(ReferenceMissingError):
         ends.decoder.decode(referring)
 
@@ -160,13 +160,17 @@ def test_the_receiver_holds_a_few_frames(ends):
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        (EncodedFeatures(1, EncodedTensor(SHAPE, CODEC, b"x"), None), "has to tell its sizes"),
-        (EncodedFeatures(1, EncodedTensor((), CODEC, b"x"), SIZES), r"shape \(\)"),
-        (EncodedFeatures(1, EncodedTensor((1, 8, 9, 9), CODEC, b"x"), SIZES), "9, 9"),
-        (EncodedFeatures(1, EncodedTensor((1, 8, 9, 9), CODEC, b"x"), None, 0), "9, 9"),
+        (EncodedFeatures(1, (EncodedTensor(SHAPE, CODEC, b"x"),), None), "has to tell its sizes"),
+        (EncodedFeatures(1, (EncodedTensor((), CODEC, b"x"),), SIZES), r"shape \(\)"),
+        (EncodedFeatures(1, (EncodedTensor((1, 8, 9, 9), CODEC, b"x"),), SIZES), "9, 9"),
+        (EncodedFeatures(1, (EncodedTensor((1, 8, 9, 9), CODEC, b"x"),), None, 0), "9, 9"),
         (
-            EncodedFeatures(1, EncodedTensor((), Codec.LATENT, b"x"), None, 0),
+            EncodedFeatures(1, (EncodedTensor((), Codec.LATENT, b"x"),), None, 0),
             "codec latent cannot refer to one of codec latent-fine",
+        ),
+        (
+            EncodedFeatures(1, (EncodedTensor(SHAPE, CODEC, b"x"),) * 2, SIZES),
+            "latents are one tensor, and this frame has 2",
         ),
     ],
 )
@@ -178,7 +182,7 @@ def test_what_cannot_be_is_refused(ends, features, words):
 
 def test_a_frame_may_not_refer_to_itself(ends):
     ends.arrives(ends.encode(0), 0)
-    data = ends.encode(1).tensor
+    data = ends.encode(1).tensors
     with pytest.raises(ReferenceMissingError):
         ends.decoder.decode(EncodedFeatures(0, data, None, 0))
 
@@ -222,9 +226,9 @@ def test_whatever_is_lost_no_frame_shows_another_picture(seed):
         if fate < 0.1:
             continue
         if fate < 0.2:
-            tensor = EncodedTensor(features.tensor.shape, CODEC, features.tensor.data[:-1])
+            tensor = EncodedTensor(features.tensors[0].shape, CODEC, features.tensors[0].data[:-1])
             damaged = EncodedFeatures(
-                features.frame_id, tensor, features.geometry, features.reference_id
+                features.frame_id, (tensor,), features.geometry, features.reference_id
             )
             with pytest.raises((InvalidInputError, ReferenceMissingError)):
                 ends.decoder.decode(damaged)

@@ -11,8 +11,9 @@ from typing import Iterator
 import numpy as np
 import pytest
 
-from common.domain.errors import EngineError
+from common.domain.errors import EngineError, UnsupportedGraphError
 from common.engines.base import CompileOptions, Device, LoadOptions, Precision, ShapeRange
+from tests.unit.engines.graphs import graph_bytes
 from tests.unit.engines.recorded import TensorRt
 
 PACKAGE = "common.engines.tensorrt"
@@ -41,7 +42,7 @@ def api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.fixture
 def onnx(tmp_path: Path) -> Path:
     path = tmp_path / "half.onnx"
-    path.write_bytes(b"a graph")
+    path.write_bytes(graph_bytes("Relu"))
     return path
 
 
@@ -127,7 +128,7 @@ def test_another_graph_precision_or_shape_is_another_plan(
         {"x": ShapeRange(X.min, X.opt, (1, 9))}, Precision.FP16, tmp_path / "cache"
     )
     load(onnx, wider).close()
-    onnx.write_bytes(b"another graph")
+    onnx.write_bytes(graph_bytes("Relu", "Relu"))
     load(onnx, options(tmp_path)).close()
     assert api.builds == 4
     # What the first build measured is given to those that follow.
@@ -198,10 +199,47 @@ def test_an_unsupported_operator_is_named_with_its_node(
     if api.table["release"] == "8.2":
         api.parse_log = ['ModelImporter.cpp:773: While parsing node number 5 [CumSum -> "sum"]:']
     api.parse_errors = [(5, "sum", "CumSum", text)]
-    with pytest.raises(EngineError) as raised:
+    with pytest.raises(UnsupportedGraphError) as raised:
         load(onnx, options(tmp_path))
-    assert "operator CumSum is not supported (node 5, CumSum to sum)" in str(raised.value)
+    assert str(raised.value) == (
+        f"engine tensorrt {api.table['release']} has no operator CumSum, which half.onnx needs "
+        "(node 5, CumSum to sum): run this half on another engine or node"
+    )
     assert api.gpu.contexts == 0
+
+
+def test_an_operator_that_is_taken_for_a_plugin_is_named(
+    api: TensorRt, onnx: Path, tmp_path: Path
+) -> None:
+    text = 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
+    if api.table["release"] == "8.2":
+        api.parse_log = ['ModelImporter.cpp:773: While parsing node number 5 [Twist -> "out"]:']
+    api.parse_errors = [(5, "out", "Twist", text)]
+    with pytest.raises(
+        UnsupportedGraphError, match=r"no operator Twist, .* \(node 5, Twist to out\)"
+    ):
+        load(onnx, options(tmp_path))
+
+
+def test_an_operator_of_later_releases_is_named_before_the_gpu_is_asked(
+    api: TensorRt, onnx: Path, tmp_path: Path
+) -> None:
+    api.gpu.failure = api.gpu.module.RuntimeError("cuInit failed: no CUDA-capable device")
+    onnx.write_bytes(graph_bytes("Conv", "GridSample"))
+    is_old = api.table["release"] == "8.2"
+    expected = "tensorrt 8.2 has no operator GridSample" if is_old else "no usable NVIDIA GPU"
+    with pytest.raises(UnsupportedGraphError if is_old else EngineError, match=expected):
+        load(onnx, options(tmp_path))
+
+
+def test_an_opset_that_is_too_new_is_told(api: TensorRt, onnx: Path, tmp_path: Path) -> None:
+    onnx.write_bytes(graph_bytes("Conv", opsets={"": 16}))
+    if api.table["release"] != "8.2":
+        load(onnx, options(tmp_path)).close()
+        return
+    with pytest.raises(UnsupportedGraphError, match="reads ONNX opset 13 at most"):
+        load(onnx, options(tmp_path))
+    assert api.builds == 0
 
 
 def test_out_of_memory_while_building(api: TensorRt, onnx: Path, tmp_path: Path) -> None:

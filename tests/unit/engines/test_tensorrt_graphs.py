@@ -144,9 +144,11 @@ def test_a_refused_plan_is_explained(message: str, reason: str) -> None:
 
 def test_failures_without_a_message_say_so() -> None:
     assert build_failure([]) == "TensorRT gave no reason"
-    assert parse_failure([], []) == "TensorRT gave no reason"
+    assert parse_failure([], []).reason == "TensorRT gave no reason"
 
 
 def test_a_node_that_cannot_be_read_is_named() -> None:
     described = ['While parsing node number 3 [Conv -> "y"]: weights have to be constant']
-    assert parse_failure(described, []).endswith("constant (node 3, Conv to y)")
+    failure = parse_failure(described, [])
+    assert failure.reason.endswith("constant (node 3, Conv to y)")
+    assert not failure.operator

@@ -37,7 +37,7 @@ def test_messages_of_latents(bundle, codec):
     for frame_id in range(300):
         latents = rng.integers(-90, 90, (1, bundle.manifest.bottleneck.channels, 3, 4))
         features = encoder.encode(frame_id, latents.astype(np.float32), geometry)
-        payload = len(features.tensor.data)
+        payload = features.payload_bytes
         if frame_id == 0:
             own = features_message_bytes(payload, frame_id, SIZE, bundle.manifest, codec)
         else:
@@ -51,7 +51,7 @@ def test_messages_of_features(bundle):
     values = np.ones((1, manifest.feature_channels, 3, 4), np.float32)
     tensor = FeatureCodec(manifest.codec.calibration).encode(values, Codec.FP32)
     for frame_id in (0, 1, 200):
-        features = EncodedFeatures(frame_id, tensor, geometry)
+        features = EncodedFeatures(frame_id, (tensor,), geometry)
         own = features_message_bytes(len(tensor.data), frame_id, SIZE, manifest, Codec.FP32)
         assert own == written(features)
 

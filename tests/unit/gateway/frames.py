@@ -1,8 +1,11 @@
 """Frames of cameras with their answers, as the gateway's cameras publish them."""
 
+from dataclasses import replace
+
 from common.domain.detections import Box, Detection, FrameTiming
 from common.domain.frames import EncodedImage
 from common.domain.placement import Placement
+from common.domain.video import AccessUnit, VideoCodec, VideoFormat
 from services.gateway.cameras.configuration import Reports
 from services.gateway.cameras.feed import CameraCondition, CameraFrame, CameraState
 from tandem.results import FrameResult
@@ -29,6 +32,17 @@ def camera_frame(camera, number, *detections, error=None, at=None):
         result=result,
         read_at_seconds=1_700_000_000.0 + number / 10 if at is None else at,
         latency_seconds=0.1,
+    )
+
+
+def video_frame(camera, number, *found, key=False, shown=True, error=None, unit=None, size=1):
+    """A frame of H.264; one that is not `shown` was dropped."""
+    frame = camera_frame(camera, number, *found, error=error)
+    return replace(
+        frame,
+        picture=unit or AccessUnit(b"x" * size, key),
+        result=replace(frame.result, dropped=not shown),
+        video=VideoFormat(VideoCodec.H264),
     )
 
 

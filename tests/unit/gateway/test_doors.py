@@ -65,11 +65,14 @@ async def serving_doors(tokens, detector=None, draining=None, **settings):
             application_of(doors), doors, gateway.callers, frozenset(), gateway.draining
         )
         server = HttpServer(keeper, "127.0.0.1", 0, tls=None, grace_seconds=5.0)
-        await server.start()
+        ended = asyncio.Event()
+        work = asyncio.create_task(server.serve(ended))
         try:
             yield server.address
         finally:
-            await server.stop()
+            ended.set()
+            await work
+            server.close()
             await pool.close()
 
 

@@ -5,10 +5,12 @@ import ssl
 import time
 from contextlib import asynccontextmanager
 
+import pytest
 from starlette.responses import PlainTextResponse
 from websockets.asyncio.client import connect
 
 from common.certificates.folder import AuthorityFolder, set_up
+from common.domain.errors import InternalError
 from common.security.identity import Identity, Role
 from common.security.tls import TlsFiles, TlsPaths
 from services.gateway.http_server import BoundedProtocol, HttpServer
@@ -34,11 +36,14 @@ async def application(scope, receive, send):
 @asynccontextmanager
 async def serving(tls=None, protocol=BoundedProtocol):
     server = HttpServer(application, "127.0.0.1", 0, tls, grace_seconds=1.0, protocol=protocol)
-    await server.start()
+    draining = asyncio.Event()
+    work = asyncio.create_task(server.serve(draining))
     try:
         yield server
     finally:
-        await server.stop()
+        draining.set()
+        await work
+        server.close()
 
 
 @asynccontextmanager
@@ -75,6 +80,16 @@ async def test_one_that_did_and_a_websocket_stay():
         assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
         await socket.send("still")
         assert await socket.recv() == "still"
+
+
+async def test_a_server_that_ends_by_itself_is_a_failure():
+    server = HttpServer(application, "127.0.0.1", 0, None, grace_seconds=1.0)
+    # What uvicorn does when its own work is over.
+    server._server.should_exit = True
+    with pytest.raises(InternalError, match="the HTTP server has ended"):
+        async with asyncio.timeout(10):
+            await server.serve(asyncio.Event())
+    server.close()
 
 
 async def serial_of(server, trusting):

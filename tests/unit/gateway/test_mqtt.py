@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from services.gateway.cameras.configuration import Reports
 from services.gateway.cameras.feed import CameraCondition, CameraFeed
 from services.gateway.events.outbox import EventMetrics
 from services.gateway.mqtt.door import Mqtt
+from services.gateway.mqtt.topics import level_of
 from tests.authorities import Authority
 from tests.brokers import MOSQUITTO, WHY_NOT, Mosquitto, listening
 from tests.unit.gateway.doors import gateway, metric, running, settings, subscribed
@@ -117,6 +119,28 @@ async def test_home_assistant_finds_a_count_and_an_occupancy_of_each_category(br
     sensors = [each for topic, each in listener.latest.items() if topic.endswith("/config")]
     names = [json.loads(each)["unique_id"] for each in sensors]
     assert len(names) == len(set(names)) == 4
+
+
+@needs_mosquitto
+async def test_labels_that_topics_cannot_hold_apart_are_counted_together(broker):
+    feed = CameraFeed()
+    camera = ShownCamera(feed, "one")
+    async with listening(broker) as listener, running(Mqtt, feed, **at(broker)):
+        await subscribed(feed)
+        labels = ("hot dog", "Hot-Dog", "all")
+        objects = [found(at, x=200.0 * at, label=label) for at, label in enumerate(labels, 1)]
+        camera.show(*objects, times=3)
+        await listener.until(told("one", {"hot_dog": "2", "all": "3", level_of("all"): "1"}))
+
+
+def test_labels_have_topics_of_their_own():
+    labels = ("person", "traffic light", "人", "车", "café", "caf", "", "-", "all", "available")
+    levels = [level_of(label) for label in labels]
+    assert levels[:2] == ["person", "traffic_light"]
+    assert len({*levels, "all", "available", "detections"}) == len(labels) + 3
+    assert all(re.fullmatch("[a-z0-9_]+", level) for level in levels)
+    # Home Assistant knows an object by it after a restart as well.
+    assert level_of("café") == "caf_850f7d"
 
 
 @needs_mosquitto

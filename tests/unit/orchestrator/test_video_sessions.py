@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import grpc
+import pytest
 
 from protos.tandem.v1 import detector_pb2
 from tests.streams import LiveStream, detect, frame, options
@@ -29,8 +30,10 @@ async def served(**changes):
         yield toy, orchestra, at
 
 
-def unit(frame_id, key_frame=False, size=10):
-    return detector_pb2.DetectRequest(frame=access_unit(frame_id, key_frame, size))
+def unit(frame_id, key_frame=False, size=10, decode_only=False):
+    request = detector_pb2.DetectRequest(frame=access_unit(frame_id, key_frame, size))
+    request.frame.encoded_video.decode_only = decode_only
+    return request
 
 
 def outcomes(responses):
@@ -87,6 +90,33 @@ async def test_of_live_video_the_dropped_frames_are_decoded_and_no_more():
         assert kinds == ["detections"] * 2 + ["dropped"] * 5 + ["detections"]
         (came,) = toy.streams
         assert came == [0, 1, *((number,) for number in range(2, 7)), 7]
+
+
+@pytest.mark.parametrize("policy", ["OVERLOAD_BLOCK", "OVERLOAD_DROP_OLDEST"])
+async def test_a_unit_that_is_to_be_decoded_only_is_dropped_and_comes_before_later_ones(policy):
+    async with served() as (toy, orchestra, address):
+        units = [unit(at, key_frame=at == 0, decode_only=at % 2 == 1) for at in range(9)]
+        overload = detector_pb2.OverloadPolicy.Value(policy)
+        async with LiveStream(address) as client:
+            await client.send(options(video=H264, overload=overload))
+            responses = []
+            for each in units:
+                # One after another, so that a live stream has nothing to drop by itself.
+                await client.send(each)
+                responses += await client.receive(1)
+        assert outcomes(responses) == ["detections", "dropped"] * 4 + ["detections"]
+        (came,) = toy.streams
+        assert numbers_of(came) == list(range(9))
+        assert [each for each in came if not isinstance(each, tuple)] == [0, 2, 4, 6, 8]
+
+
+async def test_units_that_are_to_be_decoded_only_do_not_overtake_a_frame_that_waits():
+    async with served() as (toy, _, address):
+        units = [unit(at, key_frame=at == 0, decode_only=at % 3 != 0) for at in range(13)]
+        responses = await detect(address, [options(video=H264), *units])
+        assert outcomes(responses)[::3] == ["detections"] * 5
+        (came,) = toy.streams
+        assert numbers_of(came) == list(range(13))
 
 
 async def test_live_video_skips_the_groups_that_nobody_waits_for():

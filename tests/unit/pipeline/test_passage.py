@@ -16,6 +16,7 @@ from common.domain.errors import EngineError, InvalidInputError
 from services.pipeline.core import Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.passage import Pipeline
+from services.pipeline.workers import Workers
 from tests.unit.pipeline.frames import Gate, numbered
 
 PACE_SECONDS = 0.02
@@ -60,11 +61,11 @@ async def stage():
     """A pipeline, the gate that is its engine, and what is around it."""
     engine, gate = EngineThread(), Gate()
     await engine.load(lambda: gate)
-    pipeline = Pipeline(Numbers(), engine, "edge")
+    pipeline = Pipeline(Numbers(), engine, "edge", Workers())
     yield pipeline, gate
     gate.let(10_000)
     await engine.close()
-    pipeline.close()
+    pipeline.workers.close()
 
 
 def frame_of(pipeline, stream, frame, options=None):
@@ -177,7 +178,7 @@ async def test_closing_does_not_wait_for_a_worker_that_hangs(stage):
     frame = frame_of(pipeline, "s", hang)
     await asyncio.get_running_loop().run_in_executor(None, begun.wait)
     started = time.perf_counter()
-    assert not pipeline.close()
+    assert not pipeline.workers.close()
     assert time.perf_counter() - started < 5
     may_end.set()
     frame.cancel()

@@ -10,10 +10,16 @@ from common.bundle import FixedInput, ShortestEdgeInput, load_bundle
 from common.domain.placement import Stage
 from common.engines.base import ShapeRange
 from common.vision.preprocess import shortest_edge_size
-from services.pipeline.shapes import input_shapes
+from services.pipeline.shapes import (
+    input_shapes,
+    largest_feature_count,
+    largest_input_bytes,
+    typical_size,
+)
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
 FIXED = BUNDLE.manifest.model_copy(update={"input": FixedInput(height=300, width=320)})
+TOY = load_bundle(BUNDLE.folder.parent / "toy-tensors").manifest
 DETR = BUNDLE.manifest.model_copy(update={"input": ShortestEdgeInput()})
 
 
@@ -27,6 +33,23 @@ def test_a_fixed_input_has_one_shape() -> None:
         "mask": (1, 10, 10),
     }
     assert all(shape.min == shape.opt == shape.max for shape in shapes.values())
+
+
+def test_a_stretched_input_has_one_shape_and_each_level_its_own_grid() -> None:
+    assert typical_size(TOY.input) == (80, 112)
+    assert input_shapes(TOY, Stage.BACKBONE)["pixels"].max == (1, 3, 80, 112)
+    shapes = input_shapes(TOY, Stage.TRANSFORMER, max_batch=4)
+    assert {name: (shape.min, shape.max) for name, shape in shapes.items()} == {
+        "features_16": ((1, 6, 5, 7), (4, 6, 5, 7)),
+        "features_32": ((1, 10, 3, 4), (4, 10, 3, 4)),
+    }
+
+
+def test_the_memory_of_a_frame_counts_all_tensors() -> None:
+    assert largest_input_bytes(TOY, Stage.BACKBONE) == 4 * 3 * 80 * 112
+    assert largest_feature_count(TOY) == 6 * 5 * 7 + 10 * 3 * 4
+    assert largest_input_bytes(TOY, Stage.TRANSFORMER) == 4 * (6 * 5 * 7 + 10 * 3 * 4)
+    assert largest_input_bytes(FIXED, Stage.TRANSFORMER) == 4 * (128 + 128) * 10 * 10
 
 
 def test_the_usual_shape_is_that_of_a_4_to_3_picture() -> None:

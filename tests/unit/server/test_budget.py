@@ -210,3 +210,45 @@ async def test_a_newcomer_takes_the_place_of_one_that_sends_nothing(monkeypatch)
 )
 def test_a_peer_s_host(peer, host):
     assert host_of(peer) == host
+
+
+async def test_who_tells_the_size_of_its_frames_needs_no_place_of_the_few():
+    budget = budget_of()
+    newcomers = [stream_of(budget)[0] for _ in range(2)]
+    for each in newcomers:
+        await each.reserve()
+    # One peer has its half of the places now.
+    waiting, _ = stream_of(budget)
+    untold = await pending(waiting.reserve())
+    assert not untold.done()
+    told = StreamBytes(budget, "peer", lambda: None, told_bytes=1000)
+    charge = await read(told, 1000)
+    assert not untold.done()
+    charge.release()
+    told.close()
+    untold.cancel()
+    await asyncio.gather(untold, return_exceptions=True)
+    for each in (*newcomers, waiting):
+        each.close()
+    assert taken(budget) == 0
+
+
+async def test_a_message_larger_than_was_told_is_read_and_counted_as_it_is():
+    budget = budget_of()
+    stream = StreamBytes(budget, "peer", lambda: None, told_bytes=10)
+    charge = await read(stream, MESSAGE // 2)
+    assert budget.held.taken_bytes == 3 * MESSAGE // 2
+    # From then on it is known what this stream sends.
+    await stream.reserve()
+    assert budget.narrow.taken_bytes + budget.wide.taken_bytes > MESSAGE // 2
+    charge.release()
+    stream.close()
+    assert taken(budget) == 0
+
+
+async def test_who_tells_of_huge_frames_waits_for_a_place_of_the_few():
+    budget = budget_of()
+    stream = StreamBytes(budget, "peer", lambda: None, told_bytes=MESSAGE)
+    await stream.reserve()
+    assert budget.wide.taken_bytes == MESSAGE
+    stream.close()

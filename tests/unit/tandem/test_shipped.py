@@ -14,7 +14,7 @@ FILES = (
     *("README.md", "docs/deployment.md", "docs/edge.md"),
 )
 # The reader's own model, and the clip.
-EXAMPLES = {"detr-r50", "demo-clip", "demo-r34", "records"}
+EXAMPLES = {"detr-r50", "demo-clip", "demo-dfine", "demo-r34", "records"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -26,5 +26,9 @@ def test_every_default_is_the_shipped_model(name):
 
 def test_every_model_that_ships_is_trained():
     shipped = sorted((ROOT / "models").glob("*/bundle.json"))
-    assert [path.parent.name for path in shipped] == ["demo-r34", "demo-r50"]
+    assert [path.parent.name for path in shipped] == [
+        "demo-dfine",
+        "demo-r34",
+        "demo-r50",
+    ]
     assert all(load_bundle(path.parent).manifest.trained for path in shipped)

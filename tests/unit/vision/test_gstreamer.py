@@ -10,7 +10,7 @@ import pytest
 
 from common.domain.video import VideoCodec
 from common.vision.limits import ImageSize
-from common.vision.video.decoders import DamagedError, NoPictureError
+from common.vision.video.decoders import DamagedError, NoDecoderError, NoPictureError
 from common.vision.video.gstreamer import JETSON, Elements, GStreamerDecoder, pipeline
 from tests.videos import decoded, encoded, moving_pictures
 
@@ -65,10 +65,19 @@ def test_what_gives_no_picture_is_given_up():
     decoder.close()
 
 
-def test_a_pipeline_that_cannot_start_is_told():
+def test_a_pipeline_that_does_not_work_is_no_damage():
     decoder = None
-    with pytest.raises((DamagedError, NoPictureError)):
+    with pytest.raises(NoDecoderError):
         decoder = GStreamerDecoder(H264, Elements("no-such-element", "videoconvert"))
-        decoder.decode(b"\0\0\0\1\x65", ImageSize(16, 16), is_wanted=True)
+        unit = encoded(moving_pictures(1))[0]
+        decoder.decode(unit.data, ImageSize(160, 120), is_wanted=True)
     if decoder is not None:
+        decoder.close()
+
+
+def test_what_ffmpeg_cannot_decode_either_is_damaged():
+    decoder = GStreamerDecoder(H264, ELEMENTS[H264]) if has("avdec_h264") else None
+    if decoder is not None:
+        with pytest.raises((DamagedError, NoPictureError)):
+            decoder.decode(b"\0\0\0\1\x65", ImageSize(16, 16), is_wanted=True)
         decoder.close()

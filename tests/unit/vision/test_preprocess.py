@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from common.bundle import FixedInput, Normalization, ShortestEdgeInput
+from common.bundle import FixedInput, Normalization, ShortestEdgeInput, StretchInput
 from common.domain.frames import FrameGeometry
-from common.vision.preprocess import letterbox_size, preprocess, shortest_edge_size
+from common.vision.preprocess import letterbox_size, preprocess, resized_size, shortest_edge_size
 from common.vision.resize import resize_bilinear
 
 if TYPE_CHECKING:
@@ -88,6 +88,29 @@ def test_fixed_pads_right_and_below_with_zeros(
     expected = np.zeros_like(pixels[0])
     expected[:, : valid[0], : valid[1]] = torchvision_normalise(resize_bilinear(rgb, *valid))
     np.testing.assert_array_equal(pixels[0], expected)
+
+
+@pytest.mark.parametrize("frame", [(60, 80), (80, 60), (11, 300), (48, 40)])
+def test_stretch_fills_the_input_whatever_the_frame_s_shape(
+    picture: Picture, frame: tuple[int, int]
+) -> None:
+    rgb = picture(*frame)
+    policy = StretchInput(height=48, width=40)
+    assert resized_size(*frame, policy) == (48, 40)
+    pixels, geometry = preprocess(rgb, policy, Normalization())
+    assert geometry == FrameGeometry(*frame, 48, 40, 48, 40)
+    np.testing.assert_array_equal(pixels[0], torchvision_normalise(resize_bilinear(rgb, 48, 40)))
+
+
+def test_without_normalisation_pixels_are_the_exact_fractions_of_255() -> None:
+    torch = pytest.importorskip("torch")
+    levels = np.arange(256, dtype=np.uint8)
+    rgb = np.stack([levels.reshape(16, 16)] * 3, axis=-1)
+    none = Normalization(mean=(0, 0, 0), std=(1, 1, 1))
+    pixels, _ = preprocess(rgb, StretchInput(height=16, width=16), none)
+    exact = torch.from_numpy(levels).float().div(255).numpy()
+    for channel in pixels[0]:
+        np.testing.assert_array_equal(channel.ravel(), exact)
 
 
 def test_a_read_only_frame_is_taken(picture: Picture) -> None:

@@ -31,6 +31,14 @@ HONEST = [
             tensor=tensor_pb2.Tensor(shape=[1, 256, 25, 34], codec=3, data=bytes(1000)),
         )
     ),
+    stage_pb2.TransformerRequest(
+        features=stage_pb2.Features(
+            tensor=tensor_pb2.Tensor(shape=[1, 256, 80, 80], codec=3, data=bytes(1000)),
+            further_tensors=[
+                tensor_pb2.Tensor(shape=[1, 256, 9, 9], codec=3, data=bytes(1000)) for _ in range(7)
+            ],
+        )
+    ),
     operations_pb2.WatchStatusRequest(),
 ]
 
@@ -57,6 +65,10 @@ HOSTILE = {
     "the same, unpacked": (
         stage_pb2.TransformerRequest,
         delimited(2, delimited(3, b"\x08\x01" * 4_000_000)),
+    ),
+    "tensors by the million": (
+        stage_pb2.TransformerRequest,
+        delimited(2, b"\x32\x00" * 4_000_000),
     ),
     "a name of megabytes": (
         stage_pb2.BackboneRequest,

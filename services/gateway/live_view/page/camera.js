@@ -1,16 +1,21 @@
 // One camera's tile: the frame and its boxes on a canvas, and what is known of the camera.
 
 import { drawBoxes } from "./boxes.js";
-import { duration, element, framesPerSecond, rounded, tell } from "./words.js";
+import { Told, UnitDecoder } from "./video.js";
+import { duration, element, framesPerSecond, rounded, size, tell } from "./words.js";
 
 const MOST_CANVAS_PIXELS = 1920;
 // A browser that shows so much less than what comes is told of.
 const SLOW_SHARE = 0.8;
+const WINDOW_MILLISECONDS = 3000;
+const FORMS = { "video/h264": "H.264", "video/h265": "H.265", "image/jpeg": "JPEG", "image/png": "PNG" };
 
 export class CameraTile {
   constructor(name) {
     this.name = name;
     this.shown = [];
+    this.came = [];
+    this.video = new UnitDecoder((head, frame) => this.present(head, frame, frame.visibleRect));
     this.element = element("figure", "camera");
     const stage = this.element.appendChild(element("div", "stage"));
     this.stage = stage;
@@ -37,19 +42,44 @@ export class CameraTile {
     tell(this.enlarge, large ? "Reduce" : "Enlarge");
   }
 
-  /** Draw a frame with its boxes; ends once both are on the screen. */
-  async show(head, picture) {
-    const bitmap = await createImageBitmap(picture);
+  /**
+   * Draw a frame with its boxes.
+   *
+   * @param {object} head what the gateway tells of it
+   * @param {Uint8Array} data a picture, or the access units up to the one that is to be shown
+   * @returns {Promise<string>} what to tell the gateway, once both are on the screen
+   */
+  async show(head, data) {
+    note(this.came, data.length);
+    this.form = FORMS[head.type] ?? "";
+    if (!head.units) return this.showPicture(head, data);
+    if (head.units.length > 0) return this.video.show(head, data);
+    // Damaged: there is nothing to be seen.
+    await new Promise(requestAnimationFrame);
+    this.cover.hidden = false;
+    tell(this.cover, head.error);
+    return Told.SHOWN;
+  }
+
+  async showPicture(head, data) {
+    this.video.close();
+    const bitmap = await createImageBitmap(new Blob([data], { type: head.type }));
     try {
-      await new Promise(requestAnimationFrame);
-      this.draw(head, bitmap);
+      await this.present(head, bitmap, bitmap);
     } finally {
       bitmap.close();
     }
+    return Told.SHOWN;
   }
 
-  draw(head, bitmap) {
-    const ratio = bitmap.width / bitmap.height;
+  /** @param {{width: number, height: number}} pixels what the boxes are in */
+  async present(head, image, pixels) {
+    await new Promise(requestAnimationFrame);
+    this.draw(head, image, pixels);
+  }
+
+  draw(head, image, pixels) {
+    const ratio = pixels.width / pixels.height;
     if (Math.abs(ratio - (this.ratio ?? 0)) > 0.01) {
       this.ratio = ratio;
       this.stage.style.aspectRatio = String(ratio);
@@ -62,15 +92,14 @@ export class CameraTile {
       this.canvas.height = height;
     }
     const context = this.canvas.getContext("2d");
-    context.drawImage(bitmap, 0, 0, width, height);
-    drawBoxes(context, head.boxes, width / bitmap.width, density);
+    context.drawImage(image, 0, 0, width, height);
+    drawBoxes(context, head.boxes, width / pixels.width, density);
     this.latest = head;
     this.cover.hidden = head.error === "";
     if (head.error) tell(this.cover, head.error);
-    const now = performance.now();
-    this.shown.push(now);
-    while (this.shown[0] < now - 3000) this.shown.shift();
+    note(this.shown, 1);
     this.canvas.dataset.frame = String(head.number);
+    this.canvas.dataset.form = this.form;
   }
 
   /** What the gateway tells of the camera. */
@@ -94,7 +123,8 @@ export class CameraTile {
     const words = [framesPerSecond(camera.frames_per_second), duration(camera.latency_seconds)];
     words.push(`${camera.dropped} dropped`);
     if (camera.failed) words.push(`${camera.failed} failed`);
-    const rate = this.shown.length / 3;
+    if (this.form) words.push(`${this.form}, ${size(perSecond(this.came))}/s`);
+    const rate = perSecond(this.shown);
     if (!document.hidden && camera.frames > 50 && rate < SLOW_SHARE * camera.frames_per_second) {
       words.push(`shown here ${rounded(rate)}/s`);
     }
@@ -108,4 +138,21 @@ export class CameraTile {
     if (counts.size === 0) return "nothing found";
     return [...counts].map(([name, count]) => (count > 1 ? `${count} × ${name}` : name)).join(", ");
   }
+}
+
+/** Take note of something that happened now; what is older than the last seconds is forgotten. */
+function note(events, amount) {
+  events.push({ at: performance.now(), amount });
+  forget(events);
+}
+
+function forget(events) {
+  const oldest = performance.now() - WINDOW_MILLISECONDS;
+  while (events.length > 0 && events[0].at < oldest) events.shift();
+}
+
+/** How much there was of it a second. */
+function perSecond(events) {
+  forget(events);
+  return events.reduce((sum, each) => sum + each.amount, 0) / (WINDOW_MILLISECONDS / 1000);
 }

@@ -1,5 +1,7 @@
 // The WebSocket: frames and states in, "seen" out. It connects again by itself.
 
+import { decodable } from "./video.js";
+
 const FIRST_WAIT_MILLISECONDS = 500;
 const LONGEST_WAIT_MILLISECONDS = 5000;
 const SIGN_IN_CODE = 4401;
@@ -9,11 +11,12 @@ export class Connection {
   /**
    * @param {{token: () => string, onState: Function, onFrame: Function, onChange: Function,
    *   onSignIn: Function}} handlers
-   *   `onFrame` gets what is known of a frame and its picture (a Blob), and returns a promise of
-   *   when it has been shown; `onChange` gets true, or false with a reason.
+   *   `onFrame` gets what is known of a frame and its bytes (Uint8Array), and returns a promise of
+   *   when it has been shown, with what else is to be told of it (`Told`); `onChange` gets true, or false with a reason.
    */
   constructor(handlers) {
     this.handlers = handlers;
+    this.decodes = decodable();
     this.wait = FIRST_WAIT_MILLISECONDS;
     this.open();
   }
@@ -23,7 +26,7 @@ export class Connection {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = new WebSocket(`${scheme}://${location.host}/live/socket`);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(JSON.stringify({ token: this.handlers.token() }));
+    socket.onopen = () => this.greet(socket);
     socket.onmessage = ({ data }) => {
       if (typeof data === "string") {
         this.wait = FIRST_WAIT_MILLISECONDS;
@@ -45,14 +48,22 @@ export class Connection {
     this.open();
   }
 
+  async greet(socket) {
+    const decodes = await this.decodes;
+    if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ token: this.handlers.token(), decodes }));
+  }
+
   async take(socket, data) {
     const length = new DataView(data).getUint32(0);
     const end = HEAD_LENGTH_BYTES + length;
     const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, HEAD_LENGTH_BYTES, length)));
+    let told = "";
     try {
-      await this.handlers.onFrame(head, new Blob([new Uint8Array(data, end)], { type: head.type }));
+      told = await this.handlers.onFrame(head, new Uint8Array(data, end));
     } finally {
-      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ seen: head.camera }));
+      const seen = { seen: head.camera };
+      if (told) seen[told] = true;
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(seen));
     }
   }
 

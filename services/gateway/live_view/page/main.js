@@ -23,7 +23,7 @@ const placement = new PlacementChoice({
 const connection = new Connection({
   token,
   onState: show,
-  onFrame: (head, picture) => tiles.get(head.camera)?.show(head, picture),
+  onFrame: (head, data) => tiles.get(head.camera)?.show(head, data),
   onChange: (isOpen, reason) => {
     byId("connection").classList.toggle("lost", !isOpen);
     if (!isOpen) tell(byId("connection"), reason);

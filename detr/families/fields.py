@@ -1,0 +1,110 @@
+"""Which fields of `config.json` a family honours, which do not matter, and which it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from detr.errors import WeightsError
+from detr.importing.reading import CONFIG_NAME
+from detr.importing.stated import shown
+
+
+def names(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+# Of saving, of transformers' own running, and of names, which are read elsewhere.
+COMMON = names(
+    "_attn_implementation _commit_hash _name_or_path architectures attn_implementation "
+    "chunk_size_feed_forward dtype id2label is_encoder_decoder label2id model_type num_labels "
+    "output_attentions output_hidden_states problem_type return_dict tie_word_embeddings "
+    "torch_dtype transformers_version use_cache"
+)
+# Of training: starting values, losses and their matching, noise, what is frozen.
+TRAINING = names(
+    "activation_dropout attention_dropout attention_probs_dropout_prob auxiliary_loss bbox_cost "
+    "bbox_loss_coefficient box_noise_scale class_cost class_loss_coefficient "
+    "cls_loss_coefficient decoder_layerdrop dice_loss_coefficient drop_path_rate dropout "
+    "encoder_layerdrop eos_coefficient focal_alpha focal_loss_alpha focal_loss_gamma "
+    "freeze_backbone_batch_norms giou_cost giou_loss_coefficient group_detr hidden_dropout_prob "
+    "init_std init_xavier_std initializer_bias_prior_prob initializer_range label_noise_ratio "
+    "layerscale_value mask_loss_coefficient matcher_alpha matcher_bbox_cost matcher_class_cost "
+    "matcher_gamma matcher_giou_cost num_denoising use_focal_loss weight_loss_bbox "
+    "weight_loss_ddf weight_loss_fgl weight_loss_giou weight_loss_vfl"
+)
+# What older releases write of a backbone that stands in `backbone_config`.
+_ABSENT: tuple[Any, ...] = (None, False, [], {})
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a configuration that a family knows.
+
+    Attributes:
+        honoured: those that the model is built by.
+        only: those of which it takes these values alone.
+        irrelevant: those that change no detection, beside `COMMON` and `TRAINING`.
+        inner: configurations that stand in this one, by their `model_type`.
+    """
+
+    honoured: frozenset[str]
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    irrelevant: frozenset[str] = frozenset()
+    inner: Mapping[str, Mapping[str, Fields]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every field that is on one of the lists."""
+        return self.honoured | COMMON | TRAINING | self.irrelevant | {*self.only, *self.inner}
+
+    def checked(self, config: Mapping[str, Any], source: str = CONFIG_NAME) -> Mapping[str, Any]:
+        """Return a configuration in which everything is honoured.
+
+        Raises:
+            WeightsError: a field changes what is computed, or may, and is not honoured.
+        """
+        for name, value in config.items():
+            if name in self.only and not any(_same(value, one) for one in self.only[name]):
+                choice = " or ".join(repr(one) for one in self.only[name])
+                raise WeightsError(
+                    f"{source}: {name} is {shown(value)}, and Tandem takes only {choice} there."
+                )
+            if name not in self.known and value not in _ABSENT:
+                raise WeightsError(
+                    f"{source}: {name} is {shown(value)}, and Tandem cannot tell what it changes."
+                )
+        for name, kinds in self.inner.items():
+            inner = config.get(name)
+            if inner is not None:
+                _fields_of(inner, kinds, f"{source}, {name}").checked(inner, f"{source}, {name}")
+        return config
+
+    def stated(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a whole configuration determines the graphs."""
+        told: dict[str, Any] = {"model_type": config.get("model_type")}
+        for name in sorted(self.honoured.union(self.only, self.inner)):
+            value = config.get(name)
+            if name in self.inner and value is not None:
+                told[name] = self.inner[name][value["model_type"]].stated(value)
+            elif value is not None:
+                told[name] = value
+        return told
+
+
+def _same(value: Any, one: Any) -> bool:
+    return bool(value == one) and type(value) is type(one)
+
+
+def _fields_of(inner: Any, kinds: Mapping[str, Fields], source: str) -> Fields:
+    if not isinstance(inner, dict):
+        raise WeightsError(f"{source} is {shown(inner)}, not an object.")
+    kind = inner.get("model_type")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise WeightsError(
+            f"{source}: model_type is {shown(kind)}, and Tandem takes only "
+            f"{' or '.join(repr(each) for each in kinds)} there."
+        )
+    return kinds[kind]

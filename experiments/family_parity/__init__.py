@@ -1,0 +1,1 @@
+"""Whether split models compute what transformers computes, for every published size."""

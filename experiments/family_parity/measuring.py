@@ -1,0 +1,177 @@
+"""One published size: exported, served and compared with transformers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from common.bundle import Bundle, ShortestEdgeInput
+from common.domain.placement import Stage
+from common.vision.preprocess import preprocess
+from detr.families.base import SplitModel
+from detr.families.export import FamilyDescription, export_family
+from detr.families.graphs import with_position
+from detr.families.importing import import_family
+from detr.families.proposals import Halves, detect
+from detr.families.published import PUBLISHED
+from detr.families.registry import family_of
+from tandem import DetectorClient
+from tandem.cluster import ClusterOptions, LocalCluster
+
+Row = tuple[Any, float, list[float]]
+"""Category, score, and box: x_min, y_min, x_max, y_max in pixels."""
+_TOP = 100
+# Between the logits of two detections; engines differ by less than that.
+_LEAST_GAP = 2e-5
+_MOST_FRAMES = 40
+# A frame of this size is resized to DETR's own 800 x 1066.
+_DETR_FRAME = (480, 640)
+
+
+async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
+    """Measure one size.
+
+    Args:
+        name: of the size, see `detr.families.published.PUBLISHED`.
+        sampling: `default` or `discrete`; None: as published.
+
+    Returns:
+        The row, by column.
+    """
+    began = time.monotonic()
+    config = PUBLISHED[name]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        imported = import_family(family_of(config), folder, config, sampling=sampling, random=True)
+        split = imported.split
+        described = FamilyDescription(
+            name, imported.categories, "none", "random weights", trained=False
+        )
+        exported = export_family(split, folder / "bundle", described)
+        bundle = exported.bundle
+        rgb, expected = _stable_frame(split, bundle)
+        served = await _served(bundle, rgb)
+        return {
+            "model": name,
+            "sampling": sampling,
+            "parameters": sum(each.numel() for each in split.whole.parameters()),
+            "input": bundle.manifest.input.model_dump(),
+            "cut": [tensor.model_dump() for tensor in split.cut],
+            "opset": split.opset.model_dump(),
+            "file_bytes": {stage.value: bundle.onnx_path(stage).stat().st_size for stage in Stage},
+            "operators": {stage.value: _operators(bundle, stage) for stage in Stage},
+            "halves_difference": exported.max_difference,
+            **_compare(served, expected),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+
+def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8], list[Row]]:
+    """Find a frame at which rounding decides nothing, and what transformers makes of it."""
+    manifest = bundle.manifest
+    policy = manifest.input
+    size = _DETR_FRAME if isinstance(policy, ShortestEdgeInput) else (policy.height, policy.width)
+    halves = Halves(*(bundle.onnx_path(stage) for stage in Stage))
+    for seed in range(_MOST_FRAMES):
+        rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+        pixels, _ = preprocess(rgb, policy, manifest.normalization)
+        padding = np.zeros((1, *pixels.shape[2:]), bool)
+        chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
+        outputs, own = detect(split.whole, pixels, padding)
+        if chosen is not None and not np.array_equal(chosen, own):
+            continue
+        names = {each.class_index: each.name for each in manifest.categories}
+        # Rows of the class head that stand for nothing are never reported.
+        rows = [row for row in _post_process(split.family, outputs, size) if row[0] in names]
+        if _is_ordered(rows):
+            return rgb, [(names[row], score, box) for row, score, box in rows]
+    raise RuntimeError(f"none of {_MOST_FRAMES} frames is stable")
+
+
+def _is_ordered(rows: list[Row]) -> bool:
+    """Whether the best scores are further apart than rounding moves them."""
+    logits = _logit([score for _, score, _ in rows[: _TOP + 1]])
+    return bool((np.diff(-logits) > _LEAST_GAP).all())
+
+
+def _post_process(
+    family: str, outputs: Sequence[NDArray[np.float32]], size: tuple[int, int]
+) -> list[Row]:
+    """Apply transformers' own; rows of class, score and box, best first."""
+    if family == "conditional_detr":
+        from transformers.models.conditional_detr.image_processing_pil_conditional_detr import (
+            ConditionalDetrImageProcessorPil as Processor,
+        )
+    else:
+        # RF-DETR's own computes the same, and imports torchvision.
+        from transformers.models.rt_detr.image_processing_pil_rt_detr import (
+            RTDetrImageProcessorPil as Processor,
+        )
+    logits, boxes = map(torch.from_numpy, outputs)
+    (found,) = Processor().post_process_object_detection(
+        SimpleNamespace(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=[size]
+    )
+    parts = (found[name].tolist() for name in ("labels", "scores", "boxes"))
+    return list(zip(*parts, strict=True))
+
+
+async def _served(bundle: Bundle, rgb: NDArray[np.uint8]) -> list[Row]:
+    """What the running services detect."""
+    options = ClusterOptions(bundle.folder)
+    async with (
+        LocalCluster(options) as cluster,
+        DetectorClient(cluster.orchestrator.address) as client,
+    ):
+        results = [
+            result
+            async for result in client.detect(
+                [rgb], placement="backbone", codec="fp32", score_threshold=0.0
+            )
+        ]
+    (result,) = results
+    if result.error is not None:
+        raise RuntimeError(f"the services answered: {result.error}")
+    return [
+        (
+            each.category_name,
+            each.score,
+            [each.box.x_min, each.box.y_min, each.box.x_max, each.box.y_max],
+        )
+        for each in result.detections
+    ]
+
+
+def _compare(served: list[Row], expected: list[Row]) -> dict[str, Any]:
+    """Hold the best of both lists against each other, one by one."""
+    count = min(_TOP, len(expected))
+    pairs = list(zip(served[:count], expected[:count], strict=True))
+    return {
+        "compared": count,
+        "same_order": all(one[0] == other[0] for one, other in pairs),
+        "logit_difference": float(
+            np.abs(_logit([a[1] for a, _ in pairs]) - _logit([b[1] for _, b in pairs])).max()
+        ),
+        "box_difference_pixels": float(
+            np.abs(np.array([a[2] for a, _ in pairs]) - np.array([b[2] for _, b in pairs])).max()
+        ),
+    }
+
+
+def _logit(scores: Sequence[float]) -> NDArray[np.float64]:
+    values = np.array(scores, np.float64)
+    return np.log(values / (1 - values))
+
+
+def _operators(bundle: Bundle, stage: Stage) -> dict[str, int]:
+    graph = onnx.load(str(bundle.onnx_path(stage))).graph
+    return dict(sorted(Counter(node.op_type for node in graph.node).items()))
