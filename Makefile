@@ -20,11 +20,11 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/integration/test_buffers.py \
   tests/integration/test_stage_client.py tests/integration/test_traces.py tests/system/test_two_pythons.py \
   tests/integration/test_addresses.py tests/integration/test_nodes.py \
-  tests/integration/security tests/integration/test_codecs.py tests/integration/test_latents.py \
+  tests/integration/security tests/integration/test_codecs.py tests/integration/test_cut_tensors.py tests/integration/test_latents.py \
   tests/integration/test_batches.py tests/integration/test_frame_places.py \
   tests/integration/test_video.py tests/unit/bundle tests/unit/codec \
-  tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py \
-  tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/server \
+  tests/unit/vision tests/unit/telemetry tests/unit/engines/test_tensorrt.py tests/unit/engines/test_operators.py \
+  tests/unit/engines/test_devices.py tests/unit/engines/test_registry.py tests/unit/engines/test_families.py tests/unit/server \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
   $(wildcard tests/unit/*.py)
 

@@ -29,7 +29,6 @@ from common.domain.placement import WORKSTATION, Placement, Stage
 _BUNDLE = ROOT / "tests" / "data" / "toy-bundle"
 _SAMPLE_SECONDS = 0.5
 _LEAST_SHARE = 0.9
-# Of each orchestrator session's memory in the services, all that it takes beside its frames.
 _EVERYWHERE = Host(WORKSTATION, core=None)
 
 
@@ -171,17 +170,17 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=2.0, help="of each camera")
     parser.add_argument("--greedy", type=int, default=16, help="clients that send without a pause")
     parser.add_argument("--seconds", type=float, default=20.0, help="measured")
+    parser.add_argument("--warm-up", type=float, default=10.0, help="before that, seconds")
     parser.add_argument("--pace", type=float, default=5.0, help="of both engines, ms")
     parser.add_argument("--limit", action="append", default=[], help="more of the orchestrator's")
     parser.add_argument("--csv", type=Path, help="file to write the table to")
     options = parser.parse_args()
-    frame = sorted((Path("/tmp/frames")).iterdir())[0]
     plan = CrowdPlan(
-        str(frame),
         Placement.WORKSTATION.value,
         paced=options.clients,
         frames_per_second=options.fps,
         greedy=options.greedy,
+        warm_up_seconds=options.warm_up,
         seconds=options.seconds,
     )
     clients, usages = run_to_end(measure(plan, options.pace, options.limit))

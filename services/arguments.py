@@ -29,7 +29,7 @@ def stage_arguments(
         address: that it listens on; port 0 picks a free one.
         addresses: of the transformers, as this node reaches them; others are left out.
     """
-    arguments = ["--bundle", str(bundle.resolve()), "--node", node, *_listening(address)]
+    arguments = ["--bundle", str(bundle.absolute()), "--node", node, *_listening(address)]
     if stage is Stage.BACKBONE:
         transformers = {
             name: list(replicas)

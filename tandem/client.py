@@ -288,10 +288,33 @@ class DetectorClient:
             request.backbone_node, request.transformer_node = pair.backbone, pair.transformer
         return await self._operation("SetPlacement", request)
 
+    async def deploy(self, bundle: str, digest: str, *, model: str = "") -> SystemStatus:
+        """Change all stages over to a bundle that lies in the folder of bundles of each; minutes.
+
+        Open streams change over as well, and no frame is lost. Cancelled early, it changes nothing.
+
+        Args:
+            bundle: name of its folder there.
+            digest: of the bundle: sha256 of its bundle.json, in lower-case hexadecimal.
+            model: that is to be served with it; empty: the one of streams that name none.
+
+        Raises:
+            InvalidInputError: that is no name of a folder, or no digest.
+            PreconditionError: a stage cannot serve it, and nothing has changed.
+            UnavailableError: a stage cannot be reached, and nothing has changed.
+            TandemError: the server cannot be reached.
+        """
+        request = operations_pb2.DeployBundleRequest(
+            bundle=bundle, bundle_digest=digest, model=model
+        )
+        return await self._operation("DeployBundle", request)
+
     async def _operation(
         self,
         name: str,
-        request: operations_pb2.GetStatusRequest | operations_pb2.SetPlacementRequest,
+        request: operations_pb2.GetStatusRequest
+        | operations_pb2.SetPlacementRequest
+        | operations_pb2.DeployBundleRequest,
     ) -> SystemStatus:
         method = getattr(operations_pb2_grpc.OperationsStub(self._open_channel()), name)
         try:

@@ -20,6 +20,7 @@ from common.engines.base import Device
 from common.security.identity import Identity, Role
 from common.server.exposure import refuse_exposure
 from services.arguments import orchestrator_arguments, stage_arguments, tls_arguments
+from services.pipeline.precision import PrecisionWish
 from tandem.access import Credentials
 from tandem.client import DetectorClient
 from tandem.processes import Announcement, LogSink, ServiceProcess
@@ -46,6 +47,7 @@ class ClusterOptions:
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
         device: where the stages' engines compute; None: on the CPU.
+        precision: what they compute in, as `--engine-precision` of the stages.
         require_signature: file of the public key by which the bundle has to be signed; None: the
             one that `TANDEM_REQUIRE_SIGNATURE` names, if it is set.
         paced_milliseconds: for each stage that is slowed down, the least duration of an execution.
@@ -62,6 +64,7 @@ class ClusterOptions:
     host: str = _LOOPBACK
     port: int = 0
     device: Device | None = None
+    precision: str = PrecisionWish.AUTO.value
     require_signature: Path | None = None
     paced_milliseconds: Mapping[Stage, float] = field(default_factory=dict)
     window: int | None = None
@@ -191,6 +194,7 @@ class LocalCluster:
         arguments.append(options.log_level)
         if options.device is not None:
             arguments += ["--device", options.device.value]
+        arguments += ["--engine-precision", options.precision]
         key = required_key(options.require_signature)
         if key is not None:
             arguments += ["--require-signature", str(key)]

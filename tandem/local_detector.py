@@ -26,6 +26,7 @@ from common.domain.placement import Stage
 from common.engines.base import CompileOptions, Device, Engine, Precision
 from common.engines.registry import load_engine
 from common.vision.limits import DEFAULT_MAX_PIXELS
+from services.pipeline.precision import PrecisionWish, PrecisionWishes, choose_precision
 from services.pipeline.shapes import compile_options
 from tandem.passage import Passage, Run
 from tandem.pictures import Frame, as_image, refuse_single_frame
@@ -61,7 +62,7 @@ class LocalDetector:
         *,
         engine: str = "onnxruntime",
         device: Device | str | None = None,
-        precision: Precision | str = Precision.FP32,
+        precision: Precision | str = PrecisionWish.AUTO.value,
         engine_threads: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         require_signature: Path | str | None = None,
@@ -73,7 +74,9 @@ class LocalDetector:
             engine: what executes the halves; see `--engine` of the services.
             device: where the engine computes, such as `cuda`; None for the engine's usual one,
                 which is the CPU for all but TensorRT.
-            precision: what an engine with a choice computes in.
+            precision: what an engine with a choice computes in: `fp32` or `fp16`; `auto`, which
+                is what the model recommends where the engine can, and otherwise fp32; or by half,
+                such as `backbone=fp16,transformer=fp32`.
             engine_threads: CPU threads of each engine; None: half of the cores that this process
                 may use, since both engines run at the same time; 0 lets the engine choose.
             max_pixels: a frame with more, width times height, is refused before it is decoded.
@@ -83,6 +86,8 @@ class LocalDetector:
         Raises:
             ConfigurationError: there is no valid or no signed bundle, or the engine, or what the
                 device needs, is unknown or not installed.
+            InvalidInputError: that is no precision.
+            UnsupportedGraphError: the engine lacks an operator of a half.
             EngineError: the engine cannot load a half.
         """
         self._bundle = (
@@ -97,9 +102,16 @@ class LocalDetector:
         def load(path: Path, options: CompileOptions, sha256: str) -> Engine:
             return load_engine(engine, path, threads, options, where, sha256=sha256)
 
+        told = precision.value if isinstance(precision, Precision) else precision
+        wishes = PrecisionWishes.parse(told)
+        chosen = [
+            choose_precision(self._bundle.manifest, stage, wishes, engine, where).precision
+            for stage in Stage
+        ]
         self._preparing = WorkerThread("prepare")
         self._backbone, self._transformer = (
-            _EngineThread(self._bundle, stage, Precision(precision), load) for stage in Stage
+            _EngineThread(self._bundle, stage, each, load)
+            for stage, each in zip(Stage, chosen, strict=True)
         )
         self._end = weakref.finalize(self, _end, self._preparing, self._backbone, self._transformer)
         try:

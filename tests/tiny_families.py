@@ -1,6 +1,12 @@
 """Models of each family, as small as their configurations allow."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from common.bundle import InputPolicy, Normalization
+from common.domain.frames import FrameGeometry
+from common.vision.preprocess import preprocess
 
 _LEVELS: Dict[str, Any] = {
     "encoder_hidden_dim": 16,
@@ -102,3 +108,17 @@ CONFIGS = {
 """By family."""
 SIDE = 128
 """Of the input that they are cut for, pixels."""
+
+
+def frames() -> List[np.ndarray]:
+    """Two pictures of noise, uint8 [SIDE,SIDE,3], which no input policy of these models resizes."""
+    generator = np.random.default_rng(1)
+    return [generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in range(2)]
+
+
+def prepared(
+    pictures: List[np.ndarray], policy: InputPolicy, normalization: Normalization
+) -> Tuple[np.ndarray, FrameGeometry]:
+    """Pixels [N,3,SIDE,SIDE] and the sizes of each."""
+    each = [preprocess(picture, policy, normalization) for picture in pictures]
+    return np.concatenate([pixels for pixels, _ in each]), each[0][1]

@@ -110,6 +110,10 @@ class StageAddress:
     replica: int = 0
     found_by: str = field(default="", compare=False)
 
+    def __hash__(self) -> int:
+        """Of what differs between servers; every frame looks several of them up."""
+        return hash((self.address, self.node, self.replica))
+
     @property
     def is_name(self) -> bool:
         """Whether this is a name, and no server that could be called."""

@@ -25,6 +25,23 @@ class ServiceEstimate:
 
 
 @dataclass(frozen=True)
+class ModelStatus:
+    """One model of one server.
+
+    Attributes:
+        name: by which streams choose it; empty: the one of streams that name none.
+        bundle_name: of the bundle that new streams take, as its manifest calls it.
+        bundle_digest: of that bundle.
+        note: what a person should know of it, in a sentence; otherwise empty.
+    """
+
+    name: str
+    bundle_name: str
+    bundle_digest: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class StageStatus:
     """One server of one stage.
 
@@ -39,6 +56,7 @@ class StageStatus:
         frames_in_flight: frames on their way to it, in it, and on their way back.
         estimate: how fast it is; None until it has served a frame.
         frames_of_others: frames of other orchestrators in it, by what it told last.
+        models: that it serves; none while it does not tell.
     """
 
     node: str
@@ -50,6 +68,7 @@ class StageStatus:
     frames_in_flight: int
     estimate: Optional[ServiceEstimate]
     frames_of_others: int = 0
+    models: Tuple[ModelStatus, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +187,7 @@ class SystemStatus:
         events: how often the active pair changed, and what failed.
         uptime_seconds: time since the orchestrator started.
         draining: whether the orchestrator is about to end and takes no new streams.
-        warnings: what is insecure; a sentence each.
+        warnings: what is insecure, and what is wrong with the bundles served; a sentence each.
     """
 
     operator_pair: Optional[NodePair]

@@ -33,9 +33,16 @@ class OpenVinoEngine:
         core = openvino.Core()
         content = model_bytes(self._onnx_path, self._sha256, "openvino")
         # Without weights: those of an ONNX file are in it.
-        compiled = core.compile_model(core.read_model(content, b""), "CPU", self._options)
-        self._shapes = {port.get_any_name(): port.get_partial_shape() for port in compiled.inputs}
-        self._output_names = [port.get_any_name() for port in compiled.outputs]
+        model = core.read_model(content, b"")
+        # Compiling joins a port with what only passes its values on, and then `get_any_name` may
+        # give the name of that.
+        names, self._output_names = (
+            [port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs)
+        )
+        compiled = core.compile_model(model, "CPU", self._options)
+        self._shapes = {
+            name: port.get_partial_shape() for name, port in zip(names, compiled.inputs)
+        }
         self._request = compiled.create_infer_request()
 
     @property

@@ -71,6 +71,17 @@ def load_engine(
     return module.load(onnx_path, LoadOptions(threads, chosen, options, sha256))
 
 
+def computes_in(name: str, device: Optional[Device], precision: Precision) -> bool:
+    """Whether the named engine computes in a precision on a device; None is its usual one.
+
+    Raises:
+        ConfigurationError: no engine has this name, its package is not installed, or it has no such
+            device.
+    """
+    module = engine_module(name)
+    return _can_compute(module, _usable_device(name, module, device), precision)
+
+
 def engine_module(name: str) -> EngineModule:
     """Import the module of the named engine.
 
@@ -120,9 +131,13 @@ def _usable_device(name: str, module: EngineModule, device: Optional[Device]) ->
 def _require_precision(
     name: str, module: EngineModule, device: Device, precision: Precision
 ) -> None:
-    if precision is Precision.FP32 or device in module.HALF_PRECISION_DEVICES:
+    if _can_compute(module, device, precision):
         return
     raise ConfigurationError(
         f"engine {name!r} computes in fp32 only on {device.value}; {precision.value} is for engine "
-        "'tensorrt', and for engine 'onnxruntime' on device tensorrt"
+        "'tensorrt' up to TensorRT 10, and for engine 'onnxruntime' on device tensorrt"
     )
+
+
+def _can_compute(module: EngineModule, device: Device, precision: Precision) -> bool:
+    return precision is Precision.FP32 or device in module.HALF_PRECISION_DEVICES

@@ -9,6 +9,7 @@ from common.domain.placement import NodePair, Stage
 from common.domain.status import (
     EventCounts,
     LinkStatus,
+    ModelStatus,
     PlacementStatus,
     PredictedService,
     ServiceEstimate,
@@ -88,6 +89,7 @@ def _stage_to_wire(status: StageStatus) -> operations_pb2.StageStatus:
         replica=status.replica,
         frames_in_flight=status.frames_in_flight,
         frames_of_others=status.frames_of_others,
+        models=[operations_pb2.ModelStatus(**vars(model)) for model in status.models],
         estimate=operations_pb2.ServiceEstimate(**vars(estimate)) if estimate else None,
     )
 
@@ -113,6 +115,10 @@ def _stage_from_wire(wire: operations_pb2.StageStatus) -> StageStatus:
         replica=wire.replica,
         frames_in_flight=wire.frames_in_flight,
         frames_of_others=wire.frames_of_others,
+        models=tuple(
+            ModelStatus(each.name, each.bundle_name, each.bundle_digest, each.note)
+            for each in wire.models
+        ),
         estimate=estimate,
     )
 

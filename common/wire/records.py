@@ -94,16 +94,15 @@ class NameRecords:
 
     async def _pause(self, looked_at: float) -> None:
         # What one answer lacks is kept until the next, so that comes soon.
-        interval_seconds = _LEAST_SECONDS if self._missing else self._interval_seconds
+        least_seconds = min(_LEAST_SECONDS, self._interval_seconds)
+        interval_seconds = least_seconds if self._missing else self._interval_seconds
         wanting = asyncio.ensure_future(self._wanted.wait())
         try:
             await asyncio.wait([wanting], timeout=interval_seconds)
         finally:
             wanting.cancel()
         self._wanted.clear()
-        await asyncio.sleep(
-            min(_LEAST_SECONDS, self._interval_seconds) - (time.monotonic() - looked_at)
-        )
+        await asyncio.sleep(looked_at + least_seconds - time.monotonic())
 
     async def _look(self) -> None:
         try:

@@ -45,6 +45,8 @@ def fold_shapes(model: onnx.ModelProto, feeds: Sequence[Mapping[str, NDArray[np.
                 node.input[1] = _add_constant(graph, f"{node.output[0]}_sizes", target)
     _replace(graph, constant)
     _remove_unused(graph)
+    # Of shapes that it had before; runtimes infer their own.
+    del graph.value_info[:]
 
 
 def _shape_values(graph: onnx.GraphProto) -> list[str]:

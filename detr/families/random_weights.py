@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 _CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
+_POSITION_SPREAD = 0.5
 # Of what moves boxes and where features are read: noise differs from cell to cell, so that a large
 # gain would magnify rounding errors.
 _BOX_GAIN = 0.2
@@ -38,6 +39,8 @@ def spread_weights(model: nn.Module, seed: int, input_size: tuple[int, int]) -> 
                 _draw(module, gain, _CLASS_BIAS if _is_class_head(model, module) else 0.0)
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight)
+            else:
+                _draw_own(module)
         with _adapting_norms(model):
             model(torch.randn(2, 3, *input_size))
 
@@ -47,6 +50,13 @@ def _draw(layer: nn.Linear | nn.Conv2d, gain: float, bias: float) -> None:
     nn.init.normal_(layer.weight, std=gain / inputs**0.5)
     if layer.bias is not None:
         nn.init.normal_(layer.bias, bias, _BIAS_SPREAD)
+
+
+def _draw_own(module: nn.Module) -> None:
+    """Draw what a module holds itself, such as positions; scales and constants have one axis."""
+    for parameter in module.parameters(recurse=False):
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=_POSITION_SPREAD)
 
 
 def _moves(name: str, layer: nn.Linear | nn.Conv2d) -> bool:
@@ -73,4 +83,5 @@ def _adapt(norm: Any, inputs: tuple[Tensor]) -> None:
     (x,) = inputs
     norm.running_mean.copy_(x.mean(dim=(0, 2, 3)))
     norm.running_var.copy_(x.var(dim=(0, 2, 3)))
+    norm.weight.fill_(1)
     norm.bias.fill_(_NORM_BIAS)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from common.bundle import load_bundle
 from common.domain.errors import TandemError
 from common.domain.redaction import fit_to_show
-from common.engines.base import Device, Precision
+from common.engines.base import Device
 from common.telemetry.logs import configure_logs
 from common.telemetry.sensors import Reading, find_sensors
 from services.check.comparison import (
@@ -21,6 +21,12 @@ from services.check.comparison import (
     compute_reference,
     read_reference,
     write_reference,
+)
+from services.pipeline.precision import (
+    PRECISION_FORM,
+    PrecisionWish,
+    PrecisionWishes,
+    choose_precision,
 )
 from services.pipeline.shapes import compile_options
 
@@ -39,10 +45,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--engine-precision",
-        type=Precision,
-        default=Precision.FP32,
-        metavar="fp32|fp16",
-        help="what TensorRT computes in",
+        default=PrecisionWish.AUTO.value,
+        metavar="PRECISION",
+        help=f"what TensorRT computes in: {PRECISION_FORM}",
     )
     parser.add_argument("--engine-cache", type=Path, help="folder for what TensorRT compiled")
     parser.add_argument(
@@ -93,10 +98,12 @@ def _run(arguments: argparse.Namespace) -> int:
         else read_reference(arguments.reference, bundle)
     )
     checks = []
+    wishes = PrecisionWishes.parse(arguments.engine_precision)
     for graph in bundle.graphs:
-        options = compile_options(
-            bundle.manifest, graph, arguments.engine_precision, arguments.engine_cache
+        chosen = choose_precision(
+            bundle.manifest, graph, wishes, arguments.engine, arguments.device
         )
+        options = compile_options(bundle.manifest, graph, chosen.precision, arguments.engine_cache)
         check = check_half(
             bundle, graph, arguments.engine, options, reference[graph], device=arguments.device
         )

@@ -6,6 +6,7 @@ from typing import Callable, Optional, Tuple
 
 import structlog
 
+from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.security.identity import Identity, Role
 from common.security.quotas import QuotaFile
@@ -22,9 +23,11 @@ from common.wire.resolver import SystemResolver
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2_grpc
 from services.orchestrator.counters import EventCounters, FrameCounters
 from services.orchestrator.decision.policy import Objective, Policy
+from services.orchestrator.deployment import Deployments
 from services.orchestrator.insecurity import Insecurity
 from services.orchestrator.replicas import Connections, Replicas
 from services.orchestrator.routing.measurements import Measurements
+from services.orchestrator.routing.models_watch import ModelsWatch
 from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.router import Router, RoutingOptions
@@ -79,7 +82,11 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             frames=FrameCounters(server.metrics, router.table.pairs),
             metrics=server.metrics,
             draining=server.draining,
-            warnings=lambda: (*insecurity.warnings(), *replicas.warnings()),
+            warnings=lambda: (
+                *insecurity.warnings(),
+                *replicas.warnings(),
+                *deployments.warnings(),
+            ),
             traces=server.traces,
             quotas=IdentityQuotas(QuotaFile(settings.quotas) if settings.quotas else None),
             frame_encoding=_frame_encoding(settings, router),
@@ -87,11 +94,15 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
             window=settings.window,
         )
     )
+
+    def stage_changed(health: StageHealth) -> None:
+        replicas.stage_changed(health)
+
     monitor = StageMonitor(
         health_channels,
         settings.health_interval_seconds,
         settings.health_timeout_seconds,
-        on_change=lambda health: replicas.stage_changed(health),  # noqa: PLW0108 - made below
+        on_change=stage_changed,
         on_heartbeat=router.measurements.observe_heartbeat,
         on_in_flight=router.table.note_in_flight,
         answered_at=router.measurements.answered_at,
@@ -104,7 +115,20 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         lookup_seconds=settings.lookup_seconds,
     )
 
-    _add_servicers(server, sessions, settings)
+    deployments = Deployments(router.table, sessions.resources.models, channels)
+
+    def stage_told(server: StageAddress, models: StageModels) -> None:
+        sessions.models_changed(server, models)
+        deployments.stage_told(server, models)
+
+    def stage_left(server: StageAddress) -> None:
+        sessions.resources.models.known.pop(server, None)
+        deployments.server_left(server)
+
+    models_watch = ModelsWatch(
+        channels, settings.health_interval_seconds, on_told=stage_told, on_left=stage_left
+    )
+    _add_servicers(server, sessions, deployments, settings)
     looking_after = server.supervise(sessions.run(), "looking after routes")
     following = server.supervise(replicas.run(), "looking names up")
 
@@ -112,12 +136,16 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         server.supervise(monitor.run(), "watching the stages")
         await replicas.first_look()
         await monitor.first_look()
+        server.supervise(models_watch.run(), "watching the stages' models")
+        await models_watch.first_look()
 
     try:
         await server.run(prepare)
     finally:
         looking_after.cancel()
         following.cancel()
+        await deployments.close()
+        await models_watch.close()
         await monitor.close()
         await replicas.close()
         for channel in (*channels.values(), *health_channels.values()):
@@ -154,11 +182,14 @@ def _frame_encoding(settings: OrchestratorSettings, router: Router) -> Optional[
 
 
 def _add_servicers(
-    server: ServiceServer, sessions: Sessions, settings: OrchestratorSettings
+    server: ServiceServer,
+    sessions: Sessions,
+    deployments: Deployments,
+    settings: OrchestratorSettings,
 ) -> None:
     detector = DetectorServicer(sessions, _guard(settings))
     server.add(detector_pb2_grpc.add_DetectorServicer_to_server, detector, "tandem.v1.Detector")
-    operations = OperationsServicer(sessions)
+    operations = OperationsServicer(sessions, deployments)
     server.add(
         operations_pb2_grpc.add_OperationsServicer_to_server, operations, "tandem.v1.Operations"
     )

@@ -7,7 +7,9 @@ from typing import Any
 
 import structlog
 
+from common.bundle.reading import is_plain_name
 from common.domain.errors import InvalidInputError, TandemError
+from common.domain.models import is_digest
 from common.security.identity import Role
 from common.server.authorization import calling_identity
 from common.server.guard import StreamGuard
@@ -15,6 +17,7 @@ from common.wire.errors import grpc_status, public_message
 from common.wire.operations import system_status_to_wire
 from common.wire.placements import requested_pair_from_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
+from services.orchestrator.deployment import Deployments
 from services.orchestrator.session.sessions import Sessions
 from services.orchestrator.status_report import status_for_client, system_status
 
@@ -42,14 +45,15 @@ class DetectorServicer(detector_pb2_grpc.DetectorServicer):
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):
-    """Status, and where the frames go of clients that asked for no node pair.
+    """Status, where the frames go of clients that asked for no node pair, and by which bundle.
 
     With TLS a client may ask for its status, too, and is told of its own sessions only.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        """Report on `sessions` and on what they are served with."""
+    def __init__(self, sessions: Sessions, deployments: Deployments) -> None:
+        """Report on `sessions` and on what they are served with; deploy by `deployments`."""
         self._sessions = sessions
+        self._deployments = deployments
         self._draining = sessions.resources.draining
 
     async def GetStatus(  # noqa: N802
@@ -86,6 +90,17 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
             await context.abort(grpc_status(error), public_message(error))
         log.info("placement set", placement=operator_pair.name if operator_pair else "auto")
         self._sessions.show_choice()
+        return self._status()
+
+    async def DeployBundle(  # noqa: N802
+        self, request: operations_pb2.DeployBundleRequest, context: Context
+    ) -> operations_pb2.SystemStatus:
+        """See operations.proto."""
+        if not is_plain_name(request.bundle):
+            raise InvalidInputError(f"{request.bundle!r} is no name of a folder")
+        if not is_digest(request.bundle_digest):
+            raise InvalidInputError("the digest of a bundle is a sha256 in lower-case hexadecimal")
+        await self._deployments.deploy(request.model, request.bundle, request.bundle_digest)
         return self._status()
 
     def _status(self) -> operations_pb2.SystemStatus:

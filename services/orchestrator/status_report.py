@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Optional, Tuple
 
+from common.domain.models import StageModels
 from common.domain.placement import NodePair, Placement
 from common.domain.status import (
     EventCounts,
     LinkStatus,
+    ModelStatus,
     PlacementStatus,
     PredictedService,
     ServiceEstimate,
@@ -21,6 +23,7 @@ from services.orchestrator.decision.explanation import explain
 from services.orchestrator.decision.prediction import Prediction
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import StageHealth
+from services.orchestrator.routing.served_models import ServedModels
 from services.orchestrator.session.sessions import Sessions
 
 
@@ -32,7 +35,9 @@ def system_status(sessions: Sessions) -> SystemStatus:
     return SystemStatus(
         operator_pair=router.operator_pair,
         active_pair=router.active_pair(),
-        stages=tuple(_stage_status(router, each) for each in router.table.health.values()),
+        stages=tuple(
+            _stage_status(router, resources.models, each) for each in router.table.health.values()
+        ),
         placements=tuple(_placement_status(router, frames, each) for each in _pairs_told(router)),
         links=_link_statuses(router),
         sessions=tuple(session.status for session in sessions.open.values()),
@@ -41,7 +46,11 @@ def system_status(sessions: Sessions) -> SystemStatus:
         events=router.events.counts,
         uptime_seconds=frames.uptime_seconds,
         draining=resources.draining.is_set(),
-        warnings=resources.warnings(),
+        warnings=(
+            *resources.warnings(),
+            *resources.models.disagreements(),
+            *resources.models.notes(),
+        ),
     )
 
 
@@ -68,7 +77,7 @@ def _pairs_told(router: Router) -> Tuple[NodePair, ...]:
     return (*named, *(each for each in router.table.pairs if each not in named))
 
 
-def _stage_status(router: Router, health: StageHealth) -> StageStatus:
+def _stage_status(router: Router, models: ServedModels, health: StageHealth) -> StageStatus:
     server = health.address
     reason = health.reason
     recovery_seconds = router.options.recovery_seconds
@@ -90,6 +99,16 @@ def _stage_status(router: Router, health: StageHealth) -> StageStatus:
         frames_in_flight=router.table.in_flight[server],
         frames_of_others=router.table.of_others.get(server, 0),
         estimate=service,
+        models=_model_statuses(models.known.get(server)),
+    )
+
+
+def _model_statuses(models: Optional[StageModels]) -> Tuple[ModelStatus, ...]:
+    if models is None:
+        return ()
+    return tuple(
+        ModelStatus(each.name, each.bundle_name, each.bundle_digest, each.note)
+        for each in models.models
     )
 
 

@@ -22,6 +22,11 @@ class ExecutionTurn:
         self._is_taken = False
         self._waiting: Deque[threading.Lock] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the turn."""
+        return len(self._waiting)
+
     def __enter__(self) -> None:
         """Wait for the turn."""
         with self._lock:

@@ -7,10 +7,11 @@ import structlog
 from common.bundle import PART_OF, Bundle, Graph
 from common.domain.errors import EngineError, UnsupportedGraphError
 from common.domain.placement import Stage
-from common.engines.base import Engine, Precision
+from common.engines.base import Engine
 from common.engines.bottleneck import BackboneWithEncoder, TransformerWithDecoder
 from common.engines.paced import PacedEngine, SimulatedDevice
 from common.engines.registry import load_engine
+from services.pipeline.precision import choose_precision
 from services.pipeline.settings import StageSettings
 from services.pipeline.shapes import compile_options
 
@@ -56,10 +57,15 @@ def _loaded(graph: Graph, settings: StageSettings, bundle: Bundle, threads: int)
 def _loaded_for(
     max_batch: int, graph: Graph, settings: StageSettings, bundle: Bundle, threads: int
 ) -> Engine:
+    chosen = choose_precision(
+        *(bundle.manifest, graph, settings.precision_wishes),
+        *(settings.engine, settings.engine_device),
+    )
+    if chosen.note:
+        precision = chosen.precision.value
+        log.info("precision", graph=graph.value, precision=precision, reason=chosen.note)
     options = compile_options(
-        *(bundle.manifest, graph, Precision(settings.engine_precision)),
-        settings.engine_cache,
-        max_batch,
+        bundle.manifest, graph, chosen.precision, settings.engine_cache, max_batch
     )
     path = bundle.onnx_path(graph)
     return load_engine(

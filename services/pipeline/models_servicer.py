@@ -57,9 +57,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
             note = await self._changeover.commit(prepare.model, prepare.bundle, loaded)
         committed = models_pb2.BundleCommitted(note=note)
         await context.write(models_pb2.DeployProgress(committed=committed))
-        async for _ in request_iterator:
-            raise InvalidInputError("nothing may follow `commit`")
-        # The caller has not cancelled the call, but ended it: all stages have changed over.
+        await _step(request_iterator, "finish")
         self._bundles.settle(prepare.model)
 
     def _refuse_if_draining(self) -> None:

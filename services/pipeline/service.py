@@ -112,8 +112,13 @@ class StageService(Generic[Core]):
         """Load what is configured; returns why the stage cannot serve, and nothing where it can."""
         for model, starting in self._starting.items():
             loaded = await self._loader.load(starting.bundle, even_if_unable=True)
-            self.bundles.serve(model, loaded, starting.source, starting.note or loaded.unable)
+            self.bundles.serve(model, loaded, starting.source, starting.note)
         reason = self._reason()
+        for model in () if reason else self._starting:
+            # The stage serves others; who looks for this one finds the reason here.
+            unable = self.bundles.serving(model).loaded.unable
+            if unable:
+                self.bundles.note(model, unable)
         self._is_up.set(not reason)
         self._background = (
             self._server.supervise(self._changeover.run(), "changing over"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, Optional
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Literal
 
+from common.domain.errors import InvalidInputError
 from common.engines.base import Device
 from common.server.settings import ENVELOPE_BYTES, ServerSettings
+from services.pipeline.precision import PrecisionWishes
 from services.pipeline.waiting_frames import BatchLimits
 
 
@@ -53,10 +55,13 @@ class StageSettings(ServerSettings):
     engine_threads: int = Field(
         0, ge=0, description="CPU threads of one execution; 0 lets the engine choose"
     )
-    engine_precision: Literal["fp32", "fp16"] = Field(
-        "fp32",
+    engine_precision: str = Field(
+        "auto",
         description="what TensorRT computes in, as an engine or as ONNX Runtime's device; all "
-        "others take fp32 only",
+        "others take fp32 only. auto is what the model recommends, where the engine can, and "
+        "otherwise fp32; auto-or-fp16 is fp16 where the model recommends nothing; fp32 or fp16 is "
+        "obeyed or refused. Or by half, so that both stages can be told the same: "
+        "backbone=fp16,transformer=fp32",
     )
     engine_cache: Optional[Path] = Field(
         None,
@@ -107,6 +112,20 @@ class StageSettings(ServerSettings):
         gt=0,
         description="frames of one stream that are held at a time; others wait in the transport",
     )
+
+    @field_validator("engine_precision")
+    @classmethod
+    def _is_a_precision(cls, value: str) -> str:
+        try:
+            PrecisionWishes.parse(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @property
+    def precision_wishes(self) -> PrecisionWishes:
+        """`engine_precision` for both halves."""
+        return PrecisionWishes.parse(self.engine_precision)
 
     @property
     def engine_device(self) -> Optional[Device]:

@@ -30,6 +30,7 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PacedOption,
+    PrecisionOption,
     RemoteServer,
     local_cluster,
     parse_paced,
@@ -55,6 +56,7 @@ def bench(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    engine_precision: PrecisionOption = "auto",
     placement: Annotated[
         Placement | None,
         typer.Option(
@@ -124,6 +126,7 @@ def bench(
     where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(),
         device=device,
+        precision=engine_precision,
         paced_milliseconds=pace,
         window=window,
     )

@@ -78,6 +78,7 @@ def lazy_commands() -> Iterator[Command]:
         ("model info", "Show what a bundle holds.", _model_info),
         ("model calibrate", "Measure a bundle's features, for the codecs q6 to q2.", _calibrate),
         ("model build", "Compile both halves for this machine's NVIDIA GPU.", _model_build),
+        ("model deploy", "Change a running system over to another bundle.", _model_deploy),
         ("model keygen", "Make keys for signing bundles.", _model_keygen),
         ("model sign", "Sign a bundle.", _model_sign),
         ("model verify", "Check a bundle's signature and its files.", _model_verify),
@@ -161,6 +162,12 @@ def _model_build() -> typer.Typer:
     from tandem.cli.model import build
 
     return _app_of(build)
+
+
+def _model_deploy() -> typer.Typer:
+    from tandem.cli.deployment import deploy
+
+    return _app_of(deploy)
 
 
 def _model_keygen() -> typer.Typer:

@@ -29,6 +29,7 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementOption,
+    PrecisionOption,
     RemoteServer,
     RequireSignatureOption,
     ServerReconnectOption,
@@ -70,6 +71,7 @@ def detect(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    engine_precision: PrecisionOption = "auto",
     require_signature: RequireSignatureOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
@@ -136,7 +138,10 @@ def detect(
     refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device)
     where = remote_server(server, access) or ClusterOptions(
-        bundle=bundle or shipped_bundle(), device=device, require_signature=require_signature
+        bundle=bundle or shipped_bundle(),
+        device=device,
+        precision=engine_precision,
+        require_signature=require_signature,
     )
 
     def opened() -> Source:

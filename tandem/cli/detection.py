@@ -125,6 +125,7 @@ async def local_detection(
             lambda: LocalDetector(
                 options.bundle,
                 device=options.device,
+                precision=options.precision,
                 require_signature=options.require_signature,
             )
         )

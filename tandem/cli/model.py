@@ -23,12 +23,18 @@ from common.bundle import (
     load_bundle,
 )
 from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
-from common.engines.base import Device, LoadOptions, PlanReport, Precision
-from common.engines.registry import engine_module
+from common.engines.base import Device, PlanReport, Precision
+from common.engines.registry import load_engine
+from services.pipeline.precision import (
+    PRECISION_FORM,
+    PrecisionWish,
+    PrecisionWishes,
+    choose_precision,
+)
 from services.pipeline.shapes import compile_options
 from tandem.bundle_calibration import CalibratedBundle, calibrate_bundle
 from tandem.cli.console import activity, frame_progress, show_json, show_line, show_table
-from tandem.cli.options import JsonOption
+from tandem.cli.options import ENGINE_PRECISION_VARIABLE, JsonOption, checked_precision
 from tandem.sources import open_source
 
 
@@ -76,7 +82,7 @@ def calibrate(
 
     Ranges are written into bundle.json. If the bundle has a bottleneck and the source is a video,
     latent_tables.json is written as well. The bundle's digest changes with it, so give every node
-    the new files and restart its stages.
+    the new files and have its stages change over (tandem model deploy), or restart them.
     """
     with closing(open_source(images)) as source:
         available = source.info.frame_count
@@ -97,8 +103,17 @@ def build(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
     *,
     precision: Annotated[
-        Precision, typer.Option(help="What the engine computes in.")
-    ] = Precision.FP16,
+        str,
+        typer.Option(
+            "--engine-precision",
+            "--precision",
+            metavar="PRECISION",
+            envvar=ENGINE_PRECISION_VARIABLE,
+            callback=checked_precision,
+            help=f"What to compute in: {PRECISION_FORM}. Without it, what the model recommends, or "
+            "fp16. The stages find only plans of their own --engine-precision.",
+        ),
+    ] = PrecisionWish.AUTO_OR_FP16.value,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -116,10 +131,12 @@ def build(
     cache starts within seconds.
     """
     bundle = load_bundle(folder)
+    wishes = PrecisionWishes.parse(precision)
     built = []
     for graph in bundle.graphs:
-        with activity(f"compiling the {_words(graph)} in {precision.value}"):
-            built.append(build_half(bundle, graph, precision, cache))
+        chosen = choose_precision(bundle.manifest, graph, wishes, ENGINE, None).precision
+        with activity(f"compiling the {_words(graph)} in {chosen.value}"):
+            built.append(build_half(bundle, graph, chosen, cache))
         if not json:
             show_line(half_to_line(built[-1]))
     if json:
@@ -290,12 +307,13 @@ def build_half(bundle: Bundle, graph: Graph, precision: Precision, cache: Path |
 
     Raises:
         ConfigurationError: the bundle is damaged, or TensorRT or pycuda is not installed.
+        UnsupportedGraphError: TensorRT lacks an operator of the half.
         EngineError: there is no GPU, or TensorRT cannot compile the half.
     """
-    # Imported by name, since most machines have neither TensorRT nor pycuda.
-    tensorrt: Any = engine_module(ENGINE)
     compilation = compile_options(bundle.manifest, graph, precision, cache)
     path = bundle.onnx_path(graph)
-    options = LoadOptions(0, Device.CUDA, compilation, bundle.sha256(path.name))
-    with closing(tensorrt.load(path, options)) as engine:
+    sha256 = bundle.sha256(path.name)
+    # Not its own type, which is known only where TensorRT and pycuda are installed.
+    loaded: Any = load_engine(ENGINE, path, 0, compilation, Device.CUDA, sha256=sha256)
+    with closing(loaded) as engine:
         return BuiltHalf(graph, engine.description, engine.plan)

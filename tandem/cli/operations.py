@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.domain.placement import NodePair
-from common.domain.status import EventCounts, SystemStatus
+from common.domain.status import EventCounts, ModelStatus, StageStatus, SystemStatus
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
@@ -160,7 +160,9 @@ def _show_tables(system: SystemStatus) -> None:
 
 
 def _stages_table(system: SystemStatus) -> Table:
-    table = Table("node", "stage", "address", "health", "in flight", "ms a frame", "seen s ago")
+    table = Table(
+        "node", "stage", "address", "health", "bundle", "in flight", "ms a frame", "seen s ago"
+    )
     for stage in system.stages:
         estimate = stage.estimate
         table.add_row(
@@ -168,11 +170,18 @@ def _stages_table(system: SystemStatus) -> Table:
             stage.stage.value,
             stage.address,
             _health(stage.healthy, _in_cell(stage.reason, system)),
-            str(stage.frames_in_flight),
+            "\n".join(map(_bundle, stage.models)),
+            _in_flight(stage),
             f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
             f"{estimate.age_seconds:.0f}" if estimate else "",
         )
     return table
+
+
+def _in_flight(stage: StageStatus) -> str:
+    """The frames of this orchestrator in a stage, and those of others if it has any."""
+    own, others = stage.frames_in_flight, stage.frames_of_others
+    return f"{own} + {others}" if others else str(own)
 
 
 def _placements_table(system: SystemStatus) -> Table:
@@ -244,6 +253,12 @@ def _placement_sentence(system: SystemStatus) -> str:
     if system.operator_pair is None:
         return f"placement: {AUTOMATIC}, for {system.objective}; now {system.active_pair.name}"
     return f"placement: {setting}"
+
+
+def _bundle(model: ModelStatus) -> str:
+    """The bundle that a model is served with."""
+    told = f"{model.bundle_name} {model.bundle_digest[:8]}"
+    return f"{model.name}: {told}" if model.name else told
 
 
 def _health(good: bool, reason: str, word: str = "healthy") -> Text:

@@ -16,6 +16,7 @@ from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
 from common.engines.base import Device
+from services.pipeline.precision import PRECISION_FORM, PrecisionWishes
 from tandem.access import Credentials
 from tandem.asked import pair_named
 from tandem.cli.access import AccessOptions
@@ -188,6 +189,29 @@ DeviceOption = Annotated[
         help="Where ONNX Runtime computes: "
         + ", ".join(device.value for device in Device)
         + "; the CPU if left out.",
+    ),
+]
+
+
+def checked_precision(text: str) -> str:
+    """Let a precision through; usage is checked before anything is started."""
+    try:
+        PrecisionWishes.parse(text)
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    return text
+
+
+ENGINE_PRECISION_VARIABLE = "TANDEM_ENGINE_PRECISION"
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--engine-precision",
+        metavar="PRECISION",
+        envvar=ENGINE_PRECISION_VARIABLE,
+        callback=checked_precision,
+        help=f"What TensorRT computes in: {PRECISION_FORM}. auto is what the model recommends, "
+        "where the engine can, and otherwise fp32.",
     ),
 ]
 PacedOption = Annotated[

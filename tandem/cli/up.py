@@ -22,6 +22,7 @@ from tandem.cli.options import (
     JsonOption,
     ObjectiveOption,
     PacedOption,
+    PrecisionOption,
     RequireSignatureOption,
     local_cluster,
     parse_paced,
@@ -69,6 +70,7 @@ def up(
     ] = None,
     objective: ObjectiveOption = None,
     device: DeviceOption = None,
+    engine_precision: PrecisionOption = "auto",
     require_signature: RequireSignatureOption = None,
     paced: PacedOption = None,
     certificates: Annotated[
@@ -120,6 +122,7 @@ def up(
         host=host,
         port=port,
         device=device,
+        precision=engine_precision,
         require_signature=require_signature,
         paced_milliseconds=parse_paced(paced),
         window=window,

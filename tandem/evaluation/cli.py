@@ -27,6 +27,7 @@ from tandem.cli.options import (
     JsonOption,
     OptionalServerOption,
     PlacementChoice,
+    PrecisionOption,
     RemoteServer,
     detector,
     refuse_with_server,
@@ -70,6 +71,7 @@ def evaluate(
     server: OptionalServerOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    engine_precision: PrecisionOption = "auto",
     jpeg_quality: Annotated[
         int | None,
         typer.Option(
@@ -98,7 +100,7 @@ def evaluate(
     """
     refuse_with_server(server, bundle=bundle, device=device)
     where = remote_server(server, access) or ClusterOptions(
-        bundle=bundle or shipped_bundle(), device=device
+        bundle=bundle or shipped_bundle(), device=device, precision=engine_precision
     )
     model = None
     if isinstance(where, ClusterOptions):

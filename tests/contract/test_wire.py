@@ -6,6 +6,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from protos.tandem.v1 import (
     detection_pb2,
     detector_pb2,
+    models_pb2,
     operations_pb2,
     stage_pb2,
     tensor_pb2,
@@ -67,7 +68,9 @@ METHODS = {
         "GetStatus": (False, False),
         "WatchStatus": (False, True),
         "SetPlacement": (False, False),
+        "DeployBundle": (False, False),
     },
+    (models_pb2, "Models"): {"Watch": (False, True), "Deploy": (True, True)},
     (stage_pb2, "Backbone"): {"Process": (True, True)},
     (stage_pb2, "Transformer"): {"Process": (True, True)},
 }

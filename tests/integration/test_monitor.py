@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from common.domain.errors import MAX_ECHOED_BYTES
 from common.domain.placement import Stage, StageAddress
+from common.server.health import REASON_KEY
 from common.wire.channels import ServerChannel
 from services.orchestrator.routing.monitor import StageMonitor
 
@@ -17,14 +18,16 @@ SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.S
 
 
 @asynccontextmanager
-async def monitored(answer):
+async def monitored(answer, reasons=(), *, stays=False):
     """The states noted of a stage whose health is what `answer(context)` gives, in bytes."""
 
     async def watch(request, context):
         await context.write(await answer(context))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(60 if stays else 0.05)
 
     async def check(request, context):
+        if reasons:
+            context.set_trailing_metadata(((REASON_KEY, reasons[-1]),))
         return await answer(context)
 
     server = grpc.aio.server()
@@ -80,3 +83,21 @@ async def test_a_stage_whose_health_is_wrong_is_unhealthy_until_it_is_right(wron
         is_wrong = False
         while not state.healthy:
             state = await asyncio.wait_for(noted.get(), 10)
+
+
+async def test_a_reason_that_comes_after_the_state_is_told():
+    # A stage is NOT_SERVING from its start, and only once it has loaded does it know why.
+    reasons = []
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    answered = health_pb2.HealthCheckResponse(status=not_serving).SerializeToString()
+
+    async def answer(context):
+        return answered
+
+    async with monitored(answer, reasons, stays=True) as noted:
+        state = await asyncio.wait_for(noted.get(), 10)
+        assert state.reason == "its health is NOT_SERVING"
+        reasons.append("engine test has no operator Twist")
+        while state.reason != reasons[0]:
+            state = await asyncio.wait_for(noted.get(), 10)
+            assert not state.healthy

@@ -194,6 +194,42 @@ get_it_back() {
   "$PYTHON" tests/system/count.py "$FRAMES" backbone <"$ANSWERS" || die "wrong answers"
 }
 
+transformers() {
+  as operator "$PYTHON" -m tandem status --server "$ADDRESS:50050" --json | "$PYTHON" -c "import json, sys
+print(sum(each['healthy'] and (each['node'], each['stage']) == ('workstation', 'transformer')
+          for each in json.load(sys.stdin)['stages']))"
+}
+there_are() { [ "$(transformers)" = "$1" ]; }
+all_of_them_serve() {
+  [ "$(query "count(rate(tandem_frames_total{job=\"transformer\",node=\"workstation\"}[15s]) > 0)")" = "$1 " ]
+}
+scale() {
+  docker compose up --detach --no-deps --no-recreate --scale "transformer=$1" transformer >/dev/null 2>&1 ||
+    die "cannot scale"
+}
+
+scale_under_load() {
+  local streaming number
+  say "two clients, while the workstation's transformers are scaled to 3, to 4 and to 1"
+  rm -f "$ANSWERS.stop"
+  as client "$PYTHON" tests/system/steady.py "$ADDRESS:50050" backbone 2 "$ANSWERS.stop" &
+  streaming=$!
+  for number in 3 4; do
+    scale "$number"
+    eventually 60 "$number transformers" there_are "$number"
+    echo "[${SECONDS}s] $number transformers"
+  done
+  eventually 60 "frames through all of them" all_of_them_serve 4
+  as operator "$PYTHON" -m tandem status --server "$ADDRESS:50050"
+  scale 1
+  eventually 60 "one transformer" there_are 1
+  echo "[${SECONDS}s] 1 transformer"
+  sleep 5
+  touch "$ANSWERS.stop"
+  wait "$streaming" || die "frames were lost"
+  rm -f "$ANSWERS.stop"
+}
+
 ANSWERS=$(mktemp)
 HOLDERS=$(mktemp --directory)
 trap take_down EXIT
@@ -210,6 +246,7 @@ stream_every_placement
 check_metrics
 lose_a_stage
 get_it_back
+scale_under_load
 
 say "down"
 take_down

@@ -151,5 +151,5 @@ def test_the_command_fails_in_a_sentence() -> None:
     assert failed.returncode == 2
     assert failed.stderr.strip().splitlines() == [
         "python -m services.check: engine 'onnxruntime' computes in fp32 only on cpu; fp16 is for "
-        "engine 'tensorrt', and for engine 'onnxruntime' on device tensorrt"
+        "engine 'tensorrt' up to TensorRT 10, and for engine 'onnxruntime' on device tensorrt"
     ]

@@ -44,12 +44,14 @@ class ServedModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., bundle_name: _Optional[str] = ..., source: _Optional[_Union[BundleSource, str]] = ..., note: _Optional[str] = ...) -> None: ...
 
 class DeployStep(_message.Message):
-    __slots__ = ("prepare", "commit")
+    __slots__ = ("prepare", "commit", "finish")
     PREPARE_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
     prepare: PrepareBundle
     commit: CommitBundle
-    def __init__(self, prepare: _Optional[_Union[PrepareBundle, _Mapping]] = ..., commit: _Optional[_Union[CommitBundle, _Mapping]] = ...) -> None: ...
+    finish: FinishDeployment
+    def __init__(self, prepare: _Optional[_Union[PrepareBundle, _Mapping]] = ..., commit: _Optional[_Union[CommitBundle, _Mapping]] = ..., finish: _Optional[_Union[FinishDeployment, _Mapping]] = ...) -> None: ...
 
 class PrepareBundle(_message.Message):
     __slots__ = ("model", "bundle", "bundle_digest")
@@ -62,6 +64,10 @@ class PrepareBundle(_message.Message):
     def __init__(self, model: _Optional[str] = ..., bundle: _Optional[str] = ..., bundle_digest: _Optional[str] = ...) -> None: ...
 
 class CommitBundle(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FinishDeployment(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -70,8 +70,10 @@ class ModelsServicer(object):
         """Changes a model over to another bundle of the stage's own folder. The caller sends `prepare`;
         the stage loads the bundle beside the one that it serves, warms it up, and answers `prepared`.
         The caller sends `commit`; from then on new streams take the bundle, which the stage answers by
-        `committed`. A call that ends before `commit` has changed nothing, and what was loaded for it is
-        released.
+        `committed`. Once all stages have, the caller sends `finish`: nobody needs the bundle before any
+        more. A call that ends before `commit` has changed nothing, and what was loaded for it is
+        released; one that ends before `finish` leaves the bundle before in memory until a stream shows
+        that the other half has the new one.
         INVALID_ARGUMENT     a name that is no name, a digest that is none, steps out of order
         FAILED_PRECONDITION  no such bundle or model here; the bundle is damaged, not signed as the
         stage requires, or another one than the digest says; its engine

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 # A stage that is older than models has none to tell.
 _OLD_STAGE_SECONDS = 30.0
+# A stage that is slow to tell must not hold back the others.
+_FIRST_LOOK_SECONDS = 2.0
 
 
 class ModelsWatch:
@@ -29,21 +31,25 @@ class ModelsWatch:
         self,
         channels: Mapping[StageAddress, ServerChannel],
         interval_seconds: float,
-        on_change: Callable[[StageAddress, StageModels], None],
+        *,
+        on_told: Callable[[StageAddress, StageModels], None],
+        on_left: Callable[[StageAddress], None],
     ) -> None:
         """Prepare; `run` watches.
 
         Args:
-            channels: one to each stage's server.
+            channels: one to each stage's server; those that come and go there are followed.
             interval_seconds: between tries at a server that does not answer.
-            on_change: called with what each server tells, each time.
+            on_told: called with what each server tells, each time.
+            on_left: called when a server is gone for good.
         """
-        self._channels = dict(channels)
+        self._channels = channels
         self._interval_seconds = interval_seconds
-        self._on_change = on_change
+        self._on_told = on_told
+        self._on_left = on_left
         self._watches: Dict[StageAddress, asyncio.Task[None]] = {}
-        self._first_looks = {address: asyncio.Event() for address in channels}
-        self._failed: Optional[asyncio.Future[None]] = None
+        self._first_looks: Dict[StageAddress, asyncio.Event] = {}
+        self._failure: Optional[asyncio.Future[None]] = None
 
     async def run(self) -> None:
         """Watch every stage until closed.
@@ -51,54 +57,49 @@ class ModelsWatch:
         Raises:
             Exception: watching one of them failed, which is a fault in here.
         """
-        self._failed = asyncio.get_running_loop().create_future()
-        for address in self._channels:
-            self._begin(address)
-        await self._failed
+        self._failure = asyncio.get_running_loop().create_future()
+        self._follow_channels()
+        while not self._failure.done():
+            await asyncio.wait([self._failure], timeout=self._interval_seconds)
+            self._follow_channels()
+        await self._failure
 
-    def add(self, address: StageAddress, channel: ServerChannel) -> None:
-        """Watch one more server."""
-        self._channels[address] = channel
-        self._first_looks[address] = asyncio.Event()
-        if self._failed is not None:
-            self._begin(address)
-
-    def remove(self, address: StageAddress) -> None:
-        """Watch a server no more."""
-        self._channels.pop(address)
-        self._first_looks.pop(address)
-        watch = self._watches.pop(address, None)
-        if watch is not None:
-            watch.cancel()
-
-    async def first_look(self, seconds: float) -> None:
-        """Wait until each stage has told, or tells nothing, but no longer than this."""
+    async def first_look(self) -> None:
+        """Wait until each stage has told, or tells nothing, for a bounded time."""
+        self._follow_channels()
         looks = [asyncio.ensure_future(look.wait()) for look in self._first_looks.values()]
         if looks:
-            _, late = await asyncio.wait(looks, timeout=seconds)
+            _, late = await asyncio.wait(looks, timeout=_FIRST_LOOK_SECONDS)
             for look in late:
                 look.cancel()
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._failed is not None:
-            self._failed.cancel()
+        if self._failure is not None:
+            self._failure.cancel()
         watches, self._watches = tuple(self._watches.values()), {}
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
 
-    def _begin(self, address: StageAddress) -> None:
-        def ended(watch: asyncio.Task[None]) -> None:
-            error = None if watch.cancelled() else watch.exception()
-            if error is not None and self._failed is not None and not self._failed.done():
-                self._failed.set_exception(error)
+    def _follow_channels(self) -> None:
+        for address in [each for each in self._watches if each not in self._channels]:
+            self._watches.pop(address).cancel()
+            del self._first_looks[address]
+            self._on_left(address)
+        for address in [each for each in self._channels if each not in self._watches]:
+            self._first_looks[address] = asyncio.Event()
+            watch = asyncio.ensure_future(self._watch(address, self._channels[address]))
+            self._watches[address] = watch
+            watch.add_done_callback(self._ended)
 
-        watch = asyncio.ensure_future(self._watch(address, self._channels[address]))
-        self._watches[address] = watch
-        watch.add_done_callback(ended)
+    def _ended(self, watch: asyncio.Task[None]) -> None:
+        error = None if watch.cancelled() else watch.exception()
+        if error is not None and self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
 
     async def _watch(self, address: StageAddress, channel: ServerChannel) -> None:
+        look = self._first_looks[address]
         while True:
             wait_seconds = self._interval_seconds
             try:
@@ -111,7 +112,7 @@ class ModelsWatch:
             except UnavailableError:
                 # Its identity is revoked, which its health tells.
                 pass
-            self._first_looks[address].set()
+            look.set()
             await asyncio.sleep(wait_seconds)
 
     async def _follow(self, address: StageAddress, channel: ServerChannel) -> None:
@@ -123,7 +124,7 @@ class ModelsWatch:
         try:
             async for data in call:
                 models = stage_models_from_wire(parse_answer(models_pb2.StageModels, data))
-                self._on_change(address, models)
+                self._on_told(address, models)
                 self._first_looks[address].set()
         finally:
             call.cancel()

@@ -15,6 +15,7 @@ from services.orchestrator.routing.routes import (
     NOT_SERVING,
     SERVING,
     UNAVAILABLE,
+    AvailableRoutes,
     Route,
     StageHealth,
     configured_pairs,
@@ -55,10 +56,13 @@ class RouteTable:
         self.of_others: Dict[StageAddress, int] = {}
         self.extra_seconds: Dict[StageAddress, float] = {}
         self._unavailable: Dict[Route, _Unavailability] = {}
+        # Until something changes; every frame asks.
+        self._available: Dict[NodePair, AvailableRoutes] = {}
 
     def update(self, health: StageHealth) -> None:
         """Take over a server's new health, which explains what was wrong with its routes."""
         self.health[health.address] = health
+        self._available.clear()
         if not health.healthy:
             self.of_others.pop(health.address, None)
         self._forget_faults(health.address)
@@ -66,10 +70,12 @@ class RouteTable:
     def add(self, server: StageAddress) -> None:
         """A server was found; it serves once its health says so."""
         self.health[server] = StageHealth.unknown(server)
+        self._available.clear()
 
     def remove(self, server: StageAddress) -> None:
         """A server is gone; no frame may be bound for it."""
         del self.health[server]
+        self._available.clear()
         for known in (self.of_others, self.in_flight, self.extra_seconds):
             known.pop(server, None)
         self._forget_faults(server)
@@ -135,6 +141,13 @@ class RouteTable:
             PreconditionError: a stage that it needs is not configured; the message names each.
             UnavailableError: a stage or every route is unavailable; the message says which.
         """
+        return tuple(route for route, _, _ in self._available_of(node_pair).routes)
+
+    def _available_of(self, node_pair: NodePair) -> AvailableRoutes:
+        """See `routes_of`."""
+        known = self._available.get(node_pair)
+        if known is not None:
+            return known
         backbones, transformers = self._servers(node_pair)
         _check_configured(node_pair, backbones, transformers)
         _check_healthy(node_pair, backbones, transformers)
@@ -144,16 +157,17 @@ class RouteTable:
             for transformer in transformers
             if backbone.healthy and transformer.healthy
         ]
-        available = tuple(route for route in routes if route not in self._unavailable)
-        if not available:
+        available = AvailableRoutes.of([each for each in routes if each not in self._unavailable])
+        if not available.routes:
             reasons = "; ".join(sorted({self._unavailable[route].reason for route in routes}))
             raise UnavailableError(f"placement {node_pair.name} cannot serve: {reasons}")
+        self._available[node_pair] = available
         return available
 
     def unavailable_reason(self, node_pair: NodePair) -> str:
         """Why a node pair cannot serve; empty when it can."""
         try:
-            self.routes_of(node_pair)
+            self._available_of(node_pair)
         except (PreconditionError, UnavailableError) as error:
             return str(error)
         return ""
@@ -189,17 +203,20 @@ class RouteTable:
             UnavailableError: the node pair is unavailable; the message says why.
             TandemError: the reason of one of the routes, if all are unavailable to this stream.
         """
-        routes = self.routes_of(node_pair)
-        candidates = [route for route in routes if route not in unavailable]
-        if not candidates:
-            errors = [unavailable[route] for route in routes]
-            # One that may pass is told rather than one that will not.
-            raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
-
-        def rank(route: Route) -> Tuple[int, int]:
-            return penalty(route), sum(self.frames_in(server) for server in route.servers)
-
-        return min(candidates, key=rank)
+        servers, routes = self._available_of(node_pair)
+        frames = [self.frames_in(server) for server in servers]
+        best, least = None, (0, 0)
+        for route, backbone, transformer in routes:
+            if unavailable and route in unavailable:
+                continue
+            rank = penalty(route), frames[backbone] + frames[transformer]
+            if best is None or rank < least:
+                best, least = route, rank
+        if best is not None:
+            return best
+        errors = [unavailable[route] for route, _, _ in routes]
+        # One that may pass is told rather than one that will not.
+        raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
 
     def nothing_available(self, errors: Iterable[TandemError] = ()) -> UnavailableError:
         """The error of a frame that may go anywhere and finds no route.
@@ -230,6 +247,7 @@ class RouteTable:
         if route in self._unavailable:
             return False
         self._unavailable[route] = _Unavailability(reason, until)
+        self._available.clear()
         return True
 
     def expire(self, now: float) -> bool:
@@ -237,6 +255,7 @@ class RouteTable:
         over = [route for route, each in self._unavailable.items() if now >= each.until]
         for route in over:
             del self._unavailable[route]
+            self._available.clear()
         return bool(over)
 
     def _servers(self, node_pair: NodePair) -> Tuple[List[StageHealth], List[StageHealth]]:

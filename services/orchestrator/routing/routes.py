@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Tuple
+from typing import Iterable, NamedTuple, Sequence, Tuple
 
 from common.domain.placement import NodePair, Placement, Stage, StageAddress
 
@@ -89,6 +89,28 @@ class Route:
     def uses(self, server: StageAddress) -> bool:
         """Whether frames on this route go through a server."""
         return server in self.servers
+
+
+class AvailableRoutes(NamedTuple):
+    """The routes of a node pair that are available, as every frame needs them.
+
+    Attributes:
+        servers: that they go through.
+        routes: each with the places of its backbone and its transformer among the servers.
+    """
+
+    servers: Sequence[StageAddress]
+    routes: Sequence[Tuple[Route, int, int]]
+
+    @classmethod
+    def of(cls, routes: Sequence[Route]) -> AvailableRoutes:
+        """Take in the routes; their servers are in the order of their coming."""
+        servers = list(dict.fromkeys(server for route in routes for server in route.servers))
+        places = {server: place for place, server in enumerate(servers)}
+        return cls(
+            servers,
+            [(route, places[route.backbone], places[route.transformer]) for route in routes],
+        )
 
 
 def configured_pairs(servers: Iterable[StageAddress]) -> Tuple[NodePair, ...]:

@@ -79,6 +79,8 @@ class FrameAttempts:
             0 for one without any server that the frame has been to; 2 for one that failed with the
             frame, or that has a server which failed on it; 1 for any other.
         """
+        if not self._tried:
+            return 0
         if any(route.uses(server) for server in self.failed_servers) or route in self.failed_routes:
             return 2
         servers = {server for tried in self._tried for server in tried.servers}

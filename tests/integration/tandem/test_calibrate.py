@@ -19,7 +19,7 @@ from common.vision.preprocess import preprocess
 from tandem.bundle_calibration import calibrate_bundle, evenly_spread, runs_of
 from tandem.shipped import shipped_clip
 from tandem.sources import open_source
-from tests.harness import ROOT, TOY_BUNDLE
+from tests.harness import ROOT, TOY_BUNDLE, TOY_TENSORS
 from tests.integration.tandem.commands import json_of, tandem
 from tests.streams import jpeg
 
@@ -155,6 +155,21 @@ def test_padding_is_left_out(tmp_path, pictures):
     assert padded.clip == tight.clip
     np.testing.assert_allclose(padded.mean, tight.mean, rtol=1e-4)
     np.testing.assert_allclose(padded.std, tight.std, rtol=1e-4)
+
+
+def test_several_tensors_are_calibrated_together(tmp_path, pictures):
+    folder = shutil.copytree(TOY_TENSORS, tmp_path / "toy")
+    calibrated = calibrate_bundle(folder, open_source(str(pictures)), 12, default=Codec.Q4)
+    manifest = calibrated.bundle.manifest
+    assert manifest == load_bundle(folder).manifest
+    assert (manifest.codec.default, manifest.codec.calibration.frames) == ("q4", 12)
+    assert manifest.codec.calibration != load_bundle(TOY_TENSORS).manifest.codec.calibration
+    sizes = {trial.codec: trial.bytes_per_frame for trial in calibrated.trials}
+    assert sizes[Codec.FP32] == 4 * (6 * 5 * 7 + 10 * 3 * 4)
+    assert sizes[Codec.Q2] < sizes[Codec.INT8] / 2
+    errors = [trial.relative_error for trial in calibrated.trials]
+    assert errors == sorted(errors)
+    assert errors[0] == 0 and 0.1 < errors[-1] < 0.6
 
 
 def test_bytes_are_within_a_few_percent_of_the_entropy(folder, pictures):

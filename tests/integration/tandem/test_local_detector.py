@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from common.bundle import load_bundle, write_bundle
+from common.domain.codec import Codec
 from common.domain.errors import ConfigurationError, EngineError, InvalidInputError
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
 from common.domain.placement import Stage
@@ -21,8 +22,9 @@ from tandem import DetectorClient, LocalDetector
 from tandem.pictures import decode_picture, encode_png
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
-from tests.harness import TOY_BUNDLE, Cluster
+from tests.harness import TOY_BUNDLE, TOY_TENSORS, Cluster
 from tests.integration.tandem.commands import wait_until
+from tests.integration.test_cut_tensors import FRAMES, Whole
 from tests.unit.tandem.factories import encoded, pixels
 
 STAGE_THREADS = {"prepare", "frames", *(stage.value for stage in Stage)}
@@ -330,6 +332,16 @@ async def test_it_answers_what_services_answer(demo_frames):
             assert vars(one.box) == pytest.approx(vars(other.box), abs=1e-3)
     assert sum(len(one.detections) for one in local) > 20
     assert [one.error is None for one in local].count(False) == 1
+
+
+def test_two_cut_tensors_give_the_boxes_of_the_halves_that_the_services_give():
+    expected, _ = Whole().answers(Codec.FP32)
+    with LocalDetector(TOY_TENSORS) as detector:
+        results = everything(detector, FRAMES)
+    assert len(results) == len(expected)
+    for result, exact in zip(results, expected, strict=True):
+        found = [[one.category_id, one.score, *vars(one.box).values()] for one in result.detections]
+        np.testing.assert_allclose(found, exact, atol=1e-3)
 
 
 def test_the_shipped_model_sees_what_is_in_the_clip():

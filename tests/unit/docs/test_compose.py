@@ -11,7 +11,10 @@ from tests.harness import ROOT
 FILES = ("docker-compose.yml", "docker-compose.edge.yml")
 OVERRIDES = (
     "docker-compose.gpu.yml",
-    *(f"deploy/compose/{name}.yml" for name in ("jtop", "node", "node-elsewhere")),
+    *(
+        f"deploy/compose/{name}.yml"
+        for name in ("jtop", "node", "node-elsewhere", "stages", "stages-published")
+    ),
 )
 SERVICES = [
     (file, name) for file in FILES for name in yaml.safe_load((ROOT / file).read_text())["services"]

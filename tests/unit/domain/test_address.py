@@ -4,7 +4,13 @@ import errno
 
 import pytest
 
-from common.domain.address import binding_fault, parse_address, parse_host
+from common.domain.address import (
+    binding_fault,
+    leads_to_several,
+    parse_address,
+    parse_host,
+    parse_replicas,
+)
 from common.domain.errors import InvalidInputError
 
 
@@ -75,6 +81,33 @@ def test_a_port_is_asked_for_where_there_is_no_default(text):
 )
 def test_hosts_to_listen_on(text, host):
     assert parse_host(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "is_name"),
+    [
+        ("dns:///transformer:7", "dns:///transformer:7", True),
+        ("dns:transformer:7", "dns:///transformer:7", True),
+        ("dns:///transformer", "dns:///transformer:50051", True),
+        ("transformer:7", "transformer:7", False),
+        ("dns:7", "dns:7", False),
+        ("dns:///dns:7", "dns:///dns:7", True),
+        # Nothing has to be looked up.
+        ("dns:///10.0.0.1:7", "10.0.0.1:7", False),
+        ("dns:///[fd00::1]:7", "[fd00::1]:7", False),
+        ("ipv4:10.0.0.1:7", "10.0.0.1:7", False),
+        ("unix:/run/t", "unix:/run/t", False),
+    ],
+)
+def test_names_that_lead_to_several(text, shown, is_name):
+    assert parse_replicas(text, 50051) == shown
+    assert leads_to_several(shown) is is_name
+
+
+@pytest.mark.parametrize("text", ["dns://8.8.8.8/transformer:7", "dns:///", "dns:///a b:7"])
+def test_what_is_no_name_of_several(text):
+    with pytest.raises(InvalidInputError, match="host:port"):
+        parse_replicas(text, 50051)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "h:3", "[::1]:3", "[h]", "http://h"])

@@ -142,3 +142,28 @@ def test_torch_refuses_a_file_that_is_neither_half(tmp_path: Path) -> None:
     (tmp_path / "backbone.onnx").rename(tmp_path / "half.onnx")
     with pytest.raises(EngineError, match=r"not backbone\.onnx or transformer\.onnx"):
         load_engine("torch", tmp_path / "half.onnx", 1)
+
+
+def test_openvino_keeps_the_names_of_inputs_that_a_cast_passes_on(tmp_path: Path) -> None:
+    """As in RF-DETR's backbone; compiled, the input has both names."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    sides = ["n", 3]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pixels"], ["a_cast"], to=kind),
+            helper.make_node("Exp", ["a_cast"], ["features"]),
+        ],
+        "half",
+        [helper.make_tensor_value_info("pixels", kind, sides)],
+        [helper.make_tensor_value_info("features", kind, sides)],
+    )
+    path = tmp_path / "backbone.onnx"
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=7), str(path))
+    loaded = load_engine("openvino", path, 1)
+    for _ in range(5):
+        outputs = loaded.run({"pixels": np.ones((2, 3), np.float32)})
+        np.testing.assert_allclose(outputs["features"], np.e, rtol=1e-2)
+    loaded.close()

@@ -4,8 +4,9 @@ import pytest
 
 from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.placement import NodePair, Placement, Stage, StageAddress
+from protos.tandem.v1 import stage_pb2
 from services.orchestrator.routing.route_table import RouteTable
-from services.orchestrator.routing.routes import StageHealth, configured_pairs
+from services.orchestrator.routing.routes import LEFT, Route, StageHealth, configured_pairs
 
 ALL = ["edge.backbone", "edge.transformer", "workstation.backbone", "workstation.transformer"]
 
@@ -86,6 +87,63 @@ def test_the_replica_with_the_fewest_frames_is_next():
     refused[other] = PreconditionError("another model")
     with pytest.raises(PreconditionError, match="another model"):
         table.least_busy(Placement.FULL.node_pair, refused)
+
+
+def told(**in_flight):
+    return stage_pb2.FrameResult(**in_flight)
+
+
+def test_frames_of_other_orchestrators_count_as_well():
+    known = states(ALL)
+    busy, spare = address("edge.transformer"), address("edge.transformer", replica=1)
+    known[spare] = StageHealth(spare, True)
+    table = RouteTable(known.values())
+    route = table.least_busy(Placement.FULL.node_pair, {})
+    assert route.transformer == busy
+    table.in_flight.update({busy: 2, spare: 2})
+    # Two of its five are this orchestrator's.
+    table.note_result(route, told(backbone_in_flight=0, transformer_in_flight=5))
+    assert table.frames_in(busy) == 5
+    assert table.least_busy(Placement.FULL.node_pair, {}).transformer == spare
+    # What was sent since is added.
+    table.in_flight[spare] = 6
+    assert table.least_busy(Placement.FULL.node_pair, {}).transformer == busy
+    # An older stage tells nothing, and what is on its way there is in it yet for nobody.
+    table.note_result(route, told())
+    assert table.frames_in(busy) == 5
+    table.note_in_flight(busy, 1)
+    assert table.frames_in(busy) == 2
+    # What an unavailable one told is worth nothing.
+    table.note_in_flight(busy, 9)
+    table.update(StageHealth(busy, False, "refused"))
+    assert table.frames_in(busy) == 2
+
+
+def test_a_server_that_was_found_serves_once_it_is_healthy_and_leaves_nothing_behind():
+    table = RouteTable(states(ALL).values())
+    (first,) = table.routes_of(Placement.FULL.node_pair)
+    found = StageAddress("edge", Stage.TRANSFORMER, "10.0.0.7:1", 0, "dns:///t:1")
+    table.add(found)
+    assert table.routes_of(Placement.FULL.node_pair) == (first,)
+    table.update(StageHealth(found, True))
+    route = Route(first.backbone, found)
+    assert table.routes_of(Placement.FULL.node_pair) == (first, route)
+    assert table.states("edge", Stage.TRANSFORMER)["serving"] == 2
+    assert route.transformer.name == "transformer on edge at 10.0.0.7:1"
+    table.update(StageHealth(found, False, "leads there no more", LEFT))
+    assert table.routes_of(Placement.FULL.node_pair) == (first,)
+    assert table.keeps(first)
+    assert not table.keeps(route)
+    table.mark_unavailable(route, "hangs", 5.0)
+    table.note_in_flight(found, 3)
+    table.remove(found)
+    assert not table.is_available(route)
+    assert not table.keeps(route)
+    assert table.ends_in_good_order(found)
+    assert table.frames_in(found) == 0
+    table.note_in_flight(found, 3)
+    assert table.frames_in(found) == 0
+    assert "hangs" not in str(table.nothing_available())
 
 
 def test_an_unavailable_route_is_not_taken_though_its_stages_are_healthy():

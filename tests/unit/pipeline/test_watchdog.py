@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from common.domain.errors import EngineError, UnavailableError
+from common.domain.errors import EngineError, UnavailableError, UnsupportedGraphError
 from services.pipeline.engine_thread import EngineThread
 from services.pipeline.watchdog import Watchdog
 from tests.unit.pipeline.frames import Frame
@@ -80,6 +80,48 @@ async def test_an_engine_that_fails_is_reloaded_until_it_computes():
         assert await asyncio.wait_for(told.get(), 10) == ""
         assert not isinstance(await execute(engine), Exception)
         assert device["loads"] > 1
+
+
+async def test_an_engine_that_can_never_run_it_is_not_reloaded_again():
+    loads, told = [], asyncio.Queue()
+    device = {"broken": False, "loads": 0, "closes": 0, "cannot load": 0}
+    engine = EngineThread()
+    await engine.load(lambda: Engine(device))
+
+    def refuse():
+        loads.append(1)
+        raise UnsupportedGraphError("engine test has no operator Twist")
+
+    async def test():
+        await engine.test(INPUTS)
+
+    watchdog = Watchdog(
+        engine,
+        reload=lambda: engine.load(refuse),
+        test=test,
+        tell=told.put,
+        interval_seconds=0.01,
+        reload_waits_seconds=(0.0, 0.01),
+    )
+    watching = asyncio.ensure_future(watchdog.run())
+    await asyncio.sleep(0)
+    device["broken"] = True
+    try:
+        for _ in range(3):
+            await execute(engine)
+        assert "being reloaded" in await asyncio.wait_for(told.get(), 10)
+        assert "no operator Twist" in await asyncio.wait_for(told.get(), 10)
+        # Many of the watchdog's looks later it is the same.
+        outcomes = [await execute(engine) for _ in range(5)]
+        assert {str(each) for each in outcomes} == {"engine test has no operator Twist"}
+        assert len(loads) == 1
+        # Another bundle may be one that it can run.
+        device["broken"] = False
+        await engine.load(lambda: Engine(device))
+        assert not isinstance(await execute(engine), Exception)
+    finally:
+        watching.cancel()
+        await engine.close()
 
 
 async def test_frames_at_fault_leave_the_engine_in_service():

@@ -1,0 +1,279 @@
+"""Changes all stages over to another bundle: all of them, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Awaitable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
+
+import structlog
+
+from common.domain.errors import PreconditionError, TandemError, UnavailableError
+from common.domain.models import BundleSource, StageModels
+from common.domain.placement import StageAddress
+from common.wire.channels import ServerChannel
+from services.orchestrator.routing.route_table import RouteTable
+from services.orchestrator.routing.routes import DIED, LEFT, SILENT
+from services.orchestrator.routing.served_models import ServedModels, told_model
+from services.orchestrator.routing.stage_deployment import StageDeployment
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.5
+# How long to wait before a stage is told again that could not follow.
+_RETRY_SECONDS = 5.0
+
+
+@dataclass
+class _Deployed:
+    """What was deployed for a model.
+
+    Attributes:
+        bundle: name of its folder.
+        digest: of the bundle.
+        instead_of: digests of what the stages served before.
+        lagging: why a server does not serve it, by the servers that should.
+    """
+
+    bundle: str
+    digest: str
+    instead_of: FrozenSet[str]
+    lagging: Dict[StageAddress, str] = field(default_factory=dict)
+
+
+class Deployments:
+    """Deploys bundles, and has stages follow that were not there at the time.
+
+    Every stage first loads the bundle beside the one that it serves; only when all have done so are
+    they told to serve it. The stages hold what they have prepared for as long as their calls last,
+    so that an orchestrator which dies leaves nothing behind.
+
+    A stage that is found with what was served before, such as one that died between the two steps,
+    or a replica that was started since, is changed over by itself. What a person tells stages by
+    SIGHUP or by other settings is the newer word.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        models: ServedModels,
+        channels: Mapping[StageAddress, ServerChannel],
+    ) -> None:
+        """Nothing is deployed.
+
+        Args:
+            table: knows every stage's health.
+            models: what the stages serve.
+            channels: to each of them.
+        """
+        self._table = table
+        self._models = models
+        self._channels = channels
+        self._deployed: Dict[str, _Deployed] = {}
+        self._under_way = ""
+        self._following: Dict[StageAddress, asyncio.Task[None]] = {}
+
+    async def deploy(self, model: str, bundle: str, digest: str) -> None:
+        """Change every stage over; if this is cancelled before all are prepared, none is.
+
+        Args:
+            model: that is to be served with the bundle.
+            bundle: name of a folder in each stage's folder of bundles.
+            digest: of the bundle.
+
+        Raises:
+            PreconditionError: a stage cannot serve it, or another deployment is under way.
+            UnavailableError: a stage cannot be reached, or there is none.
+        """
+        if self._under_way:
+            raise PreconditionError(
+                f"{self._under_way} is being deployed at the moment: try again when it is"
+            )
+        self._under_way = bundle
+        stages: List[StageDeployment] = []
+        try:
+            for server in self._servers():
+                stages.append(StageDeployment(server, self._channels[server]))
+            log.info("deployment", bundle=bundle, digest=digest, stages=len(stages))
+            await self._prepare(stages, model, bundle, digest)
+            await _to_the_end(self._commit(stages, model, bundle, digest))
+        except TandemError as error:
+            log.warning("deployment failed", bundle=bundle, reason=str(error))
+            raise
+        finally:
+            self._under_way = ""
+            for stage in stages:
+                stage.abandon()
+
+    def stage_told(self, server: StageAddress, models: StageModels) -> None:
+        """A stage has told what it serves: it may have to follow what was deployed."""
+        if self._under_way:
+            return
+        for name, deployed in tuple(self._deployed.items()):
+            model = models.model(name)
+            if model is None or model.bundle_digest == deployed.digest:
+                deployed.lagging.pop(server, None)
+                continue
+            is_told_otherwise = model.source is BundleSource.RELOADED
+            if is_told_otherwise or model.bundle_digest not in deployed.instead_of:
+                log.warning(
+                    "a stage was told otherwise",
+                    name=server.name,
+                    bundle=model.bundle_name,
+                    deployed=deployed.bundle,
+                )
+                del self._deployed[name]
+            else:
+                deployed.lagging.setdefault(server, "it is about to")
+                self._follow(server, name, deployed)
+
+    def server_left(self, server: StageAddress) -> None:
+        """A server is gone for good."""
+        self._forget(server)
+
+    def warnings(self) -> Sequence[str]:
+        """A sentence for each stage that does not serve what was deployed."""
+        return [
+            f"{server.name} does not serve {deployed.bundle}, which was deployed: {reason}"
+            for deployed in self._deployed.values()
+            for server, reason in deployed.lagging.items()
+        ]
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = tuple(self._following.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _servers(self) -> Sequence[StageAddress]:
+        """Every server that has to change over.
+
+        Raises:
+            UnavailableError: one cannot be reached, or there is none.
+        """
+        staying = [each for each in self._table.health.values() if each.fault != LEFT]
+        for health in staying:
+            if health.address not in self._channels or health.fault in (DIED, SILENT):
+                raise UnavailableError(
+                    f"{health.address.name} is unavailable ({health.reason}), and all stages have "
+                    "to change over together"
+                )
+        if not staying:
+            raise UnavailableError("no stage is configured")
+        return tuple(health.address for health in staying)
+
+    async def _prepare(
+        self, stages: Sequence[StageDeployment], model: str, bundle: str, digest: str
+    ) -> None:
+        """Have all stages load the bundle, or raise why one does not."""
+        preparing = {
+            asyncio.ensure_future(stage.prepare(model, bundle, digest)): stage for stage in stages
+        }
+        try:
+            waiting: Set[asyncio.Task[None]] = set(preparing)
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                )
+                for each in done:
+                    each.result()
+                for each in waiting:
+                    self._require_reached(preparing[each].server)
+        finally:
+            for each in preparing:
+                each.cancel()
+            await asyncio.gather(*preparing, return_exceptions=True)
+
+    def _require_reached(self, server: StageAddress) -> None:
+        health = self._table.health.get(server)
+        if health is None or health.fault in (DIED, SILENT):
+            reason = "it is gone" if health is None else health.reason
+            raise UnavailableError(f"{server.name} was lost while it loaded the bundle: {reason}")
+
+    async def _commit(
+        self, stages: Sequence[StageDeployment], model: str, bundle: str, digest: str
+    ) -> None:
+        """Have all stages serve what they have loaded.
+
+        Raises:
+            TandemError: none of them does.
+        """
+        before = {known.digest_of(model) for known in self._models.known.values()}
+        instead_of = frozenset(each for each in before if each is not None and each != digest)
+        outcomes = await asyncio.gather(*(each.commit() for each in stages), return_exceptions=True)
+        failures: Dict[StageAddress, BaseException] = {
+            stage.server: outcome
+            for stage, outcome in zip(stages, outcomes)
+            if isinstance(outcome, BaseException)
+        }
+        if len(failures) == len(stages):
+            raise next(iter(failures.values()))
+        for server, failure in failures.items():
+            log.error("a stage did not change over", name=server.name, reason=str(failure))
+        lagging = {server: str(failure) for server, failure in failures.items()}
+        self._deployed[model] = deployed = _Deployed(bundle, digest, instead_of, lagging)
+        for server in failures:
+            self._follow(server, model, deployed)
+        if not failures:
+            await asyncio.gather(*(each.finish() for each in stages))
+        log.info("deployed", what=told_model(model), bundle=bundle, digest=digest)
+
+    def _follow(self, server: StageAddress, model: str, deployed: _Deployed) -> None:
+        async def followed() -> None:
+            while self._deployed.get(model) is deployed and server in deployed.lagging:
+                reason = await self._reason_not_followed(server, model, deployed)
+                if reason is None:
+                    deployed.lagging.pop(server, None)
+                    log.info("a stage has followed", name=server.name, bundle=deployed.bundle)
+                    return
+                deployed.lagging[server] = reason
+                log.warning("a stage does not follow", name=server.name, reason=reason)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._following.pop(server, None)
+            with suppress(asyncio.CancelledError):
+                task.result()
+
+        if server in self._following:
+            return
+        self._following[server] = asyncio.ensure_future(followed())
+        self._following[server].add_done_callback(ended)
+
+    async def _reason_not_followed(
+        self, server: StageAddress, model: str, deployed: _Deployed
+    ) -> Optional[str]:
+        """Change one stage over; returns why that failed, and None if it did not."""
+        stage: Optional[StageDeployment] = None
+        try:
+            stage = StageDeployment(server, self._channels[server])
+            await stage.prepare(model, deployed.bundle, deployed.digest)
+            await stage.commit()
+            await stage.finish()
+        except KeyError:
+            return "it is gone"
+        except TandemError as error:
+            return str(error)
+        finally:
+            if stage is not None:
+                stage.abandon()
+        return None
+
+    def _forget(self, server: StageAddress) -> None:
+        following = self._following.pop(server, None)
+        if following is not None:
+            following.cancel()
+        for deployed in self._deployed.values():
+            deployed.lagging.pop(server, None)
+
+
+async def _to_the_end(work: Awaitable[None]) -> None:
+    """Do what must not be left half done, even if this is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,214 @@
+"""A deployment changes all stages over, or none; and those that were lost follow."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+import pytest
+
+from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.models import DEFAULT_MODEL, BundleSource, ServedModel, StageModels
+from common.domain.placement import Stage
+from common.wire.channels import ServerChannel
+from common.wire.models import stage_models_to_wire
+from protos.tandem.v1 import models_pb2, models_pb2_grpc
+from services.orchestrator.deployment import Deployments
+from services.orchestrator.routing.models_watch import ModelsWatch
+from services.orchestrator.routing.route_table import RouteTable
+from services.orchestrator.routing.routes import DIED, StageHealth
+from services.orchestrator.routing.served_models import ServedModels
+from tests.unit.orchestrator.toys import stage_address, until
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+class ToyStage(models_pb2_grpc.ModelsServicer):
+    """A stage that serves a digest and changes over, or does what a test says instead."""
+
+    def __init__(self):
+        self.steps = []
+        self.may_prepare = asyncio.Event()
+        self.may_prepare.set()
+        self.refusal = ""
+        self.dies_at_commit = False
+        self.change = asyncio.Event()
+        self.tell(OLD, BundleSource.SETTINGS)
+
+    def tell(self, digest, source):
+        self.digest = digest
+        model = ServedModel(DEFAULT_MODEL, digest, digest[:4], source)
+        self.models = StageModels((model,), frozenset((digest,)))
+        self.change.set()
+
+    async def Watch(self, request, context):  # noqa: N802
+        while True:
+            self.change.clear()
+            await context.write(stage_models_to_wire(self.models))
+            await self.change.wait()
+
+    async def Deploy(self, request_iterator, context):  # noqa: N802
+        self.steps.append("begun")
+        try:
+            prepare = (await request_iterator.__anext__()).prepare
+            await self.may_prepare.wait()
+            if self.refusal:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
+            await context.write(models_pb2.DeployProgress(prepared=models_pb2.BundlePrepared()))
+            self.steps.append("prepared")
+            await request_iterator.__anext__()
+            if self.dies_at_commit:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "it is gone")
+            self.tell(prepare.bundle_digest, BundleSource.DEPLOYED)
+            self.steps.append("committed")
+            await context.write(models_pb2.DeployProgress(committed=models_pb2.BundleCommitted()))
+            assert (await request_iterator.__anext__()).HasField("finish")
+            self.steps.append("finished")
+        except (asyncio.CancelledError, StopAsyncIteration):
+            self.steps.append("let go")
+            raise
+
+
+class Nodes:
+    """Two stages, and the orchestrator's part that deploys to them."""
+
+    def __init__(self, stages, channels):
+        self.backbone, self.transformer = stages
+        self.servers = tuple(channels)
+        self.table = RouteTable(StageHealth(each, True) for each in channels)
+        self.models = ServedModels()
+        self.deployments = Deployments(self.table, self.models, channels)
+        self.watch = ModelsWatch(
+            channels, 0.05, on_told=self._told, on_left=self.deployments.server_left
+        )
+
+    @property
+    def digests(self):
+        return (self.backbone.digest, self.transformer.digest)
+
+    def deploy(self):
+        return asyncio.ensure_future(self.deployments.deploy(DEFAULT_MODEL, "new", NEW))
+
+    def _told(self, server, models):
+        self.models.known[server] = models
+        self.deployments.stage_told(server, models)
+
+
+@asynccontextmanager
+async def nodes():
+    async with AsyncExitStack() as stack:
+        stages, channels = [ToyStage(), ToyStage()], {}
+        for toy, kind in zip(stages, Stage, strict=True):
+            server = grpc.aio.server()
+            models_pb2_grpc.add_ModelsServicer_to_server(toy, server)
+            address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+            await server.start()
+            stack.push_async_callback(server.stop, None)
+            channels[stage_address("edge", kind, address)] = ServerChannel(address)
+            stack.push_async_callback(channels[stage_address("edge", kind, address)].close)
+        system = Nodes(stages, channels)
+        watching = asyncio.ensure_future(system.watch.run())
+        stack.push_async_callback(system.watch.close)
+        stack.push_async_callback(system.deployments.close)
+        await system.watch.first_look()
+        yield system
+        watching.cancel()
+
+
+async def test_no_stage_is_told_to_serve_what_another_has_not_loaded_yet():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        deploying = system.deploy()
+        await until(lambda: "prepared" in system.backbone.steps)
+        with pytest.raises(PreconditionError, match="new is being deployed at the moment"):
+            await system.deploy()
+        assert system.digests == (OLD, OLD)
+        system.transformer.may_prepare.set()
+        await deploying
+        await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "finished")
+        assert system.digests == (NEW, NEW)
+        assert list(system.deployments.warnings()) == []
+
+
+async def test_if_one_stage_cannot_load_it_nothing_changes_and_the_reason_is_told():
+    async with nodes() as system:
+        system.transformer.refusal = "no bundle at /bundles/new"
+        with pytest.raises(PreconditionError, match="transformer on edge: no bundle at"):
+            await system.deploy()
+        await until(lambda: system.backbone.steps[-1] == "let go")
+        assert system.digests == (OLD, OLD)
+        # And the next deployment may begin.
+        system.transformer.refusal = ""
+        await system.deploy()
+        assert system.digests == (NEW, NEW)
+
+
+async def test_a_deployment_that_is_given_up_leaves_nothing_behind():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        deploying = system.deploy()
+        await until(lambda: "prepared" in system.backbone.steps)
+        deploying.cancel()
+        await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "let go")
+        assert system.digests == (OLD, OLD)
+
+
+async def test_a_stage_that_is_lost_while_it_loads_ends_the_deployment():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        deploying = system.deploy()
+        await until(lambda: "prepared" in system.backbone.steps)
+        lost = system.servers[1]
+        system.table.update(StageHealth(lost, False, "has not answered for 3 s", "silent"))
+        with pytest.raises(UnavailableError, match="transformer on edge was lost while it loaded"):
+            await deploying
+        await until(lambda: system.backbone.steps[-1] == "let go")
+        with pytest.raises(UnavailableError, match="all stages have to change over together"):
+            await system.deploy()
+        assert system.digests == (OLD, OLD)
+
+
+async def test_a_stage_that_dies_between_the_steps_follows_when_it_is_back(monkeypatch):
+    monkeypatch.setattr("services.orchestrator.deployment._RETRY_SECONDS", 0.05)
+    async with nodes() as system:
+        system.transformer.dies_at_commit = True
+        await system.deploy()
+        assert system.digests == (NEW, OLD)
+        # The others keep what they served before, until they know that all have changed over.
+        await until(lambda: system.backbone.steps[-1] == "let go")
+        (warning,) = system.deployments.warnings()
+        assert warning.startswith("transformer on edge does not serve new, which was deployed:")
+        system.transformer.dies_at_commit = False
+        await until(lambda: system.digests == (NEW, NEW))
+        await until(lambda: not system.deployments.warnings())
+
+
+async def test_a_stage_that_comes_back_with_what_was_before_follows():
+    async with nodes() as system:
+        await system.deploy()
+        system.backbone.tell(OLD, BundleSource.SETTINGS)
+        await until(lambda: system.backbone.steps.count("finished") == 2)
+        assert system.digests == (NEW, NEW)
+
+
+@pytest.mark.parametrize(
+    ("digest", "source"),
+    [(OLD, BundleSource.RELOADED), ("c" * 64, BundleSource.SETTINGS)],
+)
+async def test_what_a_person_tells_a_stage_afterwards_is_the_newer_word(digest, source):
+    async with nodes() as system:
+        await system.deploy()
+        await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "finished")
+        system.backbone.tell(digest, source)
+        await until(lambda: system.models.known[system.servers[0]].digest_of("") == digest)
+        system.transformer.tell(OLD, BundleSource.SETTINGS)
+        await until(lambda: system.models.known[system.servers[1]].digest_of("") == OLD)
+        assert system.digests == (digest, OLD)
+        assert system.backbone.steps.count("begun") == system.transformer.steps.count("begun") == 1
+
+
+async def test_nothing_is_deployed_where_a_stage_is_away():
+    async with nodes() as system:
+        system.table.update(StageHealth(system.servers[0], False, "nobody answers there", DIED))
+        with pytest.raises(UnavailableError, match="backbone on edge is unavailable"):
+            await system.deploy()
+        assert system.transformer.steps == []
