@@ -87,6 +87,7 @@ def test_frames_add_up():
     [
         ("demo-r50", 941, 11, True),
         ("demo-r34", 884, 32, True),
+        ("demo-dfine", 815, 54, True),
         ("demo-r50", 919, 5, False),  # red and blue exchanged
         ("demo-r50", 941, 25, False),
         ("demo-r34", 828, 24, False),  # likewise
