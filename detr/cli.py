@@ -18,6 +18,7 @@ from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.families.export import FamilyDescription, export_family
 from detr.families.importing import import_family
+from detr.families.published import published_config
 from detr.families.registry import family_of
 from detr.families.reports import family_json, family_text
 from detr.importing import ImportedModel, import_weights
@@ -72,7 +73,8 @@ def import_model(
         bool,
         typer.Option(
             "--random-weights",
-            help="Read config.json alone, and give the model random weights, to try it out.",
+            help="Read config.json alone, and give the model random weights, to try it out. FILE "
+            "may be the name of a published size then, as d_fine_n or rf_detr_nano.",
         ),
     ] = False,
     input_size: Annotated[
@@ -111,7 +113,7 @@ def import_model(
     """Turn published weights into a bundle, checked against the model in torch."""
     policy = None if input_size is None else parse_input_size(input_size)
     console = Console(stderr=True, quiet=as_json)
-    config = read_config(weights)
+    config = published_config(weights) if random_weights else read_config(weights)
     family = family_of(config)
     if family.name != DETR_FAMILY:
         if split is not SplitName.PROJECTED or heads is not None or dilation is not None:

@@ -107,5 +107,8 @@ class Family(Protocol):
             config: the content of `config.json`.
         """
 
+    def require_input(self, model: nn.Module, preparation: Preparation) -> None:
+        """Refuse an input that the model cannot take."""
+
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """Cut a model; its copies are cut, and it is not changed."""

@@ -73,6 +73,9 @@ class ConditionalDetr:
         """See the Protocol."""
         return shortest_edge(stated)
 
+    def require_input(self, model: nn.Module, preparation: Preparation) -> None:
+        """It takes any size."""
+
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""
         backbone = ProjectedResNet(model).eval()

@@ -10,7 +10,7 @@ from torch import nn
 
 from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
-from detr.families.hybrid import HONOURED, ONLY, split_levels
+from detr.families.hybrid import HONOURED, ONLY, require_levels, split_levels
 from detr.families.loading import build_model, load_model
 from detr.families.preparation import NOT_NORMALISED, stretched
 from detr.importing.reading import read_safetensors
@@ -69,6 +69,10 @@ class DFine:
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
         return stretched(stated, SIDE, NOT_NORMALISED)
+
+    def require_input(self, model: nn.Module, preparation: Preparation) -> None:
+        """See the Protocol."""
+        require_levels(model, preparation)
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""

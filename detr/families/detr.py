@@ -57,6 +57,9 @@ class Detr:
         """See the Protocol."""
         return shortest_edge(stated)
 
+    def require_input(self, model: nn.Module, preparation: Preparation) -> None:
+        """It takes any size."""
+
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""
         if not isinstance(model, DETR):

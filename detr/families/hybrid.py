@@ -18,7 +18,7 @@ from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
 from detr.families.loading import configuration_of
 from detr.families.norms import thaw_norms
-from detr.families.sizes import cut_tensors
+from detr.families.sizes import cut_tensors, require_cells
 from detr.families.whole import Whole
 
 HONOURED = names(
@@ -92,6 +92,12 @@ class Given(nn.Module):
         return [(level, None) for level in self.levels]
 
 
+def require_levels(model: Any, preparation: Preparation) -> None:
+    """See `detr.families.base.Family.require_input`."""
+    strides = model.config.feat_strides
+    require_cells(preparation, strides, max(strides), model.config.num_queries)
+
+
 def split_levels(family: str, fields: Fields, model: Any, preparation: Preparation) -> SplitModel:
     """Cut a model after its projections.
 
@@ -101,6 +107,7 @@ def split_levels(family: str, fields: Fields, model: Any, preparation: Preparati
         model: RT-DETRv2 or D-FINE, in evaluation mode.
         preparation: of frames; its input is of one size.
     """
+    require_levels(model, preparation)
     backbone = LevelsBackbone(model).eval()
     discrete = model.config.decoder_method == "discrete"
     return SplitModel(

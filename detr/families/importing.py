@@ -90,6 +90,7 @@ def _model(
     if not random:
         return family.read(folder, config)
     model = family.build(config)
+    family.require_input(model, preparation)
     spread_weights(model, RANDOM_SEED, traced_size(preparation))
     return model
 

@@ -42,7 +42,7 @@ def transformers_class(module: str, name: str) -> Any:
         return getattr(found, name)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"{module} models need the package transformers, release 5.5 or later: "
+            f"{module} models need the package transformers, release 5.23 or later: "
             'pip install "tandem-detr[train]"'
         ) from error
 
@@ -144,7 +144,9 @@ def _refuse(folder: Path, what: str, keys: list[str]) -> None:
 @contextlib.contextmanager
 def _sentences(source: str) -> Iterator[None]:
     """Keep transformers quiet, and make one sentence of what it raises."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
 
     before, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)

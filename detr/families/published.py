@@ -6,10 +6,13 @@ Source: the scripts by which transformers' authors converted the published weigh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from detr.coco.categories import CLASSES, COCO_CATEGORIES
+from detr.errors import WeightsError
 from detr.importing.hub import NOT_USED
+from detr.importing.reading import read_config
 
 _BY_ID = {category.id: category.name for category in COCO_CATEGORIES}
 _ALL_IDS = {"id2label": {str(row): _BY_ID.get(row, NOT_USED) for row in range(CLASSES)}}
@@ -176,3 +179,16 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "rf_detr_large": {**_rf_detr(704, 4), **_ALL_IDS},
 }
 """By name: the content of `config.json`, as far as it is not the default."""
+
+
+def published_config(path: Path) -> Mapping[str, Any]:
+    """The configuration of a published size by its name, or that of a folder.
+
+    Raises:
+        WeightsError: it is neither, or the folder's cannot be read.
+    """
+    if path.exists():
+        return read_config(path)
+    if str(path) not in PUBLISHED:
+        raise WeightsError(f"{path} is no folder and none of {', '.join(PUBLISHED)}.")
+    return PUBLISHED[str(path)]
