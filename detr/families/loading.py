@@ -150,7 +150,7 @@ def _sentences(source: str) -> Iterator[None]:
 
     before, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     except (ConfigurationError, WeightsError):
@@ -162,4 +162,4 @@ def _sentences(source: str) -> Iterator[None]:
     finally:
         logging.set_verbosity(before)
         if shows_progress:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

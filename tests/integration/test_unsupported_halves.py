@@ -1,6 +1,7 @@
 """A half with an operator that one node's engine lacks: the other node serves, and all say why."""
 
 import shutil
+import signal
 
 import grpc
 import pytest
@@ -114,3 +115,34 @@ async def test_where_no_node_has_it_everything_ends_with_the_sentence(folder, tm
     detected = tandem("detect", tmp_path / "picture.jpg", "--bundle", folder)
     assert detected.returncode != 0
     assert SENTENCE in " ".join(detected.stderr.split())
+
+
+async def test_a_stage_that_is_given_another_bundle_serves(folder):
+    link = folder.with_name("current")
+    link.symlink_to(folder)
+    running = Cluster(link, (), ("--health-interval-seconds", "0.2"), nodes=("edge",))
+    try:
+        async with DetectorClient(running.address) as client:
+            assert not (await client.status()).placements[0].available
+            repoint(running, link, TOY_BUNDLE)
+            # Frames wait for a route for some seconds.
+            results = [each async for each in client.detect([jpeg(0)])]
+            assert results[0].error is None
+            repoint(running, link, folder)
+            notes = ""
+            async for status in client.watch_status(0.1):
+                notes = " ".join(model.note for stage in status.stages for model in stage.models)
+                if SENTENCE in notes:
+                    break
+            assert all(stage.healthy for stage in status.stages)
+            assert "SIGHUP changed nothing" in notes
+    finally:
+        running.close()
+
+
+def repoint(cluster, link, folder):
+    """Have the stages read another bundle."""
+    link.unlink()
+    link.symlink_to(folder)
+    for stage in cluster.stages.values():
+        stage.process.send_signal(signal.SIGHUP)
