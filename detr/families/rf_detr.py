@@ -20,7 +20,7 @@ from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
 from detr.families.loading import build_model, configuration_of, load_model
 from detr.families.preparation import stretched
-from detr.families.sizes import cut_tensors, traced_size
+from detr.families.sizes import cut_tensors, require_cells, traced_size
 from detr.families.whole import Whole
 from detr.importing.reading import read_safetensors
 
@@ -82,14 +82,29 @@ class RfDetr:
         """See the Protocol."""
         side = (config.get("backbone_config") or {}).get("image_size")
         # What its positions were trained for.
-        if not (type(side) is int and 0 < side <= LONGEST_INPUT):
+        if type(side) is not int or not 0 < side <= LONGEST_INPUT:
             side = SIDE
         return stretched(stated, side, Normalization())
+
+    def require_input(self, model: nn.Module, preparation: Preparation) -> None:
+        """See the Protocol."""
+        settings: Any = model.config
+        stride = settings.backbone_config.patch_size
+        require_cells(
+            preparation,
+            [stride],
+            stride * settings.backbone_config.num_windows,
+            settings.num_queries,
+        )
+        height, width = traced_size(preparation)
+        if height != width:
+            # Its code counts a window's rows by the width.
+            raise WeightsError(f"an input of {height} x {width} is no square, as RF-DETR needs.")
 
     def split(self, model: nn.Module, preparation: Preparation) -> SplitModel:
         """See the Protocol."""
         size = traced_size(preparation)
-        _require_windows(model, size)
+        self.require_input(model, preparation)
         backbone = ProjectedBackbone(model, size).eval()
         settings: Any = model.config
         return SplitModel(
@@ -104,17 +119,6 @@ class RfDetr:
             opset=Opset(backbone=13, transformer=16),
             precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
             configuration=self.fields.stated(configuration_of(model)),
-        )
-
-
-def _require_windows(model: Any, size: tuple[int, int]) -> None:
-    settings = model.config.backbone_config
-    multiple = settings.patch_size * settings.num_windows
-    # Its code counts a window's rows by the width.
-    if size[0] != size[1] or size[0] % multiple:
-        raise WeightsError(
-            f"an input of {size[0]} x {size[1]} does not fit this RF-DETR: it has to be a square "
-            f"whose side is a multiple of {multiple}."
         )
 
 

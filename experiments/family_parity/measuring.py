@@ -88,7 +88,7 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         padding = np.zeros((1, *pixels.shape[2:]), bool)
         chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
         outputs, own = detect(split.whole, pixels, padding)
-        if chosen is not None and (own is None or not np.array_equal(chosen, own)):
+        if chosen is not None and own is not None and not np.array_equal(chosen, own):
             continue
         names = {each.class_index: each.name for each in manifest.categories}
         # Rows of the class head that stand for nothing are never reported.
@@ -108,19 +108,15 @@ def _post_process(
     family: str, outputs: Sequence[NDArray[np.float32]], size: tuple[int, int]
 ) -> list[Row]:
     """Apply transformers' own; rows of class, score and box, best first."""
-    if family == "conditional_detr":
-        from transformers.models.conditional_detr.image_processing_pil_conditional_detr import (
-            ConditionalDetrImageProcessorPil,
-        )
+    from transformers.models.conditional_detr import image_processing_pil_conditional_detr
+    from transformers.models.rt_detr import image_processing_pil_rt_detr
 
-        processor: Any = ConditionalDetrImageProcessorPil()
-    else:
+    processor: Any = (
+        image_processing_pil_conditional_detr.ConditionalDetrImageProcessorPil()
+        if family == "conditional_detr"
         # RF-DETR's own computes the same, and imports torchvision.
-        from transformers.models.rt_detr.image_processing_pil_rt_detr import (
-            RTDetrImageProcessorPil,
-        )
-
-        processor = RTDetrImageProcessorPil()
+        else image_processing_pil_rt_detr.RTDetrImageProcessorPil()
+    )
     logits, boxes = map(torch.from_numpy, outputs)
     (found,) = processor.post_process_object_detection(
         SimpleNamespace(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=[size]
