@@ -19,15 +19,16 @@ SIDE = 640
 """Of the input that all published sizes were trained for, pixels."""
 NAME = "d_fine"
 _HGNET = Fields(
+    # D-FINE builds its projections by `hidden_sizes`; the number of depths is that of stages.
     honoured=names(
-        "hidden_act num_channels out_features out_indices stage_downsample "
+        "depths embedding_size hidden_act hidden_sizes num_channels out_features out_indices "
+        "stage_downsample "
         "stage_downsample_strides stage_in_channels stage_kernel_size stage_light_block "
         "stage_mid_channels stage_num_blocks stage_numb_of_layers stage_out_channels "
         "stem_channels stem_strides use_learnable_affine_block"
     ),
     only={"num_channels": (3,)},
-    # Those of other backbones, which HGNetV2 reads nothing but their length of.
-    irrelevant=names("depths embedding_size hidden_sizes layer_type stage_names"),
+    irrelevant=names("layer_type stage_names"),
 )
 FIELDS = Fields(
     honoured=HONOURED

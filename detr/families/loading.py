@@ -150,7 +150,7 @@ def _sentences(source: str) -> Iterator[None]:
 
     before, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     except (ConfigurationError, WeightsError):
@@ -162,4 +162,4 @@ def _sentences(source: str) -> Iterator[None]:
     finally:
         logging.set_verbosity(before)
         if shows_progress:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()

@@ -12,6 +12,7 @@ from transformers.loss.loss_d_fine import DFineForObjectDetectionLoss
 
 from common.domain.errors import ConfigurationError
 from detr.errors import WeightsError
+from detr.families.d_fine import DFine
 from detr.training.checkpoints import CHECKPOINT_NAME
 from detr.training.d_fine_losses import labels_of, loss_row, set_losses
 from detr.training.d_fine_model import build_network, completed
@@ -154,6 +155,18 @@ def test_its_bundle_says_what_it_takes_and_gives(tmp_path):
         ("features_32", 16),
     ]
     assert manifest.normalization == recipe.normalization
+    # It tells how to build the model anew, channels of its own included.
+    again = DFine().build({**manifest.configuration, "num_labels": recipe.classes})
+    assert shapes_of(again) == shapes_of(model)
+
+
+def shapes_of(model):
+    """Of all weights; a frozen norm counts no batches."""
+    return {
+        name: value.shape
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def saved_folder(tmp_path, **changes):
