@@ -81,6 +81,7 @@ def test_every_command_that_is_named_can_be_loaded():
             "model info",
             "model calibrate",
             "model build",
+            "model deploy",
             "model keygen",
             "model sign",
             "model verify",
