@@ -6,6 +6,7 @@ every layer passes on about the spread that it gets, and scores and boxes differ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,6 +16,14 @@ from torch import Tensor, nn
 
 _CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
 _POSITION_SPREAD = 0.5
+# Conditional DETR's: what a ResNet gives is nearly the same everywhere, but for its mean.
+_UNNORMED = "input_projection"
+# Its queries begin with nothing of their own, and have to look at different places.
+# Its encoder would average them away, too.
+_LOOKING = re.compile(
+    r"encoder\.layers\.\d+\.self_attn\.[qk]_proj$|\.[qk]_(?:content|pos|pos_sine)_proj$"
+)
+_LOOKING_GAIN = 4.0
 # Of what moves boxes and where features are read: noise differs from cell to cell, so that a large
 # gain would magnify rounding errors.
 _BOX_GAIN = 0.2
@@ -35,8 +44,11 @@ def spread_weights(model: nn.Module, seed: int, input_size: tuple[int, int]) -> 
         torch.manual_seed(seed)
         for name, module in model.named_modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                gain = _BOX_GAIN if _moves(name, module) else 1.0
-                _draw(module, gain, _CLASS_BIAS if _is_class_head(model, module) else 0.0)
+                _draw(
+                    module,
+                    _gain(name, module),
+                    _CLASS_BIAS if _is_class_head(model, module) else 0.0,
+                )
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight)
             else:
@@ -59,6 +71,12 @@ def _draw_own(module: nn.Module) -> None:
             nn.init.normal_(parameter, std=_POSITION_SPREAD)
 
 
+def _gain(name: str, layer: nn.Linear | nn.Conv2d) -> float:
+    if _LOOKING.search(name):
+        return _LOOKING_GAIN
+    return _BOX_GAIN if _moves(name, layer) else 1.0
+
+
 def _moves(name: str, layer: nn.Linear | nn.Conv2d) -> bool:
     """Whether a layer is the last of a box head, or tells where features are read."""
     is_last = "bbox" in name and layer.weight.shape[0] % 4 == 0 and name.endswith("layers.2")
@@ -71,11 +89,13 @@ def _is_class_head(model: Any, layer: nn.Module) -> bool:
 
 @contextmanager
 def _adapting_norms(model: nn.Module) -> Iterator[None]:
-    """While a batch passes, set each batch norm's statistics to those of what it gets."""
+    """While a batch passes, adapt batch norms and a projection without one to what they get."""
     with ExitStack() as hooks:
-        for module in model.modules():
+        for name, module in model.named_modules():
             if "BatchNorm2d" in type(module).__name__:
                 hooks.callback(module.register_forward_pre_hook(_adapt).remove)
+            elif name.endswith(_UNNORMED):
+                hooks.callback(module.register_forward_hook(_spread_output).remove)
         yield
 
 
@@ -85,3 +105,11 @@ def _adapt(norm: Any, inputs: tuple[Tensor]) -> None:
     norm.running_var.copy_(x.var(dim=(0, 2, 3)))
     norm.weight.fill_(1)
     norm.bias.fill_(_NORM_BIAS)
+
+
+def _spread_output(projection: Any, inputs: tuple[Tensor], outputs: Tensor) -> Tensor:
+    """Have a projection give each channel no mean and a spread of 1."""
+    mean, std = outputs.mean(dim=(0, 2, 3)), outputs.std(dim=(0, 2, 3))
+    projection.weight.div_(std[:, None, None, None])
+    projection.bias.sub_(mean).div_(std)
+    return (outputs - mean[:, None, None]) / std[:, None, None]

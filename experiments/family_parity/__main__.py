@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from common.domain.errors import TandemError
 from detr.families.published import PUBLISHED
 from experiments.family_parity.measuring import measure
 
@@ -30,15 +31,23 @@ def main() -> None:
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.output.read_text().splitlines() if asked.output.exists() else []
     known = {(row["model"], row["sampling"]) for row in map(json.loads, lines)}
+    failed: list[str] = []
     for name in asked.names or PUBLISHED:
         if (name, asked.sampling) in known:
             continue
-        row = asyncio.run(measure(name, asked.sampling))
+        try:
+            row = asyncio.run(measure(name, asked.sampling))
+        except TandemError as error:
+            sys.stderr.write(f"{name}: {error}\n")
+            failed.append(name)
+            continue
         text = json.dumps(row)
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
         with asked.output.open("a") as file:
             file.write(f"{text}\n")
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from common.bundle import Bundle, ShortestEdgeInput
 from common.domain.placement import Stage
 from common.vision.preprocess import preprocess
+from detr.errors import ExportError
 from detr.families.base import SplitModel
 from detr.families.export import FamilyDescription, export_family
 from detr.families.graphs import with_position
@@ -95,7 +96,7 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         rows = [row for row in _post_process(split.family, outputs, size) if row[0] in names]
         if _is_ordered(rows):
             return rgb, [(names[row], score, box) for row, score, box in rows]
-    raise RuntimeError(f"none of {_MOST_FRAMES} frames is stable")
+    raise ExportError(f"none of {_MOST_FRAMES} frames is stable")
 
 
 def _is_ordered(rows: list[Row]) -> bool:
@@ -140,7 +141,7 @@ async def _served(bundle: Bundle, rgb: NDArray[np.uint8]) -> list[Row]:
         ]
     (result,) = results
     if result.error is not None:
-        raise RuntimeError(f"the services answered: {result.error}")
+        raise ExportError(f"the services answered: {result.error}")
     return [
         (
             each.category_name,
