@@ -23,7 +23,7 @@ _UNNORMED = "input_projection"
 _LOOKING = re.compile(
     r"encoder\.layers\.\d+\.self_attn\.[qk]_proj$|\.[qk]_(?:content|pos|pos_sine)_proj$"
 )
-_LOOKING_GAIN = 4.0
+_LOOKING_GAIN = 3.0
 # Of what moves boxes and where features are read: noise differs from cell to cell, so that a large
 # gain would magnify rounding errors.
 _BOX_GAIN = 0.2

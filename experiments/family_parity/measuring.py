@@ -89,7 +89,7 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         padding = np.zeros((1, *pixels.shape[2:]), bool)
         chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
         outputs, own = detect(split.whole, pixels, padding)
-        if chosen is not None and own is not None and not np.array_equal(chosen, own):
+        if not _are_same(split.family, chosen, own):
             continue
         names = {each.class_index: each.name for each in manifest.categories}
         # Rows of the class head that stand for nothing are never reported.
@@ -97,6 +97,18 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         if _is_ordered(rows):
             return rgb, [(names[row], score, box) for row, score, box in rows]
     raise ExportError(f"none of {_MOST_FRAMES} frames is stable")
+
+
+def _are_same(family: str, one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
+    """Whether these are the same proposals, so that the decoder says the same of them.
+
+    Their order matters to RF-DETR alone, whose queries are learned rank by rank.
+    """
+    if one is None or other is None:
+        return one is other
+    if family == "rf_detr":
+        return np.array_equal(one, other)
+    return np.array_equal(np.sort(one), np.sort(other))
 
 
 def _is_ordered(rows: list[Row]) -> bool:
