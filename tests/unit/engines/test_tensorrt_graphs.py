@@ -43,7 +43,10 @@ def refusals(model) -> list:
 
 @pytest.mark.parametrize("path", HALVES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_shipped_halves_hold_only_what_tensorrt_8_2_reads(path: Path) -> None:
-    assert refusals(onnx.load(str(path))) == []
+    samples = path.parent.name == "demo-dfine" and path.stem == "transformer"
+    # Deformable attention samples: D-FINE's transformer half runs elsewhere (docs/engines.md).
+    expected = ["opset 16 of ''", "GridSample"] if samples else []
+    assert refusals(onnx.load(str(path))) == expected
 
 
 @pytest.mark.parametrize("split", ["projected", "c5"])
