@@ -26,6 +26,7 @@ class Fixed(NamedTuple):
     """A server's channel that stays as it is."""
 
     current: object
+    openings: asyncio.Semaphore
 
 
 async def opens_and_hangs(requests, context):
@@ -39,7 +40,9 @@ async def test_every_frame_on_a_given_up_route_can_be_sent_elsewhere(behaviour):
     in_flight = Counter()
     async with serving(behaviour) as channel:
         options = StreamOptions()
-        streams = RouteStreams("session", options, {BACKBONE: Fixed(channel)}, in_flight)
+        streams = RouteStreams(
+            "session", options, {BACKBONE: Fixed(channel, asyncio.Semaphore(FRAMES))}, in_flight
+        )
         image = bytes(FRAME_BYTES)
         asked = [
             asyncio.ensure_future(
@@ -70,7 +73,12 @@ async def passes_over_the_first(requests, context):
 
 async def test_answers_to_later_frames_are_no_progress():
     async with serving(passes_over_the_first) as channel:
-        streams = RouteStreams("session", StreamOptions(), {BACKBONE: Fixed(channel)}, Counter())
+        streams = RouteStreams(
+            "session",
+            StreamOptions(),
+            {BACKBONE: Fixed(channel, asyncio.Semaphore(FRAMES))},
+            Counter(),
+        )
         first = asyncio.ensure_future(streams.ask(ROUTE, detector_pb2.Frame(frame_id=0)))
         await until(lambda: streams.is_open(ROUTE))
         asked = time.monotonic()
