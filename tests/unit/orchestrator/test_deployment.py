@@ -97,7 +97,7 @@ class Nodes:
 async def nodes():
     async with AsyncExitStack() as stack:
         stages, channels = [ToyStage(), ToyStage()], {}
-        for toy, kind in zip(stages, Stage, strict=True):
+        for toy, kind in zip(stages, Stage):
             server = grpc.aio.server()
             models_pb2_grpc.add_ModelsServicer_to_server(toy, server)
             address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
