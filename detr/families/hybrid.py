@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,11 +17,15 @@ from torch import Tensor, nn
 from common.bundle import Opset, RecommendedPrecision, SigmoidScoring
 from detr.families.base import Preparation, SplitModel
 from detr.families.fields import Fields, names
-from detr.families.loading import configuration_of
+from detr.families.loading import build_model, configuration_of, load_model
 from detr.families.norms import thaw_norms
+from detr.families.preparation import NOT_NORMALISED, stretched
 from detr.families.sizes import cut_tensors, require_cells
 from detr.families.whole import Whole
+from detr.importing.reading import read_safetensors
 
+SIDE = 640
+"""Of the input that all published sizes of both were trained for, pixels."""
 HONOURED = names(
     "activation_function backbone_config batch_norm_eps d_model decoder_activation_function "
     "decoder_attention_heads decoder_ffn_dim decoder_in_channels decoder_layers decoder_method "
@@ -92,35 +97,66 @@ class Given(nn.Module):
         return [(level, None) for level in self.levels]
 
 
-def require_levels(model: Any, preparation: Preparation) -> None:
-    """See `detr.families.base.Family.require_input`."""
-    strides = model.config.feat_strides
-    require_cells(preparation, strides, max(strides), model.config.num_queries)
+class HybridFamily:
+    """What both families do; see `detr.families.base.Family`.
 
-
-def split_levels(family: str, fields: Fields, model: Any, preparation: Preparation) -> SplitModel:
-    """Cut a model after its projections.
-
-    Args:
-        family: its name.
+    Attributes:
+        name: the family's, as bundles and `model_type` have it.
+        prefix: what the names of its classes in transformers begin with.
         fields: of its configuration.
-        model: RT-DETRv2 or D-FINE, in evaluation mode.
-        preparation: of frames; its input is of one size.
     """
-    require_levels(model, preparation)
-    backbone = LevelsBackbone(model).eval()
-    discrete = model.config.decoder_method == "discrete"
-    return SplitModel(
-        family=family,
-        whole=Whole(model),
-        backbone=backbone,
-        transformer=LevelsTransformer(model).eval(),
-        cut=cut_tensors(backbone, preparation),
-        preparation=preparation,
-        scoring=SigmoidScoring(top_k=model.config.num_queries),
-        # GridSample came with 16.
-        opset=Opset(backbone=13, transformer=13 if discrete else 16),
-        precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
-        configuration=fields.stated(configuration_of(model)),
-        is_discrete=discrete,
-    )
+
+    name: str
+    prefix: str
+    fields: Fields
+    samples_discretely = True
+
+    @property
+    def model_types(self) -> tuple[str, ...]:
+        """See the Protocol."""
+        return (self.name,)
+
+    def build(self, config: Mapping[str, Any]) -> nn.Module:
+        """See the Protocol."""
+        return build_model(self.name, self.prefix, self.fields.checked(config))
+
+    def read(self, folder: Path, config: Mapping[str, Any]) -> nn.Module:
+        """See the Protocol."""
+        return load_model(
+            self.name,
+            self.prefix,
+            self.fields.checked(config),
+            read_safetensors(folder),
+            folder,
+            # It stands for labels that noise was added to, in training.
+            may_lack=("denoising_class_embed.weight",),
+        )
+
+    def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
+        """See the Protocol."""
+        return stretched(stated, SIDE, NOT_NORMALISED)
+
+    def require_input(self, model: Any, preparation: Preparation) -> None:
+        """See the Protocol."""
+        strides = model.config.feat_strides
+        require_cells(preparation, strides, max(strides), model.config.num_queries)
+
+    def split(self, model: Any, preparation: Preparation) -> SplitModel:
+        """Cut a model after its projections; see the Protocol."""
+        self.require_input(model, preparation)
+        backbone = LevelsBackbone(model).eval()
+        discrete = model.config.decoder_method == "discrete"
+        return SplitModel(
+            family=self.name,
+            whole=Whole(model),
+            backbone=backbone,
+            transformer=LevelsTransformer(model).eval(),
+            cut=cut_tensors(backbone, preparation),
+            preparation=preparation,
+            scoring=SigmoidScoring(top_k=model.config.num_queries),
+            # GridSample came with 16.
+            opset=Opset(backbone=13, transformer=13 if discrete else 16),
+            precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
+            configuration=self.fields.stated(configuration_of(model)),
+            is_discrete=discrete,
+        )
