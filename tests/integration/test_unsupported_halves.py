@@ -125,7 +125,10 @@ async def test_a_stage_that_is_given_another_bundle_serves(folder):
         async with DetectorClient(running.address) as client:
             assert not (await client.status()).placements[0].available
             repoint(running, link, TOY_BUNDLE)
-            # Frames wait for a route for some seconds.
+            # Until both halves have changed over, a frame is told what the stage could not run.
+            async for status in client.watch_status(0.1):
+                if status.placements[0].available:
+                    break
             results = [each async for each in client.detect([jpeg(0)])]
             assert results[0].error is None
             repoint(running, link, folder)

@@ -201,4 +201,7 @@ def test_the_live_view_is_a_further_child():
             assert b'tandem_camera_up{camera="demo"}' in page.read()
         gateway = told["gateway"]["pid"]
         assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
-    assert not is_alive(gateway)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert not is_alive(gateway)
