@@ -101,7 +101,7 @@ def load(onnx_path: Path, options: LoadOptions) -> FaultyEngine:
     file = Path(os.environ["FAULTY_ENGINE"])
     if told(file) == "load:hang":
         file.with_name("loading").touch()
-        hang_while(file, "hang")
+        hang_while(file, "load:hang")
     if told(file) == "load:fail":
         raise EngineError("no device")
     if told(file).startswith("has:"):
