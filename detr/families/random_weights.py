@@ -18,14 +18,16 @@ _CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
 _POSITION_SPREAD = 0.5
 # Conditional DETR's: what a ResNet gives is nearly the same everywhere, but for its mean.
 _UNNORMED = "input_projection"
-# Its queries begin with nothing of their own. They differ by where they look, and what they see
-# there has to outweigh what is common to all.
+# Its queries begin with nothing of their own. They differ by where the first decoder layer looks,
+# and what they see there has to outweigh what is common to all. The layers after it keep that
+# difference: with the same gains as the first, each would magnify rounding errors by a third.
 _CONDITIONAL_GAINS = (
     (re.compile(r"encoder\.layers\.\d+\.self_attn\.o_proj$"), 0.3),
     (re.compile(r"decoder\.layers\.\d+\.self_attn\.o_proj$"), 0.2),
-    (re.compile(r"\.encoder_attn\.o_proj$"), 3.0),
+    (re.compile(r"\.layers\.0\.encoder_attn\.o_proj$"), 3.0),
+    (re.compile(r"\.encoder_attn\.o_proj$"), 0.5),
     (re.compile(r"\.mlp\."), 0.5),
-    (re.compile(r"\.[qk]_(?:content|pos|pos_sine)_proj$"), 2.2),
+    (re.compile(r"decoder\.layers\.0\..+\.[qk]_(?:content|pos|pos_sine)_proj$"), 2.2),
 )
 # Cells at the border are masked, and all score what this makes of 0: less than any other cell does.
 _PROPOSING = "enc_output.0"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +40,7 @@ _LEAST_GAP = 2e-5
 _MOST_FRAMES = 40
 # A frame of this size is resized to DETR's own 800 x 1066.
 _DETR_FRAME = (480, 640)
+_PACKAGES = ("torch", "transformers", "onnxruntime")
 
 
 async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
@@ -73,6 +77,9 @@ async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
             "operators": {stage.value: _operators(bundle, stage) for stage in Stage},
             "halves_difference": exported.max_difference,
             **_compare(served, expected),
+            "day": datetime.now(UTC).date().isoformat(),
+            "versions": {name: version(name) for name in _PACKAGES},
+            "peak_gib": round(_peak_bytes() / 2**30, 1),
             "seconds": round(time.monotonic() - began, 1),
         }
 
@@ -178,6 +185,11 @@ def _compare(served: list[Row], expected: list[Row]) -> dict[str, Any]:
             np.abs(np.array([a[2] for a, _ in pairs]) - np.array([b[2] for _, b in pairs])).max()
         ),
     }
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process has held so far, other sizes before this one included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _logit(scores: Sequence[float]) -> NDArray[np.float64]:
