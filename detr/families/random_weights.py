@@ -16,18 +16,20 @@ from torch import Tensor, nn
 
 _CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
 _POSITION_SPREAD = 0.5
-# Conditional DETR's: what a ResNet gives is nearly the same everywhere, but for its mean.
+# Of DETR and Conditional DETR: what a ResNet gives is nearly the same everywhere, but for its mean.
 _UNNORMED = "input_projection"
-# Its queries begin with nothing of their own. They differ by where the first decoder layer looks,
+# Their queries begin with nothing of their own. They differ by where the first decoder layer looks,
 # and what they see there has to outweigh what is common to all. The layers after it keep that
 # difference: with the same gains as the first, each would magnify rounding errors by a third.
-_CONDITIONAL_GAINS = (
+_LEARNED_QUERIES = ("detr", "conditional_detr")
+_LEARNED_QUERIES_GAINS = (
     (re.compile(r"encoder\.layers\.\d+\.self_attn\.o_proj$"), 0.3),
     (re.compile(r"decoder\.layers\.\d+\.self_attn\.o_proj$"), 0.2),
     (re.compile(r"\.layers\.0\.encoder_attn\.o_proj$"), 3.0),
     (re.compile(r"\.encoder_attn\.o_proj$"), 0.5),
     (re.compile(r"\.mlp\."), 0.5),
     (re.compile(r"decoder\.layers\.0\..+\.[qk]_(?:content|pos|pos_sine)_proj$"), 2.2),
+    (re.compile(r"decoder\.layers\.0\.encoder_attn\.[qk]_proj$"), 2.2),
 )
 # Cells at the border are masked, and all score what this makes of 0: less than any other cell does.
 _PROPOSING = "enc_output.0"
@@ -81,8 +83,8 @@ def _draw_own(module: nn.Module) -> None:
 
 
 def _gain(model: Any, name: str, layer: nn.Linear | nn.Conv2d) -> float:
-    if model.config.model_type == "conditional_detr":
-        for pattern, gain in _CONDITIONAL_GAINS:
+    if model.config.model_type in _LEARNED_QUERIES:
+        for pattern, gain in _LEARNED_QUERIES_GAINS:
             if pattern.search(name):
                 return gain
     return _BOX_GAIN if _moves(name, layer) else 1.0
