@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -103,7 +102,7 @@ def descendants(pid):
         return []
 
 
-def wait_until(condition, seconds=15.0):
+def wait_until(condition, seconds=30.0):
     """Poll; False if it does not come true in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -114,7 +113,11 @@ def wait_until(condition, seconds=15.0):
 
 
 def is_alive(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
+    with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def are_gone(pids):
+    """Wait until none of these processes is left; False if one stays."""
+    return wait_until(lambda: not any(map(is_alive, pids)))
