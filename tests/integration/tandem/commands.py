@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import psutil
@@ -16,7 +15,7 @@ from tests.forked import COMMAND, ForkServer
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 
 TANDEM = (sys.executable, "-m", "tandem")
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 180
 
 
 def tandem(*arguments, **more):
@@ -37,13 +36,7 @@ def tandem(*arguments, **more):
 
 def forked(arguments, environment):
     """The command in a fork of a process that has imported it, which saves most of its time."""
-    with tempfile.TemporaryFile() as log:
-        process = _fork_server().start("tandem", arguments, environment, log.fileno())
-        with process.stdout:
-            output = process.stdout.read()
-        code = process.wait(TIMEOUT_SECONDS)
-        log.seek(0)
-        return subprocess.CompletedProcess(arguments, code, output, log.read().decode())
+    return _fork_server().run("tandem", arguments, environment, timeout=TIMEOUT_SECONDS)
 
 
 @functools.cache
