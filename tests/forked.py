@@ -32,6 +32,7 @@ SERVICES = (
     "services.transformer.service",
     "services.orchestrator.service",
 )
+GATEWAY = ("cv2", "services.gateway.service")
 COMMAND = ("cv2", "tandem.cli.*")
 TRAINING = ("cv2", "torch", "scipy.optimize", "matplotlib.pyplot", "onnx")
 _EXIT_CODE = struct.Struct("i")
