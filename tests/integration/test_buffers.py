@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.tandem.v1 import detector_pb2
@@ -12,6 +13,7 @@ from tests.streams import detect, frame, options
 MEBIBYTE = 1 << 20
 
 
+@pytest.mark.alone
 async def test_health_answers_beside_large_messages():
     cluster = Cluster(nodes=("edge",))
     large = [frame(number, bytes(48 * MEBIBYTE)) for number in (1, 2, 3)]

@@ -14,6 +14,8 @@ from tests.bundles import version_of_toy
 from tests.harness import Cluster
 from tests.streams import LiveStream, frame, jpeg, options, status
 
+pytestmark = pytest.mark.alone
+
 # Of each stage, so that a frame takes twice as long.
 PACE_MILLISECONDS = 120
 SERVICE_SECONDS = 2 * PACE_MILLISECONDS / 1000

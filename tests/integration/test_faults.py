@@ -217,6 +217,7 @@ async def test_a_node_that_is_not_configured_is_named():
         assert "backbone on edge" in answer.error.message
 
 
+@pytest.mark.alone
 async def test_a_live_stream_drops_the_oldest_and_answers_every_frame(slow_cluster):
     camera = paced([frame(number) for number in range(100)], 0.01)
     async with LiveStream(slow_cluster.address) as stream:

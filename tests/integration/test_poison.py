@@ -176,6 +176,7 @@ def stage_process(folder, told, *arguments, stage="transformer"):
         process.close()
 
 
+@pytest.mark.alone
 def test_sigterm_while_an_engine_loads_ends_the_service(tmp_path):
     with stage_process(tmp_path, "load:hang", "--grace-seconds", "1") as (process, file):
         deadline = time.monotonic() + 20
@@ -189,6 +190,7 @@ def test_sigterm_while_an_engine_loads_ends_the_service(tmp_path):
         assert process.process.stdout.read() == ""
 
 
+@pytest.mark.alone
 async def test_sigterm_while_an_engine_hangs_ends_the_service_in_its_grace(tmp_path):
     names = ("edge.backbone",)
     with faulty_cluster(tmp_path, names, orchestrator_arguments=("--unavailable-after", "0.5")) as (
@@ -359,6 +361,7 @@ async def test_a_probe_whose_stream_is_refused_is_not_counted():
     assert state.events.probe_frames == 0
 
 
+@pytest.mark.alone
 async def test_the_only_node_serves_soon_after_its_engine_hung(tmp_path):
     live, other = Camera("live", fps=10), Camera("other", fps=10)
     with faulty_cluster(tmp_path, ("edge.backbone",), nodes=("edge",)) as (cluster, files):

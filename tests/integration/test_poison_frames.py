@@ -32,6 +32,8 @@ from tests.poison import (
 )
 from tests.streams import jpeg
 
+pytestmark = pytest.mark.alone
+
 ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0", "--node", "edge")
 MESSAGE_BYTES = 64 << 20
 GREY = detector_pb2.PIXEL_FORMAT_GRAY8

@@ -97,6 +97,7 @@ async def test_a_replica_that_is_not_there_is_refused_by_node_and_count(channel)
         await open_stream(channel, "edge", 1)
 
 
+@pytest.mark.alone
 async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
     far = stages["far"][0]
     gone = await open_stream(channel, "far", session="gone")
@@ -113,6 +114,7 @@ async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
     await stream.close()
 
 
+@pytest.mark.alone
 async def test_a_flooding_stream_does_not_starve_another(stages, channel):
     flood = await open_stream(channel, "far", session="flood")
     camera = await open_stream(channel, "far", session="camera")

@@ -22,6 +22,8 @@ from tests.integration.security.calls import (
 )
 from tests.streams import frame, jpeg, options
 
+pytestmark = pytest.mark.alone
+
 # Frames in flight of one client.
 WINDOW = 4
 PICTURE = jpeg(1)

@@ -34,6 +34,7 @@ def outcomes(responses):
     return [response.WhichOneof("result") for response in responses]
 
 
+@pytest.mark.alone
 async def test_a_lossless_stream_is_slowed_down_and_no_other_is(secured, realm, limited):
     limited("client/limited: {frames_per_second: 10}")
     slow = realm.credentials(realm.issue("client/limited"))
@@ -50,6 +51,7 @@ async def test_a_lossless_stream_is_slowed_down_and_no_other_is(secured, realm, 
     assert others > 2 * 25
 
 
+@pytest.mark.alone
 async def test_bytes_count_as_frames_do(secured, realm, limited):
     limited(f"client/limited: {{bytes_per_second: {10 * len(PICTURE)}}}")
     slow = realm.credentials(realm.issue("client/limited"))
@@ -59,6 +61,7 @@ async def test_bytes_count_as_frames_do(secured, realm, limited):
     assert 1.3 < time.monotonic() - began < 6
 
 
+@pytest.mark.alone
 async def test_a_live_stream_drops_what_is_over_its_quota(secured, realm, limited):
     limited("client/limited: {frames_per_second: 5}")
     slow = realm.credentials(realm.issue("client/limited"))

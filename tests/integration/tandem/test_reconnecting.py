@@ -18,7 +18,7 @@ from tests.harness import ROOT, Cluster, clean_environment
 from tests.integration.tandem.toy_orchestrator import RefusingDetector, ToyDetector, serving
 from tests.streams import jpeg, picture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 # Of the orchestrator's return, after which a stream has to go on.
 GOES_ON_SECONDS = 5.0
