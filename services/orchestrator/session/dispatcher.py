@@ -92,7 +92,8 @@ class Dispatcher:
             message_bytes=lambda: account.largest_bytes,
         )
         self._choice = RouteChoice(
-            router, options.requested_pair, self._streams.is_open, resources.draining
+            *(router, options.requested_pair, self._streams.is_open, resources.draining),
+            is_changing=lambda route: self._models.is_changing(route, time.monotonic()),
         )
         self._sender = FrameSender(session_id, router, self._choice, self._streams, self._pace)
         self._mirrored = MirroredRequests(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Dict
 
@@ -177,3 +178,18 @@ def test_openvino_keeps_the_names_of_inputs_that_a_cast_passes_on(tmp_path: Path
         outputs = loaded.run({"pixels": np.ones((2, 3), np.float32)})
         np.testing.assert_allclose(outputs["features"], np.e, rtol=1e-2)
     loaded.close()
+
+
+def test_a_session_is_made_of_no_bytes_of_pythons() -> None:
+    """Made of bytes, it would hold up all other threads meanwhile, and keep those bytes."""
+    path = BUNDLE.onnx_path(Stage.TRANSFORMER)
+    # What is imported for the first one counts as well.
+    load_engine("onnxruntime", path, 1).close()
+    tracemalloc.start()
+    try:
+        engine = load_engine("onnxruntime", path, 1)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    engine.close()
+    assert kept < path.stat().st_size / 2

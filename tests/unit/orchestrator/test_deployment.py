@@ -89,7 +89,7 @@ class Nodes:
         return asyncio.ensure_future(self.deployments.deploy(DEFAULT_MODEL, "new", NEW))
 
     def _told(self, server, models):
-        self.models.known[server] = models
+        self.models.told(server, models, 0.0)
         self.deployments.stage_told(server, models)
 
 
