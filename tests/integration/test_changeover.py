@@ -38,7 +38,7 @@ class Watched:
 
     async def __aexit__(self, *_):
         self._ends = True
-        await asyncio.wait_for(asyncio.gather(*self._tasks), 30)
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 60)
         await self.stream.__aexit__()
 
     @property
@@ -52,7 +52,7 @@ class Watched:
 
     async def until(self, bundle, frames=1):
         """Wait until so many frames were answered with a bundle."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.bundles.count(bundle) < frames:
             assert time.monotonic() < deadline
             await asyncio.wait(self._tasks, timeout=0.02)
@@ -113,7 +113,7 @@ async def deploy(address, name, bundle, **more):
 
 async def until_one_is_loaded(cluster):
     """Wait until both stages have released what they do not serve."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     loop = asyncio.get_running_loop()
     for stage in cluster.stages.values():
         while await loop.run_in_executor(None, stage.metric, "tandem_loaded_bundles") != 1:
@@ -197,7 +197,7 @@ async def test_a_stage_that_is_started_again_serves_what_was_deployed(cluster, b
 
 
 async def until_warned(address, words):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(re.search(words, each) for each in (await status(address)).warnings):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
