@@ -211,7 +211,7 @@ class SystemStatus:
         draining: whether the orchestrator is about to end and takes no new streams.
         warnings: what is insecure, and what is wrong with the bundles served; a sentence each.
         models: every model but the default one, to which all other attributes refer where they
-            depend on the model.
+            depend on the model; but frames are counted of all models together.
     """
 
     operator_pair: Optional[NodePair]
