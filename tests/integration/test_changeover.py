@@ -13,6 +13,8 @@ from tests.changing import Watched, deploy, served, until_one_is_loaded, until_w
 from tests.harness import Cluster
 from tests.streams import status
 
+pytestmark = pytest.mark.alone
+
 # Of each stage, so that a frame takes twice as long.
 PACE_MILLISECONDS = 120
 SERVICE_SECONDS = 2 * PACE_MILLISECONDS / 1000

@@ -51,7 +51,10 @@ async def test_frames_go_where_the_operator_is(cluster):
         results = [each async for each in client.detect(jpeg(seed) for seed in range(FRAMES))]
         assert [each.error for each in results] == [None] * FRAMES
         assert {each.node_pair.transformer for each in results} == {"workstation"}
-        status = await client.status()
+        # A stage's reason comes after its state.
+        async for status in client.watch_status(0.1):
+            if any(SENTENCE in stage.reason for stage in status.stages):
+                break
     for one in status.placements:
         assert one.available == (one.node_pair.transformer == "workstation"), one
         assert one.available or SENTENCE in one.reason

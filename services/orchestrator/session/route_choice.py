@@ -95,7 +95,7 @@ class RouteChoice:
 
     def is_usable(self, route: Route) -> bool:
         """Whether this session's frames may take a route now."""
-        return self._router.table.is_available(route) and route not in self.unavailable()
+        return self._router.is_available(route) and route not in self.unavailable()
 
     def unavailable(self) -> Mapping[Route, TandemError]:
         """The routes that this session does not use now, with the reasons."""
@@ -178,10 +178,12 @@ class RouteChoice:
 
     def _switch_or_stay(self, best: Route) -> Route:
         current = self.current
+        if current == best:
+            return best
         stays = current is not None and self.is_usable(current) and self._is_open(current)
         ready = best in self._prepared and self._is_open(best)
         if current is None or not stays or ready:
             self.current = best
-        elif current != best:
+        else:
             self._to_prepare = best
         return self.current or best

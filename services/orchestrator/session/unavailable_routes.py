@@ -83,6 +83,8 @@ class UnavailableRoutes:
 
     def errors(self, now: float) -> Mapping[Route, TandemError]:
         """The routes not to be used now, with what a frame is told that has no other."""
+        if not self._routes:
+            return {}
         self._routes = {route: each for route, each in self._routes.items() if each.until > now}
         return {route: each.error for route, each in self._routes.items()}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from common.bundle import load_bundle
-from common.domain.errors import ConfigurationError, EngineError
+from common.domain.errors import ConfigurationError, EngineError, UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Engine
 from common.engines.registry import engine_modules, load_engine
@@ -143,6 +143,16 @@ def test_torch_refuses_a_file_that_is_neither_half(tmp_path: Path) -> None:
     (tmp_path / "backbone.onnx").rename(tmp_path / "half.onnx")
     with pytest.raises(EngineError, match=r"not backbone\.onnx or transformer\.onnx"):
         load_engine("torch", tmp_path / "half.onnx", 1)
+
+
+@pytest.mark.parametrize("half", ["backbone", "transformer"])
+def test_torch_tells_that_it_can_never_run_another_family(half: str) -> None:
+    """So the stage stays, and does not serve; on any other error it would end."""
+    pytest.importorskip("torch")
+    folder = Path(__file__).parents[3] / "tests" / "data" / "families" / "d_fine"
+    sentence = "engine torch .* plain DETRs only, and d_fine is of the family d_fine: run this half"
+    with pytest.raises(UnsupportedGraphError, match=sentence):
+        load_engine("torch", folder / f"{half}.onnx", 1)
 
 
 def test_openvino_keeps_the_names_of_inputs_that_a_cast_passes_on(tmp_path: Path) -> None:
