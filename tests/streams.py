@@ -85,8 +85,8 @@ async def detect_until_error(
 class LiveStream:
     """A stream that is written to and read from by hand."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address)
+    def __init__(self, address: str, channel: Optional[grpc.aio.Channel] = None) -> None:
+        self._channel = channel or grpc.aio.insecure_channel(address)
         self.call = detector_pb2_grpc.DetectorStub(self._channel).Detect()
 
     async def send(self, *requests: detector_pb2.DetectRequest) -> None:

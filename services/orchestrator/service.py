@@ -122,7 +122,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         deployments.stage_told(server, models)
 
     def stage_left(server: StageAddress) -> None:
-        sessions.resources.models.known.pop(server, None)
+        sessions.resources.models.left(server)
         deployments.server_left(server)
 
     models_watch = ModelsWatch(
