@@ -109,8 +109,14 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            # It would raise without their names.
+            ignore_mismatched_sizes=True,
         )
-    _refuse(folder, "of another shape", [str(key[0]) for key in report["mismatched_keys"]])
+    _refuse(
+        folder,
+        f"of another shape than {CONFIG_NAME} says",
+        [f"{key} {_shape(found)}" for key, found, _ in report["mismatched_keys"]],
+    )
     _refuse(folder, "missing", [k for k in report["missing_keys"] if not k.endswith(may_lack)])
     _refuse(folder, "surplus", [k for k in report["unexpected_keys"] if not k.endswith(_COUNTER)])
     return model.eval()  # type: ignore[no-any-return]
@@ -130,6 +136,10 @@ def _settings(
     # Plain products and a softmax: what every exporter and every engine knows.
     settings._attn_implementation = "eager"
     return settings
+
+
+def _shape(sizes: Any) -> str:
+    return f"({' x '.join(str(size) for size in sizes)})"
 
 
 def _refuse(folder: Path, what: str, keys: list[str]) -> None:
