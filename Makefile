@@ -33,7 +33,7 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
 # The slowest first, so that no worker is left alone with one of them in the end.
 TESTS := tests/integration tests/system tests/contract tests/unit
 ALONE_TESTS = $(sort $(shell grep -rl "pytest.mark.alone" tests --include "test_*.py"))
-IN_PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses auto --dist loadfile
 # Hundreds of processes are started, each of which would compile what it imports.
 test test-edge coverage: export PYTHONDONTWRITEBYTECODE :=
 
@@ -64,13 +64,14 @@ demo: $(RUNTIME)
 # or they would wait for one another. Those that measure time run afterwards, one at a time.
 test: $(DEV)
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_PARALLEL) -m "not alone" $(TESTS) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m "not alone" $(TESTS) || status=$$?; \
 	$(BIN)/python -m pytest -m alone $(ALONE_TESTS) || status=$$?; \
 	exit $$status
 
-# A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one.
+# A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one. How long
+# things take is measured by `make test` alone.
 test-edge: $(EDGE)
-	$(VENV)/edge/bin/python -m pytest $(EDGE_TESTS)
+	OMP_NUM_THREADS=1 $(VENV)/edge/bin/python -m pytest $(PARALLEL) -m "not alone" $(EDGE_TESTS)
 
 check: $(DEV) $(STUBS)
 	$(BIN)/ruff check .
@@ -84,7 +85,7 @@ check: $(DEV) $(STUBS)
 # (`fail_under` in pyproject.toml).
 coverage: $(DEV)
 	rm -rf output/coverage
-	$(BIN)/coverage run -m pytest $(IN_PARALLEL) tests/contract tests/unit
+	$(BIN)/coverage run -m pytest $(PARALLEL) tests/contract tests/unit
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report

@@ -121,7 +121,7 @@ class ServiceProcess:
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self, timeout_seconds: float = 30.0) -> int:
+    def terminate(self, timeout_seconds: float = 60.0) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_seconds)

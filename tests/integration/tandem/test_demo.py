@@ -23,7 +23,7 @@ def run_demo(*arguments):
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

@@ -85,7 +85,7 @@ def test_a_second_one_on_the_same_port_says_so(running):
 def test_a_signal_stops_everything_quietly(number, code):
     with up() as (process, told):
         process.send_signal(number)
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=60)
         assert (process.returncode, out, errors) == (code, "", "")
         assert are_gone(pids(told))
 
@@ -95,7 +95,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind():
         assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (130, "")
         assert are_gone(children)
 
@@ -131,7 +131,7 @@ def edge_backbone_healthy(server):
 def test_without_the_orchestrator_everything_ends():
     with up() as (process, told):
         os.kill(told["orchestrator"]["pid"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "tandem: the orchestrator ended with exit code -9" in errors
         assert are_gone(pids(told))
@@ -202,6 +202,6 @@ def test_the_live_view_is_a_further_child():
         gateway = told["gateway"]["pid"]
         assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 130
         assert are_gone([gateway])
