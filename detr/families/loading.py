@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, TandemError
 from detr.errors import WeightsError
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME
@@ -149,6 +149,27 @@ def _refuse(folder: Path, what: str, keys: list[str]) -> None:
     more = len(keys) - _MOST_KEYS_NAMED
     named = ", ".join(keys[:_MOST_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
     raise WeightsError(f"{folder}: {named} {'is' if len(keys) == 1 else 'are'} {what}")
+
+
+@contextlib.contextmanager
+def computing(source: str) -> Iterator[None]:
+    """Make one sentence of what a model raises that does not fit together.
+
+    Args:
+        source: what describes the model.
+
+    Raises:
+        WeightsError: it cannot be computed.
+    """
+    try:
+        yield
+    except (TandemError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise WeightsError(
+            f"{source}: the model that it describes cannot be computed: {text}"
+        ) from error
 
 
 @contextlib.contextmanager
