@@ -24,7 +24,7 @@ from common.vision.preprocess import preprocess
 from detr.errors import ExportError
 from detr.families.base import SplitModel
 from detr.families.graphs import with_position
-from detr.families.proposals import Halves, detect
+from detr.families.proposals import Halves, detect, detect_with
 from experiments.family_parity.subjects import subject_of
 from tandem import DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
@@ -84,10 +84,13 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         pixels, _ = preprocess(rgb, policy, manifest.normalization)
         padding = np.zeros((1, *pixels.shape[2:]), bool)
-        chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
+        found = halves.detect(with_position(split, halves.levels(pixels), padding))
         outputs, own = detect(split.whole, pixels, padding)
-        if not _are_same(split.family, chosen, own):
+        if not _are_same(split.family, found.proposals, own):
             continue
+        if found.cells:
+            # At no frame does rounding decide none of so many.
+            outputs, _ = detect_with(split.whole, pixels, padding, found)
         names = {each.class_index: each.name for each in manifest.categories}
         # Rows of the class head that stand for nothing are never reported.
         rows = [row for row in _post_process(split.family, outputs, size) if row[0] in names]
