@@ -68,16 +68,29 @@ class WindowEstimator:
     TCP Vegas (Brakmo and Peterson, 1995), with the waits in queues as the stages report them.
 
     Attributes:
-        window: frames in flight, `MIN_WINDOW` to `MAX_WINDOW`.
+        window: frames in flight, as few as `least` and at most `most`.
     """
 
-    def __init__(self, *, is_live: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        is_live: bool = False,
+        least: int = MIN_WINDOW,
+        most: int = MAX_WINDOW,
+        resets_with_link: bool = True,
+    ) -> None:
         """Begin small: a window too large would fill queues that are slow to empty.
 
         Args:
             is_live: whether frames are worth less the longer they wait.
+            least: frames in flight, whatever the answers say.
+            most: likewise.
+            resets_with_link: whether the window falls to the least when a link becomes slower.
         """
-        self.window = MIN_WINDOW
+        self.window = least
+        self._least = least
+        self._most = most
+        self._resets_with_link = resets_with_link
         self._is_live = is_live
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
@@ -116,10 +129,10 @@ class WindowEstimator:
         elapsed_seconds = now - self._began
         if answers < max(_LEAST_ROUND_ANSWERS, 2 * self.window) or elapsed_seconds <= 0:
             return
-        if self._every_transfer_waited:
+        if self._every_transfer_waited and self._resets_with_link:
             # The link has become slower; how slow can be seen only once no frame is in front of
             # another.
-            self.window = MIN_WINDOW
+            self.window = self._least
             self.reset()
             return
         throughput = answers / elapsed_seconds
@@ -146,6 +159,6 @@ class WindowEstimator:
             may_grow = backlog_frames < _LEAST_BACKLOG_FRAMES
             may_shrink = backlog_frames > _MOST_BACKLOG_FRAMES
         if may_grow:
-            self.window = min(MAX_WINDOW, self.window + 1)
+            self.window = min(self._most, self.window + 1)
         elif may_shrink:
-            self.window = max(MIN_WINDOW, self.window - 1)
+            self.window = max(self._least, self.window - 1)
