@@ -14,13 +14,12 @@ from collections import OrderedDict, deque
 from typing import Callable, Deque, Dict, Optional, Set, Tuple
 
 from common.domain.placement import NodePair
-from services.orchestrator.session.window import MAX_WINDOW, MIN_WINDOW, Transfer, WindowEstimator
+from services.orchestrator.session.crowd_window import CrowdWindow
+from services.orchestrator.session.window import MAX_WINDOW, MIN_WINDOW, Transfer
 
 # As many sessions as may have, together, the frames in flight that one may have alone.
 _NO_CROWD_SESSIONS = MAX_WINDOW // MIN_WINDOW
-_LEAST_FRAMES = 4
-_MOST_FRAMES = 4096
-# When nothing is answered for so long, or for so many latencies, nobody waits for a turn: those that
+# When nothing is answered for so long, or for so many latencies, nobody waits for a turn: those who
 # have one may wait for a route, and others have to find out by themselves that there is none.
 _STALLED_SECONDS = 2.0
 _STALLED_LATENCIES = 4.0
@@ -44,15 +43,18 @@ class Turn:
         self.began = time.monotonic()
         self.waited_seconds = 0.0 if wanted_at is None else self.began - wanted_at
 
-    def learn(self, queue_seconds: float, transfers: Tuple[Transfer, Transfer]) -> None:
+    def learn(
+        self, queue_seconds: float, execute_seconds: float, transfers: Tuple[Transfer, Transfer]
+    ) -> None:
         """Learn from the frame's detections how many frames should be under way.
 
         Args:
             queue_seconds: that it waited for engines.
+            execute_seconds: in both engines.
             transfers: of its picture to the backbone, of its features to the transformer.
         """
         if self._pool is not None:
-            self._pool.learn(self, queue_seconds, transfers)
+            self._pool.learn(self, queue_seconds, execute_seconds, transfers)
 
     def leave(self) -> None:
         """Give it back: the frame is answered, or given up."""
@@ -76,9 +78,7 @@ class TurnPool:
         """Begin without any."""
         self.members: Set[object] = set()
         self.taken = 0
-        self._estimator = WindowEstimator(
-            least=_LEAST_FRAMES, most=_MOST_FRAMES, resets_with_link=False
-        )
+        self._window = CrowdWindow()
         self._waiting: OrderedDict[object, Tuple[Taker, float]] = OrderedDict()
         self._left_at = time.monotonic()
         self._latency_seconds = 0.0
@@ -88,7 +88,7 @@ class TurnPool:
     @property
     def limit(self) -> int:
         """Turns that there are, while the sessions are a crowd."""
-        return self._estimator.window
+        return self._window.frames
 
     def take_at_once(self) -> Optional[Turn]:
         """A turn, if one is free and nobody waits for it."""
@@ -122,13 +122,19 @@ class TurnPool:
         self._latency_seconds += share * (self._left_at - turn.began - self._latency_seconds)
         self._serve()
 
-    def learn(self, turn: Turn, queue_seconds: float, transfers: Tuple[Transfer, Transfer]) -> None:
+    def learn(
+        self,
+        turn: Turn,
+        queue_seconds: float,
+        execute_seconds: float,
+        transfers: Tuple[Transfer, Transfer],
+    ) -> None:
         """See `Turn.learn`."""
         if not self._waiting:
-            self._estimator.pause()
+            self._window.pause()
             return
         now = time.monotonic()
-        self._estimator.observe(now, now - turn.began, queue_seconds, transfers)
+        self._window.observe(*(now, now - turn.began, queue_seconds, execute_seconds, transfers))
         self._serve()
 
     def look(self, now: float) -> None:

@@ -299,7 +299,8 @@ class Session:
         backbone, transformer = timing.backbone, timing.transformer
         queue_seconds = backbone.queue_seconds + transformer.queue_seconds
         transfers = _transfer(backbone), _transfer(transformer)
-        turn.learn(queue_seconds, transfers)
+        execute_seconds = backbone.execute_seconds + transformer.execute_seconds
+        turn.learn(queue_seconds, execute_seconds, transfers)
         if not self._adapts_window:
             return
         if not backlogged:

@@ -37,7 +37,7 @@ class Transfer(NamedTuple):
     seconds: float
 
 
-class _WaitFreeTransfer:
+class WaitFreeTransfer:
     """The least that a payload's transfer takes.
 
     Both the quickest transfer of any payload and the quickest byte bound it from below; the first
@@ -68,33 +68,20 @@ class WindowEstimator:
     TCP Vegas (Brakmo and Peterson, 1995), with the waits in queues as the stages report them.
 
     Attributes:
-        window: frames in flight, as few as `least` and at most `most`.
+        window: frames in flight, `MIN_WINDOW` to `MAX_WINDOW`.
     """
 
-    def __init__(
-        self,
-        *,
-        is_live: bool = False,
-        least: int = MIN_WINDOW,
-        most: int = MAX_WINDOW,
-        resets_with_link: bool = True,
-    ) -> None:
+    def __init__(self, *, is_live: bool = False) -> None:
         """Begin small: a window too large would fill queues that are slow to empty.
 
         Args:
             is_live: whether frames are worth less the longer they wait.
-            least: frames in flight, whatever the answers say.
-            most: likewise.
-            resets_with_link: whether the window falls to the least when a link becomes slower.
         """
-        self.window = least
-        self._least = least
-        self._most = most
-        self._resets_with_link = resets_with_link
+        self.window = MIN_WINDOW
         self._is_live = is_live
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
-        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
+        self._links = (WaitFreeTransfer(), WaitFreeTransfer())
         self._every_transfer_waited = True
 
     def observe(
@@ -129,10 +116,10 @@ class WindowEstimator:
         elapsed_seconds = now - self._began
         if answers < max(_LEAST_ROUND_ANSWERS, 2 * self.window) or elapsed_seconds <= 0:
             return
-        if self._every_transfer_waited and self._resets_with_link:
+        if self._every_transfer_waited:
             # The link has become slower; how slow can be seen only once no frame is in front of
             # another.
-            self.window = self._least
+            self.window = MIN_WINDOW
             self.reset()
             return
         throughput = answers / elapsed_seconds
@@ -148,7 +135,7 @@ class WindowEstimator:
 
     def reset(self) -> None:
         """Forget the links as well: frames take another route now."""
-        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
+        self._links = (WaitFreeTransfer(), WaitFreeTransfer())
         self.pause()
 
     def _adjust(self, backlog_frames: float, busy_share: float) -> None:
@@ -159,6 +146,6 @@ class WindowEstimator:
             may_grow = backlog_frames < _LEAST_BACKLOG_FRAMES
             may_shrink = backlog_frames > _MOST_BACKLOG_FRAMES
         if may_grow:
-            self.window = min(self._most, self.window + 1)
+            self.window = min(MAX_WINDOW, self.window + 1)
         elif may_shrink:
-            self.window = max(self._least, self.window - 1)
+            self.window = max(MIN_WINDOW, self.window - 1)
