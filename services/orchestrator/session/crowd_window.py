@@ -9,9 +9,10 @@ from services.orchestrator.session.window import Transfer, WaitFreeTransfer
 
 _LEAST_FRAMES = 4
 _MOST_FRAMES = 4096
-# Frames that wait for an engine while it executes another one.
-_LEAST_BACKLOG_FRAMES = 0.7
-_MOST_BACKLOG_FRAMES = 2.0
+# Frames that wait for an engine while it executes another one: enough for a busy machine to be late
+# with the next for a moment, and at least so many.
+_LEAST_BACKLOG_FRAMES, _LEAST_BACKLOG_SECONDS = 0.7, 0.05
+_MOST_BACKLOG_FRAMES, _MOST_BACKLOG_SECONDS = 2.0, 0.1
 # When processors or links are busier than engines, frames wait there, which looks like work. A
 # frame may take a few times as long as it would alone, and no longer.
 _LEAST_MOVING_SHARE = 0.25
@@ -78,14 +79,17 @@ class CrowdWindow:
         throughput = answers / elapsed_seconds
         # Two for each pair of engines that is busy all the time.
         busy_pairs = max(1.0, throughput * statistics.median(self._executed) / 2)
-        backlog_frames = throughput * statistics.median(self._queued) / busy_pairs
         moving_share = statistics.median(self._moved) / statistics.median(self._latencies)
-        self._adjust(backlog_frames, moving_share)
+        self._adjust(throughput / busy_pairs, statistics.median(self._queued), moving_share)
         self.pause()
 
-    def _adjust(self, backlog_frames: float, moving_share: float) -> None:
+    def _adjust(self, throughput: float, queue_seconds: float, moving_share: float) -> None:
+        """Take a step, by what one pair of engines does."""
         step = max(1, int(self.frames * _STEP_SHARE))
-        if backlog_frames > _MOST_BACKLOG_FRAMES or moving_share < _TOO_LITTLE_MOVING_SHARE:
+        backlog = throughput * queue_seconds
+        least = max(_LEAST_BACKLOG_FRAMES, throughput * _LEAST_BACKLOG_SECONDS)
+        most = max(_MOST_BACKLOG_FRAMES, throughput * _MOST_BACKLOG_SECONDS)
+        if backlog > most or moving_share < _TOO_LITTLE_MOVING_SHARE:
             self.frames = max(_LEAST_FRAMES, self.frames - step)
-        elif backlog_frames < _LEAST_BACKLOG_FRAMES and moving_share > _LEAST_MOVING_SHARE:
+        elif backlog < least and moving_share > _LEAST_MOVING_SHARE:
             self.frames = min(_MOST_FRAMES, self.frames + step)
