@@ -234,7 +234,9 @@ class SessionTurns:
 
     def want(self, taker: Taker) -> None:
         """See `TurnPool.want`."""
-        if self._pool is not None:
+        if self._pool is None:
+            taker(Turn(None))
+        else:
             self._pool.want(self, taker)
 
     def _give(self, turn: Turn) -> bool:
