@@ -11,6 +11,7 @@ from typing import Callable, Dict, Iterable, Optional, Sequence, Set
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.domain.detections import StageTiming
+from common.domain.models import MOST_MODELS
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector
 from common.telemetry.tracing import NOT_TRACED, Span
@@ -24,6 +25,7 @@ _STEP_BUCKETS = (0.0001, 0.0002, 0.0005, *_SECONDS_BUCKETS)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _MAX_PLACEMENTS = 40
 _MAX_PEERS = 64
+_DEFAULT_MODEL = "default"
 STEPS = ("decode", "preprocess", "queue", "execute", "encode", "transfer", "postprocess")
 OTHER = "other"
 """The label that stands for every name that is not known."""
@@ -72,6 +74,14 @@ class Metrics:
             "tandem_frames",
             "Frames answered, by placement and outcome (detections, error, dropped).",
             ["placement", "outcome"],
+            registry=self.registry,
+        )
+        self._models = LabelNames(known=(_DEFAULT_MODEL,), room=MOST_MODELS)
+        self.model_frames = Counter(
+            "tandem_model_frames",
+            "Frames that the orchestrator answered, by model (default: that of streams that name "
+            "none) and outcome.",
+            ["model", "outcome"],
             registry=self.registry,
         )
         self.frame_latency = Histogram(
@@ -237,6 +247,10 @@ class Metrics:
         self.count_frame(placement, outcome)
         latency = self.frame_latency.labels(self._placements.label(placement))
         latency.observe(seconds, _exemplar(span))
+
+    def count_model_frame(self, model: str, outcome: str) -> None:
+        """Count a frame that was answered, by its model; empty: the default one."""
+        self.model_frames.labels(self._models.label(model or _DEFAULT_MODEL), outcome).inc()
 
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""

@@ -99,6 +99,7 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
         sender = self._host.senders.label(sender_of(opening.context))
         facts = StreamFacts.of(opening.context, nodes, sender)
         codec = stage.usable_codec(codec_from_wire(opening.codec))
+        stream.account.cost = loaded.cost
         stream.account.keep(stage.kept_bytes(codec))
         video = optional_video_from_wire(opening)
         decoder = None if video is None else self._video.open(video, stage.pictures)
