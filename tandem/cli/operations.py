@@ -16,6 +16,7 @@ from common.domain.status import (
     ModelChoice,
     ModelStatus,
     PlacementStatus,
+    ServiceEstimate,
     StageStatus,
     SystemStatus,
 )
@@ -193,18 +194,27 @@ def _stages_table(system: SystemStatus) -> Table:
         "node", "stage", "address", "health", "bundle", "in flight", "ms a frame", "seen s ago"
     )
     for stage in system.stages:
-        estimates = [each.estimate for each in stage.models] or [stage.estimate]
+        first, *further = stage.models or (None,)
+        estimate = stage.estimate if first is None else first.estimate
         table.add_row(
             stage.node,
             stage.stage.value,
             stage.address,
             _health(stage.healthy, _in_cell(stage.reason, system)),
-            "\n".join(map(_bundle, stage.models)),
+            "" if first is None else _bundle(first),
             _in_flight(stage),
-            "\n".join(f"{each.execute_seconds * 1e3:.1f}" if each else "" for each in estimates),
-            "\n".join(f"{each.age_seconds:.0f}" if each else "" for each in estimates),
+            *_speed(estimate),
         )
+        for model in further:
+            table.add_row(*("", "", "", "", _bundle(model), ""), *_speed(model.estimate))
     return table
+
+
+def _speed(estimate: ServiceEstimate | None) -> tuple[str, str]:
+    """Milliseconds of a frame, and the seconds since the latest one."""
+    if estimate is None:
+        return "", ""
+    return f"{estimate.execute_seconds * 1e3:.1f}", f"{estimate.age_seconds:.0f}"
 
 
 def _in_flight(stage: StageStatus) -> str:
