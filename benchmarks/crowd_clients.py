@@ -2,7 +2,11 @@
 
 `python -m benchmarks.crowd_clients ADDRESS PLAN` takes a `CrowdPlan` as JSON and prints a `Client`
 for each client as JSON. Each has a connection of its own, as clients on machines of their own have.
-The frames' messages are made beforehand: these clients share the machine with what they measure.
+The frames' pictures are made beforehand: these clients share the machine with what they measure.
+
+When the time is over a client sends no more, ends its half of the stream and takes all answers that
+are still to come. No client ever cancels its stream, unless nothing is answered to any of them for
+a minute: so a frame without an answer is one that Tandem has lost.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Any
 import cv2
 import grpc
 
-from common.domain.detections import StreamOptions
+from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.placement import NodePair
 from common.vision.decode import decode_image
 from common.wire.connections import CallEnding, open_channel
@@ -32,8 +36,8 @@ from tandem.sources import open_source
 _DETECT = "/tandem.v1.Detector/Detect"
 # Clients that share a channel's settings would share its connection.
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
-# What has not been answered so long after the last frame never will be.
-_LAST_SECONDS = 60.0
+# What has not been answered when nothing came to any client for so long never will be.
+_STALLED_SECONDS = 60.0
 _CONNECTED_AT_A_TIME = 16
 _SIZE, _JPEG_QUALITY, _MAX_PIXELS = (128, 96), 85, 1 << 24
 
@@ -46,7 +50,8 @@ class CrowdPlan:
         placement: of every stream.
         paced: how many clients send at a pace.
         frames_per_second: of each of those.
-        greedy: how many send as fast as their frames are taken.
+        is_live: whether the newest frame of those wins, so that the others are dropped.
+        greedy: how many send as fast as their frames are taken; all of these are to be served.
         in_flight: frames that a greedy client has sent and that are not answered yet.
         warm_up_seconds: left out of what is measured.
         seconds: measured.
@@ -55,6 +60,7 @@ class CrowdPlan:
     placement: str
     paced: int = 256
     frames_per_second: float = 2.0
+    is_live: bool = False
     greedy: int = 16
     in_flight: int = 33
     warm_up_seconds: float = 5.0
@@ -67,30 +73,47 @@ class Client:
 
     Attributes:
         is_paced: whether it sent at a pace.
+        due: frames that it would have sent within the measured time, had all been taken at once.
         sent: frames, over the whole run.
         answered: answers of any kind to these.
         repeated: answers to a frame that was answered already.
         reordered: answers that came after that of a later frame.
+        dropped: answers that say that a newer frame was served instead.
         failed: answers that are errors.
         fault: the first of these errors; empty if there is none.
-        refused: why its stream was ended by the server; empty if it was not.
-        latencies: of the answers within the measured time, from when the frame was due.
+        ended: with what status its stream ended, if not OK, and by whom; empty if OK.
+        latencies: of the detections that came within the measured time, from when the frame was
+            due.
     """
 
     is_paced: bool
+    due: int = 0
     sent: int = 0
     answered: int = 0
     repeated: int = 0
     reordered: int = 0
+    dropped: int = 0
     failed: int = 0
     fault: str = ""
-    refused: str = ""
+    ended: str = ""
     latencies: list[float] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
         """Frames without an answer."""
         return self.sent - (self.answered - self.repeated)
+
+
+class _LatestAnswer:
+    """When any client was last answered."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    async def wait_stalled(self) -> None:
+        """Wait until nothing has come for a long time."""
+        while (left := self.at + _STALLED_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(left)
 
 
 class _Run:
@@ -101,76 +124,99 @@ class _Run:
     ) -> None:
         self.client = client
         self._plan = plan
-        self._began = began
-        self._phase = phase
+        self._measured_from = began + plan.warm_up_seconds
+        self._end = self._measured_from + plan.seconds
+        self._first_due = began + phase / plan.frames_per_second
         self._image = image
         self._due: list[float] = []
         self._answered: set[int] = set()
         self._latest = -1
         self._slots = asyncio.Semaphore(plan.in_flight)
 
-    async def run(self, channel: grpc.aio.Channel) -> None:
-        """Send until the time is over; every answer is looked at."""
+    async def run(self, channel: grpc.aio.Channel, latest: _LatestAnswer) -> None:
+        """Send until the time is over, and take every answer, until the server ends the stream."""
         told = message_bytes_metadata(len(self._image))
         call: Any = channel.stream_stream(_DETECT)(metadata=told)
         ending = CallEnding(call)
-        options = StreamOptions(requested_pair=NodePair.parse(self._plan.placement))
-        opening = detector_pb2.DetectRequest(options=stream_options_to_wire(options))
-        sending = asyncio.create_task(self._send(call, opening.SerializeToString()))
-        try:
-            async with asyncio.timeout_at(
-                asyncio.get_running_loop().time() + self._end - time.monotonic() + _LAST_SECONDS
-            ):
-                while (data := await call.read()) is not grpc.aio.EOF:
-                    self._take(detector_pb2.DetectResponse.FromString(data))
-                await ending.wait()
-        except (grpc.aio.AioRpcError, TimeoutError):
-            pass
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        sending = asyncio.create_task(self._send(call))
+        taking = asyncio.create_task(self._take_all(call, latest))
+        stalled = asyncio.create_task(latest.wait_stalled())
+        await asyncio.wait({taking, stalled}, return_when=asyncio.FIRST_COMPLETED)
+        given_up = not taking.done()
+        for task in (sending, taking, stalled):
+            task.cancel()
+        await asyncio.gather(sending, taking, stalled, return_exceptions=True)
+        if given_up:
+            self.client.ended = f"given up by the client after {_STALLED_SECONDS:g} s"
+            return
+        await ending.wait()
         if ending.code not in (None, grpc.StatusCode.OK):
-            self.client.refused = f"{ending.code.name}: {ending.details}"
+            self.client.ended = f"by the server, {ending.code.name}: {ending.details}"
 
     @property
-    def _end(self) -> float:
-        return self._began + self._plan.warm_up_seconds + self._plan.seconds
+    def _opening(self) -> bytes:
+        is_live = self._plan.is_live and self.client.is_paced
+        options = StreamOptions(
+            requested_pair=NodePair.parse(self._plan.placement),
+            overload=OverloadPolicy.DROP_OLDEST if is_live else OverloadPolicy.BLOCK,
+        )
+        opening = detector_pb2.DetectRequest(options=stream_options_to_wire(options))
+        return opening.SerializeToString()
 
-    async def _send(self, call: Any, opening: bytes) -> None:
-        await call.write(opening)
+    async def _take_all(self, call: Any, latest: _LatestAnswer) -> None:
+        while (data := await call.read()) is not grpc.aio.EOF:
+            latest.at = time.monotonic()
+            self._take(detector_pb2.DetectResponse.FromString(data), latest.at)
+
+    async def _send(self, call: Any) -> None:
+        await call.write(self._opening)
         async for number in self._numbers():
             frame = detector_pb2.Frame(frame_id=number, encoded=self._image)
             self.client.sent += 1
             await call.write(detector_pb2.DetectRequest(frame=frame).SerializeToString())
         await call.done_writing()
 
-    async def _numbers(self) -> AsyncIterator[int]:
-        """The number of each frame, when it is due."""
-        if not self.client.is_paced:
-            while (now := time.monotonic()) < self._end:
-                await self._slots.acquire()
-                self._due.append(max(now, time.monotonic()))
-                yield len(self._due) - 1
-            return
-        due = self._began + self._phase / self._plan.frames_per_second
+    def _numbers(self) -> AsyncIterator[int]:
+        return self._paced() if self.client.is_paced else self._greedy()
+
+    async def _greedy(self) -> AsyncIterator[int]:
+        """The number of each frame, as soon as one more may be in flight."""
+        while True:
+            await self._slots.acquire()
+            now = time.monotonic()
+            if now >= self._end:
+                return
+            self._due.append(now)
+            yield len(self._due) - 1
+
+    async def _paced(self) -> AsyncIterator[int]:
+        """The number of each frame when it is due, or later if those before were not taken."""
+        due, period = self._first_due, 1 / self._plan.frames_per_second
+        self.client.due = sum(
+            self._measured_from <= self._first_due + number * period < self._end
+            for number in range(int((self._end - self._first_due) / period) + 1)
+        )
         while due < self._end:
             await asyncio.sleep(due - time.monotonic())
+            if time.monotonic() >= self._end:
+                return
             self._due.append(due)
             yield len(self._due) - 1
-            due += 1 / self._plan.frames_per_second
+            due += period
 
-    def _take(self, response: detector_pb2.DetectResponse) -> None:
-        client, now = self.client, time.monotonic()
+    def _take(self, response: detector_pb2.DetectResponse, now: float) -> None:
+        client, kind = self.client, response.WhichOneof("result")
         client.answered += 1
         client.repeated += response.frame_id in self._answered
         client.reordered += response.frame_id < self._latest
-        if response.WhichOneof("result") != "detections":
+        client.dropped += kind == "dropped"
+        if kind not in ("detections", "dropped"):
             client.failed += 1
             client.fault = client.fault or response.error.message
         self._answered.add(response.frame_id)
         self._latest = max(self._latest, response.frame_id)
         self._slots.release()
-        if self._began + self._plan.warm_up_seconds <= now < self._end:
+        if kind == "detections" and self._measured_from <= now < self._end:
             client.latencies.append(now - self._due[response.frame_id])
 
 
@@ -199,7 +245,10 @@ async def run(address: str, plan: CrowdPlan) -> list[Client]:
         _Run(plan, client, image, began, (index % max(1, plan.paced)) / max(1, plan.paced))
         for index, client in enumerate(clients)
     ]
-    await asyncio.gather(*(each.run(channel) for each, channel in zip(runs, channels, strict=True)))
+    latest = _LatestAnswer()
+    await asyncio.gather(
+        *(each.run(channel, latest) for each, channel in zip(runs, channels, strict=True))
+    )
     await asyncio.gather(*(channel.close() for channel in channels))
     return clients
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +23,9 @@ from common.domain.placement import Stage
 from common.vision.preprocess import preprocess
 from detr.errors import ExportError
 from detr.families.base import SplitModel
-from detr.families.export import FamilyDescription, export_family
 from detr.families.graphs import with_position
-from detr.families.importing import import_family
 from detr.families.proposals import Halves, detect
-from detr.families.published import PUBLISHED
-from detr.families.registry import family_of
+from experiments.family_parity.subjects import subject_of
 from tandem import DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
 
@@ -37,29 +37,23 @@ _LEAST_GAP = 2e-5
 _MOST_FRAMES = 40
 # A frame of this size is resized to DETR's own 800 x 1066.
 _DETR_FRAME = (480, 640)
+_PACKAGES = ("torch", "transformers", "onnxruntime")
 
 
 async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
     """Measure one size.
 
     Args:
-        name: of the size, see `detr.families.published.PUBLISHED`.
+        name: of the size, one of `experiments.family_parity.subjects.NAMES`.
         sampling: `default` or `discrete`; None: as published.
 
     Returns:
         The row, by column.
     """
     began = time.monotonic()
-    config = PUBLISHED[name]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        imported = import_family(family_of(config), folder, config, sampling=sampling, random=True)
-        split = imported.split
-        described = FamilyDescription(
-            name, imported.categories, "none", "random weights", trained=False
-        )
-        exported = export_family(split, folder / "bundle", described)
-        bundle = exported.bundle
+        subject = subject_of(name, Path(temporary), sampling)
+        split, bundle = subject.split, subject.bundle
         rgb, expected = _stable_frame(split, bundle)
         served = await _served(bundle, rgb)
         return {
@@ -71,8 +65,11 @@ async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
             "opset": split.opset.model_dump(),
             "file_bytes": {stage.value: bundle.onnx_path(stage).stat().st_size for stage in Stage},
             "operators": {stage.value: _operators(bundle, stage) for stage in Stage},
-            "halves_difference": exported.max_difference,
+            "halves_difference": subject.difference,
             **_compare(served, expected),
+            "day": datetime.now(UTC).date().isoformat(),
+            "versions": {name: version(name) for name in _PACKAGES},
+            "peak_gib": round(_peak_bytes() / 2**30, 1),
             "seconds": round(time.monotonic() - began, 1),
         }
 
@@ -122,20 +119,22 @@ def _post_process(
 ) -> list[Row]:
     """Apply transformers' own; rows of class, score and box, best first."""
     from transformers.models.conditional_detr import image_processing_pil_conditional_detr
+    from transformers.models.detr import image_processing_pil_detr
     from transformers.models.rt_detr import image_processing_pil_rt_detr
 
-    processor: Any = (
-        image_processing_pil_conditional_detr.ConditionalDetrImageProcessorPil()
-        if family == "conditional_detr"
-        # RF-DETR's own computes the same, and imports torchvision.
-        else image_processing_pil_rt_detr.RTDetrImageProcessorPil()
-    )
+    processors: dict[str, Any] = {
+        "detr": image_processing_pil_detr.DetrImageProcessorPil,
+        "conditional_detr": image_processing_pil_conditional_detr.ConditionalDetrImageProcessorPil,
+    }
+    # RF-DETR's own computes the same as RT-DETR's, and imports torchvision.
+    processor = processors.get(family, image_processing_pil_rt_detr.RTDetrImageProcessorPil)()
     logits, boxes = map(torch.from_numpy, outputs)
     (found,) = processor.post_process_object_detection(
         SimpleNamespace(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=[size]
     )
     parts = (found[name].tolist() for name in ("labels", "scores", "boxes"))
-    return list(zip(*parts, strict=True))
+    # DETR's are in the order of the queries.
+    return sorted(zip(*parts, strict=True), key=lambda row: -row[1])
 
 
 async def _served(bundle: Bundle, rgb: NDArray[np.uint8]) -> list[Row]:
@@ -178,6 +177,11 @@ def _compare(served: list[Row], expected: list[Row]) -> dict[str, Any]:
             np.abs(np.array([a[2] for a, _ in pairs]) - np.array([b[2] for _, b in pairs])).max()
         ),
     }
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process has held so far, other sizes before this one included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _logit(scores: Sequence[float]) -> NDArray[np.float64]:

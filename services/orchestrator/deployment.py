@@ -188,8 +188,10 @@ class Deployments:
                 )
                 for each in done:
                     each.result()
-                for each in waiting:
-                    self._require_reached(preparing[each].server)
+                for each, stage in preparing.items():
+                    self._require_reached(stage.server)
+                    if each.done():
+                        stage.require_held()
         finally:
             for each in preparing:
                 each.cancel()

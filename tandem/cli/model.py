@@ -23,7 +23,7 @@ from common.bundle import (
     load_bundle,
 )
 from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
-from common.engines.base import Device, PlanReport, Precision
+from common.engines.base import CompileOptions, Device, PlanReport
 from common.engines.registry import load_engine
 from services.pipeline.precision import (
     PRECISION_FORM,
@@ -122,6 +122,15 @@ def build(
             "~/.cache/tandem/engines if left out.",
         ),
     ] = None,
+    max_batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Most frames to execute together. The stages find only plans of their own "
+            "--max-batch.",
+        ),
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
     """Compile both halves for this machine's NVIDIA GPU ahead of time, with TensorRT.
@@ -136,7 +145,8 @@ def build(
     for graph in bundle.graphs:
         chosen = choose_precision(bundle.manifest, graph, wishes, ENGINE, None).precision
         with activity(f"compiling the {_words(graph)} in {chosen.value}"):
-            built.append(build_half(bundle, graph, chosen, cache))
+            compilation = compile_options(bundle.manifest, graph, chosen, cache, max_batch)
+            built.append(build_half(bundle, graph, compilation))
         if not json:
             show_line(half_to_line(built[-1]))
     if json:
@@ -296,21 +306,19 @@ class BuiltHalf:
     plan: PlanReport
 
 
-def build_half(bundle: Bundle, graph: Graph, precision: Precision, cache: Path | None) -> BuiltHalf:
+def build_half(bundle: Bundle, graph: Graph, compilation: CompileOptions) -> BuiltHalf:
     """Compile one half or part, unless the cache has it, and see that it can be loaded.
 
     Args:
         bundle: with the half.
         graph: which half, or which part of the bottleneck.
-        precision: to compute in.
-        cache: for the plans; None: the user's own.
+        compilation: for which shapes, in what precision, and where plans are kept.
 
     Raises:
         ConfigurationError: the bundle is damaged, or TensorRT or pycuda is not installed.
         UnsupportedGraphError: TensorRT lacks an operator of the half.
         EngineError: there is no GPU, or TensorRT cannot compile the half.
     """
-    compilation = compile_options(bundle.manifest, graph, precision, cache)
     path = bundle.onnx_path(graph)
     sha256 = bundle.sha256(path.name)
     # Not its own type, which is known only where TensorRT and pycuda are installed.

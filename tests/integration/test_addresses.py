@@ -42,7 +42,7 @@ def probe(address, **environment):
         env={**clean_environment(), **environment},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     return ran.returncode, ran.stderr
 
@@ -55,7 +55,7 @@ def refused(module, *arguments):
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ran.returncode == 2, ran.stderr
     (line,) = ran.stderr.splitlines()

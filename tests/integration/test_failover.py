@@ -12,6 +12,8 @@ from tests.cameras import Camera, assert_own_boxes, boxes_of_pictures, streaming
 from tests.harness import Cluster
 from tests.streams import detect, frame, status, watch_until
 
+pytestmark = pytest.mark.alone
+
 PACE = ("--paced-milliseconds", "20")
 UNAVAILABLE_AFTER_SECONDS = 4.0
 STAGES = ("backbone", "transformer")

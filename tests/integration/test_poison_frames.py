@@ -32,6 +32,8 @@ from tests.poison import (
 )
 from tests.streams import jpeg
 
+pytestmark = pytest.mark.alone
+
 ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0", "--node", "edge")
 MESSAGE_BYTES = 64 << 20
 GREY = detector_pb2.PIXEL_FORMAT_GRAY8
@@ -117,7 +119,7 @@ class Camera(Client):
     def check(self):
         """Nothing went wrong, and nothing took long."""
         assert not self._taking.done()
-        assert self._longest_seconds < max(1, 100 * self._usual_seconds)
+        assert self._longest_seconds < max(2, 100 * self._usual_seconds)
 
 
 FILE = jpeg(1)
@@ -198,8 +200,8 @@ async def test_sigterm_while_an_endless_frame_is_decoded(transformer):
             started = time.monotonic()
             loop = asyncio.get_running_loop()
             assert await loop.run_in_executor(None, backbone.terminate) == 0
-            assert time.monotonic() - started < GRACE_SECONDS + 2
-            _, alive = psutil.wait_procs(processes, 5)
+            assert time.monotonic() - started < GRACE_SECONDS + 5
+            _, alive = psutil.wait_procs(processes, 30)
             assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(each) for each in outcomes} == {UnavailableError}

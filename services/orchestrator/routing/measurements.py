@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from dataclasses import replace
 from typing import Dict, Iterable, Optional, Tuple
 
 from common.domain.codec import Codec, RateFigures
@@ -82,7 +81,7 @@ class Measurements:
         self._answered_at.update(dict.fromkeys(route.servers, now))
         stages = [
             # By the names of the configuration, whatever the stages call themselves.
-            replace(stage_timing_from_wire(each), node=server.node)
+            stage_timing_from_wire(each, server.node)
             for each, server in zip((timing.backbone, timing.transformer), route.servers)
         ]
         self._keeper.observe(

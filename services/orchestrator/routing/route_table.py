@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
@@ -84,9 +85,9 @@ class RouteTable:
     def models_changed(self, server: StageAddress, models: Optional[StageModels]) -> None:
         """Take over what a server serves; None: it is gone."""
         if models is None:
-            self.models.known.pop(server, None)
+            self.models.left(server)
         else:
-            self.models.known[server] = models
+            self.models.told(server, models, time.monotonic())
         self._available.clear()
 
     def add(self, server: StageAddress) -> None:

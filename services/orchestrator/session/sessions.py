@@ -14,7 +14,7 @@ from common.domain.models import StageModels
 from common.domain.placement import StageAddress
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
-from services.orchestrator.routing.routes import SERVING, StageHealth
+from services.orchestrator.routing.routes import NOT_SERVING, SERVING, StageHealth
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.session import Session
@@ -66,6 +66,10 @@ class Sessions:
 
     def stage_changed(self, health: StageHealth) -> None:
         """Take over a server's new health."""
+        before = self.resources.router.table.health[health.address]
+        if health.healthy and (health.interrupted or before.fault == NOT_SERVING):
+            # It may be back with another bundle, which it tells a moment later.
+            self.resources.models.changed(health.address, time.monotonic())
         self.resources.router.stage_changed(health)
         for session in self.open.values():
             # One that drains still answers what it has read.

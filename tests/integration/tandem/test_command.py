@@ -14,8 +14,8 @@ from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,
+    are_gone,
     descendants,
-    is_alive,
     json_of,
     started,
     tandem,
@@ -192,19 +192,19 @@ def test_without_a_server_no_process_is_started(folder):
     with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
         assert process.stdout.readline()
         assert descendants(process.pid) == []
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
 
 def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards(folder):
     asked = ("--placement", "auto", "--json")
     with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
-        assert wait_until(lambda: len(descendants(process.pid)) == 5)
+        assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         out, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
         assert json.loads(out)["frame_id"] == 0
-        assert not any(is_alive(pid) for pid in children)
+        assert are_gone(children)
 
 
 @pytest.mark.parametrize("arguments", [("status", "--watch"), ("detect", "VIDEO", "--live")])
@@ -213,7 +213,7 @@ def test_ctrl_c_is_quiet(server, folder, arguments):
     with started(*named, *server, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(2)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (130, "")
 
 
@@ -230,7 +230,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(server):
         assert process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=60) == 1
 
 
 def test_bench_sends_a_videos_access_units_over_and_over(server, folder):

@@ -9,8 +9,8 @@ import pytest
 
 from tests.harness import TOY_BUNDLE
 from tests.integration.tandem.commands import (
+    are_gone,
     descendants,
-    is_alive,
     json_of,
     started,
     tandem,
@@ -85,26 +85,26 @@ def test_a_second_one_on_the_same_port_says_so(running):
 def test_a_signal_stops_everything_quietly(number, code):
     with up() as (process, told):
         process.send_signal(number)
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=60)
         assert (process.returncode, out, errors) == (code, "", "")
-        assert not any(is_alive(pid) for pid in pids(told))
+        assert are_gone(pids(told))
 
 
 def test_a_signal_while_it_starts_leaves_nothing_behind():
     with started("up", "--port", 0, "--bundle", TOY_BUNDLE) as process:
-        assert wait_until(lambda: len(descendants(process.pid)) == 5)
+        assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (130, "")
-        assert not any(is_alive(pid) for pid in children)
+        assert are_gone(children)
 
 
 def test_children_do_not_outlive_a_killed_parent():
     with up() as (process, told):
         process.kill()
         process.wait()
-        assert wait_until(lambda: not any(is_alive(pid) for pid in pids(told)))
+        assert are_gone(pids(told))
 
 
 def test_a_stage_that_dies_is_told_and_the_rest_goes_on():
@@ -131,10 +131,10 @@ def edge_backbone_healthy(server):
 def test_without_the_orchestrator_everything_ends():
     with up() as (process, told):
         os.kill(told["orchestrator"]["pid"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "tandem: the orchestrator ended with exit code -9" in errors
-        assert not any(is_alive(pid) for pid in pids(told))
+        assert are_gone(pids(told))
 
 
 def test_a_stage_that_does_not_start_is_told_with_its_last_words(tmp_path):
@@ -149,7 +149,7 @@ def test_a_stage_that_does_not_start_is_told_with_its_last_words(tmp_path):
         assert line.startswith("tandem: the ")
         assert "backbone did not start (exit code 2)" in line
         assert line.endswith("backbone.onnx is missing")
-        assert descendants(process.pid) == []
+        assert wait_until(lambda: descendants(process.pid) == [])
 
 
 def test_settings_of_services_in_the_environment_do_not_reach_the_children():
@@ -202,6 +202,6 @@ def test_the_live_view_is_a_further_child():
         gateway = told["gateway"]["pid"]
         assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 130
-        assert not is_alive(gateway)
+        assert are_gone([gateway])

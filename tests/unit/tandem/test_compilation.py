@@ -11,6 +11,7 @@ from common.bundle import load_bundle
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.engines.base import PlanReport, Precision
+from services.pipeline.shapes import compile_options
 from tandem.cli.model import BuiltHalf, build_half, half_to_json, half_to_line
 
 BUNDLE = load_bundle(Path(__file__).parents[3] / "tests" / "data" / "demo-r18")
@@ -20,7 +21,8 @@ def test_one_sentence_says_what_is_missing(tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("TensorRT is installed")
     with pytest.raises(ConfigurationError, match="'tensorrt' is not installed here: No module"):
-        build_half(BUNDLE, Stage.BACKBONE, Precision.FP16, tmp_path)
+        compilation = compile_options(BUNDLE.manifest, Stage.BACKBONE, Precision.FP16, tmp_path)
+        build_half(BUNDLE, Stage.BACKBONE, compilation)
 
 
 @pytest.mark.parametrize("was_cached", [False, True])
