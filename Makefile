@@ -30,8 +30,12 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
 
 .PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick rate-accuracy sbom audit stubs format hooks help
 
-PARALLEL_TESTS := tests/unit tests/contract
-SERIAL_TESTS := tests/integration tests/system
+# The slowest first, so that no worker is left alone with one of them in the end.
+TESTS := tests/integration tests/system tests/contract tests/unit
+ALONE_TESTS = $(sort $(shell grep -rl "pytest.mark.alone" tests --include "test_*.py"))
+PARALLEL := --numprocesses auto --dist loadfile
+# Hundreds of processes are started, each of which would compile what it imports.
+test test-edge coverage: export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-dfine: by that one)"
@@ -57,16 +61,17 @@ demo: $(RUNTIME)
 	$(BIN)/python -m tandem.cli.demo $(if $(MODEL),--bundle models/$(MODEL))
 
 # A file's tests stay together: they share what is costly to start. Each process computes on one thread,
-# or they would wait for one another. Tests of the whole system measure time, and run alone.
+# or they would wait for one another. Those that measure time run afterwards, one at a time.
 test: $(DEV)
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PARALLEL_TESTS) || status=$$?; \
-	$(BIN)/python -m pytest $(SERIAL_TESTS) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m "not alone" $(TESTS) || status=$$?; \
+	$(BIN)/python -m pytest -m alone $(ALONE_TESTS) || status=$$?; \
 	exit $$status
 
-# A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one.
+# A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one. How long
+# things take is measured by `make test` alone.
 test-edge: $(EDGE)
-	$(VENV)/edge/bin/python -m pytest $(EDGE_TESTS)
+	OMP_NUM_THREADS=1 $(VENV)/edge/bin/python -m pytest $(PARALLEL) -m "not alone" $(EDGE_TESTS)
 
 check: $(DEV) $(STUBS)
 	$(BIN)/ruff check .
@@ -80,7 +85,7 @@ check: $(DEV) $(STUBS)
 # (`fail_under` in pyproject.toml).
 coverage: $(DEV)
 	rm -rf output/coverage
-	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile tests/unit tests/contract
+	$(BIN)/coverage run -m pytest $(PARALLEL) tests/contract tests/unit
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report

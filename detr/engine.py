@@ -11,10 +11,11 @@ import onnx
 import torch
 from torch import nn
 
-from common.bundle import BottleneckPart, Graph, Manifest, load_bundle, require_detr
-from common.domain.errors import EngineError, TandemError
+from common.bundle import BottleneckPart, DetrManifest, Graph, Manifest, load_bundle
+from common.domain.errors import EngineError, TandemError, UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Device, Engine, LoadOptions
+from common.engines.operators import beyond_family
 from common.engines.reading import model_bytes
 from detr.export.bottleneck_parts import part_of
 from detr.export.halves import BackboneHalf, TransformerHalf
@@ -170,6 +171,7 @@ def load_half(
         sha256: of the file's content that was checked; None: nobody checked it.
 
     Raises:
+        UnsupportedGraphError: the bundle is of another family than DETR.
         EngineError: the file cannot be loaded or has another sha256, or the device or precision
             cannot be had.
     """
@@ -185,6 +187,8 @@ def load_half(
     content = model_bytes(onnx_path, sha256, "torch")
     try:
         module = _module(graph, bundle.manifest, _initializers(content))
+    except UnsupportedGraphError:
+        raise
     # DecodeError of the protobuf package, which stays a detail of onnx, is neither of the two.
     except Exception as error:
         raise EngineError(f"torch cannot load {onnx_path}: {error}") from error
@@ -198,9 +202,10 @@ def _module(graph: Graph, manifest: Manifest, weights: dict[str, torch.Tensor]) 
     """Rebuild a half or a part of the bottleneck with its weights."""
     if isinstance(graph, BottleneckPart):
         return part_of(graph, weights)
-    detr = require_detr(manifest, "building the model anew from its weights")
+    if not isinstance(manifest, DetrManifest):
+        raise beyond_family(f"torch {torch.__version__}", manifest.name, manifest.family)
     half_class = BackboneHalf if graph is Stage.BACKBONE else TransformerHalf
-    half = half_class(DETR(detr.architecture), detr.split)
+    half = half_class(DETR(manifest.architecture), manifest.split)
     half.load_state_dict(weights)
     return half
 

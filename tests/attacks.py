@@ -51,8 +51,8 @@ class RawStream:
                 pass
 
         with suppress(grpc.aio.AioRpcError):
-            await asyncio.wait_for(read(), 30)
-        await asyncio.wait_for(self.ending.wait(), 30)
+            await asyncio.wait_for(read(), 60)
+        await asyncio.wait_for(self.ending.wait(), 60)
         return self.ending.code, self.ending.details
 
 

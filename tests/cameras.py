@@ -91,7 +91,7 @@ class Camera:
             self.boxes[result.frame_id] = np.array(boxes).reshape(-1, 4)
         self._came.set()
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait for an answer after which `condition` holds."""
         end = time.monotonic() + seconds
         while not condition():

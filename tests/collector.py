@@ -68,7 +68,7 @@ class Collector:
 
     def wait_for(self, condition: Callable[[List[Received]], bool]) -> List[Received]:
         """All spans, once the condition holds for them."""
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 60.0
         with self._changed:
             while not condition(self.spans):
                 left = end - time.monotonic()

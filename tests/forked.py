@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from multiprocessing import reduction
 from pathlib import Path
@@ -31,7 +32,9 @@ SERVICES = (
     "services.transformer.service",
     "services.orchestrator.service",
 )
+GATEWAY = ("cv2", "services.gateway.service")
 COMMAND = ("cv2", "tandem.cli.*")
+TRAINING = ("cv2", "torch", "scipy.optimize", "matplotlib.pyplot", "onnx")
 _EXIT_CODE = struct.Struct("i")
 _MAX_REQUEST_BYTES = 1 << 20
 
@@ -61,8 +64,30 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
             )
 
+    def run(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Dict[str, str],
+        folder: Path = ROOT,
+        timeout: Optional[float] = None,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a program to its end, as `subprocess.run` does; the rest is as for `start`."""
+        with tempfile.TemporaryFile() as log:
+            process = self.start(module, arguments, environment, log.fileno(), folder)
+            with process.stdout:
+                output = process.stdout.read()
+            code = process.wait(timeout)
+            log.seek(0)
+            return subprocess.CompletedProcess(arguments, code, output, log.read().decode())
+
     def start(
-        self, module: str, arguments: Sequence[str], environment: Dict[str, str], log: int
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Dict[str, str],
+        log: int,
+        folder: Path = ROOT,
     ) -> "ForkedProcess":
         """Start a program.
 
@@ -71,10 +96,16 @@ class ForkServer:
             arguments: its command line.
             environment: all of its environment.
             log: file descriptor that its standard error goes to.
+            folder: that it runs in.
         """
         output, output_end = os.pipe()
         exit_code, exit_code_end = os.pipe()
-        request = {"module": module, "arguments": arguments, "environment": environment}
+        request = {
+            "module": module,
+            "arguments": arguments,
+            "environment": environment,
+            "folder": str(folder),
+        }
         self._control.sendall(json.dumps(request).encode())
         reduction.sendfds(self._control, [output_end, log, exit_code_end])
         os.close(output_end)
@@ -151,6 +182,7 @@ def main() -> None:
     request = _next_request(socket.socket(fileno=int(sys.argv[1])))
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
     sys.argv = [sys.argv[0], *request["arguments"]]
     # The last thing done, so that its end is the end of the interpreter.
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

@@ -62,7 +62,7 @@ class Page:
         self.state = None
         self.frames = []
 
-    async def until(self, condition, seconds=30.0):
+    async def until(self, condition, seconds=60.0):
         """Read until something holds of this page."""
         async with asyncio.timeout(seconds):
             while not condition(self):
@@ -70,7 +70,7 @@ class Page:
 
     async def states(self, count):
         """Read until so many more states have come."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while count:
                 count -= await self._read()
 

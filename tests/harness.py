@@ -15,7 +15,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from common.domain.placement import Stage
 from services.arguments import orchestrator_arguments, stage_arguments
-from tests.forked import ROOT, SERVICES, ForkServer
+from tests.forked import GATEWAY, ROOT, SERVICES, ForkServer
 
 TOY_BUNDLE = ROOT / "tests/data/toy-bundle"
 # Of format 2: two tensors cross its cut.
@@ -69,7 +69,9 @@ class ServiceProcess:
                 text=True,
             )
         else:
-            self.process = _fork_server().start(module, arguments, environment, self.log.fileno())
+            modules = GATEWAY if module == "services.gateway" else SERVICES
+            server = _fork_server(modules)
+            self.process = server.start(module, arguments, environment, self.log.fileno())
         self._announcement: Optional[Dict[str, object]] = None
 
     @property
@@ -119,7 +121,7 @@ class ServiceProcess:
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self, timeout_seconds: float = 30.0) -> int:
+    def terminate(self, timeout_seconds: float = 60.0) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_seconds)
@@ -255,9 +257,9 @@ class Cluster:
         self._stack.close()
 
 
-@lru_cache(maxsize=1)
-def _fork_server() -> ForkServer:
-    server = ForkServer(SERVICES, clean_environment())
+@lru_cache(maxsize=2)
+def _fork_server(modules: Tuple[str, ...]) -> ForkServer:
+    server = ForkServer(modules, clean_environment())
     atexit.register(server.close)
     return server
 

@@ -85,8 +85,8 @@ async def detect_until_error(
 class LiveStream:
     """A stream that is written to and read from by hand."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address)
+    def __init__(self, address: str, channel: Optional[grpc.aio.Channel] = None) -> None:
+        self._channel = channel or grpc.aio.insecure_channel(address)
         self.call = detector_pb2_grpc.DetectorStub(self._channel).Detect()
 
     async def send(self, *requests: detector_pb2.DetectRequest) -> None:
@@ -94,14 +94,14 @@ class LiveStream:
             await self.call.write(request)
 
     async def receive(self, count: int) -> List[detector_pb2.DetectResponse]:
-        return [await asyncio.wait_for(self.call.read(), 30) for _ in range(count)]
+        return [await asyncio.wait_for(self.call.read(), 60) for _ in range(count)]
 
     async def rest(self) -> List[detector_pb2.DetectResponse]:
         """Half-close and read to the end."""
         await self.call.done_writing()
         responses = []
         while True:
-            response = await asyncio.wait_for(self.call.read(), 30)
+            response = await asyncio.wait_for(self.call.read(), 60)
             if response is grpc.aio.EOF:
                 return responses
             responses.append(response)
@@ -127,7 +127,7 @@ async def watch_until(address: str, condition) -> operations_pb2.SystemStatus:
     request.interval.FromMilliseconds(100)
     async with grpc.aio.insecure_channel(address) as channel:
         async for state in operations_pb2_grpc.OperationsStub(channel).WatchStatus(
-            request, timeout=30
+            request, timeout=60
         ):
             if condition(state):
                 return state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from scenes.coco_format import export_coco
 from scenes.splits import SceneSource
+from tests.forked import TRAINING, ForkServer
 from tests.unit.scenes.conftest import drawn_artwork, drawn_photographs
 
 ROOT = Path(__file__).parents[1]
@@ -33,12 +36,28 @@ def tiny_coco(folder):
 
 def run_training(module, recipe, output, *more, processes=1):
     """Run `python -m module`, or torchrun; returns the finished process."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launcher, "-m", module, "--recipe", str(recipe)]
-    command += ["--output", str(output), "--workers", "0", "--threads", "1", *more]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    arguments = ["--recipe", str(recipe), "--output", str(output)]
+    arguments += ["--workers", "0", "--threads", "1", *more]
+    if processes == 1:
+        return _fork_server().run(module, arguments, _environment(), output.parent)
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
-        command, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *launcher, "-m", module, *arguments],
+        cwd=output.parent,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+def _environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@functools.cache
+def _fork_server():
+    """Of a process that has imported what takes training longest to import."""
+    server = ForkServer(TRAINING, _environment())
+    atexit.register(server.close)
+    return server

@@ -56,7 +56,7 @@ class EngineError(InternalError):
 
 
 class UnsupportedGraphError(EngineError):
-    """An engine can never run a graph: it lacks an operator; the text names it, and what to do."""
+    """An engine can never run a graph; the text says why, as by an operator, and what to do."""
 
 
 MAX_ECHOED_BYTES = 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Optional
 
 from common.domain.address import leads_to_several
@@ -79,15 +80,18 @@ class NodePair:
     @property
     def placement(self) -> Optional[Placement]:
         """The placement that is a name for these nodes, if one is."""
-        return next((each for each in Placement if each.node_pair == self), None)
+        return _PLACEMENTS.get(self)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The placement's name, or `backbone=NODE,transformer=NODE`."""
         placement = self.placement
         if placement is not None:
             return placement.value
         return f"backbone={self.backbone},transformer={self.transformer}"
+
+
+_PLACEMENTS = {each.node_pair: each for each in Placement}
 
 
 @dataclass(frozen=True)

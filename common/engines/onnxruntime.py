@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional
+from typing import Dict, FrozenSet, Iterator, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
 import onnxruntime
@@ -12,13 +15,16 @@ import structlog
 from common.domain.errors import EngineError
 from common.engines.base import Device, Engine, LoadOptions
 from common.engines.onnxruntime_providers import PROVIDERS, Choice, choices, load_libraries
-from common.engines.reading import model_bytes
+from common.engines.reading import file_in_memory, model_bytes
 from common.engines.refusals import onnxruntime_refusal
 
 DEVICES = (Device.CPU, Device.CUDA, Device.TENSORRT, Device.OPENVINO)
 HALF_PRECISION_DEVICES: FrozenSet[Device] = frozenset({Device.TENSORRT})
 
 _log = structlog.get_logger()
+
+_READ_AS_FILE = (Device.CPU, Device.CUDA)
+_IN_MEMORY = re.compile(r"/proc/self/fd/\d+")
 
 
 class OnnxRuntimeEngine:
@@ -152,11 +158,13 @@ def open_session(
     if choice.device is not Device.CPU:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = list(choice.providers)
-    content = model_bytes(onnx_path, sha256, "onnxruntime")
     try:
-        session = onnxruntime.InferenceSession(
-            content, options, providers=providers, enable_fallback=0
-        )
+        with _source(onnx_path, sha256, choice) as source:
+            session = onnxruntime.InferenceSession(
+                source, options, providers=providers, enable_fallback=0
+            )
+    except EngineError:
+        raise
     except Exception as error:
         raise load_error(error, onnx_path) from error
     # Releases before 1.20 do not know the argument.
@@ -174,11 +182,37 @@ def open_session(
     return session
 
 
+@contextmanager
+def _source(onnx_path: Path, sha256: Optional[str], choice: Choice) -> Iterator[Union[bytes, str]]:
+    """What a session is to be made of: the content that was checked, if possible as a file.
+
+    Of bytes ONNX Runtime makes a session with the GIL held, at about a millisecond for a megabyte,
+    in which no frame of another bundle goes on, and it keeps them as long as the session. Since
+    some release after 1.19 it reads a file without the GIL.
+
+    Raises:
+        EngineError: the file cannot be read, or is not what was checked any more.
+    """
+    content = model_bytes(onnx_path, sha256, "onnxruntime")
+    # The others name what they keep of a model by its file.
+    if choice.device not in _READ_AS_FILE or not hasattr(os, "memfd_create"):
+        yield content
+        return
+    with ExitStack() as stack:
+        source: Union[bytes, str] = content
+        # Where the system forbids it, or lacks the memory, it takes the bytes.
+        with suppress(OSError):
+            source = stack.enter_context(file_in_memory(content))
+        del content
+        yield source
+
+
 def load_error(error: Exception, onnx_path: Path) -> EngineError:
     """What ONNX Runtime says of a graph that it does not load, in the project's words."""
     engine = f"onnxruntime {onnxruntime.__version__}"
     refusal = onnxruntime_refusal(str(error), engine, onnx_path.name)
-    return refusal or EngineError(f"onnxruntime cannot load {onnx_path}: {error}")
+    words = _IN_MEMORY.sub(onnx_path.name, str(error))
+    return refusal or EngineError(f"onnxruntime cannot load {onnx_path}: {words}")
 
 
 def require_used(session: onnxruntime.InferenceSession, device: str) -> None:

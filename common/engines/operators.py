@@ -139,3 +139,17 @@ def beyond_ir_version(engine: str, file: str, version: int, most: int) -> Unsupp
         f"engine {engine} reads ONNX files of IR version {most} at most, and {file} is of version "
         f"{version}: take a newer release of the engine, or {_ELSEWHERE}"
     )
+
+
+def beyond_family(engine: str, model: str, family: str) -> UnsupportedGraphError:
+    """The error of a half of another family than those that an engine rebuilds.
+
+    Args:
+        engine: its name and release.
+        model: the bundle's name.
+        family: the bundle's.
+    """
+    return UnsupportedGraphError(
+        f"engine {engine} rebuilds plain DETRs only, and {model} is of the family {family}: "
+        f"{_ELSEWHERE}"
+    )

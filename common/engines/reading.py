@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 from common.domain.errors import EngineError
 
@@ -27,3 +29,23 @@ def model_bytes(onnx_path: Path, sha256: Optional[str], engine: str) -> bytes:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise EngineError(f"{engine} cannot load {onnx_path}: the file has just been changed")
     return content
+
+
+@contextmanager
+def file_in_memory(content: bytes) -> Iterator[str]:
+    """The path, for this process, of a file that holds these bytes and lies on no disk.
+
+    It is for engines that read a file beside Python's other threads, but hold all of them up while
+    they take bytes.
+
+    Raises:
+        OSError: there is no memory for it.
+    """
+    descriptor = os.memfd_create("model", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        del content
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -101,9 +101,10 @@ def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
     )
 
 
-def stage_timing_from_wire(wire: detection_pb2.StageTiming) -> StageTiming:
-    """One stage's timing."""
+def stage_timing_from_wire(wire: detection_pb2.StageTiming, node: str = "") -> StageTiming:
+    """One stage's timing; of this node, or of the one that it names itself."""
     told = {name: getattr(wire, name) for name in StageTiming.__dataclass_fields__}
+    told["node"] = node or wire.node
     if not wire.HasField("power_watts"):
         told["power_watts"] = None
     told["codec"] = known_codec_from_wire(wire.codec)

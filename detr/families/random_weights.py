@@ -16,14 +16,23 @@ from torch import Tensor, nn
 
 _CLASS_BIAS, _BIAS_SPREAD = -4.0, 0.1
 _POSITION_SPREAD = 0.5
-# Conditional DETR's: what a ResNet gives is nearly the same everywhere, but for its mean.
+# Of DETR and Conditional DETR: what a ResNet gives is nearly the same everywhere, but for its mean.
 _UNNORMED = "input_projection"
-# Its queries begin with nothing of their own, and have to look at different places.
-# Its encoder would average them away, too.
-_LOOKING = re.compile(
-    r"encoder\.layers\.\d+\.self_attn\.[qk]_proj$|\.[qk]_(?:content|pos|pos_sine)_proj$"
+# Their queries begin with nothing of their own. They differ by where the first decoder layer looks,
+# and what they see there has to outweigh what is common to all. The layers after it keep that
+# difference: with the same gains as the first, each would magnify rounding errors by a third.
+_LEARNED_QUERIES = ("detr", "conditional_detr")
+_LEARNED_QUERIES_GAINS = (
+    (re.compile(r"encoder\.layers\.\d+\.self_attn\.o_proj$"), 0.3),
+    (re.compile(r"decoder\.layers\.\d+\.self_attn\.o_proj$"), 0.2),
+    (re.compile(r"\.layers\.0\.encoder_attn\.o_proj$"), 3.0),
+    (re.compile(r"\.encoder_attn\.o_proj$"), 0.5),
+    (re.compile(r"\.mlp\."), 0.5),
+    (re.compile(r"decoder\.layers\.0\..+\.[qk]_(?:content|pos|pos_sine)_proj$"), 2.2),
+    (re.compile(r"decoder\.layers\.0\.encoder_attn\.[qk]_proj$"), 2.2),
 )
-_LOOKING_GAIN = 3.0
+# Cells at the border are masked, and all score what this makes of 0: less than any other cell does.
+_PROPOSING = "enc_output.0"
 # Of what moves boxes and where features are read: noise differs from cell to cell, so that a large
 # gain would magnify rounding errors.
 _BOX_GAIN = 0.2
@@ -46,13 +55,15 @@ def spread_weights(model: nn.Module, seed: int, input_size: tuple[int, int]) -> 
             if isinstance(module, nn.Linear | nn.Conv2d):
                 _draw(
                     module,
-                    _gain(name, module),
+                    _gain(model, name, module),
                     _CLASS_BIAS if _is_class_head(model, module) else 0.0,
                 )
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight)
             else:
                 _draw_own(module)
+            if name.endswith(_PROPOSING):
+                module.bias.zero_()
         with _adapting_norms(model):
             model(torch.randn(2, 3, *input_size))
 
@@ -71,9 +82,11 @@ def _draw_own(module: nn.Module) -> None:
             nn.init.normal_(parameter, std=_POSITION_SPREAD)
 
 
-def _gain(name: str, layer: nn.Linear | nn.Conv2d) -> float:
-    if _LOOKING.search(name):
-        return _LOOKING_GAIN
+def _gain(model: Any, name: str, layer: nn.Linear | nn.Conv2d) -> float:
+    if model.config.model_type in _LEARNED_QUERIES:
+        for pattern, gain in _LEARNED_QUERIES_GAINS:
+            if pattern.search(name):
+                return gain
     return _BOX_GAIN if _moves(name, layer) else 1.0
 
 

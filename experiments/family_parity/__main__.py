@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from common.domain.errors import TandemError
-from detr.families.published import PUBLISHED
 from experiments.family_parity.measuring import measure
+from experiments.family_parity.subjects import NAMES
 
 
 def main() -> None:
@@ -25,14 +25,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/family-parity.jsonl"))
     parser.add_argument("--sampling", choices=("default", "discrete"))
     asked = parser.parse_args()
-    unknown = [name for name in asked.names if name not in PUBLISHED]
+    unknown = [name for name in asked.names if name not in NAMES]
     if unknown:
-        parser.error(f"{unknown[0]} is none of {', '.join(PUBLISHED)}")
+        parser.error(f"{unknown[0]} is none of {', '.join(NAMES)}")
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     lines = asked.output.read_text().splitlines() if asked.output.exists() else []
     known = {(row["model"], row["sampling"]) for row in map(json.loads, lines)}
     failed: list[str] = []
-    for name in asked.names or PUBLISHED:
+    for name in asked.names or NAMES:
         if (name, asked.sampling) in known:
             continue
         try:

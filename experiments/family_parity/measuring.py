@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +23,11 @@ from common.domain.placement import Stage
 from common.vision.preprocess import preprocess
 from detr.errors import ExportError
 from detr.families.base import SplitModel
-from detr.families.export import FamilyDescription, export_family
 from detr.families.graphs import with_position
-from detr.families.importing import import_family
-from detr.families.proposals import Halves, detect
-from detr.families.published import PUBLISHED
-from detr.families.registry import family_of
+from detr.families.importing import DISCRETE_SAMPLING
+from detr.families.proposals import Halves, detect, detect_with
+from experiments.family_parity.discrete import difference_from_default
+from experiments.family_parity.subjects import subject_of
 from tandem import DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
 
@@ -37,29 +39,23 @@ _LEAST_GAP = 2e-5
 _MOST_FRAMES = 40
 # A frame of this size is resized to DETR's own 800 x 1066.
 _DETR_FRAME = (480, 640)
+_PACKAGES = ("torch", "transformers", "onnxruntime")
 
 
 async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
     """Measure one size.
 
     Args:
-        name: of the size, see `detr.families.published.PUBLISHED`.
+        name: of the size, one of `experiments.family_parity.subjects.NAMES`.
         sampling: `default` or `discrete`; None: as published.
 
     Returns:
         The row, by column.
     """
     began = time.monotonic()
-    config = PUBLISHED[name]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        imported = import_family(family_of(config), folder, config, sampling=sampling, random=True)
-        split = imported.split
-        described = FamilyDescription(
-            name, imported.categories, "none", "random weights", trained=False
-        )
-        exported = export_family(split, folder / "bundle", described)
-        bundle = exported.bundle
+        subject = subject_of(name, Path(temporary), sampling)
+        split, bundle = subject.split, subject.bundle
         rgb, expected = _stable_frame(split, bundle)
         served = await _served(bundle, rgb)
         return {
@@ -71,10 +67,20 @@ async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
             "opset": split.opset.model_dump(),
             "file_bytes": {stage.value: bundle.onnx_path(stage).stat().st_size for stage in Stage},
             "operators": {stage.value: _operators(bundle, stage) for stage in Stage},
-            "halves_difference": exported.max_difference,
+            "halves_difference": subject.difference,
+            **_discrete(name, sampling, split),
             **_compare(served, expected),
+            "day": datetime.now(UTC).date().isoformat(),
+            "versions": {name: version(name) for name in _PACKAGES},
+            "peak_gib": round(_peak_bytes() / 2**30, 1),
             "seconds": round(time.monotonic() - began, 1),
         }
+
+
+def _discrete(name: str, sampling: str | None, split: SplitModel) -> dict[str, Any]:
+    if sampling != DISCRETE_SAMPLING:
+        return {}
+    return {"from_default": difference_from_default(name, split)}
 
 
 def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8], list[Row]]:
@@ -87,10 +93,13 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         pixels, _ = preprocess(rgb, policy, manifest.normalization)
         padding = np.zeros((1, *pixels.shape[2:]), bool)
-        chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
+        found = halves.detect(with_position(split, halves.levels(pixels), padding))
         outputs, own = detect(split.whole, pixels, padding)
-        if not _are_same(split.family, chosen, own):
+        if not _are_same(split.family, found.proposals, own):
             continue
+        if found.cells:
+            # At no frame does rounding decide none of so many.
+            outputs, _ = detect_with(split.whole, pixels, padding, found)
         names = {each.class_index: each.name for each in manifest.categories}
         # Rows of the class head that stand for nothing are never reported.
         rows = [row for row in _post_process(split.family, outputs, size) if row[0] in names]
@@ -122,20 +131,22 @@ def _post_process(
 ) -> list[Row]:
     """Apply transformers' own; rows of class, score and box, best first."""
     from transformers.models.conditional_detr import image_processing_pil_conditional_detr
+    from transformers.models.detr import image_processing_pil_detr
     from transformers.models.rt_detr import image_processing_pil_rt_detr
 
-    processor: Any = (
-        image_processing_pil_conditional_detr.ConditionalDetrImageProcessorPil()
-        if family == "conditional_detr"
-        # RF-DETR's own computes the same, and imports torchvision.
-        else image_processing_pil_rt_detr.RTDetrImageProcessorPil()
-    )
+    processors: dict[str, Any] = {
+        "detr": image_processing_pil_detr.DetrImageProcessorPil,
+        "conditional_detr": image_processing_pil_conditional_detr.ConditionalDetrImageProcessorPil,
+    }
+    # RF-DETR's own computes the same as RT-DETR's, and imports torchvision.
+    processor = processors.get(family, image_processing_pil_rt_detr.RTDetrImageProcessorPil)()
     logits, boxes = map(torch.from_numpy, outputs)
     (found,) = processor.post_process_object_detection(
         SimpleNamespace(logits=logits, pred_boxes=boxes), threshold=0.0, target_sizes=[size]
     )
     parts = (found[name].tolist() for name in ("labels", "scores", "boxes"))
-    return list(zip(*parts, strict=True))
+    # DETR's are in the order of the queries.
+    return sorted(zip(*parts, strict=True), key=lambda row: -row[1])
 
 
 async def _served(bundle: Bundle, rgb: NDArray[np.uint8]) -> list[Row]:
@@ -178,6 +189,11 @@ def _compare(served: list[Row], expected: list[Row]) -> dict[str, Any]:
             np.abs(np.array([a[2] for a, _ in pairs]) - np.array([b[2] for _, b in pairs])).max()
         ),
     }
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process has held so far, other sizes before this one included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _logit(scores: Sequence[float]) -> NDArray[np.float64]:

@@ -55,10 +55,12 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
             await context.write(models_pb2.DeployProgress(prepared=models_pb2.BundlePrepared()))
             await _step(request_iterator, "commit")
             note = await self._changeover.commit(prepare.model, prepare.bundle, loaded)
-        committed = models_pb2.BundleCommitted(note=note)
-        await context.write(models_pb2.DeployProgress(committed=committed))
-        await _step(request_iterator, "finish")
-        self._bundles.settle(prepare.model)
+            committed = models_pb2.BundleCommitted(note=note)
+            await context.write(models_pb2.DeployProgress(committed=committed))
+            # What SIGHUP asks for meanwhile comes after that: until then nobody knows which bundle
+            # the other half needs this one to keep.
+            await _step(request_iterator, "finish")
+            self._bundles.settle(prepare.model)
 
     def _refuse_if_draining(self) -> None:
         if self._draining.is_set():

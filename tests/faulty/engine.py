@@ -1,11 +1,13 @@
 """ONNX Runtime, but for what the file named by FAULTY_ENGINE says at each execution.
 
-Its words are `WHAT:ACTION`. WHAT is `every` execution, one of a `white` picture, or one of a `part`
-of the bottleneck; ACTION is
+Its words are `WHAT:ACTION`. WHAT is `every` execution, one of a `white` picture, one of a `part`
+of the bottleneck, or one of what was loaded `last`; ACTION is
 `fail`, `memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the
 file says otherwise. `load:hang` hangs while loading, `load:fail` fails to, and `load:single` loads
 for single frames only, as a compiler does with a graph of a fixed batch. `has:Sigmoyd` is an engine
 that has an operator which ONNX Runtime lacks: it computes what that has in place of it.
+
+The files `loading` and `hanging` beside it tell that loading, or an execution, hangs.
 """
 
 import os
@@ -27,9 +29,14 @@ WHITE = 2.2
 
 
 class FaultyEngine:
+    # How many were loaded.
+    count = 0
+
     def __init__(self, engine, file: Path) -> None:
         self._engine = engine
         self._file = file
+        FaultyEngine.count += 1
+        self._number = FaultyEngine.count
 
     @property
     def description(self) -> str:
@@ -37,7 +44,12 @@ class FaultyEngine:
 
     def run(self, inputs):
         what, _, action = told(self._file).partition(":")
-        is_meant = {"every": True, "white": is_white(inputs), "part": is_of_a_part(inputs)}
+        is_meant = {
+            "every": True,
+            "white": is_white(inputs),
+            "part": is_of_a_part(inputs),
+            "last": self._number == FaultyEngine.count,
+        }
         if is_meant.get(what, False):
             if action == "fail":
                 raise EngineError("sticky error at 0xdead")
@@ -45,6 +57,8 @@ class FaultyEngine:
                 raise MemoryError
             if action == "exit":
                 os._exit(3)
+            if action == "hang":
+                self._file.with_name("hanging").touch()
             hang_while(self._file, "hang")
             if action == "nan":
                 return {n: np.full_like(a, np.nan) for n, a in self._engine.run(inputs).items()}
@@ -87,7 +101,7 @@ def load(onnx_path: Path, options: LoadOptions) -> FaultyEngine:
     file = Path(os.environ["FAULTY_ENGINE"])
     if told(file) == "load:hang":
         file.with_name("loading").touch()
-        hang_while(file, "hang")
+        hang_while(file, "load:hang")
     if told(file) == "load:fail":
         raise EngineError("no device")
     if told(file).startswith("has:"):

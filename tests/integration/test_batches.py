@@ -97,6 +97,7 @@ async def test_a_bad_frame_spoils_no_other_of_its_batch(tmp_path):
     assert frames / count > 1.5
 
 
+@pytest.mark.alone
 async def test_a_camera_waits_for_one_batch_of_all_floods():
     cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",))
     try:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import statistics
+import time
 
 import grpc
 import pytest
@@ -217,6 +219,7 @@ async def test_a_node_that_is_not_configured_is_named():
         assert "backbone on edge" in answer.error.message
 
 
+@pytest.mark.alone
 async def test_a_live_stream_drops_the_oldest_and_answers_every_frame(slow_cluster):
     camera = paced([frame(number) for number in range(100)], 0.01)
     async with LiveStream(slow_cluster.address) as stream:
@@ -227,17 +230,21 @@ async def test_a_live_stream_drops_the_oldest_and_answers_every_frame(slow_clust
                 await stream.send(request)
             return await stream.call.done_writing()
 
+        began = time.monotonic()
         sender = asyncio.ensure_future(send())
         responses = await stream.receive(100)
         await sender
+        seconds = time.monotonic() - began
     assert [each.frame_id for each in responses] == list(range(100))
     outcomes = [each.WhichOneof("result") for each in responses]
-    # One second of frames at 50 ms each; the newest is never dropped.
-    assert 10 <= outcomes.count("detections") <= 30
+    # One frame every 50 ms, and those in flight; the newest is never dropped.
+    assert 0 < outcomes.count("detections") <= seconds / 0.05 + 4
+    assert outcomes.count("dropped") > 20
     assert outcomes.count("detections") + outcomes.count("dropped") == 100
     assert outcomes[-1] == "detections"
     served = [each.timing.total_seconds for each in responses if each.HasField("detections")]
-    assert max(served) < 0.5
+    # Of a hundred frames in a row, the median would wait for two seconds and more.
+    assert statistics.median(served) < 0.5
 
 
 async def test_a_fast_client_is_held_back_to_the_pace_of_the_engine(slow_cluster):

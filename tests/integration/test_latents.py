@@ -244,7 +244,7 @@ async def test_a_part_that_fails_takes_its_stage_out_of_service_until_it_compute
 
 async def logged(process, event):
     """Wait until a service has logged an event."""
-    for _ in range(300):
+    for _ in range(600):
         if any(each["event"] == event for each in process.log_events()):
             return
         await asyncio.sleep(0.1)

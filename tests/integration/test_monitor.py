@@ -44,7 +44,7 @@ async def monitored(answer, reasons=(), *, stays=False):
     monitor = StageMonitor(
         {ADDRESS: channel},
         interval_seconds=0.05,
-        timeout_seconds=1.0,
+        timeout_seconds=10.0,
         on_change=noted.put_nowait,
         on_heartbeat=lambda *_: None,
         answered_at=lambda _: 0.0,
@@ -76,13 +76,13 @@ async def test_a_stage_whose_health_is_wrong_is_unhealthy_until_it_is_right(wron
         return await wrong(context) if is_wrong else SERVING.SerializeToString()
 
     async with monitored(answer) as noted:
-        state = await asyncio.wait_for(noted.get(), 10)
+        state = await asyncio.wait_for(noted.get(), 60)
         assert not state.healthy
         assert words in state.reason
         assert len(state.reason) <= MAX_ECHOED_BYTES + 3
         is_wrong = False
         while not state.healthy:
-            state = await asyncio.wait_for(noted.get(), 10)
+            state = await asyncio.wait_for(noted.get(), 60)
 
 
 async def test_a_reason_that_comes_after_the_state_is_told():
@@ -95,9 +95,9 @@ async def test_a_reason_that_comes_after_the_state_is_told():
         return answered
 
     async with monitored(answer, reasons, stays=True) as noted:
-        state = await asyncio.wait_for(noted.get(), 10)
+        state = await asyncio.wait_for(noted.get(), 60)
         assert state.reason == "its health is NOT_SERVING"
         reasons.append("engine test has no operator Twist")
         while state.reason != reasons[0]:
-            state = await asyncio.wait_for(noted.get(), 10)
+            state = await asyncio.wait_for(noted.get(), 60)
             assert not state.healthy

@@ -177,7 +177,7 @@ def test_full_shared_memory_ends_a_run_instead_of_hanging_it(made):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert "/dev/shm is full: raise it (docker run --shm-size" in done.stdout, done.stderr
     assert done.stderr == ""

@@ -178,13 +178,14 @@ def stage_process(folder, told, *arguments, stage="transformer"):
 
 def test_sigterm_while_an_engine_loads_ends_the_service(tmp_path):
     with stage_process(tmp_path, "load:hang", "--grace-seconds", "1") as (process, file):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not file.with_name("loading").exists():
             assert time.monotonic() < deadline, process.log_text()
             time.sleep(0.02)
         began = time.monotonic()
-        assert process.terminate(10) == 0
-        assert time.monotonic() - began < 1 + 2
+        assert process.terminate(60) == 0
+        # The engine loads for ever; the grace is a second.
+        assert time.monotonic() - began < 15
         # It never said that it was serving.
         assert process.process.stdout.read() == ""
 
@@ -205,9 +206,10 @@ async def test_sigterm_while_an_engine_hangs_ends_the_service_in_its_grace(tmp_p
                 await asyncio.sleep(0.01)
             began = time.monotonic()
             backbone.process.terminate()
-            await asyncio.get_running_loop().run_in_executor(None, backbone.process.wait, 30)
+            await asyncio.get_running_loop().run_in_executor(None, backbone.process.wait, 60)
             elapsed = time.monotonic() - began
-    assert elapsed < 20 + 2
+    # Its grace is 20 s, the hang endless.
+    assert elapsed < 20 + 15
 
 
 async def test_a_full_stage_is_left_for_another(tmp_path):
@@ -373,4 +375,4 @@ async def test_the_only_node_serves_soon_after_its_engine_hung(tmp_path):
             since = time.monotonic()
             await live.served(1)
             await other.served(1)
-            assert time.monotonic() - since < 8
+            assert time.monotonic() - since < 20

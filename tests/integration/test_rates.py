@@ -6,6 +6,8 @@ from collections import deque
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
+import pytest
+
 from common.domain.codec import Codec
 from common.domain.placement import Stage
 from common.wire.frames import codec_to_wire
@@ -111,6 +113,7 @@ class Sender:
             self.answers += await self._stream.receive(1)
 
 
+@pytest.mark.alone
 async def test_a_link_that_becomes_slow_gets_a_coarser_rate_and_no_frame_is_lost():
     link = SlowableLink()
     async with split_over(link) as address, LiveStream(address) as stream:

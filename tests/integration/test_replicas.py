@@ -121,6 +121,7 @@ async def test_a_name_is_scaled_to_four_and_to_one_under_load():
         assert len(faults) == 1, faults
 
 
+@pytest.mark.alone
 async def test_two_orchestrators_share_replicas_by_what_these_tell():
     busy, spare = HOSTS[:2]
     with system(busy, spare) as it:

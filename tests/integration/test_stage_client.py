@@ -99,7 +99,7 @@ async def opened(channel):
 
 async def ask(stream, frame_id):
     request = stage_pb2.BackboneRequest(frame=detector_pb2.Frame(frame_id=frame_id))
-    return (await asyncio.wait_for(stream.ask(request, frame_id), 10)).frame_id
+    return (await asyncio.wait_for(stream.ask(request, frame_id), 60)).frame_id
 
 
 async def test_many_questions_at_a_time():

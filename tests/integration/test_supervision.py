@@ -36,7 +36,7 @@ def test_a_service_ends_loudly_with_its_background_work(work):
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ended.returncode == 1
     assert "watching the paint dry" in ended.stdout + ended.stderr

@@ -46,7 +46,7 @@ def s_client(address, ca, *more):
         text=True,
         # What comes behind the handshake is HTTP/2.
         errors="replace",
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -88,7 +88,7 @@ def test_a_client_that_knows_nothing_of_tandem_but_its_protos(folder, secured):
     for host in ("127.0.0.1", "localhost"):
         with grpc.secure_channel(f"{host}:{port}", credentials) as channel:
             stub = operations_pb2_grpc.OperationsStub(channel)
-            told = stub.GetStatus(operations_pb2.GetStatusRequest(), timeout=20)
+            told = stub.GetStatus(operations_pb2.GetStatusRequest(), timeout=60)
             assert len(told.stages) == 2
 
 
@@ -98,7 +98,7 @@ def test_a_monitor_scrapes_every_service(folder, secured):
     context.load_cert_chain(certificate, key)
     for server in (secured.orchestrator, *secured.stages.values()):
         assert server.metrics_url.startswith("https://127.0.0.1:")
-        with urllib.request.urlopen(server.metrics_url, context=context, timeout=20) as page:
+        with urllib.request.urlopen(server.metrics_url, context=context, timeout=60) as page:
             (ends,) = re.findall(
                 r"^tandem_certificate_expiry_timestamp_seconds (\S+)$",
                 page.read().decode(),
@@ -128,7 +128,7 @@ def test_a_probe_shows_the_services_own_certificate(folder, secured):
 
 def test_plain_text_gets_no_answer(secured):
     host, _, port = secured.address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
         received = connection.recv(1024)
     # An alert of TLS at most.

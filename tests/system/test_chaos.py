@@ -20,7 +20,7 @@ from tests.system.faults import Chaos
 from tests.system.gaps import longest_gaps, table
 from tests.video_cameras import VideoCamera, boxes_of_clip
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 # Latents that are coded given the frame before, and of which none keeps its level: a frame's boxes
 # depend on its own picture alone, unless it is decoded given another than its reference.

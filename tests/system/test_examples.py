@@ -55,7 +55,7 @@ def run(*command, cwd=EXAMPLES, **more):
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     return ran.stdout
@@ -239,7 +239,7 @@ def test_gstreamer(cluster, gstreamer):
             env=environment(**gstreamer),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert failed.returncode == 1
         assert words in failed.stderr
@@ -404,7 +404,7 @@ def test_two_machines(tmp_path):
             stages = json.loads(ran.stdout)["stages"] if ran.returncode == 0 else []
             return [each["healthy"] for each in stages] == [True] * 4
 
-        assert wait_until(is_up, 60)
+        assert wait_until(is_up, 120)
         wanted = ("--placement", "backbone", "--json")
         picture = ("tandem", "detect", tmp_path / "a.jpg", "--server", edge)
         told = run(*picture, *wanted, **known_as("client"))
@@ -467,7 +467,7 @@ def test_prometheus_query(cluster, tmp_path):
                 return python("prometheus_query.py", f"http://{address}")
             return ""
 
-        assert wait_until(lambda: re.search(r"^frames a second: placement full: \d", answer()), 60)
+        assert wait_until(lambda: re.search(r"^frames a second: placement full: \d", answer()), 120)
         assert "95 % are answered within seconds: placement full: 0." in answer()
 
 
@@ -488,7 +488,7 @@ def test_a_failure_is_a_sentence(tmp_path, script, arguments, sentence):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert ran.returncode == 1
     assert sentence in ran.stderr

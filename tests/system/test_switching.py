@@ -17,7 +17,7 @@ from tests.harness import Cluster
 from tests.system.faults import Event
 from tests.system.gaps import longest_gaps
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 PACE_SECONDS = 0.02
 # A probe takes a frame's time; here a switch is looked at.

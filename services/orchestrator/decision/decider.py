@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Collection, Iterator, Mapping, Optional, Sequence
 
 from common.domain.placement import NodePair
 from services.orchestrator.decision.policy import (
@@ -58,15 +58,20 @@ class Decision:
         prediction = self.predictions.get(node_pair)
         return (prediction.latency_seconds if prediction else None) or 0.0
 
-    def by_preference(self, pairs: Iterable[NodePair]) -> List[NodePair]:
+    def by_preference(self, pairs: Collection[NodePair]) -> Iterator[NodePair]:
         """Those of `pairs` that are not excluded: the chosen one, then the faster ones first."""
 
-        def rank(node_pair: NodePair) -> Tuple[bool, float]:
+        def slowness(node_pair: NodePair) -> float:
             prediction = self.predictions.get(node_pair)
             known = prediction.frames_per_second if prediction else None
-            return node_pair != self.node_pair, -(known or 0.0)
+            return -(known or 0.0)
 
-        return sorted((each for each in pairs if each not in self.excluded), key=rank)
+        chosen = self.node_pair
+        if chosen is not None and chosen in pairs and chosen not in self.excluded:
+            # Nearly every frame takes it, and needs no order of the others.
+            yield chosen
+        others = (each for each in pairs if each != chosen and each not in self.excluded)
+        yield from sorted(others, key=slowness)
 
 
 class Decider:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Iterable, NamedTuple, Sequence, Tuple
 
 from common.domain.placement import NodePair, Placement, Stage, StageAddress
@@ -76,7 +77,7 @@ class Route:
     backbone: StageAddress
     transformer: StageAddress
 
-    @property
+    @cached_property
     def node_pair(self) -> NodePair:
         """The nodes of its servers."""
         return NodePair(self.backbone.node, self.transformer.node)

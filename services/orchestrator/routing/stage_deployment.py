@@ -45,6 +45,15 @@ class StageDeployment:
         asked = models_pb2.PrepareBundle(model=model, bundle=bundle, bundle_digest=digest)
         await self._step(models_pb2.DeployStep(prepare=asked), "prepared")
 
+    def require_held(self) -> None:
+        """Make sure that what the stage has prepared is there still.
+
+        Raises:
+            UnavailableError: its call has ended since, as the stage has.
+        """
+        if self._call.done():
+            raise UnavailableError(f"{self.server.name} was lost after it had loaded the bundle")
+
     async def commit(self) -> None:
         """Have the stage serve new streams with it.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
-from typing import AsyncIterator, Optional, Tuple
+from typing import Optional, Tuple
 
 from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
@@ -62,12 +61,11 @@ class Dispatcher:
             metadata: of the calls to the backbones.
         """
         self._session_id = session_id
-        self._router = router = resources.router
+        self._router = router = resources.router.of(options.model)
         self._suspect_turn = resources.suspect_turn
         self._suspects = EarliestFirst()
         self._account = account
         self._metrics = resources.metrics
-        self._models = resources.models
         self._own_codec = options.codec
         self.video = KeptVideo(resources.max_group_bytes, account)
         self._pace = Pace()
@@ -92,7 +90,8 @@ class Dispatcher:
             message_bytes=lambda: account.largest_bytes,
         )
         self._choice = RouteChoice(
-            router, options.requested_pair, self._streams.is_open, resources.draining
+            *(router, options.requested_pair, self._streams.is_open, resources.draining),
+            is_changing=lambda route: router.table.models.is_changing(route, time.monotonic()),
         )
         self._sender = FrameSender(session_id, router, self._choice, self._streams, self._pace)
         self._mirrored = MirroredRequests(
@@ -125,7 +124,7 @@ class Dispatcher:
         attempts = FrameAttempts()
         try:
             while True:
-                served = await self._attempt(frame, weight, place, attempts, span)
+                served = await self._attempt(frame, weight, place, attempts, span=span)
                 if served is not None:
                     return served
         finally:
@@ -145,14 +144,31 @@ class Dispatcher:
             await asyncio.sleep(_SETTLING_SECONDS)
             await self._suspects.wait(frame.frame_id)
         route = await self._choice.next_route(attempts)
-        async with self._turn(attempts):
+        if not attempts.is_suspect:
+            return await self._send(route, frame, weight, place, attempts, span=span)
+        # Frames that a route failed with are sent again one at a time, of all sessions. If one of
+        # them is what brings stages down, the others do not fail for its sake again.
+        async with self._suspect_turn:
             if not self._choice.is_usable(route):
                 # It became unavailable while the frame waited for its turn.
                 return None
-            if place is not None and place.group.failed is not None:
-                raise again(place.group.failed)
-            sent_at = time.monotonic()
-            result = await self._sender.send(route, frame, weight, attempts, place, span=span)
+            return await self._send(route, frame, weight, place, attempts, span=span)
+
+    async def _send(
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        place: Optional[Place],
+        attempts: FrameAttempts,
+        *,
+        span: Span,
+    ) -> Optional[Tuple[Route, stage_pb2.FrameResult]]:
+        """Send the frame along a route; see `_attempt`."""
+        if place is not None and place.group.failed is not None:
+            raise again(place.group.failed)
+        sent_at = time.monotonic()
+        result = await self._sender.send(route, frame, weight, attempts, place, span=span)
         if result is None:
             self._retry_or_fail(attempts, place)
             return None
@@ -210,20 +226,8 @@ class Dispatcher:
         await self._mirrored.close()
         await self._streams.close()
 
-    @asynccontextmanager
-    async def _turn(self, attempts: FrameAttempts) -> AsyncIterator[None]:
-        """Frames that a route failed with are sent again one at a time, of all sessions.
-
-        If one of them is what brings stages down, the others do not fail for its sake again.
-        """
-        if not attempts.is_suspect:
-            yield
-            return
-        async with self._suspect_turn:
-            yield
-
     def _bundle_for(self, route: Route) -> Optional[str]:
-        return self._models.bundle_for(route)
+        return self._router.table.models.bundle_for(route, self._router.model)
 
     def _codec_for(self, route: Route) -> Optional[Codec]:
         bundle, measurements = self._bundle_for(route), self._router.measurements

@@ -26,14 +26,13 @@ class SessionResources:
     """What each session is served with.
 
     Attributes:
-        router: chooses where frames go.
+        router: chooses where frames of the default model go, and has routers of others.
         channels: one to each stage's server.
         frames: counts the answers.
         metrics: those of this service.
         draining: set once the service is to end, so that frames wait for nothing any more.
         quotas: what each identity may use.
         traces: those of this service.
-        models: which bundles the stages serve.
         warnings: tells what is insecure; a sentence each.
         max_group_bytes: of the video that a session keeps since its last key frame.
         frame_encoding: of pictures that cross a link; None: they are sent as they came.
@@ -51,10 +50,14 @@ class SessionResources:
     draining: asyncio.Event
     quotas: IdentityQuotas = field(default_factory=IdentityQuotas)
     traces: Traces = field(default_factory=Traces)
-    models: ServedModels = field(default_factory=ServedModels)
     warnings: Callable[[], Tuple[str, ...]] = tuple
     max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     frame_encoding: Optional[FrameEncoding] = None
     crowd: Crowd = field(default_factory=Crowd)
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def models(self) -> ServedModels:
+        """Which models the stages serve, and with which bundles."""
+        return self.router.table.models

@@ -6,12 +6,22 @@ import asyncio
 import time
 from typing import Callable, Iterable, Mapping, Optional, Set
 
-from common.domain.errors import ResourceExhaustedError, TandemError, UnavailableError
+from common.domain.errors import (
+    PreconditionError,
+    ResourceExhaustedError,
+    TandemError,
+    UnavailableError,
+)
 from common.domain.placement import NodePair, StageAddress
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.attempts import FrameAttempts
 from services.orchestrator.session.unavailable_routes import Cause, UnavailableRoutes
+
+
+def _never_changes(route: Route) -> bool:
+    """The stages serve what they serve."""
+    return False
 
 
 class RouteChoice:
@@ -30,6 +40,7 @@ class RouteChoice:
         requested_pair: Optional[NodePair],
         is_open: Callable[[Route], bool],
         draining: asyncio.Event,
+        is_changing: Callable[[Route], bool] = _never_changes,
     ) -> None:
         """Begin without a route.
 
@@ -38,12 +49,15 @@ class RouteChoice:
             requested_pair: nodes that the client asked for; None leaves the choice to the server.
             is_open: whether frames can be sent along a route at once.
             draining: set once frames should wait for nothing any more.
+            is_changing: whether a half of a route has changed a moment ago, so that halves which
+                do not match are about to.
         """
         self.current: Optional[Route] = None
         self._router = router
         self._requested_pair = requested_pair
         self._is_open = is_open
         self._draining = draining
+        self._is_changing = is_changing
         self._unavailable = UnavailableRoutes()
         # Routes that have served a frame of this session, and whose stream is open still.
         self._prepared: Set[Route] = set()
@@ -65,8 +79,11 @@ class RouteChoice:
                 best = self._router.choose(
                     self._requested_pair, self.unavailable(), attempts.penalty
                 )
-            except (UnavailableError, ResourceExhaustedError):
-                wait_seconds = self._wait_seconds()
+            except (UnavailableError, ResourceExhaustedError, PreconditionError) as refusal:
+                is_passing = (
+                    not isinstance(refusal, PreconditionError) or self._unavailable.are_changing()
+                )
+                wait_seconds = self._wait_seconds() if is_passing else None
                 if wait_seconds is None:
                     raise
                 await asyncio.wait([change], timeout=wait_seconds)
@@ -78,7 +95,7 @@ class RouteChoice:
 
     def is_usable(self, route: Route) -> bool:
         """Whether this session's frames may take a route now."""
-        return self._router.table.is_available(route) and route not in self.unavailable()
+        return self._router.is_available(route) and route not in self.unavailable()
 
     def unavailable(self) -> Mapping[Route, TandemError]:
         """The routes that this session does not use now, with the reasons."""
@@ -96,6 +113,8 @@ class RouteChoice:
 
     def failed(self, route: Route, cause: Cause, error: TandemError) -> None:
         """A route did not serve a frame."""
+        if cause is Cause.INCOMPATIBLE and self._is_changing(route):
+            cause = Cause.CHANGING
         # One without progress stays unavailable for longer than one that fails as it is given up.
         if route not in self.unavailable():
             self._unavailable.add(route, cause, error, time.monotonic())
@@ -159,10 +178,12 @@ class RouteChoice:
 
     def _switch_or_stay(self, best: Route) -> Route:
         current = self.current
+        if current == best:
+            return best
         stays = current is not None and self.is_usable(current) and self._is_open(current)
         ready = best in self._prepared and self._is_open(best)
         if current is None or not stays or ready:
             self.current = best
-        elif current != best:
+        else:
             self._to_prepare = best
         return self.current or best

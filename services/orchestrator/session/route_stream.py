@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
-    AsyncContextManager,
     Iterator,
     List,
     NamedTuple,
@@ -20,7 +19,7 @@ from common.domain.errors import TandemError, UnavailableError
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.session.groups import NOTHING, DecoderProgress, Lack, Place
-from services.orchestrator.session.turns import Turns
+from services.orchestrator.session.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from services.orchestrator.session.frame_encoding import FrameEncoder
@@ -85,6 +84,10 @@ class RouteStream:
     encoder: Optional[FrameEncoder] = None
     feeding: Optional[asyncio.Task[None]] = None
 
+    def goes_on(self, terms: StreamTerms, place: Optional[Place]) -> bool:
+        """Whether a frame can take it at once, for which these terms are wanted."""
+        return self.open and self.suits(terms) and self.lacks(place) is not None
+
     def suits(self, wanted: StreamTerms) -> bool:
         """Whether frames for which these terms are wanted may take it."""
         return self.terms.codec is wanted.codec and self.suits_bundle(wanted.bundle)
@@ -130,7 +133,7 @@ class RouteStream:
     def feed(self, frames: Sequence[detector_pb2.Frame]) -> None:
         """Send frames to be decoded only, without waiting for that."""
 
-        async def fed(turn: AsyncContextManager[None]) -> None:
+        async def fed(turn: Turn) -> None:
             try:
                 async with turn:
                     stream = self.opening.result()

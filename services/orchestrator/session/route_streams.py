@@ -222,6 +222,14 @@ class RouteStreams:
         Of several streams it is the one that lacks least of what has to come before the frame.
         """
         terms = self._terms_for(route)
+        latest = self._latest.get(route)
+        if (
+            latest is not None
+            and self._streams.get(route) == [latest]
+            and latest.goes_on(terms, place)
+        ):
+            # Nearly every frame: there is nothing to choose from.
+            return latest
         streams = self._streams[route] = [
             stream for stream in self._streams.get(route, ()) if not stream.ended or stream.frames
         ]
@@ -241,7 +249,6 @@ class RouteStreams:
             streams.append(wanted)
         if wanted is None or (ready and not wanted.open):
             # Frames take the one before, until that one is open.
-            latest = self._latest.get(route)
             wanted = latest if latest in ready else ready[-1]
         self._latest[route] = wanted
         return wanted

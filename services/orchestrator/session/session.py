@@ -27,6 +27,7 @@ from common.wire.errors import error_to_wire
 from common.wire.frames import known_codec_from_wire
 from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detection_pb2, detector_pb2
+from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.arrivals import Arrival, Arrivals
 from services.orchestrator.session.crowd import SessionTurns, Turn
@@ -90,6 +91,7 @@ class Session:
         self._arrivals = Arrivals(self.dispatcher.video, options.video)
         self._stream = stream
         self._resources = resources
+        self._router = resources.router.of(options.model)
         self._allowance = allowance
         is_live = options.overload is OverloadPolicy.DROP_OLDEST
         self._turns = SessionTurns(resources.crowd)
@@ -112,7 +114,13 @@ class Session:
             self._frames_in_flight,
             self._codec,
             self.dispatcher.rates.why(self._node_pair),
+            self._router.model,
         )
+
+    @property
+    def router(self) -> Router:
+        """That of its model."""
+        return self._router
 
     async def run(self, requests: ClientRequests) -> None:
         """Serve until the client has sent its last frame, or the server drains.
@@ -176,7 +184,7 @@ class Session:
         """Answer a frame as dropped; one of video is decoded all the same."""
         if arrival.place is not None:
             self.dispatcher.decode_only(arrival.place)
-        self._resources.frames.answered(None, "dropped", 0.0)
+        self._resources.frames.answered(None, "dropped", 0.0, model=self._router.model)
         return _dropped(arrival)
 
     def _leave_out(self, arrival: Arrival) -> Response:
@@ -253,7 +261,7 @@ class Session:
             self._learn(route, response.timing, needed_bytes, turn)
         node_pair = route.node_pair if route else None
         seconds = response.timing.total_seconds
-        self._resources.frames.answered(node_pair, outcome, seconds, span)
+        self._resources.frames.answered(node_pair, outcome, seconds, span, model=self._router.model)
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1
@@ -275,9 +283,7 @@ class Session:
             self._turns.join(route.node_pair)
         window_is_full = self._frames_in_flight >= self._slots.size
         backlogged = window_is_full if self._gate is None else self._gate.crowded
-        self._resources.router.served(
-            route, timing, backlogged=backlogged, frame_bytes=needed_bytes
-        )
+        self._router.served(route, timing, backlogged=backlogged, frame_bytes=needed_bytes)
         self._learn_rate(route.node_pair, timing, backlogged=backlogged)
         self._adapt_windows(timing, backlogged, turn)
 
@@ -285,7 +291,7 @@ class Session:
         self, node_pair: NodePair, timing: detection_pb2.Timing, *, backlogged: bool
     ) -> None:
         self._codec = known_codec_from_wire(timing.backbone.codec)
-        estimates = self._resources.router.measurements.estimates
+        estimates = self._router.measurements.estimates
         link = estimates.link(node_pair.backbone, node_pair.transformer)
         self.dispatcher.rates.answered(
             node_pair,

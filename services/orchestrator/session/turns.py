@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import AsyncContextManager, AsyncIterator, Optional
+from types import TracebackType
+from typing import Optional, Type
 
 
 class Turns:
@@ -14,24 +14,42 @@ class Turns:
         """Nobody has a turn yet."""
         self._latest: Optional[asyncio.Future[None]] = None
 
-    def take(self) -> AsyncContextManager[None]:
-        """Take the next turn; it has to be entered, and ends when it is left."""
-        before, own = self._latest, asyncio.get_running_loop().create_future()
-        self._latest = own
-        return _turn(before, own)
+    def take(self) -> Turn:
+        """Take the next turn; it has to be entered."""
+        turn = Turn(self._latest)
+        self._latest = turn.ended
+        return turn
 
 
-@asynccontextmanager
-async def _turn(
-    before: Optional[asyncio.Future[None]], own: asyncio.Future[None]
-) -> AsyncIterator[None]:
-    try:
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        yield
-    finally:
+class Turn:
+    """One task's turn: an asynchronous context manager that waits until those in front have left.
+
+    Attributes:
+        ended: done once this one, and all those in front, have left or been given up.
+    """
+
+    def __init__(self, before: Optional[asyncio.Future[None]]) -> None:
+        """Use `Turns.take` instead."""
+        self._before = before
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> None:
+        """Wait for the turn."""
+        before = self._before
         if before is None or before.done():
-            own.set_result(None)
-        else:
+            return
+        try:
+            await asyncio.wait([before])
+        except BaseException:
             # Given up while it waited: those behind it still wait for those in front.
-            before.add_done_callback(lambda _: own.set_result(None))
+            before.add_done_callback(lambda _: self.ended.set_result(None))
+            raise
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Let the next one in."""
+        self.ended.set_result(None)

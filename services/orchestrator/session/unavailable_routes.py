@@ -16,6 +16,8 @@ class Cause(Enum):
 
     # Its stages do not take the session's stream: until one of them changes.
     INCOMPATIBLE = (float("inf"), float("inf"))
+    # The same, while its stages change over one after the other to another bundle.
+    CHANGING = (0.1, 1.0)
     # Its health soon says what became of the stage.
     FAILED = (1.0, 15.0)
     # Health knows nothing of an engine that hangs, or of a link between two other machines. Less
@@ -81,8 +83,14 @@ class UnavailableRoutes:
 
     def errors(self, now: float) -> Mapping[Route, TandemError]:
         """The routes not to be used now, with what a frame is told that has no other."""
+        if not self._routes:
+            return {}
         self._routes = {route: each for route, each in self._routes.items() if each.until > now}
         return {route: each.error for route, each in self._routes.items()}
+
+    def are_changing(self) -> bool:
+        """Whether the stages of one of them are just changing over."""
+        return any(each.cause is Cause.CHANGING for each in self._routes.values())
 
     def next_end(self) -> Optional[float]:
         """When the first of them may be used again; None if none will be by itself."""

@@ -37,13 +37,15 @@ class UnderWay:
         mark = object()
         used.was_used = True
         used.frames.append(mark)
-        self._in_flight.update(route.servers)
+        self._in_flight[route.backbone] += 1
+        self._in_flight[route.transformer] += 1
         self._add_extra(used, route, extra_seconds)
         try:
             yield mark
         finally:
             used.frames.remove(mark)
-            self._in_flight.subtract(route.servers)
+            self._in_flight[route.backbone] -= 1
+            self._in_flight[route.transformer] -= 1
             self._add_extra(used, route, -extra_seconds)
 
     def extra_seconds(self, backbone: StageAddress) -> float:

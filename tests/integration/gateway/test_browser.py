@@ -316,6 +316,7 @@ def test_a_decoder_that_is_lost_waits_for_a_key_frame_and_goes_on(still_video, o
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "H.264"])
 def test_four_cameras_at_ten_frames_a_second_do_not_fall_behind(cluster, tmp_path, opened, form):

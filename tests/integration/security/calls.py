@@ -42,7 +42,7 @@ async def outcome(channel: grpc.aio.Channel, method: str, metadata=None):
 
     What a method itself has against an empty request counts as served.
     """
-    call = channel.stream_stream(method)(timeout=20, metadata=metadata)
+    call = channel.stream_stream(method)(timeout=60, metadata=metadata)
     ending = CallEnding(call)
     answer = grpc.aio.EOF
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -25,8 +25,8 @@ from tests.streams import frame, jpeg, options
 # Frames in flight of one client.
 WINDOW = 4
 PICTURE = jpeg(1)
-# Calls under way are looked at once a second.
-CUT_SECONDS = 5.0
+# Calls under way are looked at once a second; a busy machine takes longer.
+CUT_SECONDS = 30.0
 
 
 class Load:
@@ -86,7 +86,7 @@ async def load(address, credentials, metadata=None):
         under_way = Load(channel, metadata)
         task = asyncio.ensure_future(under_way.run())
         try:
-            await asyncio.wait_for(under_way.answered(10), 30)
+            await asyncio.wait_for(under_way.answered(10), 60)
             yield under_way, task
         finally:
             task.cancel()
@@ -114,15 +114,15 @@ async def test_renewal_of_every_certificate_loses_no_frame(secured, realm):
         for identity, address in servers.items():
             before = presented(address)
             renewed = realm.issue(identity)
-            await asyncio.wait_for(under_way.answered(5), 30)
+            await asyncio.wait_for(under_way.answered(5), 60)
             assert presented(address) == fingerprint(renewed) != before, identity
         # Connections made now use the new certificates on both sides.
         async with load(secured.address, realm.credentials(client)) as (other, others_task):
             other.stop()
-            assert await asyncio.wait_for(others_task, 30) is grpc.StatusCode.OK
+            assert await asyncio.wait_for(others_task, 60) is grpc.StatusCode.OK
             other.check_nothing_lost()
         under_way.stop()
-        assert await asyncio.wait_for(task, 30) is grpc.StatusCode.OK
+        assert await asyncio.wait_for(task, 60) is grpc.StatusCode.OK
         under_way.check_nothing_lost()
 
 
@@ -149,7 +149,7 @@ async def test_a_peer_that_is_revoked_under_load_loses_its_streams_and_no_frame(
             # With a new certificate the node is back, although the old one stays revoked.
             realm.issue(f"backbone/{node}")
             under_way.stop()
-            assert await asyncio.wait_for(task, 30) is grpc.StatusCode.OK
+            assert await asyncio.wait_for(task, 60) is grpc.StatusCode.OK
             under_way.check_nothing_lost()
             await _served_on(secured, realm, node)
         finally:
@@ -172,7 +172,7 @@ async def test_a_server_whose_identity_is_revoked_is_called_no_more(secured, rea
         finally:
             realm.revoke()
         under_way.stop()
-        assert await asyncio.wait_for(task, 30) is grpc.StatusCode.OK
+        assert await asyncio.wait_for(task, 60) is grpc.StatusCode.OK
         under_way.check_nothing_lost()
 
 
@@ -216,12 +216,12 @@ async def test_a_client_that_is_revoked_is_cut_off_and_no_other(secured, realm, 
             finally:
                 realm.revoke()
         others.stop()
-        assert await asyncio.wait_for(others_task, 30) is grpc.StatusCode.OK
+        assert await asyncio.wait_for(others_task, 60) is grpc.StatusCode.OK
         others.check_nothing_lost()
 
 
 async def test_a_stream_ends_with_its_certificate(secured, realm):
-    ends = datetime.now(timezone.utc) + timedelta(seconds=3)
+    ends = datetime.now(timezone.utc) + timedelta(seconds=5)
     short = realm.issue("client/short", ends=ends)
     async with load(secured.address, realm.credentials(short)) as (under_way, task):
         await check_cut(under_way, task, time.monotonic())

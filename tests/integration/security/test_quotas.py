@@ -34,6 +34,7 @@ def outcomes(responses):
     return [response.WhichOneof("result") for response in responses]
 
 
+@pytest.mark.alone
 async def test_a_lossless_stream_is_slowed_down_and_no_other_is(secured, realm, limited):
     limited("client/limited: {frames_per_second: 10}")
     slow = realm.credentials(realm.issue("client/limited"))
@@ -46,19 +47,21 @@ async def test_a_lossless_stream_is_slowed_down_and_no_other_is(secured, realm, 
         others = len(under_way.responses) - before
     assert outcomes(responses) == ["detections"] * 25
     # Ten come at once, fifteen at ten a second.
-    assert 1.3 < seconds < 6
+    assert 1.3 < seconds < 15
     assert others > 2 * 25
 
 
+@pytest.mark.alone
 async def test_bytes_count_as_frames_do(secured, realm, limited):
     limited(f"client/limited: {{bytes_per_second: {10 * len(PICTURE)}}}")
     slow = realm.credentials(realm.issue("client/limited"))
     began = time.monotonic()
     responses = await responses_of(secured, slow, [frame(each, PICTURE) for each in range(25)])
     assert outcomes(responses) == ["detections"] * 25
-    assert 1.3 < time.monotonic() - began < 6
+    assert 1.3 < time.monotonic() - began < 15
 
 
+@pytest.mark.alone
 async def test_a_live_stream_drops_what_is_over_its_quota(secured, realm, limited):
     limited("client/limited: {frames_per_second: 5}")
     slow = realm.credentials(realm.issue("client/limited"))

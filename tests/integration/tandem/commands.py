@@ -4,11 +4,9 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import psutil
@@ -17,7 +15,7 @@ from tests.forked import COMMAND, ForkServer
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 
 TANDEM = (sys.executable, "-m", "tandem")
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 180
 
 
 def tandem(*arguments, **more):
@@ -38,13 +36,7 @@ def tandem(*arguments, **more):
 
 def forked(arguments, environment):
     """The command in a fork of a process that has imported it, which saves most of its time."""
-    with tempfile.TemporaryFile() as log:
-        process = _fork_server().start("tandem", arguments, environment, log.fileno())
-        with process.stdout:
-            output = process.stdout.read()
-        code = process.wait(TIMEOUT_SECONDS)
-        log.seek(0)
-        return subprocess.CompletedProcess(arguments, code, output, log.read().decode())
+    return _fork_server().run("tandem", arguments, environment, timeout=TIMEOUT_SECONDS)
 
 
 @functools.cache
@@ -103,7 +95,7 @@ def descendants(pid):
         return []
 
 
-def wait_until(condition, seconds=15.0):
+def wait_until(condition, seconds=30.0):
     """Poll; False if it does not come true in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -114,7 +106,11 @@ def wait_until(condition, seconds=15.0):
 
 
 def is_alive(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
+    with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def are_gone(pids):
+    """Wait until none of these processes is left; False if one stays."""
+    return wait_until(lambda: not any(map(is_alive, pids)))

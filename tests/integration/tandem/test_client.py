@@ -61,7 +61,7 @@ async def test_results_come_in_order_with_all_that_the_server_told():
     assert first.timing.total_seconds == 0.5
     assert first.error is None
     assert not first.dropped
-    assert 0 < first.round_trip_seconds < 10
+    assert 0 < first.round_trip_seconds < 60
 
 
 ARRAY = np.zeros((4, 5, 3), np.uint8)
@@ -219,8 +219,8 @@ async def test_leaving_the_loop_cancels_the_stream_and_closes_the_source():
         async for result in client.detect(frames()):
             if result.frame_id == 5:
                 break
-        await asyncio.wait_for(closed.wait(), 5)
-        await asyncio.wait_for(servicer.ended.wait(), 5)
+        await asyncio.wait_for(closed.wait(), 60)
+        await asyncio.wait_for(servicer.ended.wait(), 60)
 
 
 async def test_a_consumer_that_fails_closes_its_source_once():
@@ -248,7 +248,7 @@ async def test_a_consumer_that_fails_closes_its_source_once():
     # The loop's finaliser among them.
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
-        await asyncio.wait(others, timeout=10)
+        await asyncio.wait(others, timeout=60)
     assert (closed, complaints) == ([True], [])
 
 
@@ -256,7 +256,7 @@ async def test_leaving_the_client_ends_a_stream_that_was_left_open():
     async with connected() as (client, servicer):
         stream = client.detect(itertools.repeat(b"x"))
         await anext(stream)
-    await asyncio.wait_for(servicer.ended.wait(), 5)
+    await asyncio.wait_for(servicer.ended.wait(), 60)
     await stream.aclose()
 
 
@@ -269,7 +269,7 @@ async def test_a_cancelled_consumer_cancels_the_stream():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(servicer.ended.wait(), 5)
+        await asyncio.wait_for(servicer.ended.wait(), 60)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -324,7 +324,7 @@ async def test_a_server_that_ends_early_does_not_wait_for_a_source_that_is_silen
 
     async with connected(ForgetfulDetector()) as (client, _):
         with pytest.raises(ServiceError, match="before the frames did"):
-            await asyncio.wait_for(collect(client.detect(frames())), 5)
+            await asyncio.wait_for(collect(client.detect(frames())), 60)
 
 
 async def test_answers_in_the_wrong_order_are_told():

@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import time
 from contextlib import closing
@@ -14,8 +15,8 @@ from tandem.sources import open_source
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
 from tests.integration.tandem.commands import (
     TANDEM,
+    are_gone,
     descendants,
-    is_alive,
     json_of,
     started,
     tandem,
@@ -173,10 +174,10 @@ def test_a_damaged_picture_is_told_and_the_rest_is_served(server, folder, tmp_pa
     ]
 
 
-def test_without_a_server_this_process_detects_what_nodes_do(folder):
-    named = ("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *SEES, "--json")
-    here = json_of(tandem(*named))
-    nodes = json_of(tandem(*named, "--placement", "full", "--codec", "fp32"))
+def test_without_a_server_this_process_detects_what_nodes_do(server, folder):
+    named = ("detect", folder / "a.png", *SEES, "--json")
+    here = json_of(tandem(*named, "--bundle", TOY_BUNDLE))
+    nodes = json_of(tandem(*named, *server, "--placement", "full", "--codec", "fp32"))
     assert set(here) == set(nodes)
     assert here["detections"]
     assert here["placement"] is None
@@ -192,19 +193,19 @@ def test_without_a_server_no_process_is_started(folder):
     with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
         assert process.stdout.readline()
         assert descendants(process.pid) == []
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
 
 
 def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards(folder):
     asked = ("--placement", "auto", "--json")
     with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
-        assert wait_until(lambda: len(descendants(process.pid)) == 5)
+        assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         out, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
         assert json.loads(out)["frame_id"] == 0
-        assert not any(is_alive(pid) for pid in children)
+        assert are_gone(children)
 
 
 @pytest.mark.parametrize("arguments", [("status", "--watch"), ("detect", "VIDEO", "--live")])
@@ -213,7 +214,7 @@ def test_ctrl_c_is_quiet(server, folder, arguments):
     with started(*named, *server, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(2)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (130, "")
 
 
@@ -230,7 +231,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(server):
         assert process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=60) == 1
 
 
 def test_bench_sends_a_videos_access_units_over_and_over(server, folder):
@@ -276,11 +277,12 @@ def test_bench_reports_what_the_contract_names(server):
     assert transformer == pytest.approx(backbone + workstation, rel=0.05)
 
 
-def test_paced_stages_are_labelled_simulated():
+def test_paced_stages_are_labelled_simulated_and_take_no_settings_from_the_environment():
     command = ("bench", "--bundle", TOY_BUNDLE, "--frames", 12, "--warm-up", 4)
-    (row,) = json_of(
-        tandem(*command, "--placement", "backbone", "--paced", "backbone=40", "--json")
-    )
+    options = ("--placement", "backbone", "--paced", "backbone=40", "--json")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"TANDEM_PORT": str(taken.getsockname()[1]), "TANDEM_NONSENSE": "1"}
+        (row,) = json_of(tandem(*command, *options, **settings))
     assert row["simulated"] == {"backbone": 40.0}
     assert row["stage_ms"]["backbone"]["execute"] >= 40.0
     assert row["ideal_fps"] <= 25.0

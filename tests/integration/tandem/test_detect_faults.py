@@ -20,6 +20,9 @@ from tests.unit.tandem.test_videos import write_variable
 
 pytestmark = pytest.mark.slow
 
+# A camera that sends nothing is given up after 10 s, which nobody who leaves waits for.
+LESS_THAN_SILENCE_SECONDS = 8
+
 
 @pytest.fixture(scope="module")
 def server():
@@ -92,8 +95,17 @@ def test_an_evaluation_does_not_write_over_its_annotations(tmp_path):
     assert json.loads(annotations.read_text()) == content
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.jsonl"])
+# What a signal does is the same whatever is written, and each signal ends the command the same way.
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (signal.SIGINT, "out.mp4"),
+        (signal.SIGTERM, "out.mkv"),
+        (signal.SIGHUP, "out.jsonl"),
+        (signal.SIGKILL, "out.mp4"),
+        (signal.SIGKILL, "out.jsonl"),
+    ],
+)
 def test_who_interrupts_finds_a_whole_file(server, tmp_path, number, name):
     output = tmp_path / name
     output.write_text("of yesterday")
@@ -102,7 +114,7 @@ def test_who_interrupts_finds_a_whole_file(server, tmp_path, number, name):
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=20)
+        _, errors = run.communicate(timeout=60)
         assert errors == ""
     if number == signal.SIGKILL:
         assert run.returncode == -signal.SIGKILL
@@ -118,22 +130,24 @@ def test_who_interrupts_finds_a_whole_file(server, tmp_path, number, name):
         assert len(read_video(output)[0]) >= 5
 
 
+@pytest.mark.alone
 def test_who_interrupts_a_mute_camera_does_not_wait(server, tmp_path):
     script = [jpeg(0), 0.1, jpeg(1), 0.1, jpeg(2), 0.1, "mute"]
     with camera(script) as one, started("detect", one.url, *server, "--json") as run:
         for _ in range(3):
             assert run.stdout.readline()
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=6)
+        _, errors = run.communicate(timeout=LESS_THAN_SILENCE_SECONDS)
         assert (run.returncode, errors) == (130, "")
 
 
+@pytest.mark.alone
 def test_who_interrupts_while_connecting_does_not_wait(server):
     with camera(["mute"]) as one, started("detect", one.url, *server) as run:
         with one.connected:
-            assert one.connected.wait_for(lambda: one.connections, 20)
+            assert one.connected.wait_for(lambda: one.connections, 60)
         run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=6)
+        run.communicate(timeout=LESS_THAN_SILENCE_SECONDS)
         assert run.returncode == 128 + signal.SIGTERM
 
 
@@ -151,17 +165,6 @@ def test_a_camera_that_does_not_come_back_is_a_failure(server, tmp_path):
     # What was seen is there, as long as it took.
     with av.open(str(output)) as container:
         assert 1.5 < container.duration / av.time_base < 2.6
-
-
-def test_a_mute_camera_is_a_failure_after_ten_seconds(server):
-    script = [jpeg(0), 0.1, jpeg(1), 0.1, jpeg(2), 0.1, "mute"]
-    with camera(script) as one:
-        finished = tandem("detect", one.url, *server, "--live", "--reconnect-seconds", 0)
-    assert finished.returncode == 1
-    assert finished.stderr.endswith(
-        "no frame for 10 s, and is not opened again (--reconnect-seconds 0)\n"
-    )
-    assert "geheim" not in finished.stdout + finished.stderr
 
 
 def test_one_picture_that_is_too_large_does_not_cost_the_others(server, tmp_path):
@@ -210,17 +213,22 @@ def test_pictures_that_cannot_be_read_do_not_cost_the_others(model, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl"])
-def test_who_interrupts_a_long_video_finds_a_whole_file(model, tmp_path, number, name):
-    video = write_video(tmp_path / "v.mp4", frames=3000)
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("long") / "v.mp4", frames=3000)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "out.mp4"), (signal.SIGHUP, "out.jsonl")]
+)
+def test_who_interrupts_a_long_video_finds_a_whole_file(model, long_video, tmp_path, number, name):
     output = tmp_path / "out" / name
-    arguments = ("detect", video, *model, "--transcode", "jpeg", "--json", "-o", output)
+    arguments = ("detect", long_video, *model, "--transcode", "jpeg", "--json", "-o", output)
     with started(*arguments) as run:
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=20)
+        _, errors = run.communicate(timeout=60)
         assert (run.returncode, errors) == (128 + number, "")
     assert list(output.parent.iterdir()) == [output]
     if name == "out.jsonl":
@@ -279,7 +287,7 @@ def test_a_pipe_is_written_to_as_one(model, tmp_path):
     (tmp_path / "a.png").write_bytes(encoded())
     with started("detect", tmp_path / "a.png", *model, "-o", pipe) as run:
         assert json.loads(pipe.read_text())["name"] == "a.png"
-        run.communicate(timeout=20)
+        run.communicate(timeout=60)
         assert run.returncode == 0
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert cv2.imread(str(tmp_path / "a.png")) is not None

@@ -22,8 +22,9 @@ from tests.streams import jpeg, picture
 
 pytestmark = pytest.mark.slow
 
-# Of the orchestrator's return, after which a stream has to go on.
-GOES_ON_SECONDS = 5.0
+# Within so long of the orchestrator's return a stream has to go on. It is connected again within a
+# second, but a busy machine takes longer.
+GOES_ON_SECONDS = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ class Stream:
             await asyncio.sleep(0.01)
 
     async def ended(self):
-        await asyncio.wait_for(self._task, 60)
+        await asyncio.wait_for(self._task, 120)
 
     def ids(self):
         return [result.frame_id for result in self.results]
@@ -85,7 +86,8 @@ async def test_a_stream_goes_on_when_the_orchestrator_is_back(cluster, lost):
     back = time.monotonic()
     await stream.ended()
     assert stream.ids() == list(range(150))
-    assert all(result.detections and result.error is None for result in stream.results)
+    assert {result.error for result in stream.results} == {None}
+    assert all(result.detections for result in stream.results)
     assert stream.first_after(back) < GOES_ON_SECONDS
 
 
@@ -93,9 +95,11 @@ async def test_a_stream_outlives_an_orchestrator_that_hangs_for_a_while(cluster)
     stream = Stream(cluster.address, (jpeg(each % 8) for each in range(60)))
     await stream.reach(20)
     cluster.orchestrator.hang()
+    # What it had answered still comes.
+    await asyncio.sleep(1)
     count = len(stream.results)
-    await asyncio.sleep(2)
-    assert len(stream.results) - count <= 2
+    await asyncio.sleep(1)
+    assert len(stream.results) == count < 60
     cluster.orchestrator.go_on()
     back = time.monotonic()
     await stream.ended()
@@ -131,10 +135,10 @@ async def test_frames_of_a_live_stream_are_dropped_while_there_is_no_orchestrato
     done.set()
     await stream.ended()
     assert stream.ids() == list(range(len(stream.results)))
-    assert all(result.error is None for result in stream.results)
+    assert {result.error for result in stream.results} == {None}
     # The newest frame wins: what had been under way was not sent again.
     served = [r for r, at in zip(stream.results, stream.times, strict=True) if at > back]
-    assert all(r.round_trip_seconds < GOES_ON_SECONDS / 2 for r in served if r.detections)
+    assert all(r.round_trip_seconds < GOES_ON_SECONDS for r in served if r.detections)
 
 
 async def test_an_orchestrator_that_stays_away_is_told_after_the_time(cluster):
@@ -144,7 +148,7 @@ async def test_an_orchestrator_that_stays_away_is_told_after_the_time(cluster):
     lost = time.monotonic()
     with pytest.raises(UnavailableError, match="connection lost; it did not come back within 1.5"):
         await stream.ended()
-    assert 1.4 < time.monotonic() - lost < 4
+    assert 1.4 < time.monotonic() - lost < GOES_ON_SECONDS
     assert stream.ids() == list(range(len(stream.results)))
     await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
 
@@ -158,7 +162,7 @@ async def test_reconnecting_can_be_turned_off(cluster):
         UnavailableError, match=r"orchestrator at 127\.0\.0\.1:\d+: connection lost$"
     ):
         await stream.ended()
-    assert time.monotonic() - lost < 2
+    assert time.monotonic() - lost < GOES_ON_SECONDS
     await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
 
 
@@ -176,7 +180,7 @@ async def test_a_stream_that_has_all_its_answers_needs_no_orchestrator_any_more(
 
     async with serving(Leaving()) as address:
         stream = Stream(address, [b"x"] * 3)
-        await asyncio.wait_for(answered.wait(), 10)
+        await asyncio.wait_for(answered.wait(), 60)
         await stream.reach(3)
     # The server is gone.
     await stream.ended()
@@ -241,7 +245,7 @@ async def test_the_command_goes_on_too(cluster, tmp_path):
         lines = [await asyncio.to_thread(process.stdout.readline) for _ in range(20)]
         await asyncio.to_thread(cluster.orchestrator.kill)
         await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
-        rest, complaints = await asyncio.to_thread(process.communicate, None, 60)
+        rest, complaints = await asyncio.to_thread(process.communicate, None, 120)
     assert process.returncode == 0, complaints
     results = [json.loads(line) for line in (*lines, *rest.splitlines())]
     assert [result["frame_id"] for result in results] == list(range(80))
@@ -276,12 +280,12 @@ async def stopped_meanwhile(cluster, reconnect_seconds):
     ) as process:
         lines = [await asyncio.to_thread(process.stdout.readline) for _ in range(20)]
         os.kill(process.pid, signal.SIGSTOP)
-        end = time.monotonic() + 40
+        end = time.monotonic() + 90
         while open_sessions(cluster.orchestrator):
             assert time.monotonic() < end
             await asyncio.sleep(0.1)
         os.kill(process.pid, signal.SIGCONT)
-        rest, _ = await asyncio.to_thread(process.communicate, None, 60)
+        rest, _ = await asyncio.to_thread(process.communicate, None, 120)
     return [*"".join(lines).splitlines(), *rest.splitlines()]
 
 

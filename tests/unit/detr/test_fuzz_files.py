@@ -20,7 +20,7 @@ from tests.coco_sets import coco_set
 from tests.weights_files import SMALL, save_hub_folder, save_shards, save_torch, small_state
 
 SEED = 16
-COCO_MUTATIONS, CONFIG_MUTATIONS, WEIGHT_MUTATIONS, STRUCTURES = 1000, 300, 150, 60
+COCO_MUTATIONS, CONFIG_MUTATIONS, WEIGHT_MUTATIONS, STRUCTURES = 400, 120, 80, 40
 KNOWN = {1: "person", 3: "car"}
 VALUES = (
     *(None, True, False, 0, 1, -1, 3, 7.0, 0.5, 2**53 + 1, -(2**70), 10**400, math.nan, math.inf),

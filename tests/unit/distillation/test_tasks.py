@@ -122,8 +122,8 @@ def test_the_joint_method_trains_the_backbone_only(prepared, teacher):
 
 
 def test_joint_losses_fall_and_add_up(prepared):
-    recipe, task, state = prepared("joint", steps=40)
-    rows = run(recipe, task, state, 40, random_batch(2, counts=(2, 1, 2, 1)))
+    recipe, task, state = prepared("joint", steps=20)
+    rows = run(recipe, task, state, 20, random_batch(2, counts=(2, 1, 2, 1)))
     for name in ("stage3", "stage4", "projected", "memory", "outputs"):
         assert rows[-1][name] < rows[0][name], name
     first = rows[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Dict
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from common.bundle import load_bundle
-from common.domain.errors import ConfigurationError, EngineError
+from common.domain.errors import ConfigurationError, EngineError, UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Engine
 from common.engines.registry import engine_modules, load_engine
@@ -144,6 +145,16 @@ def test_torch_refuses_a_file_that_is_neither_half(tmp_path: Path) -> None:
         load_engine("torch", tmp_path / "half.onnx", 1)
 
 
+@pytest.mark.parametrize("half", ["backbone", "transformer"])
+def test_torch_tells_that_it_can_never_run_another_family(half: str) -> None:
+    """So the stage stays, and does not serve; on any other error it would end."""
+    pytest.importorskip("torch")
+    folder = Path(__file__).parents[3] / "tests" / "data" / "families" / "d_fine"
+    sentence = "engine torch .* plain DETRs only, and d_fine is of the family d_fine: run this half"
+    with pytest.raises(UnsupportedGraphError, match=sentence):
+        load_engine("torch", folder / f"{half}.onnx", 1)
+
+
 def test_openvino_keeps_the_names_of_inputs_that_a_cast_passes_on(tmp_path: Path) -> None:
     """As in RF-DETR's backbone; compiled, the input has both names."""
     onnx = pytest.importorskip("onnx")
@@ -167,3 +178,18 @@ def test_openvino_keeps_the_names_of_inputs_that_a_cast_passes_on(tmp_path: Path
         outputs = loaded.run({"pixels": np.ones((2, 3), np.float32)})
         np.testing.assert_allclose(outputs["features"], np.e, rtol=1e-2)
     loaded.close()
+
+
+def test_a_session_is_made_of_no_bytes_of_pythons() -> None:
+    """Made of bytes, it would hold up all other threads meanwhile, and keep those bytes."""
+    path = BUNDLE.onnx_path(Stage.TRANSFORMER)
+    # What is imported for the first one counts as well.
+    load_engine("onnxruntime", path, 1).close()
+    tracemalloc.start()
+    try:
+        engine = load_engine("onnxruntime", path, 1)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    engine.close()
+    assert kept < path.stat().st_size / 2

@@ -30,6 +30,7 @@ class ToyStage(models_pb2_grpc.ModelsServicer):
         self.may_prepare = asyncio.Event()
         self.may_prepare.set()
         self.refusal = ""
+        self.dies_once_prepared = False
         self.dies_at_commit = False
         self.change = asyncio.Event()
         self.tell(OLD, BundleSource.SETTINGS)
@@ -55,6 +56,8 @@ class ToyStage(models_pb2_grpc.ModelsServicer):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refusal)
             await context.write(models_pb2.DeployProgress(prepared=models_pb2.BundlePrepared()))
             self.steps.append("prepared")
+            if self.dies_once_prepared:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "it is gone")
             await request_iterator.__anext__()
             if self.dies_at_commit:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "it is gone")
@@ -89,7 +92,7 @@ class Nodes:
         return asyncio.ensure_future(self.deployments.deploy(DEFAULT_MODEL, "new", NEW))
 
     def _told(self, server, models):
-        self.models.known[server] = models
+        self.models.told(server, models, 0.0)
         self.deployments.stage_told(server, models)
 
 
@@ -165,6 +168,16 @@ async def test_a_stage_that_is_lost_while_it_loads_ends_the_deployment():
         with pytest.raises(UnavailableError, match="all stages have to change over together"):
             await system.deploy()
         assert system.digests == (OLD, OLD)
+
+
+async def test_a_stage_that_is_lost_after_it_has_loaded_ends_the_deployment_as_well():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        system.backbone.dies_once_prepared = True
+        with pytest.raises(UnavailableError, match="backbone on edge was lost after it had loaded"):
+            await system.deploy()
+        assert system.digests == (OLD, OLD)
+        assert "prepared" not in system.transformer.steps
 
 
 async def test_a_stage_that_dies_between_the_steps_follows_when_it_is_back(monkeypatch):

@@ -123,6 +123,15 @@ def test_a_refusal_lasts_until_a_server_of_the_route_changes():
     assert not unavailable.errors(1e9)
 
 
+def test_a_refusal_of_stages_that_are_changing_over_passes():
+    unavailable = UnavailableRoutes()
+    unavailable.add(FULL, Cause.CHANGING, PreconditionError("another bundle"), 0.0)
+    assert unavailable.are_changing()
+    assert unavailable.next_end() == pytest.approx(0.1)
+    assert not unavailable.errors(0.2)
+    assert not unavailable.are_changing()
+
+
 def test_routes_that_a_poison_frame_held_up_are_used_for_the_next_one():
     unavailable = UnavailableRoutes()
     unavailable.add(FULL, Cause.NO_PROGRESS, UnavailableError("no progress"), 0.0)

@@ -1,6 +1,7 @@
 """One client's stream in front of toy backbones: checked, admitted, answered once and in order."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import grpc
@@ -174,6 +175,32 @@ async def test_a_node_that_is_not_configured_is_the_clients_mistake():
         (response,) = await detect(address, [options(placement=placement), frame(1)])
         assert response.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
         assert "backbone on workstation" in response.error.message
+
+
+async def test_a_frame_waits_for_the_other_half_while_stages_change_over():
+    async with served() as (toy, orchestra, address):
+        toy.refused.add(tensor_pb2.CODEC_UNSPECIFIED)
+        orchestra.resources.models.changed(orchestra.backbones["edge"], time.monotonic())
+        asked = asyncio.ensure_future(detect(address, [options(), frame(1)]))
+        # At once, once more since what is known may be a moment old, and then again.
+        await until(lambda: len(toy.openings) > 2)
+        assert not asked.done()
+        toy.refused.clear()
+        (response,) = await asyncio.wait_for(asked, 10)
+        assert response.WhichOneof("result") == "detections"
+
+
+@pytest.mark.parametrize("changed_seconds_ago", [0, 1000])
+async def test_halves_that_do_not_match_are_told_at_once_or_after_the_usual_wait(
+    changed_seconds_ago,
+):
+    async with served(unavailable_after_seconds=0.3) as (toy, orchestra, address):
+        toy.refused.add(tensor_pb2.CODEC_UNSPECIFIED)
+        changed_at = time.monotonic() - changed_seconds_ago
+        orchestra.resources.models.changed(orchestra.backbones["edge"], changed_at)
+        (response,) = await detect(address, [options(), frame(1)])
+        assert response.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+        assert (len(toy.openings) > 1) == (changed_seconds_ago == 0)
 
 
 async def test_the_options_of_a_stream_reach_the_stage():
