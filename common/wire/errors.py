@@ -189,8 +189,9 @@ def error_from_wire(status: status_pb2.Status) -> TandemError:
 def error_from_rpc(code: grpc.StatusCode, details: Optional[str], peer: str) -> TandemError:
     """The error that ended a call; what the table lacks means an unavailable peer."""
     fault = connection_fault(code, details)
-    if fault in TLS_FAULTS or (fault is ConnectionFault.LOST and details):
-        # gRPC's words for it are many, and some are those of other statuses.
+    if fault is not None and (details or fault in TLS_FAULTS):
+        # gRPC's words for it are many, and some are those of other statuses. Whoever is told of it
+        # by way of a server must not take it for a fault of the connection to that one.
         return UnavailableError(f"{peer}: {fault.value}")
     kind: Type[TandemError] = _ERROR_OF_STATUS.get(code, UnavailableError)
     return kind(f"{peer}: {details or code.name}")

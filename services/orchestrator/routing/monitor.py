@@ -264,7 +264,8 @@ class StageMonitor:
 def _reason_of(error: grpc.aio.AioRpcError) -> str:
     """Why a health stream ended, in a sentence where it is for somebody to mend."""
     fault = connection_fault(error.code(), error.details())
-    if fault is not None and fault in TLS_FAULTS:
+    if fault is not None and (error.details() or fault in TLS_FAULTS):
+        # Clients are told of it, who know gRPC's own words as those of their own connections.
         return fault.value
     if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return "it does not accept the orchestrator's certificate"

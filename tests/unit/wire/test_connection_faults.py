@@ -137,6 +137,9 @@ def test_a_side_did_not_accept_the_other(words, fault):
 )
 def test_there_was_no_connection(code, details, fault):
     assert connection_fault(grpc.StatusCode[code], details) is fault
+    error = error_from_rpc(grpc.StatusCode[code], details, "backbone on edge")
+    assert connection_fault(grpc.StatusCode.UNAVAILABLE, str(error)) is None
+    assert isinstance(error, UnavailableError)
 
 
 @pytest.mark.parametrize(
