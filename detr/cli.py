@@ -6,7 +6,7 @@ import json
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from detr.families.published import published_config
 from detr.families.registry import family_of
 from detr.families.reports import family_json, family_text
 from detr.importing import ImportedModel, import_weights
+from detr.importing.hub import PREPROCESSOR_NAME
 from detr.importing.reading import read_config
 
 app = typer.Typer(help="Bundles from published weights.", no_args_is_help=True)
@@ -151,9 +152,13 @@ def import_model(
         )
     with console.status("reading the weights") as status:
         imported = import_weights(weights, heads=heads, dilation=dilation)
+        if policy is None:
+            # What it was trained with, or a word about what Tandem does not do.
+            stated = family.preparation(read_config(weights, PREPROCESSOR_NAME), config)
+            policy = cast(DetrInput, stated.input)
         description = Description(
             name=name or out.resolve().name,
-            input=policy or imported.preprocessing.input or ShortestEdgeInput(),
+            input=policy,
             normalization=imported.preprocessing.normalization,
             categories=imported.categories,
             license=license_name,

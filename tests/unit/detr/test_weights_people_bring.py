@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.bundle import Architecture, Normalization
+from common.bundle import Architecture, FixedInput, Normalization, load_bundle
+from detr.cli import import_model
 from detr.coco.categories import COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing import import_weights, start_backbone, start_from
@@ -432,6 +433,27 @@ def test_pictures_made_otherwise_are_refused_by_name(name, value, state, tmp_pat
     (folder / "preprocessor_config.json").write_text(json.dumps({name: value}))
     with pytest.raises(WeightsError, match=rf"preprocessor_config\.json: {name} is"):
         import_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", {"height": 480, "width": 640}),
+        ("size", {"max_height": 480, "max_width": 480}),
+        ("resample", 3),
+        ("pad_size", {"height": 480, "width": 480}),
+        ("do_resize", False),
+    ],
+)
+def test_a_bundle_is_not_made_for_another_resize_unless_one_is_asked_for(
+    name, value, state, tmp_path
+):
+    folder = save_hub_folder(state, tmp_path, CONFIG)
+    (folder / "preprocessor_config.json").write_text(json.dumps({name: value}))
+    with pytest.raises(WeightsError, match=rf"preprocessor_config\.json: {name} is"):
+        import_model(folder, out=tmp_path / "bundle")
+    import_model(folder, out=tmp_path / "bundle", input_size="96x96", as_json=True)
+    assert load_bundle(tmp_path / "bundle").manifest.input == FixedInput(height=96, width=96)
 
 
 def trainable(**changes):
