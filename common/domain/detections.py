@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Optional
 
 from common.domain.codec import Codec
+from common.domain.models import DEFAULT_MODEL
 from common.domain.placement import NodePair
 from common.domain.video import VideoFormat
 
@@ -79,6 +80,7 @@ class StreamOptions(DetectionOptions):
             stages, on average; 0: no limit. Only where `codec` is None.
         video: what the frames are access units of; None: they are pictures.
         track: whether detections carry a `track_id`.
+        model: by which model the frames are served; `DEFAULT_MODEL`: that of the stages' `bundle`.
     """
 
     requested_pair: Optional[NodePair] = None
@@ -87,6 +89,7 @@ class StreamOptions(DetectionOptions):
     max_link_bits_per_second: int = 0
     video: Optional[VideoFormat] = None
     track: bool = False
+    model: str = DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import FrozenSet, Optional, Tuple
+from typing import FrozenSet, Iterable, Optional, Tuple
 
 DEFAULT_MODEL = ""
 """The name of the model of streams that name none."""
+MOST_MODELS = 32
+"""Of one stage; each takes the memory of its half."""
+MODEL_NAME_RULE = (
+    "a model's name has letters, digits, '_', '-' and '.', 64 at most, begins with a letter or a "
+    "digit, and is not 'default'"
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class BundleSource(Enum):
@@ -31,6 +40,7 @@ class ServedModel:
         bundle_name: as its manifest calls it.
         source: who has said so.
         note: what a person should know of it, in a sentence; otherwise empty.
+        out_of_order: why its streams cannot be served now, in a sentence; otherwise empty.
     """
 
     name: str
@@ -38,6 +48,7 @@ class ServedModel:
     bundle_name: str
     source: BundleSource
     note: str = ""
+    out_of_order: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,16 @@ class StageModels:
     def model(self, name: str) -> Optional[ServedModel]:
         """The model of this name; None if there is none."""
         return next((each for each in self.models if each.name == name), None)
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a model may have this name, beside the default model; see `MODEL_NAME_RULE`."""
+    return _NAME.fullmatch(text) is not None and text != "default"
+
+
+def told_models(names: Iterable[str]) -> str:
+    """The models of these names as people are told of them, such as `the default, 'fast'`."""
+    return ", ".join(repr(name) if name else "the default" for name in names) or "none"
 
 
 def is_digest(text: str) -> bool:

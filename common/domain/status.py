@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
 from common.domain.codec import Codec
+from common.domain.models import DEFAULT_MODEL
 from common.domain.placement import NodePair, Placement, Stage
 
 
@@ -33,12 +34,14 @@ class ModelStatus:
         bundle_name: of the bundle that new streams take, as its manifest calls it.
         bundle_digest: of that bundle.
         note: what a person should know of it, in a sentence; otherwise empty.
+        estimate: how fast the server is with it; None until it has served a frame of it.
     """
 
     name: str
     bundle_name: str
     bundle_digest: str
     note: str = ""
+    estimate: Optional[ServiceEstimate] = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class StageStatus:
         reason: why it is not healthy, or is healthy and not chosen yet; otherwise empty.
         replica: which of the node's configured addresses for this stage it is, from 0.
         frames_in_flight: frames on their way to it, in it, and on their way back.
-        estimate: how fast it is; None until it has served a frame.
+        estimate: how fast it is with the default model; None until it has served a frame of that.
         frames_of_others: frames of other orchestrators in it, by what it told last.
         models: that it serves; none while it does not tell.
     """
@@ -143,6 +146,7 @@ class SessionStatus:
         frames_in_flight: number of frames read and not yet answered.
         codec: by which the features of its latest frame travelled; None: not known.
         codec_reason: why the latent rate is what it is; empty where none is chosen.
+        model: that its frames are served by; `DEFAULT_MODEL` where it names none.
     """
 
     session_id: str
@@ -151,6 +155,7 @@ class SessionStatus:
     frames_in_flight: int
     codec: Optional[Codec] = None
     codec_reason: str = ""
+    model: str = DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,23 @@ class EventCounts:
 
 
 @dataclass(frozen=True)
+class ModelChoice:
+    """Where streams of one model go.
+
+    Attributes:
+        name: by which streams choose the model.
+        active_pair: where frames go whose client asked for no node pair; None: nothing can serve.
+        placements: as those of `SystemStatus`; frames and their rate are of this model alone.
+        explanation: as that of `SystemStatus`.
+    """
+
+    name: str
+    active_pair: Optional[NodePair]
+    placements: Tuple[PlacementStatus, ...]
+    explanation: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SystemStatus:
     """Everything that the orchestrator tells of the system.
 
@@ -188,6 +210,8 @@ class SystemStatus:
         uptime_seconds: time since the orchestrator started.
         draining: whether the orchestrator is about to end and takes no new streams.
         warnings: what is insecure, and what is wrong with the bundles served; a sentence each.
+        models: every model but the default one, to which all other attributes refer where they
+            depend on the model; but frames are counted of all models together.
     """
 
     operator_pair: Optional[NodePair]
@@ -202,6 +226,7 @@ class SystemStatus:
     uptime_seconds: float
     draining: bool
     warnings: Tuple[str, ...] = ()
+    models: Tuple[ModelChoice, ...] = ()
 
     @property
     def placement_setting(self) -> Optional[Placement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Callable, Dict, Hashable, Optional
 
-from common.server.budget import ByteBudget
+from common.server.budget import ByteBudget, FrameCost
 from common.server.pool import Holder
 
 MAX_WAIT_SECONDS = 30.0
@@ -31,6 +31,7 @@ class StreamBytes:
         holder: this stream and its peer.
         dismiss: ends the stream.
         outstanding: how many of its messages are being worked on.
+        cost: the memory that one of its messages takes while it is worked on; None: that of any.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class StreamBytes:
         self.holder = Holder(peer, self)
         self.dismiss = dismiss
         self.outstanding = 0
+        self.cost: Optional[FrameCost] = None
         self._budget = budget
         self._told_bytes = told_bytes
         self._largest_bytes = 0
@@ -116,7 +118,7 @@ class StreamBytes:
         budget = self._budget
         if self._pool is not budget.narrow or message_bytes > self._reserved_bytes:
             return False
-        cost = budget.cost.of(message_bytes)
+        cost = (self.cost or budget.cost).of(message_bytes)
         if not budget.held.take_at_once(self.holder, cost):
             return False
         self._arrived = Charge(self, cost, message_bytes)
@@ -138,7 +140,7 @@ class StreamBytes:
         if not keeps_place:
             self._reserved_bytes -= surplus
             self._pool.give_back(self.holder, surplus)
-        cost = min(budget.cost.of(message_bytes), budget.held.size_bytes)
+        cost = min((self.cost or budget.cost).of(message_bytes), budget.held.size_bytes)
         await budget.held.take(self.holder, cost, self._patience())
         if not keeps_place:
             self.unreserve()
@@ -233,7 +235,7 @@ class StreamBytes:
 
     def try_copy(self, message_bytes: int) -> Optional[Charge]:
         """Take room for one more copy of a message, if that needs no wait; None if it does."""
-        cost = self._budget.cost.of(message_bytes)
+        cost = (self.cost or self._budget.cost).of(message_bytes)
         if not self._budget.held.take_at_once(self.holder, cost):
             return None
         return self._noted(Charge(self, cost, message_bytes))

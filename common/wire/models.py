@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from common.domain.errors import InvalidInputError
-from common.domain.models import BundleSource, ServedModel, StageModels, is_digest
+from common.domain.errors import InvalidInputError, shortened
+from common.domain.models import (
+    MOST_MODELS,
+    BundleSource,
+    ServedModel,
+    StageModels,
+    is_digest,
+    is_model_name,
+)
 from protos.tandem.v1 import models_pb2
 
 _SOURCES = {
@@ -24,6 +31,7 @@ def stage_models_to_wire(models: StageModels) -> models_pb2.StageModels:
                 bundle_name=each.bundle_name,
                 source=_SOURCES[each.source],
                 note=each.note,
+                out_of_order=each.out_of_order,
             )
             for each in models.models
         ],
@@ -35,8 +43,13 @@ def stage_models_from_wire(wire: models_pb2.StageModels) -> StageModels:
     """What a stage has told.
 
     Raises:
-        InvalidInputError: a digest is none.
+        InvalidInputError: a digest or a name is none, or there are too many models.
     """
+    if len(wire.models) > MOST_MODELS + 1:
+        raise InvalidInputError(f"a stage has at most {MOST_MODELS} models beside the default one")
+    for each in wire.models:
+        if each.name and not is_model_name(each.name):
+            raise InvalidInputError(f"{each.name!r} is no model's name")
     models = tuple(
         ServedModel(
             name=each.name,
@@ -45,6 +58,7 @@ def stage_models_from_wire(wire: models_pb2.StageModels) -> StageModels:
             # A newer stage may have further ones.
             source=_SOURCES_BY_NUMBER.get(each.source, BundleSource.SETTINGS),
             note=each.note,
+            out_of_order=shortened(each.out_of_order),
         )
         for each in wire.models
     )

@@ -9,6 +9,7 @@ from common.domain.placement import NodePair, Stage
 from common.domain.status import (
     EventCounts,
     LinkStatus,
+    ModelChoice,
     ModelStatus,
     PlacementStatus,
     PredictedService,
@@ -48,6 +49,7 @@ def system_status_to_wire(status: SystemStatus) -> operations_pb2.SystemStatus:
         uptime_seconds=status.uptime_seconds,
         draining=status.draining,
         warnings=status.warnings,
+        models=[_choice_to_wire(choice) for choice in status.models],
     )
 
 
@@ -75,11 +77,29 @@ def system_status_from_wire(wire: operations_pb2.SystemStatus) -> SystemStatus:
         uptime_seconds=wire.uptime_seconds,
         draining=wire.draining,
         warnings=tuple(wire.warnings),
+        models=tuple(_choice_from_wire(choice) for choice in wire.models),
+    )
+
+
+def _choice_to_wire(choice: ModelChoice) -> operations_pb2.ModelChoice:
+    return operations_pb2.ModelChoice(
+        name=choice.name,
+        current=node_pair_to_wire(choice.active_pair),
+        placements=[_placement_to_wire(placement) for placement in choice.placements],
+        explanation=choice.explanation,
+    )
+
+
+def _choice_from_wire(wire: operations_pb2.ModelChoice) -> ModelChoice:
+    return ModelChoice(
+        name=wire.name,
+        active_pair=optional_node_pair_from_wire(wire.current, wire.HasField("current")),
+        placements=tuple(_placement_from_wire(placement) for placement in wire.placements),
+        explanation=tuple(wire.explanation),
     )
 
 
 def _stage_to_wire(status: StageStatus) -> operations_pb2.StageStatus:
-    estimate = status.estimate
     return operations_pb2.StageStatus(
         node=status.node,
         stage=status.stage.value,
@@ -89,8 +109,31 @@ def _stage_to_wire(status: StageStatus) -> operations_pb2.StageStatus:
         replica=status.replica,
         frames_in_flight=status.frames_in_flight,
         frames_of_others=status.frames_of_others,
-        models=[operations_pb2.ModelStatus(**vars(model)) for model in status.models],
-        estimate=operations_pb2.ServiceEstimate(**vars(estimate)) if estimate else None,
+        models=[_model_to_wire(model) for model in status.models],
+        estimate=_estimate_to_wire(status.estimate),
+    )
+
+
+def _model_to_wire(model: ModelStatus) -> operations_pb2.ModelStatus:
+    estimate = _estimate_to_wire(model.estimate)
+    return operations_pb2.ModelStatus(**{**vars(model), "estimate": estimate})
+
+
+def _estimate_to_wire(
+    estimate: Optional[ServiceEstimate],
+) -> Optional[operations_pb2.ServiceEstimate]:
+    return operations_pb2.ServiceEstimate(**vars(estimate)) if estimate else None
+
+
+def _estimate_from_wire(
+    estimate: operations_pb2.ServiceEstimate, present: bool
+) -> Optional[ServiceEstimate]:
+    if not present:
+        return None
+    return ServiceEstimate(
+        execute_seconds=estimate.execute_seconds,
+        compute_seconds=estimate.compute_seconds,
+        age_seconds=estimate.age_seconds,
     )
 
 
@@ -99,13 +142,6 @@ def _stage_from_wire(wire: operations_pb2.StageStatus) -> StageStatus:
         stage = Stage(wire.stage)
     except ValueError as error:
         raise InvalidInputError(f"unknown stage {wire.stage!r}") from error
-    estimate = None
-    if wire.HasField("estimate"):
-        estimate = ServiceEstimate(
-            execute_seconds=wire.estimate.execute_seconds,
-            compute_seconds=wire.estimate.compute_seconds,
-            age_seconds=wire.estimate.age_seconds,
-        )
     return StageStatus(
         node=wire.node,
         stage=stage,
@@ -116,10 +152,13 @@ def _stage_from_wire(wire: operations_pb2.StageStatus) -> StageStatus:
         frames_in_flight=wire.frames_in_flight,
         frames_of_others=wire.frames_of_others,
         models=tuple(
-            ModelStatus(each.name, each.bundle_name, each.bundle_digest, each.note)
+            ModelStatus(
+                *(each.name, each.bundle_name, each.bundle_digest, each.note),
+                _estimate_from_wire(each.estimate, each.HasField("estimate")),
+            )
             for each in wire.models
         ),
-        estimate=estimate,
+        estimate=_estimate_from_wire(wire.estimate, wire.HasField("estimate")),
     )
 
 
@@ -185,6 +224,7 @@ def _session_to_wire(status: SessionStatus) -> operations_pb2.SessionStatus:
         frames_in_flight=status.frames_in_flight,
         codec=codec_to_wire(status.codec),
         codec_reason=status.codec_reason,
+        model=status.model,
     )
 
 
@@ -200,4 +240,5 @@ def _session_from_wire(wire: operations_pb2.SessionStatus) -> SessionStatus:
         frames_in_flight=wire.frames_in_flight,
         codec=known_codec_from_wire(wire.codec),
         codec_reason=wire.codec_reason,
+        model=wire.model,
     )

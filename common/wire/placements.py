@@ -7,6 +7,7 @@ from typing import Dict, Optional
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, OverloadPolicy, StreamOptions
 from common.domain.errors import InvalidInputError
+from common.domain.models import MODEL_NAME_RULE, is_model_name
 from common.domain.placement import NodePair, Placement
 from common.wire.detections import checked_threshold
 from common.wire.frames import codec_from_wire, codec_to_wire
@@ -119,7 +120,19 @@ def stream_options_from_wire(wire: detector_pb2.StreamOptions) -> StreamOptions:
         max_link_bits_per_second=_checked_limit(wire, codec),
         video=optional_video_from_wire(wire),
         track=wire.track,
+        model=checked_model(wire.model),
     )
+
+
+def checked_model(name: str) -> str:
+    """A model's name itself; empty: the default model.
+
+    Raises:
+        InvalidInputError: no model can have this name.
+    """
+    if name and not is_model_name(name):
+        raise InvalidInputError(f"{name!r} is no model's name: {MODEL_NAME_RULE}")
+    return name
 
 
 def _checked_limit(wire: detector_pb2.StreamOptions, codec: Optional[Codec]) -> int:
@@ -152,4 +165,5 @@ def stream_options_to_wire(options: StreamOptions) -> detector_pb2.StreamOptions
         max_link_bits_per_second=options.max_link_bits_per_second,
         video=video_to_wire(options.video),
         track=options.track,
+        model=options.model,
     )

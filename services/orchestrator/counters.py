@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from typing import Deque, Dict, Iterable, Optional
+from typing import Deque, Dict, Optional
 
+from common.domain.models import DEFAULT_MODEL
 from common.domain.placement import NodePair
 from common.domain.status import EventCounts
 from common.telemetry.metrics import Metrics
@@ -56,15 +57,43 @@ class EventCounters:
         self._metrics.probe_frames.inc()
 
 
-class FrameCounters:
-    """Counts answered frames, and how many each node pair serves."""
+class PairCounters:
+    """Counts how many frames each node pair serves."""
 
-    def __init__(self, metrics: Metrics, pairs: Iterable[NodePair]) -> None:
-        """Begin at zero for each of the configured `pairs`."""
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self._served: Counter[NodePair] = Counter()
+        self._recent: Dict[NodePair, Deque[float]] = {}
+
+    def served(self, node_pair: NodePair) -> None:
+        """Count a frame answered with detections."""
+        self._served[node_pair] += 1
+        recent = self._recent.setdefault(node_pair, deque())
+        recent.append(time.monotonic())
+        _forget_old(recent)
+
+    def frames(self, node_pair: NodePair) -> int:
+        """Frames answered with detections since the start."""
+        return self._served[node_pair]
+
+    def recent_frames(self, node_pair: NodePair) -> int:
+        """Frames answered with detections over the last `RATE_WINDOW_SECONDS`."""
+        recent = self._recent.get(node_pair)
+        if recent is None:
+            return 0
+        _forget_old(recent)
+        return len(recent)
+
+
+class FrameCounters:
+    """Counts answered frames, and how many each node pair serves, of all models and of each."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Begin at zero."""
         self._metrics = metrics
         self._started_at = time.monotonic()
-        self._served: Dict[NodePair, int] = dict.fromkeys(pairs, 0)
-        self._recent: Dict[NodePair, Deque[float]] = {each: deque() for each in self._served}
+        self._all = PairCounters()
+        self._of_models: Dict[str, PairCounters] = {}
 
     @property
     def uptime_seconds(self) -> float:
@@ -77,6 +106,8 @@ class FrameCounters:
         outcome: str,
         seconds: float,
         span: Span = NOT_TRACED,
+        *,
+        model: str = DEFAULT_MODEL,
     ) -> None:
         """Count one answer.
 
@@ -85,7 +116,9 @@ class FrameCounters:
             outcome: `detections`, `error` or `dropped`.
             seconds: from reading the frame to its answer.
             span: of the frame, if it is traced.
+            model: that the frame was for.
         """
+        self._metrics.count_model_frame(model, outcome)
         name = node_pair.name if node_pair else "none"
         if outcome == "dropped":
             # It was not served, so that its latency would say nothing.
@@ -93,24 +126,23 @@ class FrameCounters:
             return
         self._metrics.observe_frame(name, outcome, seconds, span)
         if node_pair is not None and outcome == "detections":
-            self._served[node_pair] += 1
-            self._recent[node_pair].append(time.monotonic())
-            self._forget_old(node_pair)
+            self._all.served(node_pair)
+            self._of_models.setdefault(model, PairCounters()).served(node_pair)
 
-    def frames_served(self, node_pair: NodePair) -> int:
-        """Frames answered with detections since the start."""
-        return self._served.get(node_pair, 0)
+    def frames_served(self, node_pair: NodePair, model: Optional[str] = None) -> int:
+        """Frames answered with detections since the start, of a model; None: of all."""
+        return self._counters(model).frames(node_pair)
 
-    def frames_per_second(self, node_pair: NodePair) -> float:
-        """Frames answered with detections a second, over the last `RATE_WINDOW_SECONDS`."""
-        if node_pair not in self._recent:
-            return 0.0
-        self._forget_old(node_pair)
+    def frames_per_second(self, node_pair: NodePair, model: Optional[str] = None) -> float:
+        """The same a second, over the last `RATE_WINDOW_SECONDS`."""
         elapsed_seconds = min(RATE_WINDOW_SECONDS, self.uptime_seconds)
-        return len(self._recent[node_pair]) / max(elapsed_seconds, 1e-3)
+        return self._counters(model).recent_frames(node_pair) / max(elapsed_seconds, 1e-3)
 
-    def _forget_old(self, node_pair: NodePair) -> None:
-        recent = self._recent[node_pair]
-        oldest = time.monotonic() - RATE_WINDOW_SECONDS
-        while recent and recent[0] < oldest:
-            recent.popleft()
+    def _counters(self, model: Optional[str]) -> PairCounters:
+        return self._all if model is None else self._of_models.get(model, PairCounters())
+
+
+def _forget_old(recent: Deque[float]) -> None:
+    oldest = time.monotonic() - RATE_WINDOW_SECONDS
+    while recent and recent[0] < oldest:
+        recent.popleft()

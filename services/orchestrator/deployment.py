@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Awaitable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
+from typing import (
+    Awaitable,
+    DefaultDict,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import structlog
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
-from common.domain.models import BundleSource, StageModels
+from common.domain.models import DEFAULT_MODEL, BundleSource, StageModels
 from common.domain.placement import StageAddress
 from common.wire.channels import ServerChannel
 from services.orchestrator.routing.route_table import RouteTable
@@ -71,11 +83,12 @@ class Deployments:
         self._models = models
         self._channels = channels
         self._deployed: Dict[str, _Deployed] = {}
-        self._under_way = ""
-        self._following: Dict[StageAddress, asyncio.Task[None]] = {}
+        # Model and bundle.
+        self._under_way: Optional[Tuple[str, str]] = None
+        self._following: Dict[Tuple[StageAddress, str], asyncio.Task[None]] = {}
 
     async def deploy(self, model: str, bundle: str, digest: str) -> None:
-        """Change every stage over; if this is cancelled before all are prepared, none is.
+        """Change every stage of a model over; if cancelled before all are prepared, none is.
 
         Args:
             model: that is to be served with the bundle.
@@ -83,17 +96,20 @@ class Deployments:
             digest: of the bundle.
 
         Raises:
-            PreconditionError: a stage cannot serve it, or another deployment is under way.
+            PreconditionError: there is no such model, a stage cannot serve it, or another
+                deployment is under way.
             UnavailableError: a stage cannot be reached, or there is none.
         """
         if self._under_way:
             raise PreconditionError(
-                f"{self._under_way} is being deployed at the moment: try again when it is"
+                f"{self._under_way[1]} is being deployed at the moment: try again when it is"
             )
-        self._under_way = bundle
+        if model != DEFAULT_MODEL:
+            self._models.require(model)
+        self._under_way = model, bundle
         stages: List[StageDeployment] = []
         try:
-            for server in self._servers():
+            for server in self._servers(model):
                 stages.append(StageDeployment(server, self._channels[server]))
             log.info("deployment", bundle=bundle, digest=digest, stages=len(stages))
             await self._prepare(stages, model, bundle, digest)
@@ -102,15 +118,16 @@ class Deployments:
             log.warning("deployment failed", bundle=bundle, reason=str(error))
             raise
         finally:
-            self._under_way = ""
+            self._under_way = None
             for stage in stages:
                 stage.abandon()
 
     def stage_told(self, server: StageAddress, models: StageModels) -> None:
         """A stage has told what it serves: it may have to follow what was deployed."""
-        if self._under_way:
-            return
+        changing = None if self._under_way is None else self._under_way[0]
         for name, deployed in tuple(self._deployed.items()):
+            if name == changing:
+                continue
             model = models.model(name)
             if model is None or model.bundle_digest == deployed.digest:
                 deployed.lagging.pop(server, None)
@@ -147,13 +164,17 @@ class Deployments:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _servers(self) -> Sequence[StageAddress]:
-        """Every server that has to change over.
+    def _servers(self, model: str) -> Sequence[StageAddress]:
+        """Every server that has to change over: each that has the model, or has not told.
 
         Raises:
             UnavailableError: one cannot be reached, or there is none.
         """
-        staying = [each for each in self._table.health.values() if each.fault != LEFT]
+        staying = [
+            each
+            for each in self._table.health.values()
+            if each.fault != LEFT and self._models.may_serve(each.address, model)
+        ]
         for health in staying:
             if health.address not in self._channels or health.fault in (DIED, SILENT):
                 raise UnavailableError(
@@ -167,10 +188,17 @@ class Deployments:
     async def _prepare(
         self, stages: Sequence[StageDeployment], model: str, bundle: str, digest: str
     ) -> None:
-        """Have all stages load the bundle, or raise why one does not."""
-        preparing = {
-            asyncio.ensure_future(stage.prepare(model, bundle, digest)): stage for stage in stages
-        }
+        """Have all stages load the bundle, or raise why one does not.
+
+        Those of one node do so one after the other: frames need its cores as well.
+        """
+        turns: DefaultDict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+        async def prepared(stage: StageDeployment) -> None:
+            async with turns[stage.server.node]:
+                await stage.prepare(model, bundle, digest)
+
+        preparing = {asyncio.ensure_future(prepared(stage)): stage for stage in stages}
         try:
             waiting: Set[asyncio.Task[None]] = set(preparing)
             while waiting:
@@ -235,14 +263,14 @@ class Deployments:
                 await asyncio.sleep(_RETRY_SECONDS)
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._following.pop(server, None)
+            self._following.pop((server, model), None)
             with suppress(asyncio.CancelledError):
                 task.result()
 
-        if server in self._following:
+        if (server, model) in self._following:
             return
-        self._following[server] = asyncio.ensure_future(followed())
-        self._following[server].add_done_callback(ended)
+        self._following[server, model] = asyncio.ensure_future(followed())
+        self._following[server, model].add_done_callback(ended)
 
     async def _reason_not_followed(
         self, server: StageAddress, model: str, deployed: _Deployed
@@ -264,9 +292,8 @@ class Deployments:
         return None
 
     def _forget(self, server: StageAddress) -> None:
-        following = self._following.pop(server, None)
-        if following is not None:
-            following.cancel()
+        for key in [each for each in self._following if each[0] == server]:
+            self._following.pop(key).cancel()
         for deployed in self._deployed.values():
             deployed.lagging.pop(server, None)
 

@@ -79,7 +79,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         SessionResources(
             router=router,
             channels=channels,
-            frames=FrameCounters(server.metrics, router.table.pairs),
+            frames=FrameCounters(server.metrics),
             metrics=server.metrics,
             draining=server.draining,
             warnings=lambda: (
@@ -122,7 +122,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         deployments.stage_told(server, models)
 
     def stage_left(server: StageAddress) -> None:
-        sessions.resources.models.left(server)
+        sessions.models_changed(server, None)
         deployments.server_left(server)
 
     models_watch = ModelsWatch(

@@ -15,7 +15,7 @@ from common.server.authorization import calling_identity
 from common.server.guard import StreamGuard
 from common.wire.errors import grpc_status, public_message
 from common.wire.operations import system_status_to_wire
-from common.wire.placements import requested_pair_from_wire
+from common.wire.placements import checked_model, requested_pair_from_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from services.orchestrator.deployment import Deployments
 from services.orchestrator.session.sessions import Sessions
@@ -100,6 +100,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
             raise InvalidInputError(f"{request.bundle!r} is no name of a folder")
         if not is_digest(request.bundle_digest):
             raise InvalidInputError("the digest of a bundle is a sha256 in lower-case hexadecimal")
+        checked_model(request.model)
         await self._deployments.deploy(request.model, request.bundle, request.bundle_digest)
         return self._status()
 

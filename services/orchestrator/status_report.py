@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Optional, Tuple
 
-from common.domain.models import StageModels
-from common.domain.placement import NodePair, Placement
+from common.domain.models import DEFAULT_MODEL, StageModels
+from common.domain.placement import NodePair, Placement, StageAddress
 from common.domain.status import (
     EventCounts,
     LinkStatus,
+    ModelChoice,
     ModelStatus,
     PlacementStatus,
     PredictedService,
@@ -31,18 +32,17 @@ def system_status(sessions: Sessions) -> SystemStatus:
     """Everything there is to tell."""
     resources = sessions.resources
     router, frames = resources.router, resources.frames
-    policy, estimates = router.options.policy, router.measurements.estimates
     return SystemStatus(
         operator_pair=router.operator_pair,
         active_pair=router.active_pair(),
         stages=tuple(
             _stage_status(router, resources.models, each) for each in router.table.health.values()
         ),
-        placements=tuple(_placement_status(router, frames, each) for each in _pairs_told(router)),
+        placements=_placement_statuses(router, frames, None),
         links=_link_statuses(router),
         sessions=tuple(session.status for session in sessions.open.values()),
-        objective=policy.objective.value,
-        explanation=explain(router.decision, estimates, policy),
+        objective=router.options.policy.objective.value,
+        explanation=_explanation(router),
         events=router.events.counts,
         uptime_seconds=frames.uptime_seconds,
         draining=resources.draining.is_set(),
@@ -51,7 +51,25 @@ def system_status(sessions: Sessions) -> SystemStatus:
             *resources.models.disagreements(),
             *resources.models.notes(),
         ),
+        models=tuple(
+            _model_choice(router.of(name), frames)
+            for name in sorted(resources.models.names)
+            if name != DEFAULT_MODEL
+        ),
     )
+
+
+def _model_choice(router: Router, frames: FrameCounters) -> ModelChoice:
+    return ModelChoice(
+        name=router.model,
+        active_pair=router.active_pair(),
+        placements=_placement_statuses(router, frames, router.model),
+        explanation=_explanation(router),
+    )
+
+
+def _explanation(router: Router) -> Tuple[str, ...]:
+    return explain(router.decision, router.measurements.estimates, router.options.policy)
 
 
 def status_for_client(sessions: Sessions, client: Identity) -> SystemStatus:
@@ -83,12 +101,6 @@ def _stage_status(router: Router, models: ServedModels, health: StageHealth) -> 
     recovery_seconds = router.options.recovery_seconds
     if health.healthy and not health.has_recovered(time.monotonic(), recovery_seconds):
         reason = f"back; chosen again once it has been healthy for {recovery_seconds:g} s"
-    estimate = router.measurements.estimates.stages.get((server.node, server.stage))
-    service = None
-    if estimate is not None:
-        service = ServiceEstimate(
-            estimate.execute_seconds, estimate.compute_seconds, estimate.age_seconds
-        )
     return StageStatus(
         node=server.node,
         stage=server.stage,
@@ -98,30 +110,50 @@ def _stage_status(router: Router, models: ServedModels, health: StageHealth) -> 
         replica=server.replica,
         frames_in_flight=router.table.in_flight[server],
         frames_of_others=router.table.of_others.get(server, 0),
-        estimate=service,
-        models=_model_statuses(models.known.get(server)),
+        estimate=_service_estimate(router, server),
+        models=_model_statuses(router, server, models.known.get(server)),
     )
 
 
-def _model_statuses(models: Optional[StageModels]) -> Tuple[ModelStatus, ...]:
+def _service_estimate(router: Router, server: StageAddress) -> Optional[ServiceEstimate]:
+    """How fast a server's stage is on its node with the router's model."""
+    estimate = router.measurements.estimates.stages.get((server.node, server.stage))
+    if estimate is None:
+        return None
+    return ServiceEstimate(estimate.execute_seconds, estimate.compute_seconds, estimate.age_seconds)
+
+
+def _model_statuses(
+    router: Router, server: StageAddress, models: Optional[StageModels]
+) -> Tuple[ModelStatus, ...]:
     if models is None:
         return ()
     return tuple(
-        ModelStatus(each.name, each.bundle_name, each.bundle_digest, each.note)
+        ModelStatus(
+            *(each.name, each.bundle_name, each.bundle_digest, each.out_of_order or each.note),
+            _service_estimate(router.of(each.name), server),
+        )
         for each in models.models
     )
 
 
+def _placement_statuses(
+    router: Router, frames: FrameCounters, model: Optional[str]
+) -> Tuple[PlacementStatus, ...]:
+    """What is told of each node pair; frames are those of a model, or with None of all."""
+    return tuple(_placement_status(router, frames, each, model) for each in _pairs_told(router))
+
+
 def _placement_status(
-    router: Router, frames: FrameCounters, node_pair: NodePair
+    router: Router, frames: FrameCounters, node_pair: NodePair, model: Optional[str]
 ) -> PlacementStatus:
-    unavailable_reason = router.table.unavailable_reason(node_pair)
+    unavailable_reason = router.table.unavailable_reason(node_pair, router.model)
     return PlacementStatus(
         node_pair=node_pair,
         available=unavailable_reason == "",
         reason=unavailable_reason or router.decision.excluded.get(node_pair, ""),
-        frames=frames.frames_served(node_pair),
-        frames_per_second=frames.frames_per_second(node_pair),
+        frames=frames.frames_served(node_pair, model),
+        frames_per_second=frames.frames_per_second(node_pair, model),
         prediction=_predicted_service(router.decision.predictions.get(node_pair)),
     )
 

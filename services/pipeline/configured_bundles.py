@@ -46,7 +46,7 @@ class ConfiguredBundles:
     def __init__(self, stage: Stage, settings: StageSettings) -> None:
         """Read nothing yet."""
         self._settings = settings
-        self._folders = {DEFAULT_MODEL: settings.bundle}
+        self._folders = {DEFAULT_MODEL: settings.bundle, **settings.models}
         # As they were read last.
         self._digests: Dict[str, str] = {}
         self.deployed = DeployedFile(_deployed_path(stage, settings))

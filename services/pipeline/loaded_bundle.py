@@ -12,11 +12,12 @@ from common.bundle import Bundle
 from common.domain.errors import UnsupportedGraphError
 from common.domain.placement import Stage
 from common.engines.base import Engine
-from common.server.budget import return_free_memory
+from common.server.budget import FrameCost, return_free_memory
 from common.server.server import ServiceServer
 from services.pipeline.core import StageCore
 from services.pipeline.engine_thread import CLOSE_SECONDS, EngineThread
 from services.pipeline.execution_turn import ExecutionTurn
+from services.pipeline.frame_cost import frame_cost
 from services.pipeline.loading import load_stage_engine
 from services.pipeline.passage import Pipeline
 from services.pipeline.settings import StageSettings
@@ -32,11 +33,12 @@ _RELEASE_SECONDS = 3600.0
 
 
 class LoadedBundle(Generic[Core]):
-    """A bundle in memory, and what its frames pass.
+    """A bundle in memory, and what its frames pass; they are executed with no other bundle's.
 
     Attributes:
         bundle: which one.
         core: what is done to its frames before and after the engine.
+        cost: the memory that a frame takes while it is worked on.
         pipeline: takes them through it; its engine is loaded and warmed up.
         streams: how many are served with it.
         holds: how many deployments want it to stay that are not complete.
@@ -44,11 +46,18 @@ class LoadedBundle(Generic[Core]):
         out_of_order: why it cannot serve; empty while it can.
     """
 
-    def __init__(self, bundle: Bundle, core: Core, pipeline: Pipeline[Any, Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        core: Core,
+        pipeline: Pipeline[Any, Any, Any, Any],
+        cost: FrameCost,
+    ) -> None:
         """Nothing is loaded yet."""
         self.bundle = bundle
         self.core = core
         self.pipeline = pipeline
+        self.cost = cost
         self.streams = 0
         self.holds = 0
         self.was_opened = False
@@ -119,7 +128,8 @@ class BundleLoader(Generic[Core]):
         metrics = self._server.metrics
         engine.on_executed = metrics.batch_frames.labels(self._stage.value).observe
         pipeline = Pipeline(core, engine, self._settings.node, self._workers)
-        loaded = LoadedBundle(bundle, core, pipeline)
+        cost = frame_cost(bundle.manifest, self._stage, self._settings.max_batch)
+        loaded = LoadedBundle(bundle, core, pipeline, cost)
         self._watch(loaded)
         try:
             await self._load_engine(loaded)

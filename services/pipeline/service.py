@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, Generic, Iterable, Sequence, Tuple
+from typing import Callable, Dict, Generic, Iterable, Tuple
 
-from common.bundle import Bundle, Manifest
+from common.bundle import Bundle
 from common.domain.placement import Stage
 from common.server.budget import ByteBudget, FrameCost
 from common.server.guard import StreamGuard, StreamLimits
@@ -14,19 +14,13 @@ from common.telemetry.metrics import LabelNames
 from protos.tandem.v1 import models_pb2_grpc
 from services.pipeline.changeover import Changeover
 from services.pipeline.configured_bundles import ConfiguredBundles
+from services.pipeline.frame_cost import frame_cost
 from services.pipeline.frame_stream import StageHost
 from services.pipeline.hangup import on_hangup
 from services.pipeline.loaded_bundle import BundleLoader, Core, LoadedBundle
 from services.pipeline.models_servicer import ModelsServicer
 from services.pipeline.settings import StageSettings
-from services.pipeline.shapes import largest_input_bytes, largest_latent_count
 from services.pipeline.stage_bundles import StageBundles
-
-# A stage holds a message as it arrived, its payload, and what it decodes from that.
-_COPIES_HELD = 3
-# As the engine takes or gives it, as it is kept to be coded again, its level, and for each level
-# whether it changed.
-_BYTES_OF_A_LATENT = 4 + 2 + 2 + 1
 
 
 class StageService(Generic[Core]):
@@ -110,15 +104,17 @@ class StageService(Generic[Core]):
 
     async def _prepare(self) -> str:
         """Load what is configured; returns why the stage cannot serve, and nothing where it can."""
+        loaded: Dict[str, LoadedBundle[Core]] = {}
+        for starting in self._starting.values():
+            digest = starting.bundle.digest
+            if digest not in loaded:
+                loaded[digest] = await self._loader.load(starting.bundle, even_if_unable=True)
+        # All at once: whoever is told of some models takes it that there are no others.
         for model, starting in self._starting.items():
-            loaded = await self._loader.load(starting.bundle, even_if_unable=True)
-            self.bundles.serve(model, loaded, starting.source, starting.note)
+            self.bundles.serve(
+                model, loaded[starting.bundle.digest], starting.source, starting.note
+            )
         reason = self._reason()
-        for model in () if reason else self._starting:
-            # The stage serves others; who looks for this one finds the reason here.
-            unable = self.bundles.serving(model).loaded.unable
-            if unable:
-                self.bundles.note(model, unable)
         self._is_up.set(not reason)
         self._background = (
             self._server.supervise(self._changeover.run(), "changing over"),
@@ -130,15 +126,15 @@ class StageService(Generic[Core]):
         """Have health and the budget follow what is loaded, until cancelled."""
         while True:
             changed = asyncio.ensure_future(self.bundles.wait_changed())
-            manifests = [loaded.bundle.manifest for loaded in self.bundles.loaded]
-            self._budget.cost = _frame_cost(self._stage, self._settings, manifests)
-            self._server.metrics.loaded_bundles.set(len(manifests))
+            self._budget.cost = _largest(loaded.cost for loaded in self.bundles.loaded)
+            self._server.metrics.loaded_bundles.set(len(self.bundles.loaded))
             await self._show_health()
             await changed
 
     async def _tell(self, loaded: LoadedBundle[Core], reason: str) -> None:
         # What its engine can never run is no disorder of the stage.
         loaded.out_of_order = "" if reason == loaded.unable else reason
+        self.bundles.order_changed()
         await self._show_health()
 
     async def _show_health(self) -> None:
@@ -147,18 +143,17 @@ class StageService(Generic[Core]):
         self._is_up.set(not reason)
 
     def _reason(self) -> str:
-        """Why the stage cannot serve; empty where it can.
+        """Why the stage cannot serve any model; empty where it can serve one.
 
-        A bundle that no new stream takes counts only if the others have to wait for it. One that
-        its engine cannot run counts only if there is no other: its streams are refused one by one.
+        What is wrong with one of several bundles is told of their models. One whose engine hangs
+        counts by itself, since all others have to wait for it, also if no new stream takes it.
         """
+        for each in self.bundles.loaded:
+            if each.is_hanging and each.out_of_order:
+                return each.out_of_order
         served = [each for each in self.bundles.loaded if self.bundles.is_served(each)]
-        hanging = [each for each in self.bundles.loaded if each.is_hanging]
-        reasons = [each.out_of_order for each in (*served, *hanging) if each.out_of_order]
-        unable = [each.unable for each in served if each.unable]
-        if not reasons and len(unable) == len(served):
-            reasons = unable
-        return next(iter(reasons), "")
+        reasons = [each.out_of_order or each.unable for each in served]
+        return next(iter(reasons), "") if all(reasons) else ""
 
 
 def _limits(settings: StageSettings) -> StreamLimits:
@@ -172,19 +167,15 @@ def _limits(settings: StageSettings) -> StreamLimits:
 
 
 def _budget(stage: Stage, settings: StageSettings, bundles: Iterable[Bundle]) -> ByteBudget:
-    cost = _frame_cost(stage, settings, [bundle.manifest for bundle in bundles])
+    costs = [frame_cost(each.manifest, stage, settings.max_batch) for each in bundles]
     return ByteBudget(
-        settings.max_buffered_bytes, settings.max_message_bytes, cost, share_peers=False
+        settings.max_buffered_bytes,
+        settings.max_message_bytes,
+        _largest(costs),
+        share_peers=False,
     )
 
 
-def _frame_cost(stage: Stage, settings: StageSettings, manifests: Sequence[Manifest]) -> FrameCost:
-    """What a frame of the most demanding bundle takes."""
-    # Frames are copied to be executed together.
-    inputs = 2 if settings.max_batch > 1 else 1
-    working_bytes = (
-        inputs * largest_input_bytes(manifest, stage)
-        + _BYTES_OF_A_LATENT * largest_latent_count(manifest)
-        for manifest in manifests
-    )
-    return FrameCost(_COPIES_HELD, max(working_bytes))
+def _largest(costs: Iterable[FrameCost]) -> FrameCost:
+    """What a frame takes whose stream has not said yet which bundle serves it."""
+    return max(costs, key=lambda cost: cost.working_bytes)

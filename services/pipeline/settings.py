@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Literal
 
 from common.domain.errors import InvalidInputError
+from common.domain.models import MODEL_NAME_RULE, MOST_MODELS, is_model_name
 from common.engines.base import Device
 from common.server.settings import ENVELOPE_BYTES, ServerSettings
 from services.pipeline.precision import PrecisionWishes
@@ -24,8 +25,14 @@ class StageSettings(ServerSettings):
         return super().max_message_bytes + ENVELOPE_BYTES
 
     bundle: Path = Field(
-        description="folder of the model, with bundle.json; SIGHUP has it read anew while frames "
-        "go on"
+        description="folder of the model of streams that name none, with bundle.json; SIGHUP has "
+        "it and those of `models` read anew while frames go on"
+    )
+    models: Dict[str, Path] = Field(
+        {},
+        description="folders of further models, by the names under which streams choose them, such "
+        "as fast=models/demo-dfine; they are served beside that of `bundle`, and each takes the "
+        "memory of its half",
     )
     bundles: Optional[Path] = Field(
         None,
@@ -112,6 +119,16 @@ class StageSettings(ServerSettings):
         gt=0,
         description="frames of one stream that are held at a time; others wait in the transport",
     )
+
+    @field_validator("models")
+    @classmethod
+    def _are_models(cls, value: Dict[str, Path]) -> Dict[str, Path]:
+        for name in value:
+            if not is_model_name(name):
+                raise ValueError(f"{name!r} is no model's name: {MODEL_NAME_RULE}")
+        if len(value) > MOST_MODELS:
+            raise ValueError(f"there are {len(value)} models; there may be {MOST_MODELS}")
+        return value
 
     @field_validator("engine_precision")
     @classmethod

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Callable, Dict, Generic, Iterator, Optional, Tuple
 
 from common.domain.errors import PreconditionError
-from common.domain.models import DEFAULT_MODEL, BundleSource, ServedModel, StageModels
+from common.domain.models import (
+    DEFAULT_MODEL,
+    BundleSource,
+    ServedModel,
+    StageModels,
+    told_models,
+)
 from services.pipeline.loaded_bundle import Core, LoadedBundle
 
 
@@ -33,7 +39,7 @@ class StageBundles(Generic[Core]):
     A stream keeps its bundle to its end. The bundle that a model was served with before stays, with
     or without streams, until the other half is known to have the new one: until a stream was
     opened with that, or the deployment is complete. So two halves that are told one after the
-    other match at any time.
+    other match at any time. One bundle may serve several models.
     """
 
     def __init__(self, stage_name: str, release: Callable[[LoadedBundle[Core]], None]) -> None:
@@ -67,6 +73,7 @@ class StageBundles(Generic[Core]):
                     bundle_name=serving.loaded.bundle.manifest.name,
                     source=serving.source,
                     note=serving.note,
+                    out_of_order=serving.loaded.out_of_order or serving.loaded.unable,
                 )
                 for name, serving in self._serving.items()
             ),
@@ -84,9 +91,9 @@ class StageBundles(Generic[Core]):
             PreconditionError: there is no such model.
         """
         if model not in self._serving:
-            known = ", ".join(repr(name) if name else "the default" for name in self._serving)
             raise PreconditionError(
-                f"{self._stage_name} has no model {model!r}; its models are: {known}"
+                f"{self._stage_name} has no model {model!r}; its models are: "
+                f"{told_models(self._serving)}"
             )
         return self._serving[model]
 
@@ -153,6 +160,10 @@ class StageBundles(Generic[Core]):
         if serving.note != note:
             self._serving[model] = replace(serving, note=note)
             self._note_change()
+
+    def order_changed(self) -> None:
+        """Why a bundle cannot serve, or that it can, has become another."""
+        self._note_change()
 
     def opened(self, loaded: LoadedBundle[Core]) -> None:
         """A stream was opened with this bundle by both halves."""

@@ -51,6 +51,7 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
             loaded.pipeline.require_able()
             sender = self._host.senders.label(sender_of(opening.context))
             facts = StreamFacts.of(opening.context, NodePair(sender, self._host.node), sender)
+            stream.account.cost = loaded.cost
             stream.account.keep(loaded.core.kept_bytes)
             self._host.bundles.opened(loaded)
             frames = TransformerStream(

@@ -46,6 +46,7 @@ FIELDS = {
         "max_link_bits_per_second",
         "video",
         "track",
+        "model",
     ],
     detector_pb2.Frame: [
         *("frame_id", "captured_at", "encoded", "raw", "encoded_video", "traceparent"),

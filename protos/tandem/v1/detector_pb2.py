@@ -28,37 +28,37 @@ from protos.tandem.v1 import detection_pb2 as tandem_dot_v1_dot_detection__pb2
 from protos.tandem.v1 import tensor_pb2 as tandem_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tandem/v1/detector.proto\x12\ttandem.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19tandem/v1/detection.proto\x1a\x16tandem/v1/tensor.proto\"j\n\rDetectRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamOptionsH\x00\x12!\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x42\t\n\x07request\"\xd9\x02\n\rStreamOptions\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x1c\n\x0fscore_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\x0emax_detections\x18\x03 \x01(\r\x12+\n\x08overload\x18\x04 \x01(\x0e\x32\x19.tandem.v1.OverloadPolicy\x12\x1f\n\x05\x63odec\x18\x05 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x15\n\rbackbone_node\x18\x06 \x01(\t\x12\x18\n\x10transformer_node\x18\x07 \x01(\t\x12 \n\x18max_link_bits_per_second\x18\x08 \x01(\x04\x12%\n\x05video\x18\t \x01(\x0b\x32\x16.tandem.v1.VideoFormat\x12\r\n\x05track\x18\n \x01(\x08\x42\x12\n\x10_score_threshold\"K\n\x0bVideoFormat\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.tandem.v1.VideoCodec\x12\x16\n\x0eparameter_sets\x18\x02 \x01(\x0c\"B\n\nAccessUnit\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tkey_frame\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x63ode_only\x18\x03 \x01(\x08\"\xcf\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12/\n\x0b\x63\x61ptured_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x07\x65ncoded\x18\x03 \x01(\x0cH\x00\x12\"\n\x03raw\x18\x04 \x01(\x0b\x32\x13.tandem.v1.RawImageH\x00\x12.\n\rencoded_video\x18\x05 \x01(\x0b\x32\x15.tandem.v1.AccessUnitH\x00\x12\x13\n\x0btraceparent\x18\x06 \x01(\tB\x07\n\x05image\"e\n\x08RawImage\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12,\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x16.tandem.v1.PixelFormat\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xf1\x01\n\x0e\x44\x65tectResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\ndetections\x18\x02 \x01(\x0b\x32\x15.tandem.v1.DetectionsH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12%\n\x07\x64ropped\x18\x04 \x01(\x0b\x32\x12.tandem.v1.DroppedH\x00\x12\'\n\tplacement\x18\x05 \x01(\x0e\x32\x14.tandem.v1.Placement\x12!\n\x06timing\x18\x06 \x01(\x0b\x32\x11.tandem.v1.TimingB\x08\n\x06result\"\t\n\x07\x44ropped*\x88\x01\n\tPlacement\x12\x19\n\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x12\n\x0ePLACEMENT_FULL\x10\x01\x12\x16\n\x12PLACEMENT_BACKBONE\x10\x02\x12\x19\n\x15PLACEMENT_TRANSFORMER\x10\x03\x12\x19\n\x15PLACEMENT_WORKSTATION\x10\x04*X\n\x0eOverloadPolicy\x12\x18\n\x14OVERLOAD_UNSPECIFIED\x10\x00\x12\x12\n\x0eOVERLOAD_BLOCK\x10\x01\x12\x18\n\x14OVERLOAD_DROP_OLDEST\x10\x02*U\n\nVideoCodec\x12\x1b\n\x17VIDEO_CODEC_UNSPECIFIED\x10\x00\x12\x14\n\x10VIDEO_CODEC_H264\x10\x01\x12\x14\n\x10VIDEO_CODEC_H265\x10\x02*q\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_RGB8\x10\x01\x12\x15\n\x11PIXEL_FORMAT_BGR8\x10\x02\x12\x16\n\x12PIXEL_FORMAT_GRAY8\x10\x03\x32M\n\x08\x44\x65tector\x12\x41\n\x06\x44\x65tect\x12\x18.tandem.v1.DetectRequest\x1a\x19.tandem.v1.DetectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tandem/v1/detector.proto\x12\ttandem.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19tandem/v1/detection.proto\x1a\x16tandem/v1/tensor.proto\"j\n\rDetectRequest\x12+\n\x07options\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamOptionsH\x00\x12!\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x42\t\n\x07request\"\xe8\x02\n\rStreamOptions\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x1c\n\x0fscore_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\x0emax_detections\x18\x03 \x01(\r\x12+\n\x08overload\x18\x04 \x01(\x0e\x32\x19.tandem.v1.OverloadPolicy\x12\x1f\n\x05\x63odec\x18\x05 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x15\n\rbackbone_node\x18\x06 \x01(\t\x12\x18\n\x10transformer_node\x18\x07 \x01(\t\x12 \n\x18max_link_bits_per_second\x18\x08 \x01(\x04\x12%\n\x05video\x18\t \x01(\x0b\x32\x16.tandem.v1.VideoFormat\x12\r\n\x05track\x18\n \x01(\x08\x12\r\n\x05model\x18\x0b \x01(\tB\x12\n\x10_score_threshold\"K\n\x0bVideoFormat\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.tandem.v1.VideoCodec\x12\x16\n\x0eparameter_sets\x18\x02 \x01(\x0c\"B\n\nAccessUnit\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tkey_frame\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x63ode_only\x18\x03 \x01(\x08\"\xcf\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12/\n\x0b\x63\x61ptured_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x07\x65ncoded\x18\x03 \x01(\x0cH\x00\x12\"\n\x03raw\x18\x04 \x01(\x0b\x32\x13.tandem.v1.RawImageH\x00\x12.\n\rencoded_video\x18\x05 \x01(\x0b\x32\x15.tandem.v1.AccessUnitH\x00\x12\x13\n\x0btraceparent\x18\x06 \x01(\tB\x07\n\x05image\"e\n\x08RawImage\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12,\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x16.tandem.v1.PixelFormat\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xf1\x01\n\x0e\x44\x65tectResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\ndetections\x18\x02 \x01(\x0b\x32\x15.tandem.v1.DetectionsH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12%\n\x07\x64ropped\x18\x04 \x01(\x0b\x32\x12.tandem.v1.DroppedH\x00\x12\'\n\tplacement\x18\x05 \x01(\x0e\x32\x14.tandem.v1.Placement\x12!\n\x06timing\x18\x06 \x01(\x0b\x32\x11.tandem.v1.TimingB\x08\n\x06result\"\t\n\x07\x44ropped*\x88\x01\n\tPlacement\x12\x19\n\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x12\n\x0ePLACEMENT_FULL\x10\x01\x12\x16\n\x12PLACEMENT_BACKBONE\x10\x02\x12\x19\n\x15PLACEMENT_TRANSFORMER\x10\x03\x12\x19\n\x15PLACEMENT_WORKSTATION\x10\x04*X\n\x0eOverloadPolicy\x12\x18\n\x14OVERLOAD_UNSPECIFIED\x10\x00\x12\x12\n\x0eOVERLOAD_BLOCK\x10\x01\x12\x18\n\x14OVERLOAD_DROP_OLDEST\x10\x02*U\n\nVideoCodec\x12\x1b\n\x17VIDEO_CODEC_UNSPECIFIED\x10\x00\x12\x14\n\x10VIDEO_CODEC_H264\x10\x01\x12\x14\n\x10VIDEO_CODEC_H265\x10\x02*q\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11PIXEL_FORMAT_RGB8\x10\x01\x12\x15\n\x11PIXEL_FORMAT_BGR8\x10\x02\x12\x16\n\x12PIXEL_FORMAT_GRAY8\x10\x03\x32M\n\x08\x44\x65tector\x12\x41\n\x06\x44\x65tect\x12\x18.tandem.v1.DetectRequest\x1a\x19.tandem.v1.DetectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.detector_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLACEMENT']._serialized_start=1318
-  _globals['_PLACEMENT']._serialized_end=1454
-  _globals['_OVERLOADPOLICY']._serialized_start=1456
-  _globals['_OVERLOADPOLICY']._serialized_end=1544
-  _globals['_VIDEOCODEC']._serialized_start=1546
-  _globals['_VIDEOCODEC']._serialized_end=1631
-  _globals['_PIXELFORMAT']._serialized_start=1633
-  _globals['_PIXELFORMAT']._serialized_end=1746
+  _globals['_PLACEMENT']._serialized_start=1333
+  _globals['_PLACEMENT']._serialized_end=1469
+  _globals['_OVERLOADPOLICY']._serialized_start=1471
+  _globals['_OVERLOADPOLICY']._serialized_end=1559
+  _globals['_VIDEOCODEC']._serialized_start=1561
+  _globals['_VIDEOCODEC']._serialized_end=1646
+  _globals['_PIXELFORMAT']._serialized_start=1648
+  _globals['_PIXELFORMAT']._serialized_end=1761
   _globals['_DETECTREQUEST']._serialized_start=148
   _globals['_DETECTREQUEST']._serialized_end=254
   _globals['_STREAMOPTIONS']._serialized_start=257
-  _globals['_STREAMOPTIONS']._serialized_end=602
-  _globals['_VIDEOFORMAT']._serialized_start=604
-  _globals['_VIDEOFORMAT']._serialized_end=679
-  _globals['_ACCESSUNIT']._serialized_start=681
-  _globals['_ACCESSUNIT']._serialized_end=747
-  _globals['_FRAME']._serialized_start=750
-  _globals['_FRAME']._serialized_end=957
-  _globals['_RAWIMAGE']._serialized_start=959
-  _globals['_RAWIMAGE']._serialized_end=1060
-  _globals['_DETECTRESPONSE']._serialized_start=1063
-  _globals['_DETECTRESPONSE']._serialized_end=1304
-  _globals['_DROPPED']._serialized_start=1306
-  _globals['_DROPPED']._serialized_end=1315
-  _globals['_DETECTOR']._serialized_start=1748
-  _globals['_DETECTOR']._serialized_end=1825
+  _globals['_STREAMOPTIONS']._serialized_end=617
+  _globals['_VIDEOFORMAT']._serialized_start=619
+  _globals['_VIDEOFORMAT']._serialized_end=694
+  _globals['_ACCESSUNIT']._serialized_start=696
+  _globals['_ACCESSUNIT']._serialized_end=762
+  _globals['_FRAME']._serialized_start=765
+  _globals['_FRAME']._serialized_end=972
+  _globals['_RAWIMAGE']._serialized_start=974
+  _globals['_RAWIMAGE']._serialized_end=1075
+  _globals['_DETECTRESPONSE']._serialized_start=1078
+  _globals['_DETECTRESPONSE']._serialized_end=1319
+  _globals['_DROPPED']._serialized_start=1321
+  _globals['_DROPPED']._serialized_end=1330
+  _globals['_DETECTOR']._serialized_start=1763
+  _globals['_DETECTOR']._serialized_end=1840
 # @@protoc_insertion_point(module_scope)

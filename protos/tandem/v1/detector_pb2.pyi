@@ -60,7 +60,7 @@ class DetectRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class StreamOptions(_message.Message):
-    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node", "max_link_bits_per_second", "video", "track")
+    __slots__ = ("placement", "score_threshold", "max_detections", "overload", "codec", "backbone_node", "transformer_node", "max_link_bits_per_second", "video", "track", "model")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class StreamOptions(_message.Message):
     MAX_LINK_BITS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     VIDEO_FIELD_NUMBER: _ClassVar[int]
     TRACK_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     placement: Placement
     score_threshold: float
     max_detections: int
@@ -81,7 +82,8 @@ class StreamOptions(_message.Message):
     max_link_bits_per_second: int
     video: VideoFormat
     track: bool
-    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ..., max_link_bits_per_second: _Optional[int] = ..., video: _Optional[_Union[VideoFormat, _Mapping]] = ..., track: bool = ...) -> None: ...
+    model: str
+    def __init__(self, placement: _Optional[_Union[Placement, str]] = ..., score_threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, str]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., backbone_node: _Optional[str] = ..., transformer_node: _Optional[str] = ..., max_link_bits_per_second: _Optional[int] = ..., video: _Optional[_Union[VideoFormat, _Mapping]] = ..., track: bool = ..., model: _Optional[str] = ...) -> None: ...
 
 class VideoFormat(_message.Message):
     __slots__ = ("codec", "parameter_sets")

@@ -62,8 +62,10 @@ class DetectorServicer(object):
         The stream ends, after the frames accepted so far are answered, with
         INVALID_ARGUMENT     a frame id that does not increase, options that are not first or
         out of range; the message says which
+        FAILED_PRECONDITION  no stage serves the model; the message lists the models there are
         RESOURCE_EXHAUSTED   too many sessions, or a message over the size limit
-        UNAVAILABLE          the server is draining
+        UNAVAILABLE          the server is draining, or a model is named and no stage has told yet
+        which models it serves
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,35 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tandem/v1/models.proto\x12\ttandem.v1\"\x14\n\x12WatchModelsRequest\"M\n\x0bStageModels\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.tandem.v1.ServedModel\x12\x16\n\x0eloaded_digests\x18\x02 \x03(\t\"~\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x03 \x01(\t\x12\'\n\x06source\x18\x04 \x01(\x0e\x32\x17.tandem.v1.BundleSource\x12\x0c\n\x04note\x18\x05 \x01(\t\"\x9b\x01\n\nDeployStep\x12+\n\x07prepare\x18\x01 \x01(\x0b\x32\x18.tandem.v1.PrepareBundleH\x00\x12)\n\x06\x63ommit\x18\x02 \x01(\x0b\x32\x17.tandem.v1.CommitBundleH\x00\x12-\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1b.tandem.v1.FinishDeploymentH\x00\x42\x06\n\x04step\"E\n\rPrepareBundle\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\x0e\n\x0c\x43ommitBundle\"\x12\n\x10\x46inishDeployment\"|\n\x0e\x44\x65ployProgress\x12-\n\x08prepared\x18\x01 \x01(\x0b\x32\x19.tandem.v1.BundlePreparedH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.tandem.v1.BundleCommittedH\x00\x42\n\n\x08progress\"\x10\n\x0e\x42undlePrepared\"\x1f\n\x0f\x42undleCommitted\x12\x0c\n\x04note\x18\x01 \x01(\t*\x81\x01\n\x0c\x42undleSource\x12\x1d\n\x19\x42UNDLE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42UNDLE_SOURCE_SETTINGS\x10\x01\x12\x1a\n\x16\x42UNDLE_SOURCE_RELOADED\x10\x02\x12\x1a\n\x16\x42UNDLE_SOURCE_DEPLOYED\x10\x03\x32\x8a\x01\n\x06Models\x12@\n\x05Watch\x12\x1d.tandem.v1.WatchModelsRequest\x1a\x16.tandem.v1.StageModels0\x01\x12>\n\x06\x44\x65ploy\x12\x15.tandem.v1.DeployStep\x1a\x19.tandem.v1.DeployProgress(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tandem/v1/models.proto\x12\ttandem.v1\"\x14\n\x12WatchModelsRequest\"M\n\x0bStageModels\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.tandem.v1.ServedModel\x12\x16\n\x0eloaded_digests\x18\x02 \x03(\t\"\x94\x01\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x03 \x01(\t\x12\'\n\x06source\x18\x04 \x01(\x0e\x32\x17.tandem.v1.BundleSource\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x14\n\x0cout_of_order\x18\x06 \x01(\t\"\x9b\x01\n\nDeployStep\x12+\n\x07prepare\x18\x01 \x01(\x0b\x32\x18.tandem.v1.PrepareBundleH\x00\x12)\n\x06\x63ommit\x18\x02 \x01(\x0b\x32\x17.tandem.v1.CommitBundleH\x00\x12-\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1b.tandem.v1.FinishDeploymentH\x00\x42\x06\n\x04step\"E\n\rPrepareBundle\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\"\x0e\n\x0c\x43ommitBundle\"\x12\n\x10\x46inishDeployment\"|\n\x0e\x44\x65ployProgress\x12-\n\x08prepared\x18\x01 \x01(\x0b\x32\x19.tandem.v1.BundlePreparedH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.tandem.v1.BundleCommittedH\x00\x42\n\n\x08progress\"\x10\n\x0e\x42undlePrepared\"\x1f\n\x0f\x42undleCommitted\x12\x0c\n\x04note\x18\x01 \x01(\t*\x81\x01\n\x0c\x42undleSource\x12\x1d\n\x19\x42UNDLE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42UNDLE_SOURCE_SETTINGS\x10\x01\x12\x1a\n\x16\x42UNDLE_SOURCE_RELOADED\x10\x02\x12\x1a\n\x16\x42UNDLE_SOURCE_DEPLOYED\x10\x03\x32\x8a\x01\n\x06Models\x12@\n\x05Watch\x12\x1d.tandem.v1.WatchModelsRequest\x1a\x16.tandem.v1.StageModels0\x01\x12>\n\x06\x44\x65ploy\x12\x15.tandem.v1.DeployStep\x1a\x19.tandem.v1.DeployProgress(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.models_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUNDLESOURCE']._serialized_start=709
-  _globals['_BUNDLESOURCE']._serialized_end=838
+  _globals['_BUNDLESOURCE']._serialized_start=732
+  _globals['_BUNDLESOURCE']._serialized_end=861
   _globals['_WATCHMODELSREQUEST']._serialized_start=37
   _globals['_WATCHMODELSREQUEST']._serialized_end=57
   _globals['_STAGEMODELS']._serialized_start=59
   _globals['_STAGEMODELS']._serialized_end=136
-  _globals['_SERVEDMODEL']._serialized_start=138
-  _globals['_SERVEDMODEL']._serialized_end=264
-  _globals['_DEPLOYSTEP']._serialized_start=267
-  _globals['_DEPLOYSTEP']._serialized_end=422
-  _globals['_PREPAREBUNDLE']._serialized_start=424
-  _globals['_PREPAREBUNDLE']._serialized_end=493
-  _globals['_COMMITBUNDLE']._serialized_start=495
-  _globals['_COMMITBUNDLE']._serialized_end=509
-  _globals['_FINISHDEPLOYMENT']._serialized_start=511
-  _globals['_FINISHDEPLOYMENT']._serialized_end=529
-  _globals['_DEPLOYPROGRESS']._serialized_start=531
-  _globals['_DEPLOYPROGRESS']._serialized_end=655
-  _globals['_BUNDLEPREPARED']._serialized_start=657
-  _globals['_BUNDLEPREPARED']._serialized_end=673
-  _globals['_BUNDLECOMMITTED']._serialized_start=675
-  _globals['_BUNDLECOMMITTED']._serialized_end=706
-  _globals['_MODELS']._serialized_start=841
-  _globals['_MODELS']._serialized_end=979
+  _globals['_SERVEDMODEL']._serialized_start=139
+  _globals['_SERVEDMODEL']._serialized_end=287
+  _globals['_DEPLOYSTEP']._serialized_start=290
+  _globals['_DEPLOYSTEP']._serialized_end=445
+  _globals['_PREPAREBUNDLE']._serialized_start=447
+  _globals['_PREPAREBUNDLE']._serialized_end=516
+  _globals['_COMMITBUNDLE']._serialized_start=518
+  _globals['_COMMITBUNDLE']._serialized_end=532
+  _globals['_FINISHDEPLOYMENT']._serialized_start=534
+  _globals['_FINISHDEPLOYMENT']._serialized_end=552
+  _globals['_DEPLOYPROGRESS']._serialized_start=554
+  _globals['_DEPLOYPROGRESS']._serialized_end=678
+  _globals['_BUNDLEPREPARED']._serialized_start=680
+  _globals['_BUNDLEPREPARED']._serialized_end=696
+  _globals['_BUNDLECOMMITTED']._serialized_start=698
+  _globals['_BUNDLECOMMITTED']._serialized_end=729
+  _globals['_MODELS']._serialized_start=864
+  _globals['_MODELS']._serialized_end=1002
 # @@protoc_insertion_point(module_scope)

@@ -30,18 +30,20 @@ class StageModels(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ServedModel, _Mapping]]] = ..., loaded_digests: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServedModel(_message.Message):
-    __slots__ = ("name", "bundle_digest", "bundle_name", "source", "note")
+    __slots__ = ("name", "bundle_digest", "bundle_name", "source", "note", "out_of_order")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_ORDER_FIELD_NUMBER: _ClassVar[int]
     name: str
     bundle_digest: str
     bundle_name: str
     source: BundleSource
     note: str
-    def __init__(self, name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., bundle_name: _Optional[str] = ..., source: _Optional[_Union[BundleSource, str]] = ..., note: _Optional[str] = ...) -> None: ...
+    out_of_order: str
+    def __init__(self, name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., bundle_name: _Optional[str] = ..., source: _Optional[_Union[BundleSource, str]] = ..., note: _Optional[str] = ..., out_of_order: _Optional[str] = ...) -> None: ...
 
 class DeployStep(_message.Message):
     __slots__ = ("prepare", "commit", "finish")

@@ -26,9 +26,11 @@ if _version_not_supported:
 
 
 class ModelsStub(object):
-    """Which bundles a stage serves; on the port of Backbone or Transformer. Orchestrators call it.
+    """Which models a stage serves, and with which bundles; on the port of Backbone or Transformer.
+    Orchestrators call it.
 
-    A stage may have several bundles in memory. Every stream is served by one of them from its opening
+    A stage may serve several models side by side, and have several bundles of one in memory while it
+    changes over. Every stream is served by one of them from its opening
     to its end. A bundle that no new stream is to take leaves the memory once its last stream has
     ended.
     """
@@ -52,9 +54,11 @@ class ModelsStub(object):
 
 
 class ModelsServicer(object):
-    """Which bundles a stage serves; on the port of Backbone or Transformer. Orchestrators call it.
+    """Which models a stage serves, and with which bundles; on the port of Backbone or Transformer.
+    Orchestrators call it.
 
-    A stage may have several bundles in memory. Every stream is served by one of them from its opening
+    A stage may serve several models side by side, and have several bundles of one in memory while it
+    changes over. Every stream is served by one of them from its opening
     to its end. A bundle that no new stream is to take leaves the memory once its last stream has
     ended.
     """
@@ -106,9 +110,11 @@ def add_ModelsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Models(object):
-    """Which bundles a stage serves; on the port of Backbone or Transformer. Orchestrators call it.
+    """Which models a stage serves, and with which bundles; on the port of Backbone or Transformer.
+    Orchestrators call it.
 
-    A stage may have several bundles in memory. Every stream is served by one of them from its opening
+    A stage may serve several models side by side, and have several bundles of one in memory while it
+    changes over. Every stream is served by one of them from its opening
     to its end. A bundle that no new stream is to take leaves the memory once its last stream has
     ended.
     """

@@ -27,7 +27,7 @@ from protos.tandem.v1 import detector_pb2 as tandem_dot_v1_dot_detector__pb2
 from protos.tandem.v1 import tensor_pb2 as tandem_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/operations.proto\x12\ttandem.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18tandem/v1/detector.proto\x1a\x16tandem/v1/tensor.proto\"\x12\n\x10GetStatusRequest\"A\n\x12WatchStatusRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x13SetPlacementRequest\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x15\n\rbackbone_node\x18\x02 \x01(\t\x12\x18\n\x10transformer_node\x18\x03 \x01(\t\"K\n\x13\x44\x65ployBundleRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"\xea\x03\n\x0cSystemStatus\x12/\n\x11placement_setting\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12&\n\x06stages\x18\x03 \x03(\x0b\x32\x16.tandem.v1.StageStatus\x12.\n\nplacements\x18\x04 \x03(\x0b\x32\x1a.tandem.v1.PlacementStatus\x12*\n\x08sessions\x18\x05 \x03(\x0b\x32\x18.tandem.v1.SessionStatus\x12\x16\n\x0euptime_seconds\x18\x06 \x01(\x01\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12$\n\x07setting\x18\x08 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12$\n\x07\x63urrent\x18\t \x01(\x0b\x32\x13.tandem.v1.NodePair\x12$\n\x05links\x18\n \x03(\x0b\x32\x15.tandem.v1.LinkStatus\x12\x13\n\x0b\x65xplanation\x18\x0b \x03(\t\x12\x11\n\tobjective\x18\x0c \x01(\t\x12&\n\x06\x65vents\x18\r \x01(\x0b\x32\x16.tandem.v1.EventCounts\x12\x10\n\x08warnings\x18\x0e \x03(\t\"1\n\x08NodePair\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0btransformer\x18\x02 \x01(\t\"\xf7\x01\n\x0bStageStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07healthy\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07replica\x18\x06 \x01(\r\x12\x18\n\x10\x66rames_in_flight\x18\x07 \x01(\r\x12,\n\x08\x65stimate\x18\x08 \x01(\x0b\x32\x1a.tandem.v1.ServiceEstimate\x12\x18\n\x10\x66rames_of_others\x18\n \x01(\r\x12&\n\x06models\x18\t \x03(\x0b\x32\x16.tandem.v1.ModelStatus\"U\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\"X\n\x0fServiceEstimate\x12\x17\n\x0f\x65xecute_seconds\x18\x01 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\"y\n\nLinkStatus\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x18\n\x10\x62ytes_per_second\x18\x03 \x01(\x01\x12\x17\n\x0flatency_seconds\x18\x04 \x01(\x01\x12\x13\n\x0b\x61ge_seconds\x18\x05 \x01(\x01\"\xd7\x01\n\x0fPlacementStatus\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x04\x12\x19\n\x11\x66rames_per_second\x18\x05 \x01(\x01\x12\"\n\x05nodes\x18\x06 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12)\n\nprediction\x18\x07 \x01(\x0b\x32\x15.tandem.v1.Prediction\"\xbc\x01\n\nPrediction\x12\x19\n\x11\x66rames_per_second\x18\x01 \x01(\x01\x12\x17\n\x0flatency_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x62ytes_per_frame\x18\x03 \x01(\x01\x12\x1a\n\renergy_joules\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nbottleneck\x18\x05 \x01(\t\x12\x1f\n\x05\x63odec\x18\x06 \x01(\x0e\x32\x10.tandem.v1.CodecB\x10\n\x0e_energy_joules\"\xda\x01\n\rSessionStatus\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x17\n\x0f\x66rames_answered\x18\x03 \x01(\x04\x12\x18\n\x10\x66rames_in_flight\x18\x04 \x01(\r\x12\"\n\x05nodes\x18\x05 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12\x1f\n\x05\x63odec\x18\x06 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x14\n\x0c\x63odec_reason\x18\x07 \x01(\t\"\x91\x02\n\x0b\x45ventCounts\x12\x36\n\x08switches\x18\x01 \x03(\x0b\x32$.tandem.v1.EventCounts.SwitchesEntry\x12\x38\n\tfailovers\x18\x02 \x03(\x0b\x32%.tandem.v1.EventCounts.FailoversEntry\x12\x17\n\x0freplayed_frames\x18\x03 \x01(\x04\x12\x14\n\x0cprobe_frames\x18\x04 \x01(\x04\x1a/\n\rSwitchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x30\n\x0e\x46\x61iloversEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\xaa\x02\n\nOperations\x12\x41\n\tGetStatus\x12\x1b.tandem.v1.GetStatusRequest\x1a\x17.tandem.v1.SystemStatus\x12G\n\x0bWatchStatus\x12\x1d.tandem.v1.WatchStatusRequest\x1a\x17.tandem.v1.SystemStatus0\x01\x12G\n\x0cSetPlacement\x12\x1e.tandem.v1.SetPlacementRequest\x1a\x17.tandem.v1.SystemStatus\x12G\n\x0c\x44\x65ployBundle\x12\x1e.tandem.v1.DeployBundleRequest\x1a\x17.tandem.v1.SystemStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/operations.proto\x12\ttandem.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18tandem/v1/detector.proto\x1a\x16tandem/v1/tensor.proto\"\x12\n\x10GetStatusRequest\"A\n\x12WatchStatusRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x13SetPlacementRequest\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x15\n\rbackbone_node\x18\x02 \x01(\t\x12\x18\n\x10transformer_node\x18\x03 \x01(\t\"K\n\x13\x44\x65ployBundleRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"\x92\x04\n\x0cSystemStatus\x12/\n\x11placement_setting\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12&\n\x06stages\x18\x03 \x03(\x0b\x32\x16.tandem.v1.StageStatus\x12.\n\nplacements\x18\x04 \x03(\x0b\x32\x1a.tandem.v1.PlacementStatus\x12*\n\x08sessions\x18\x05 \x03(\x0b\x32\x18.tandem.v1.SessionStatus\x12\x16\n\x0euptime_seconds\x18\x06 \x01(\x01\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12$\n\x07setting\x18\x08 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12$\n\x07\x63urrent\x18\t \x01(\x0b\x32\x13.tandem.v1.NodePair\x12$\n\x05links\x18\n \x03(\x0b\x32\x15.tandem.v1.LinkStatus\x12\x13\n\x0b\x65xplanation\x18\x0b \x03(\t\x12\x11\n\tobjective\x18\x0c \x01(\t\x12&\n\x06\x65vents\x18\r \x01(\x0b\x32\x16.tandem.v1.EventCounts\x12\x10\n\x08warnings\x18\x0e \x03(\t\x12&\n\x06models\x18\x0f \x03(\x0b\x32\x16.tandem.v1.ModelChoice\"\x86\x01\n\x0bModelChoice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12.\n\nplacements\x18\x03 \x03(\x0b\x32\x1a.tandem.v1.PlacementStatus\x12\x13\n\x0b\x65xplanation\x18\x04 \x03(\t\"1\n\x08NodePair\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0btransformer\x18\x02 \x01(\t\"\xf7\x01\n\x0bStageStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07healthy\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07replica\x18\x06 \x01(\r\x12\x18\n\x10\x66rames_in_flight\x18\x07 \x01(\r\x12,\n\x08\x65stimate\x18\x08 \x01(\x0b\x32\x1a.tandem.v1.ServiceEstimate\x12\x18\n\x10\x66rames_of_others\x18\n \x01(\r\x12&\n\x06models\x18\t \x03(\x0b\x32\x16.tandem.v1.ModelStatus\"\x83\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x62undle_name\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12,\n\x08\x65stimate\x18\x05 \x01(\x0b\x32\x1a.tandem.v1.ServiceEstimate\"X\n\x0fServiceEstimate\x12\x17\n\x0f\x65xecute_seconds\x18\x01 \x01(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\"y\n\nLinkStatus\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x18\n\x10\x62ytes_per_second\x18\x03 \x01(\x01\x12\x17\n\x0flatency_seconds\x18\x04 \x01(\x01\x12\x13\n\x0b\x61ge_seconds\x18\x05 \x01(\x01\"\xd7\x01\n\x0fPlacementStatus\x12\'\n\tplacement\x18\x01 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06\x66rames\x18\x04 \x01(\x04\x12\x19\n\x11\x66rames_per_second\x18\x05 \x01(\x01\x12\"\n\x05nodes\x18\x06 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12)\n\nprediction\x18\x07 \x01(\x0b\x32\x15.tandem.v1.Prediction\"\xbc\x01\n\nPrediction\x12\x19\n\x11\x66rames_per_second\x18\x01 \x01(\x01\x12\x17\n\x0flatency_seconds\x18\x02 \x01(\x01\x12\x17\n\x0f\x62ytes_per_frame\x18\x03 \x01(\x01\x12\x1a\n\renergy_joules\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nbottleneck\x18\x05 \x01(\t\x12\x1f\n\x05\x63odec\x18\x06 \x01(\x0e\x32\x10.tandem.v1.CodecB\x10\n\x0e_energy_joules\"\xe9\x01\n\rSessionStatus\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x17\n\x0f\x66rames_answered\x18\x03 \x01(\x04\x12\x18\n\x10\x66rames_in_flight\x18\x04 \x01(\r\x12\"\n\x05nodes\x18\x05 \x01(\x0b\x32\x13.tandem.v1.NodePair\x12\x1f\n\x05\x63odec\x18\x06 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x14\n\x0c\x63odec_reason\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\"\x91\x02\n\x0b\x45ventCounts\x12\x36\n\x08switches\x18\x01 \x03(\x0b\x32$.tandem.v1.EventCounts.SwitchesEntry\x12\x38\n\tfailovers\x18\x02 \x03(\x0b\x32%.tandem.v1.EventCounts.FailoversEntry\x12\x17\n\x0freplayed_frames\x18\x03 \x01(\x04\x12\x14\n\x0cprobe_frames\x18\x04 \x01(\x04\x1a/\n\rSwitchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x30\n\x0e\x46\x61iloversEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\xaa\x02\n\nOperations\x12\x41\n\tGetStatus\x12\x1b.tandem.v1.GetStatusRequest\x1a\x17.tandem.v1.SystemStatus\x12G\n\x0bWatchStatus\x12\x1d.tandem.v1.WatchStatusRequest\x1a\x17.tandem.v1.SystemStatus0\x01\x12G\n\x0cSetPlacement\x12\x1e.tandem.v1.SetPlacementRequest\x1a\x17.tandem.v1.SystemStatus\x12G\n\x0c\x44\x65ployBundle\x12\x1e.tandem.v1.DeployBundleRequest\x1a\x17.tandem.v1.SystemStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,29 +47,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYBUNDLEREQUEST']._serialized_start=323
   _globals['_DEPLOYBUNDLEREQUEST']._serialized_end=398
   _globals['_SYSTEMSTATUS']._serialized_start=401
-  _globals['_SYSTEMSTATUS']._serialized_end=891
-  _globals['_NODEPAIR']._serialized_start=893
-  _globals['_NODEPAIR']._serialized_end=942
-  _globals['_STAGESTATUS']._serialized_start=945
-  _globals['_STAGESTATUS']._serialized_end=1192
-  _globals['_MODELSTATUS']._serialized_start=1194
-  _globals['_MODELSTATUS']._serialized_end=1279
-  _globals['_SERVICEESTIMATE']._serialized_start=1281
-  _globals['_SERVICEESTIMATE']._serialized_end=1369
-  _globals['_LINKSTATUS']._serialized_start=1371
-  _globals['_LINKSTATUS']._serialized_end=1492
-  _globals['_PLACEMENTSTATUS']._serialized_start=1495
-  _globals['_PLACEMENTSTATUS']._serialized_end=1710
-  _globals['_PREDICTION']._serialized_start=1713
-  _globals['_PREDICTION']._serialized_end=1901
-  _globals['_SESSIONSTATUS']._serialized_start=1904
-  _globals['_SESSIONSTATUS']._serialized_end=2122
-  _globals['_EVENTCOUNTS']._serialized_start=2125
-  _globals['_EVENTCOUNTS']._serialized_end=2398
-  _globals['_EVENTCOUNTS_SWITCHESENTRY']._serialized_start=2301
-  _globals['_EVENTCOUNTS_SWITCHESENTRY']._serialized_end=2348
-  _globals['_EVENTCOUNTS_FAILOVERSENTRY']._serialized_start=2350
-  _globals['_EVENTCOUNTS_FAILOVERSENTRY']._serialized_end=2398
-  _globals['_OPERATIONS']._serialized_start=2401
-  _globals['_OPERATIONS']._serialized_end=2699
+  _globals['_SYSTEMSTATUS']._serialized_end=931
+  _globals['_MODELCHOICE']._serialized_start=934
+  _globals['_MODELCHOICE']._serialized_end=1068
+  _globals['_NODEPAIR']._serialized_start=1070
+  _globals['_NODEPAIR']._serialized_end=1119
+  _globals['_STAGESTATUS']._serialized_start=1122
+  _globals['_STAGESTATUS']._serialized_end=1369
+  _globals['_MODELSTATUS']._serialized_start=1372
+  _globals['_MODELSTATUS']._serialized_end=1503
+  _globals['_SERVICEESTIMATE']._serialized_start=1505
+  _globals['_SERVICEESTIMATE']._serialized_end=1593
+  _globals['_LINKSTATUS']._serialized_start=1595
+  _globals['_LINKSTATUS']._serialized_end=1716
+  _globals['_PLACEMENTSTATUS']._serialized_start=1719
+  _globals['_PLACEMENTSTATUS']._serialized_end=1934
+  _globals['_PREDICTION']._serialized_start=1937
+  _globals['_PREDICTION']._serialized_end=2125
+  _globals['_SESSIONSTATUS']._serialized_start=2128
+  _globals['_SESSIONSTATUS']._serialized_end=2361
+  _globals['_EVENTCOUNTS']._serialized_start=2364
+  _globals['_EVENTCOUNTS']._serialized_end=2637
+  _globals['_EVENTCOUNTS_SWITCHESENTRY']._serialized_start=2540
+  _globals['_EVENTCOUNTS_SWITCHESENTRY']._serialized_end=2587
+  _globals['_EVENTCOUNTS_FAILOVERSENTRY']._serialized_start=2589
+  _globals['_EVENTCOUNTS_FAILOVERSENTRY']._serialized_end=2637
+  _globals['_OPERATIONS']._serialized_start=2640
+  _globals['_OPERATIONS']._serialized_end=2938
 # @@protoc_insertion_point(module_scope)

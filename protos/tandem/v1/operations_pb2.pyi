@@ -39,7 +39,7 @@ class DeployBundleRequest(_message.Message):
     def __init__(self, bundle: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class SystemStatus(_message.Message):
-    __slots__ = ("placement_setting", "placement", "stages", "placements", "sessions", "uptime_seconds", "draining", "setting", "current", "links", "explanation", "objective", "events", "warnings")
+    __slots__ = ("placement_setting", "placement", "stages", "placements", "sessions", "uptime_seconds", "draining", "setting", "current", "links", "explanation", "objective", "events", "warnings", "models")
     PLACEMENT_SETTING_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class SystemStatus(_message.Message):
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     placement_setting: _detector_pb2.Placement
     placement: _detector_pb2.Placement
     stages: _containers.RepeatedCompositeFieldContainer[StageStatus]
@@ -68,7 +69,20 @@ class SystemStatus(_message.Message):
     objective: str
     events: EventCounts
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, placement_setting: _Optional[_Union[_detector_pb2.Placement, str]] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., placements: _Optional[_Iterable[_Union[PlacementStatus, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ..., uptime_seconds: _Optional[float] = ..., draining: bool = ..., setting: _Optional[_Union[NodePair, _Mapping]] = ..., current: _Optional[_Union[NodePair, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., objective: _Optional[str] = ..., events: _Optional[_Union[EventCounts, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    models: _containers.RepeatedCompositeFieldContainer[ModelChoice]
+    def __init__(self, placement_setting: _Optional[_Union[_detector_pb2.Placement, str]] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., placements: _Optional[_Iterable[_Union[PlacementStatus, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[SessionStatus, _Mapping]]] = ..., uptime_seconds: _Optional[float] = ..., draining: bool = ..., setting: _Optional[_Union[NodePair, _Mapping]] = ..., current: _Optional[_Union[NodePair, _Mapping]] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., objective: _Optional[str] = ..., events: _Optional[_Union[EventCounts, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[_Union[ModelChoice, _Mapping]]] = ...) -> None: ...
+
+class ModelChoice(_message.Message):
+    __slots__ = ("name", "current", "placements", "explanation")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    current: NodePair
+    placements: _containers.RepeatedCompositeFieldContainer[PlacementStatus]
+    explanation: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., current: _Optional[_Union[NodePair, _Mapping]] = ..., placements: _Optional[_Iterable[_Union[PlacementStatus, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodePair(_message.Message):
     __slots__ = ("backbone", "transformer")
@@ -103,16 +117,18 @@ class StageStatus(_message.Message):
     def __init__(self, node: _Optional[str] = ..., stage: _Optional[str] = ..., address: _Optional[str] = ..., healthy: bool = ..., reason: _Optional[str] = ..., replica: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ..., frames_of_others: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "bundle_name", "bundle_digest", "note")
+    __slots__ = ("name", "bundle_name", "bundle_digest", "note", "estimate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     bundle_name: str
     bundle_digest: str
     note: str
-    def __init__(self, name: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    estimate: ServiceEstimate
+    def __init__(self, name: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., note: _Optional[str] = ..., estimate: _Optional[_Union[ServiceEstimate, _Mapping]] = ...) -> None: ...
 
 class ServiceEstimate(_message.Message):
     __slots__ = ("execute_seconds", "compute_seconds", "age_seconds")
@@ -173,7 +189,7 @@ class Prediction(_message.Message):
     def __init__(self, frames_per_second: _Optional[float] = ..., latency_seconds: _Optional[float] = ..., bytes_per_frame: _Optional[float] = ..., energy_joules: _Optional[float] = ..., bottleneck: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
 
 class SessionStatus(_message.Message):
-    __slots__ = ("session_id", "placement", "frames_answered", "frames_in_flight", "nodes", "codec", "codec_reason")
+    __slots__ = ("session_id", "placement", "frames_answered", "frames_in_flight", "nodes", "codec", "codec_reason", "model")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_ANSWERED_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +197,7 @@ class SessionStatus(_message.Message):
     NODES_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     CODEC_REASON_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     placement: _detector_pb2.Placement
     frames_answered: int
@@ -188,7 +205,8 @@ class SessionStatus(_message.Message):
     nodes: NodePair
     codec: _tensor_pb2.Codec
     codec_reason: str
-    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., frames_answered: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., nodes: _Optional[_Union[NodePair, _Mapping]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., codec_reason: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, session_id: _Optional[str] = ..., placement: _Optional[_Union[_detector_pb2.Placement, str]] = ..., frames_answered: _Optional[int] = ..., frames_in_flight: _Optional[int] = ..., nodes: _Optional[_Union[NodePair, _Mapping]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., codec_reason: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class EventCounts(_message.Message):
     __slots__ = ("switches", "failovers", "replayed_frames", "probe_frames")

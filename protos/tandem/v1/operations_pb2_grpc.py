@@ -85,13 +85,14 @@ class OperationsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeployBundle(self, request, context):
-        """Changes all stages over to a bundle that lies in the folder of bundles of each of them. All load
-        it beside the one that they serve; once all of them have, the streams change over, open ones
+        """Changes a model over to a bundle that lies in the folder of bundles of each stage that serves the
+        model; other models go on as they are. All these stages load it beside the one that they serve; once all of them have, the streams change over, open ones
         included: frames in flight finish with the bundle that they began with, order is kept. If one
         stage cannot load it, nothing changes anywhere. It may take minutes.
         INVALID_ARGUMENT     the name is no folder's, or the digest is none
-        FAILED_PRECONDITION  a stage cannot serve the bundle, or another deployment is under way;
-        the message names the stage and the reason
+        FAILED_PRECONDITION  a stage cannot serve the bundle, there is no such model, or another
+        deployment is under way; the message names the stage and the reason, or
+        lists the models there are
         UNAVAILABLE          a stage cannot be reached
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

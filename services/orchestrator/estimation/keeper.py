@@ -19,15 +19,14 @@ from services.orchestrator.estimation.limits import (
     is_measured,
     link_limits,
     modelled_compute_limit,
+    stage_keys,
 )
-from services.orchestrator.estimation.link_rates import LinkRates
+from services.orchestrator.estimation.machines import Machines
 from services.orchestrator.estimation.pair_rates import PairRate
 from services.orchestrator.estimation.payload_sizes import PayloadSizes, usual_size
 from services.orchestrator.estimation.stage_times import StageKey, StageTimes
 
 _KEPT_PAYLOADS = 64
-_ROUND_TRIP_SECONDS = 10.0
-_KEPT_ROUND_TRIPS = 64
 # A rate is of now when it is no older.
 _FRESH_SECONDS = 1.0
 # When a link slows down, the pair's rate falls before the link's estimate does. The best rate over
@@ -41,10 +40,13 @@ _MOST_COMPUTE_SHARE = 4.0
 
 
 class EstimateKeeper:
-    """Keeps estimates of every stage, link and node pair that frames have used.
+    """Keeps estimates of every stage, link and node pair that frames of one model have used.
 
     Noting an answer costs the same however many came before; the work is done by `snapshot`.
     All times are seconds of one steady clock.
+
+    Attributes:
+        machines: what the models have in common.
     """
 
     def __init__(
@@ -52,26 +54,25 @@ class EstimateKeeper:
         located_at: str = ORCHESTRATOR,
         replicas: Optional[Mapping[StageKey, int]] = None,
         frame_codec: Optional[FrameCodec] = None,
+        machines: Optional[Machines] = None,
     ) -> None:
-        """Begin with nothing known.
+        """Begin with nothing known of the model.
 
         Args:
             located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             replicas: number of processes of each stage; one for a stage that is left out.
             frame_codec: that pictures are encoded by before they cross a link; None: they cross it
                 as they came.
+            machines: what keepers of other models measure as well; None: there are none.
         """
+        self.machines = machines or Machines(located_at)
         self._located_at = located_at
         self._frame_codec = frame_codec
-        self._encode_seconds: Deque[float] = deque(maxlen=_KEPT_PAYLOADS)
         self._stages = StageTimes(replicas)
-        self._links = LinkRates()
         self._pairs: Dict[NodePair, PairRate] = {}
         self._compute_shares: Dict[NodePair, Deque[Tuple[float, float]]] = {}
         self._frame_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
         self._feature_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
-        self._round_trips: Dict[str, Deque[Tuple[float, float]]] = {}
-        self._watts: Dict[str, float] = {}
         self._codecs = PayloadSizes()
         self._latent_rates: Dict[str, Tuple[RateFigures, ...]] = {}
         self._default_codecs: Dict[str, Codec] = {}
@@ -102,6 +103,7 @@ class EstimateKeeper:
             frame_bytes: see `Measurements.observe_answer`.
         """
         self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
+        self.machines.used(self, stage_keys(node_pair), now)
         links = (
             (self._located_at, node_pair.backbone, Stage.BACKBONE, backbone),
             (node_pair.backbone, node_pair.transformer, Stage.TRANSFORMER, transformer),
@@ -110,7 +112,9 @@ class EstimateKeeper:
             key = (sender, receiver, stage)
             # It crossed before it was held; behind a slow link that can be seconds ago.
             crossed_at = now - timing.held_seconds
-            self._links.observe(key, timing.request_bytes, timing.transfer_seconds, crossed_at)
+            self.machines.links.observe(
+                key, timing.request_bytes, timing.transfer_seconds, crossed_at
+            )
         if frame_bytes is not None:
             self._frame_bytes.append(frame_bytes)
         elif self._frame_codec is None or node_pair.backbone != self._located_at:
@@ -127,9 +131,8 @@ class EstimateKeeper:
         )
 
     def observe_round_trip(self, node: str, seconds: float, now: float) -> None:
-        """Take note of how long the orchestrator waited for a node's answer to a small message."""
-        known = self._round_trips.setdefault(node, deque(maxlen=_KEPT_ROUND_TRIPS))
-        known.append((now, seconds))
+        """See `Machines.observe_round_trip`."""
+        self.machines.observe_round_trip(node, seconds, now)
 
     def observe_codecs(
         self, node: str, default: Optional[Codec], latent_rates: Tuple[RateFigures, ...]
@@ -146,12 +149,12 @@ class EstimateKeeper:
             self._default_codecs[node] = default
 
     def observe_encoding(self, seconds: float) -> None:
-        """Take note of how long it took to encode a picture for a link."""
-        self._encode_seconds.append(seconds)
+        """See `Machines.observe_encoding`."""
+        self.machines.observe_encoding(seconds)
 
     def observe_power(self, node: str, watts: float) -> None:
         """Take note of a node's power at work."""
-        self._watts[node] = watts
+        self.machines.watts[node] = watts
 
     def snapshot(self, now: float) -> Estimates:
         """What is known now."""
@@ -159,12 +162,14 @@ class EstimateKeeper:
             rate.measure()
         measured = Estimates(
             stages=self._stages.estimates(now, self._shared_seconds()),
-            links=self._links.estimates(now, lambda *places: self._round_trip(places, now)),
+            links=self.machines.links.estimates(
+                now, lambda *places: self.machines.round_trip(places, now)
+            ),
             frame_bytes=self._usual_frame_bytes(),
             frame_codec=self._frame_codec,
-            encode_seconds=statistics.median(self._encode_seconds or [0.0]),
+            encode_seconds=self.machines.encode_seconds,
             feature_bytes=_mean(self._feature_bytes),
-            watts=dict(self._watts),
+            watts=dict(self.machines.watts),
             codecs=self._codecs.estimates(now),
             latent_rates=dict(self._latent_rates),
             default_codecs=dict(self._default_codecs),
@@ -190,15 +195,6 @@ class EstimateKeeper:
             if node_pair.backbone == node_pair.transformer and rate.frames_per_second
         }
 
-    def _round_trip(self, places: Tuple[str, ...], now: float) -> float:
-        """The least lately between two places; 0 when the orchestrator is at neither."""
-        nodes = [place for place in places if place != self._located_at]
-        known = self._round_trips.get(nodes[0]) if len(nodes) == 1 else None
-        if not known:
-            return 0.0
-        recent = [seconds for at, seconds in known if at >= now - _ROUND_TRIP_SECONDS]
-        return min(recent, default=known[-1][1])
-
     def _pair_estimate(
         self,
         node_pair: NodePair,
@@ -220,13 +216,20 @@ class EstimateKeeper:
         measured: Estimates,
         now: float,
     ) -> None:
-        """Compare the rate with the model; one that a link holds back is only a lower bound."""
+        """Compare the rate with what times allow.
+
+        One that a link or another model's frames hold back is only a lower bound.
+        """
         interval_seconds = modelled_compute_limit(node_pair, measured).seconds_per_frame
         share = frames_per_second * interval_seconds
         links = link_limits(node_pair, measured, self._located_at)
         link_seconds = max((limit.seconds_per_frame for limit in links), default=0.0)
         link_bound = frames_per_second * link_seconds >= _LINK_BOUND_SHARE
-        is_lower_bound = link_bound or not rate.engines_are_limit or not rate.steady
+        # Frames of other models have taken a part of what the devices can do.
+        is_shared = self.machines.is_shared(
+            self, (node_pair.backbone, node_pair.transformer), rate.measured_at
+        )
+        is_lower_bound = link_bound or is_shared or not rate.engines_are_limit or not rate.steady
         if is_lower_bound and share <= (self._compute_share(node_pair) or 1.0):
             return
         shares = self._compute_shares.setdefault(node_pair, deque())

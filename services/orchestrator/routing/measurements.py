@@ -20,7 +20,7 @@ _MOST_BUNDLES = 64
 
 
 class Measurements:
-    """What was measured so far.
+    """What was measured so far with one model.
 
     Attributes:
         estimates: what is known, as of the latest `refresh`.
@@ -31,21 +31,34 @@ class Measurements:
         located_at: str,
         servers: Iterable[StageAddress],
         frame_codec: Optional[FrameCodec] = None,
+        *,
+        beside: Optional[Measurements] = None,
     ) -> None:
-        """Begin with nothing known.
+        """Begin with nothing known of the model.
 
         Args:
             located_at: place of the orchestrator: a node's name, or `ORCHESTRATOR`.
             servers: every stage's server that is configured.
             frame_codec: that pictures are encoded by before they cross a link; None: they cross it
                 as they came.
+            beside: those of another model, with which all is shared that depends on no model; None:
+                there is no other.
         """
         replicas = Counter((server.node, server.stage) for server in servers)
         self._located_at = located_at
-        self._keeper = EstimateKeeper(located_at, replicas, frame_codec)
+        self._frame_codec = frame_codec
+        machines = None if beside is None else beside._keeper.machines
+        self._keeper: EstimateKeeper = EstimateKeeper(located_at, replicas, frame_codec, machines)
         self._latent_rates: OrderedDict[str, Tuple[RateFigures, ...]] = OrderedDict()
         self._answered_at: Dict[StageAddress, float] = {}
+        if beside is not None:
+            # A digest stands for the same bundle, and a server for the same machine.
+            self._latent_rates, self._answered_at = beside._latent_rates, beside._answered_at
         self.estimates: Estimates = self._keeper.snapshot(time.monotonic())
+
+    def of_another_model(self, servers: Iterable[StageAddress]) -> Measurements:
+        """Measurements of another model, which these servers serve."""
+        return Measurements(self._located_at, servers, self._frame_codec, beside=self)
 
     def observe_answer(
         self,

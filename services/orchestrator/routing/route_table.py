@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
+from common.domain.models import DEFAULT_MODEL, StageModels
 from common.domain.placement import NodePair, Stage, StageAddress
 from protos.tandem.v1 import stage_pb2
+from services.orchestrator.routing.pair_checks import (
+    check_configured,
+    check_healthy,
+    check_served,
+)
 from services.orchestrator.routing.routes import (
     LEAVING,
     LEFT,
@@ -20,6 +27,7 @@ from services.orchestrator.routing.routes import (
     StageHealth,
     configured_pairs,
 )
+from services.orchestrator.routing.served_models import ServedModels, told_model
 
 Penalty = Callable[[Route], int]
 """How little a route is wanted for a frame: of several, those with the least are taken."""
@@ -39,6 +47,8 @@ class _Unavailability:
 class RouteTable:
     """Every route, by the health of its servers and by the frames that it did not answer.
 
+    Methods that take a model tell what is there for its streams.
+
     Attributes:
         health: what is known of every stage's server.
         pairs: every node pair that is configured.
@@ -46,10 +56,14 @@ class RouteTable:
         of_others: frames of other orchestrators in a server, by what it told last.
         extra_seconds: how long large frames under way may take beyond others, all together, by
             backbone.
+        models: what each server serves.
     """
 
-    def __init__(self, health: Iterable[StageHealth]) -> None:
-        """Begin with what is known of each configured server."""
+    def __init__(
+        self, health: Iterable[StageHealth], models: Optional[ServedModels] = None
+    ) -> None:
+        """Begin with what is known of each configured server, and of what it serves."""
+        self.models = models or ServedModels()
         self.health: Dict[StageAddress, StageHealth] = {each.address: each for each in health}
         self.pairs = configured_pairs(self.health)
         self.in_flight: Counter[StageAddress] = Counter()
@@ -57,7 +71,7 @@ class RouteTable:
         self.extra_seconds: Dict[StageAddress, float] = {}
         self._unavailable: Dict[Route, _Unavailability] = {}
         # Until something changes; every frame asks.
-        self._available: Dict[NodePair, AvailableRoutes] = {}
+        self._available: Dict[Tuple[NodePair, str], AvailableRoutes] = {}
 
     def update(self, health: StageHealth) -> None:
         """Take over a server's new health, which explains what was wrong with its routes."""
@@ -65,7 +79,16 @@ class RouteTable:
         self._available.clear()
         if not health.healthy:
             self.of_others.pop(health.address, None)
+            self.models.forget_order(health.address)
         self._forget_faults(health.address)
+
+    def models_changed(self, server: StageAddress, models: Optional[StageModels]) -> None:
+        """Take over what a server serves; None: it is gone."""
+        if models is None:
+            self.models.left(server)
+        else:
+            self.models.told(server, models, time.monotonic())
+        self._available.clear()
 
     def add(self, server: StageAddress) -> None:
         """A server was found; it serves once its health says so."""
@@ -85,20 +108,20 @@ class RouteTable:
         known = [self.health.get(server) for server in route.servers]
         return all(health is not None and health.fault != LEFT for health in known)
 
-    def ends_in_good_order(self, server: StageAddress) -> bool:
+    def ends_in_good_order(self, server: StageAddress, model: str = DEFAULT_MODEL) -> bool:
         """Whether a server ends because it was told so; one that is gone was."""
         health = self.health.get(server)
-        return health is None or health.in_good_order
+        return health is None or self.models.health_with(health, model).in_good_order
 
-    def serving(self, node: str, stage: Stage) -> int:
-        """How many servers of a node's stage serve."""
-        return self.states(node, stage)[SERVING]
+    def serving(self, node: str, stage: Stage, model: str = DEFAULT_MODEL) -> int:
+        """How many servers of a node's stage serve a model."""
+        return sum(health.healthy for health in self._servers_of(node, stage, model))
 
     def states(self, node: str, stage: Stage) -> Dict[str, int]:
         """How many servers of a node's stage are in each state."""
         states = dict.fromkeys((SERVING, UNAVAILABLE, LEAVING), 0)
-        for health in self._servers_of(node, stage):
-            if not health.address.is_name:
+        for address, health in self.health.items():
+            if (address.node, address.stage) == (node, stage) and not address.is_name:
                 states[health.state] += 1
         return states
 
@@ -134,55 +157,74 @@ class RouteTable:
         )
         return tuple(Route(first, second) for first in backbones for second in transformers)
 
-    def routes_of(self, node_pair: NodePair) -> Tuple[Route, ...]:
+    def routes_of(self, node_pair: NodePair, model: str = DEFAULT_MODEL) -> Tuple[Route, ...]:
         """Every route of a node pair that is available now; at least one.
 
         Raises:
-            PreconditionError: a stage that it needs is not configured; the message names each.
+            PreconditionError: a stage that it needs is not configured, or does not serve the model,
+                or its halves do not match; the message names each.
             UnavailableError: a stage or every route is unavailable; the message says which.
         """
-        return tuple(route for route, _, _ in self._available_of(node_pair).routes)
+        return tuple(route for route, _, _ in self._available_of(node_pair, model).routes)
 
-    def _available_of(self, node_pair: NodePair) -> AvailableRoutes:
+    def _available_of(self, node_pair: NodePair, model: str) -> AvailableRoutes:
         """See `routes_of`."""
-        known = self._available.get(node_pair)
+        known = self._available.get((node_pair, model))
         if known is not None:
             return known
-        backbones, transformers = self._servers(node_pair)
-        _check_configured(node_pair, backbones, transformers)
-        _check_healthy(node_pair, backbones, transformers)
+        check_configured(node_pair, *self._servers(node_pair))
+        backbones, transformers = self._servers(node_pair, model)
+        check_served(node_pair, backbones, transformers, model)
+        check_healthy(node_pair, backbones, transformers)
         routes = [
             Route(backbone.address, transformer.address)
             for backbone in backbones
             for transformer in transformers
             if backbone.healthy and transformer.healthy
         ]
+        matching = [route for route in routes if self.models.matches(route, model)]
+        if routes and not matching:
+            raise PreconditionError(
+                f"placement {node_pair.name} has halves of different bundles for "
+                f"{told_model(model)}"
+            )
+        routes = matching
         available = AvailableRoutes.of([each for each in routes if each not in self._unavailable])
         if not available.routes:
             reasons = "; ".join(sorted({self._unavailable[route].reason for route in routes}))
             raise UnavailableError(f"placement {node_pair.name} cannot serve: {reasons}")
-        self._available[node_pair] = available
+        self._available[node_pair, model] = available
         return available
 
-    def unavailable_reason(self, node_pair: NodePair) -> str:
+    def unavailable_reason(self, node_pair: NodePair, model: str = DEFAULT_MODEL) -> str:
         """Why a node pair cannot serve; empty when it can."""
         try:
-            self._available_of(node_pair)
+            self._available_of(node_pair, model)
         except (PreconditionError, UnavailableError) as error:
             return str(error)
         return ""
 
-    def is_available(self, route: Route) -> bool:
+    def is_available(self, route: Route, model: str = DEFAULT_MODEL) -> bool:
         """Whether a route can serve."""
+        if route in self._unavailable:
+            return False
         known = [self.health.get(server) for server in route.servers]
-        healthy = all(health is not None and health.healthy for health in known)
-        return healthy and route not in self._unavailable
+        return all(
+            health is not None and self.models.health_with(health, model).healthy
+            for health in known
+        )
 
-    def has_recovered(self, node_pair: NodePair, now: float, recovery_seconds: float) -> bool:
+    def has_recovered(
+        self,
+        node_pair: NodePair,
+        now: float,
+        recovery_seconds: float,
+        model: str = DEFAULT_MODEL,
+    ) -> bool:
         """Whether each stage of a pair has a server that is healthy, and has been for a while."""
         return all(
             any(server.has_recovered(now, recovery_seconds) for server in servers)
-            for servers in self._servers(node_pair)
+            for servers in self._servers(node_pair, model)
         )
 
     def least_busy(
@@ -190,6 +232,7 @@ class RouteTable:
         node_pair: NodePair,
         unavailable: Mapping[Route, TandemError],
         penalty: Penalty = no_penalty,
+        model: str = DEFAULT_MODEL,
     ) -> Route:
         """The route of a node pair with the fewest frames bound for its servers, of whomever.
 
@@ -197,13 +240,14 @@ class RouteTable:
             node_pair: the nodes that run the stages.
             unavailable: routes that do not serve this client's stream now, with their reasons.
             penalty: how little a route is wanted; of those with the least the least busy is taken.
+            model: that is to serve the frame.
 
         Raises:
             PreconditionError: a node is not configured, or no route takes this client's stream.
             UnavailableError: the node pair is unavailable; the message says why.
             TandemError: the reason of one of the routes, if all are unavailable to this stream.
         """
-        servers, routes = self._available_of(node_pair)
+        servers, routes = self._available_of(node_pair, model)
         frames = [self.frames_in(server) for server in servers]
         best, least = None, (0, 0)
         for route, backbone, transformer in routes:
@@ -218,13 +262,23 @@ class RouteTable:
         # One that may pass is told rather than one that will not.
         raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
 
-    def nothing_available(self, errors: Iterable[TandemError] = ()) -> UnavailableError:
+    def nothing_available(
+        self, errors: Iterable[TandemError] = (), model: str = DEFAULT_MODEL
+    ) -> UnavailableError:
         """The error of a frame that may go anywhere and finds no route.
 
         Args:
             errors: why routes that could serve others do not serve this frame's stream.
+            model: that is to serve the frame.
         """
-        unhealthy = [each for each in self.health.values() if not each.healthy]
+        known = [
+            each for each in self.health.values() if self.models.may_serve(each.address, model)
+        ]
+        unhealthy = [
+            each
+            for each in (self.models.health_with(one, model) for one in known)
+            if not each.healthy
+        ]
         names = ", ".join(each.address.name for each in unhealthy)
         reasons = [f"unavailable: {names}"] if unhealthy else []
         reasons += sorted({each.reason for each in unhealthy if each.fault == NOT_SERVING})
@@ -258,44 +312,19 @@ class RouteTable:
             self._available.clear()
         return bool(over)
 
-    def _servers(self, node_pair: NodePair) -> Tuple[List[StageHealth], List[StageHealth]]:
-        """The servers of both stages, healthy or not."""
+    def _servers(
+        self, node_pair: NodePair, model: str = DEFAULT_MODEL
+    ) -> Tuple[List[StageHealth], List[StageHealth]]:
+        """The servers of both stages that have a model, healthy or not."""
         return (
-            self._servers_of(node_pair.backbone, Stage.BACKBONE),
-            self._servers_of(node_pair.transformer, Stage.TRANSFORMER),
+            self._servers_of(node_pair.backbone, Stage.BACKBONE, model),
+            self._servers_of(node_pair.transformer, Stage.TRANSFORMER, model),
         )
 
-    def _servers_of(self, node: str, stage: Stage) -> List[StageHealth]:
+    def _servers_of(self, node: str, stage: Stage, model: str) -> List[StageHealth]:
         return [
-            health
+            self.models.health_with(health, model)
             for address, health in self.health.items()
             if (address.node, address.stage) == (node, stage)
+            and self.models.may_serve(address, model)
         ]
-
-
-def _check_configured(
-    node_pair: NodePair, backbones: List[StageHealth], transformers: List[StageHealth]
-) -> None:
-    missing = []
-    if not backbones:
-        missing.append(f"{Stage.BACKBONE.value} on {node_pair.backbone}")
-    if not transformers:
-        missing.append(f"{Stage.TRANSFORMER.value} on {node_pair.transformer}")
-    if missing:
-        raise PreconditionError(
-            f"placement {node_pair.name} needs {' and '.join(missing)}, not configured here"
-        )
-
-
-def _check_healthy(node_pair: NodePair, *stages: List[StageHealth]) -> None:
-    unavailable = [reason for servers in stages for reason in _unhealthy(servers)]
-    if unavailable:
-        raise UnavailableError(f"placement {node_pair.name} cannot serve: {'; '.join(unavailable)}")
-
-
-def _unhealthy(servers: List[StageHealth]) -> Iterator[str]:
-    """Why none of a stage's servers is healthy; nothing if one is."""
-    if any(server.healthy for server in servers):
-        return
-    for server in servers:
-        yield f"{server.address.name} is unavailable ({server.reason})"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Callable, Container, List, Mapping, Optional
+from typing import Callable, Container, List, Mapping, Optional, Sequence
 
 import structlog
 
 from common.domain.errors import PreconditionError, ResourceExhaustedError, TandemError
+from common.domain.models import DEFAULT_MODEL, StageModels
 from common.domain.placement import NodePair, StageAddress
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.counters import EventCounters
@@ -24,12 +25,11 @@ from services.orchestrator.decision.policy import Policy
 from services.orchestrator.routing.circuit_breaker import (
     FAILURES_IN_A_ROW,
     NO_PROGRESS_SECONDS,
-    CircuitBreaker,
-    ProgressRecord,
 )
 from services.orchestrator.routing.measurements import Measurements
 from services.orchestrator.routing.route_table import Penalty, RouteTable, no_penalty
 from services.orchestrator.routing.routes import LEFT, NO_PROGRESS, Route, StageHealth
+from services.orchestrator.routing.shared_routing import SharedRouting
 
 log = structlog.get_logger()
 
@@ -58,15 +58,16 @@ class RoutingOptions:
 
 
 class Router:
-    """The automatic choice among the routes, and the requests that overrule it.
+    """The automatic choice among the routes for one model, and the requests that overrule it.
+
+    What happens to stages and routes concerns the routers of all models: any of them may be told.
 
     Attributes:
+        model: whose frames are routed.
         table: the routes, and which of them are available.
         measurements: what is known of the speed of stages and links.
         options: how frames are routed.
         events: counts what happens to routes and frames.
-        operator_pair: where frames go whose client asked for no node pair; None: where the
-            automatic choice sends them.
         decision: the automatic choice.
     """
 
@@ -77,20 +78,60 @@ class Router:
         options: RoutingOptions,
         events: EventCounters,
         operator_pair: Optional[NodePair] = None,
+        *,
+        model: str = DEFAULT_MODEL,
+        shared: Optional[SharedRouting] = None,
     ) -> None:
-        """Decide for the first time, by what is known already."""
+        """Decide for the first time, by what is known already.
+
+        Args:
+            table: see above, as for the next three.
+            measurements: likewise.
+            options: likewise.
+            events: likewise.
+            operator_pair: where frames go whose client asked for no node pair; None: where the
+                automatic choice sends them.
+            model: whose frames are routed.
+            shared: with the routers of other models; None: there are none yet.
+        """
+        self.model = model
+        self._shared = shared or SharedRouting(operator_pair)
+        self._shared.routers[model] = self
         self.table = table
         self.measurements = measurements
         self.options = options
         self.events = events
-        self.operator_pair = operator_pair
         self._decider = Decider(options.policy)
-        self._breaker = CircuitBreaker()
-        self._progress = ProgressRecord()
         self._mirror_budget = MirrorBudget(options.mirror_share)
         self._pair_to_mirror: Optional[NodePair] = None
-        self._change: Optional[asyncio.Future[None]] = None
         self.decision: Decision = self._decide()
+
+    @property
+    def operator_pair(self) -> Optional[NodePair]:
+        """Where frames go whose client asked for no node pair; None: by the automatic choice."""
+        return self._shared.operator_pair
+
+    @property
+    def all_models(self) -> Sequence[Router]:
+        """The routers of the models that were asked for so far, this one among them."""
+        return tuple(self._shared.routers.values())
+
+    def of(self, model: str) -> Router:
+        """The router of a model; it is made when it is asked for the first time."""
+        known = self._shared.routers.get(model)
+        if known is not None:
+            return known
+        serving = [
+            server
+            for server, health in self.table.health.items()
+            if health.healthy and self.table.models.may_serve(server, model)
+        ]
+        measurements = self.measurements.of_another_model(serving)
+        return Router(
+            *(self.table, measurements, self.options, self.events),
+            model=model,
+            shared=self._shared,
+        )
 
     def choose(
         self,
@@ -113,15 +154,15 @@ class Router:
         """
         fixed_pair = requested_pair or self.operator_pair
         if fixed_pair is not None:
-            return self.table.least_busy(fixed_pair, unavailable, penalty)
+            return self.table.least_busy(fixed_pair, unavailable, penalty, self.model)
         chosen = self.decision.node_pair
-        if chosen is None or self.table.unavailable_reason(chosen):
+        if chosen is None or self.table.unavailable_reason(chosen, self.model):
             self.decide()
         best: Optional[Route] = None
         errors: List[TandemError] = []
         for node_pair in self.decision.by_preference(self.table.pairs):
             try:
-                route = self.table.least_busy(node_pair, unavailable, penalty)
+                route = self.table.least_busy(node_pair, unavailable, penalty, self.model)
             except TandemError as error:
                 errors.append(error)
                 continue
@@ -148,10 +189,10 @@ class Router:
             UnavailableError: the pair cannot serve now; what was set before remains.
         """
         if node_pair is not None:
-            self.table.routes_of(node_pair)
-        self.operator_pair = node_pair
+            self.table.routes_of(node_pair, self.model)
+        self._shared.operator_pair = node_pair
         self.events.switched("set")
-        self._notify()
+        self._shared.notify()
 
     def stage_changed(self, health: StageHealth) -> None:
         """Take over a server's new health."""
@@ -160,17 +201,28 @@ class Router:
         if was_healthy and not health.healthy and health.fault != LEFT:
             self.events.became_unavailable(health.fault)
         self.table.update(health)
-        self.measurements.replicas_changed(server, self.table.serving(server.node, server.stage))
-        self.decide()
-        self._notify()
+        self._server_changed(server)
 
     def server_removed(self, server: StageAddress) -> None:
         """Forget a server that is gone."""
         self.table.remove(server)
         self.measurements.forget(server)
-        self._breaker.succeeded(server)
-        self._progress.forget(server)
-        self.decide()
+        self._shared.breaker.succeeded(server)
+        self._shared.progress.forget(server)
+        self._decide_all()
+
+    def models_changed(self, server: StageAddress, models: Optional[StageModels]) -> None:
+        """Take over what a server serves; None: it is gone."""
+        self.table.models_changed(server, models)
+        self._server_changed(server)
+
+    def is_available(self, route: Route) -> bool:
+        """Whether a route can serve frames of the model."""
+        return self.table.is_available(route, self.model)
+
+    def ends_in_good_order(self, server: StageAddress) -> bool:
+        """Whether a server serves the model no more because it was told so, or says so itself."""
+        return self.table.ends_in_good_order(server, self.model)
 
     def no_progress(self, route: Route, session_id: str, deadline_seconds: float) -> None:
         """No frame of a session came back from a route in time.
@@ -185,7 +237,7 @@ class Router:
             seconds=deadline_seconds,
         )
         self.events.became_unavailable(NO_PROGRESS)
-        if not self._progress.no_progress(route, session_id, time.monotonic()):
+        if not self._shared.progress.no_progress(route, session_id, time.monotonic()):
             return
         others = (each for each in self.table.routes if each != route)
         has_other = any(self.table.is_available(each) for each in others)
@@ -195,7 +247,7 @@ class Router:
 
     def server_failed(self, server: StageAddress) -> None:
         """A server failed on a frame that another one has served since."""
-        seconds = self._breaker.failed(server)
+        seconds = self._shared.breaker.failed(server)
         if not seconds:
             return
         reason = f"{server.name} failed on {FAILURES_IN_A_ROW} frames that others then served"
@@ -214,7 +266,7 @@ class Router:
         """Learn from a frame that was served; see `Measurements.observe_answer`."""
         self._mirror_budget.earn()
         for server in route.servers:
-            self._breaker.succeeded(server)
+            self._shared.breaker.succeeded(server)
         self.measurements.observe_answer(
             route, timing, backlogged=backlogged, frame_bytes=frame_bytes
         )
@@ -233,8 +285,8 @@ class Router:
         node_pair = self._pair_to_mirror
         if node_pair is None or not self._mirror_budget.enough():
             return None
-        if not self.table.unavailable_reason(node_pair):
-            for route in self.table.routes_of(node_pair):
+        if not self.table.unavailable_reason(node_pair, self.model):
+            for route in self.table.routes_of(node_pair, self.model):
                 before = None if route in unusable else sent_before(route)
                 if before is None:
                     continue
@@ -255,19 +307,16 @@ class Router:
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once something may have become possible that was not."""
-        if self._change is None:
-            self._change = asyncio.get_running_loop().create_future()
-        return self._change
+        return self._shared.next_change()
 
     def tick(self) -> None:
         """Look anew at everything that changes with time."""
         now = time.monotonic()
         available_again = self.table.expire(now)
-        self.measurements.refresh(now)
-        self.decide()
-        self._pair_to_mirror = self._next_pair_to_mirror()
+        for router in self.all_models:
+            router._look_anew(now)
         if available_again:
-            self._notify()
+            self._shared.notify()
 
     def decide(self) -> None:
         """Bring the automatic choice up to date."""
@@ -281,17 +330,38 @@ class Router:
             placement=after.name if after else "none",
             before=before.name if before else "none",
             reason=reason,
+            **({"model": self.model} if self.model else {}),
         )
         if before is not None and after is not None and reason != START:
             self.events.switched(reason)
-        self._notify()
+        self._shared.notify()
+
+    def _look_anew(self, now: float) -> None:
+        self.measurements.refresh(now)
+        self.decide()
+        self._pair_to_mirror = self._next_pair_to_mirror()
+
+    def _server_changed(self, server: StageAddress) -> None:
+        for router in self.all_models:
+            serving = self.table.serving(server.node, server.stage, router.model)
+            router.measurements.replicas_changed(server, serving)
+        self._decide_all()
+        self._shared.notify()
+
+    def _decide_all(self) -> None:
+        for router in self.all_models:
+            router.decide()
 
     def _decide(self) -> Decision:
         now, table = time.monotonic(), self.table
-        reasons = {each: table.unavailable_reason(each) for each in table.pairs}
+        reasons = {each: table.unavailable_reason(each, self.model) for each in table.pairs}
         available = [each for each, reason in reasons.items() if not reason]
         recovery_seconds = self.options.recovery_seconds
-        recovered = [each for each in available if table.has_recovered(each, now, recovery_seconds)]
+        recovered = [
+            each
+            for each in available
+            if table.has_recovered(each, now, recovery_seconds, self.model)
+        ]
         usable = recovered or available
         unavailable = {
             each: reason or f"{each.name} was unavailable a moment ago and is not chosen again yet"
@@ -310,7 +380,8 @@ class Router:
         for error in passing:
             if isinstance(error, ResourceExhaustedError):
                 return error
-        return self.table.nothing_available(e for e in passing if e in unavailable.values())
+        own = (e for e in passing if e in unavailable.values())
+        return self.table.nothing_available(own, self.model)
 
     def _next_pair_to_mirror(self) -> Optional[NodePair]:
         active_pair = self.decision.node_pair
@@ -319,7 +390,8 @@ class Router:
         candidates = [
             each
             for each in self.table.pairs
-            if each not in self.decision.excluded and not self.table.unavailable_reason(each)
+            if each not in self.decision.excluded
+            and not self.table.unavailable_reason(each, self.model)
         ]
         located_at = self.options.policy.located_at
         return pair_to_mirror(candidates, active_pair, self.measurements.estimates, located_at)
@@ -328,10 +400,5 @@ class Router:
         until = time.monotonic() + seconds
         # A list: each of them is to be marked, whether or not another one is new.
         if any([self.table.mark_unavailable(route, reason, until) for route in routes]):
-            self.decide()
-            self._notify()
-
-    def _notify(self) -> None:
-        if self._change is not None and not self._change.done():
-            self._change.set_result(None)
-        self._change = None
+            self._decide_all()
+            self._shared.notify()

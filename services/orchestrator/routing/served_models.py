@@ -1,13 +1,15 @@
-"""Which bundle a frame's stages are to serve it with; no I/O, no clock."""
+"""Which models the stages serve, and with which bundles; no I/O, no clock."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Deque, Dict, Iterator, List, Optional
+from dataclasses import replace
+from typing import Deque, Dict, FrozenSet, Iterator, List, Optional
 
-from common.domain.models import DEFAULT_MODEL, StageModels
-from common.domain.placement import StageAddress
-from services.orchestrator.routing.routes import Route
+from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.models import DEFAULT_MODEL, StageModels, told_models
+from common.domain.placement import Stage, StageAddress
+from services.orchestrator.routing.routes import NOT_SERVING, Route, StageHealth
 
 # For so long after one half has changed, halves that do not match are about to; loading the other
 # one may take a minute.
@@ -77,6 +79,73 @@ class ServedModels:
         both = backbone.loaded_digests & transformer.loaded_digests
         return next((each for each in reversed(self._recent.get(model, ())) if each in both), None)
 
+    def forget_order(self, server: StageAddress) -> None:
+        """A server was lost: what was wrong with its models may not be any more."""
+        told = self.known.get(server)
+        if told is not None:
+            in_order = tuple(replace(model, out_of_order="") for model in told.models)
+            self.known[server] = replace(told, models=in_order)
+
+    @property
+    def names(self) -> FrozenSet[str]:
+        """The models that there is a backbone and a transformer for, and the default one."""
+        by_stage = (self._names_at(stage) for stage in Stage)
+        return frozenset.intersection(*by_stage) | {DEFAULT_MODEL}
+
+    def require(self, model: str) -> None:
+        """Refuse a stream that names a model which no stage serves.
+
+        Raises:
+            PreconditionError: there is none; the message lists those that there are.
+            UnavailableError: no stage has told yet what it serves.
+        """
+        if model in self.names:
+            return
+        if not self.known:
+            raise UnavailableError(
+                f"no stage has told yet whether it serves the model {model!r}: try again"
+            )
+        halves = [stage.value for stage in Stage if model in self._names_at(stage)]
+        only = f", or only the {halves[0]} of it" if halves else ""
+        raise PreconditionError(
+            f"the system has no model {model!r}{only}; its models are: "
+            f"{told_models(sorted(self.names))}"
+        )
+
+    def may_serve(self, server: StageAddress, model: str) -> bool:
+        """Whether a server has a model, as far as is known."""
+        told = self.known.get(server)
+        return told is None or told.model(model) is not None
+
+    def health_with(self, health: StageHealth, model: str) -> StageHealth:
+        """A server's health as far as streams of one model are concerned."""
+        if not health.healthy:
+            return health
+        told = self.known.get(health.address)
+        served = None if told is None else told.model(model)
+        reason = "" if served is None else served.out_of_order
+        if told is None and model != DEFAULT_MODEL:
+            # Stages that are older than models never tell, and serve the default one all the same.
+            reason = "it has not told which models it serves"
+        if not reason:
+            return health
+        return replace(health, healthy=False, reason=reason, fault=NOT_SERVING)
+
+    def matches(self, route: Route, model: str) -> bool:
+        """Whether both halves of a route can serve a model with one bundle, as far as is known.
+
+        Of the default model the stages find out themselves, and tell what does not fit.
+        """
+        return model == DEFAULT_MODEL or self.bundle_for(route, model) is not None
+
+    def _names_at(self, stage: Stage) -> FrozenSet[str]:
+        return frozenset(
+            model.name
+            for server, told in self.known.items()
+            if server.stage is stage
+            for model in told.models
+        )
+
     def disagreements(self) -> Iterator[str]:
         """A sentence for each model that not all stages serve with the same bundle."""
         names = {each.name: None for models in self.known.values() for each in models.models}
@@ -99,6 +168,10 @@ class ServedModels:
             for model in models.models:
                 if model.note:
                     yield f"{server.name}: {model.note}"
+                # Of a stage's only model its health tells.
+                if model.out_of_order and len(models.models) > 1:
+                    what = told_model(model.name)
+                    yield f"{server.name} cannot serve {what}: {model.out_of_order}"
 
 
 def told_model(name: str) -> str:

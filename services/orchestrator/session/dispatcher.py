@@ -61,12 +61,11 @@ class Dispatcher:
             metadata: of the calls to the backbones.
         """
         self._session_id = session_id
-        self._router = router = resources.router
+        self._router = router = resources.router.of(options.model)
         self._suspect_turn = resources.suspect_turn
         self._suspects = EarliestFirst()
         self._account = account
         self._metrics = resources.metrics
-        self._models = resources.models
         self._own_codec = options.codec
         self.video = KeptVideo(resources.max_group_bytes, account)
         self._pace = Pace()
@@ -92,7 +91,7 @@ class Dispatcher:
         )
         self._choice = RouteChoice(
             *(router, options.requested_pair, self._streams.is_open, resources.draining),
-            is_changing=lambda route: self._models.is_changing(route, time.monotonic()),
+            is_changing=lambda route: router.table.models.is_changing(route, time.monotonic()),
         )
         self._sender = FrameSender(session_id, router, self._choice, self._streams, self._pace)
         self._mirrored = MirroredRequests(
@@ -228,7 +227,7 @@ class Dispatcher:
         await self._streams.close()
 
     def _bundle_for(self, route: Route) -> Optional[str]:
-        return self._models.bundle_for(route)
+        return self._router.table.models.bundle_for(route, self._router.model)
 
     def _codec_for(self, route: Route) -> Optional[Codec]:
         bundle, measurements = self._bundle_for(route), self._router.measurements

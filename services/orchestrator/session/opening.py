@@ -9,6 +9,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 from common.domain.codec import Codec
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, StreamOptions
 from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.models import DEFAULT_MODEL
 from common.domain.placement import ORCHESTRATOR, Stage, StageAddress
 from common.wire.channels import ServerChannel
 from common.wire.frames import codec_to_wire
@@ -58,7 +59,17 @@ class BackboneOpening:
         return self._encoding if crosses_link and self._options.video is None else None
 
     def request(self, route: Route, terms: StreamTerms) -> stage_pb2.BackboneRequest:
-        """The first message of a stream along a route."""
+        """The first message of a stream along a route.
+
+        Raises:
+            PreconditionError: the stages would have to choose the bundle themselves, and would take
+                that of another model.
+        """
+        model = self._options.model
+        if model != DEFAULT_MODEL and terms.bundle is None:
+            raise PreconditionError(
+                f"{route.node_pair.name} has no bundle of the model {model} that both halves serve"
+            )
         context = stage_pb2.StreamContext(
             session_id=self._session_id,
             placement=placement_to_wire(route.node_pair.placement),

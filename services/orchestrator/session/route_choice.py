@@ -95,7 +95,7 @@ class RouteChoice:
 
     def is_usable(self, route: Route) -> bool:
         """Whether this session's frames may take a route now."""
-        return self._router.table.is_available(route) and route not in self.unavailable()
+        return self._router.is_available(route) and route not in self.unavailable()
 
     def unavailable(self) -> Mapping[Route, TandemError]:
         """The routes that this session does not use now, with the reasons."""

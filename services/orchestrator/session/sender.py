@@ -176,9 +176,8 @@ class FrameSender:
         return None
 
     def _note_interrupted(self, route: Route, attempts: FrameAttempts) -> None:
-        table = self._router.table
         # One that says that it serves no more has brought itself down in good order.
-        if not any(table.ends_in_good_order(server) for server in route.servers):
+        if not any(self._router.ends_in_good_order(server) for server in route.servers):
             attempts.route_failed(route)
 
     def _route_failed(

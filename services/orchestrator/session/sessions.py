@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Dict
+from typing import Dict, Optional
 
 import structlog
 
@@ -47,13 +47,15 @@ class Sessions:
             InvalidInputError: its options or the order of its messages are wrong.
             UnavailableError: the server drains.
             ResourceExhaustedError: the client has as many sessions as its quota allows.
-            PreconditionError: it wants tracks, and the library for them is not installed.
+            PreconditionError: it names a model that no stage serves; or it wants tracks, and the
+                library for them is not installed.
         """
         owner = calling_identity()
         with self.resources.quotas.session(owner) as allowance:
             requests = ClientRequests(stream, allowance)
             options = await requests.options()
             if options is not None:
+                self.resources.models.require(options.model)
                 session_id = uuid.uuid4().hex[:12]
                 session = Session(
                     *(session_id, options, stream, self.resources), allowance=allowance, owner=owner
@@ -76,9 +78,9 @@ class Sessions:
             session.dispatcher.stage_changed(health.address)
         self._show_health(health.address)
 
-    def models_changed(self, server: StageAddress, models: StageModels) -> None:
-        """Take over what a server serves."""
-        self.resources.models.told(server, models, time.monotonic())
+    def models_changed(self, server: StageAddress, models: Optional[StageModels]) -> None:
+        """Take over what a server serves; None: it is gone."""
+        self.resources.router.models_changed(server, models)
         for session in self.open.values():
             session.dispatcher.stage_changed(server)
 
@@ -99,19 +101,20 @@ class Sessions:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
+            self.resources.crowd.look(now)
             for session in tuple(self.open.values()):
                 session.dispatcher.check_progress(now)
                 await session.dispatcher.leave_idle_routes(now)
-            router = self.resources.router
-            router.tick()
+            self.resources.router.tick()
             for session in tuple(self.open.values()):
-                for codec in session.dispatcher.rates.decide(router.measurements.estimates, now):
+                estimates = session.router.measurements.estimates
+                for codec in session.dispatcher.rates.decide(estimates, now):
                     self.resources.metrics.rate_changes.labels(codec.value).inc()
                     log.info("rate chosen", session=session.session_id, codec=codec.value)
             self.show_choice()
 
     def show_choice(self) -> None:
-        """Bring the metrics of placement and estimates up to date."""
+        """Bring the metrics of placement and estimates up to date, those of the default model."""
         router, metrics = self.resources.router, self.resources.metrics
         active_pair = router.active_pair()
         for node_pair in router.table.pairs:

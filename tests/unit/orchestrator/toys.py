@@ -197,7 +197,7 @@ class Rig:
         self.resources = SessionResources(
             router=self.router,
             channels=channels,
-            frames=FrameCounters(metrics, self.router.table.pairs),
+            frames=FrameCounters(metrics),
             metrics=metrics,
             draining=self.draining,
             max_group_bytes=max_group_bytes,

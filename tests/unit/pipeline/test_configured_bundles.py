@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from common.bundle import load_bundle
 from common.domain.errors import InvalidInputError, PreconditionError
@@ -79,6 +80,31 @@ def test_what_was_deployed_and_is_damaged_is_not_served_and_that_is_told(folder)
     (kept,) = folder.glob(".deployed*")
     kept.write_text("[]")
     assert "what was deployed is not known" in starting(folder).note
+
+
+def test_further_models_are_read_and_deployed_each_by_its_own_name(folder):
+    models = {"fast": folder / "new"}
+    stage = configured(folder, models=models)
+    told = stage.starting()
+    assert {name: each.bundle.manifest.name for name, each in told.items()} == {
+        DEFAULT_MODEL: "old",
+        "fast": "new",
+    }
+    assert stage.keep_deployed("fast", "third", json_digest(folder, "third")) == ""
+    again = configured(folder, models=models).starting()
+    assert (again["fast"].bundle.manifest.name, again["fast"].source) == (
+        "third",
+        BundleSource.DEPLOYED,
+    )
+    assert again[DEFAULT_MODEL].source is BundleSource.SETTINGS
+
+
+def test_names_of_models_are_checked(folder):
+    for name in ("", "default", "a/b", "-a", "a b", "x" * 65):
+        with pytest.raises(ValidationError, match="is no model's name"):
+            configured(folder, models={name: folder / "new"})
+    with pytest.raises(ValidationError, match="there may be 32"):
+        configured(folder, models={f"m{number}": folder / "new" for number in range(33)})
 
 
 def test_a_file_that_cannot_be_written_is_told(folder):

@@ -1,12 +1,14 @@
 """Which bundles stay in a stage's memory, and which one a stream is served with."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from common.bundle import load_bundle
 from common.domain.errors import PreconditionError
 from common.domain.models import DEFAULT_MODEL, BundleSource
+from common.server.budget import FrameCost
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.stage_bundles import StageBundles
 from tests.harness import TOY_BUNDLE
@@ -28,7 +30,9 @@ class Memory:
 
 
 def loaded(letter):
-    return LoadedBundle(replace(load_bundle(TOY_BUNDLE), digest=letter * 64), None, None)
+    bundle = replace(load_bundle(TOY_BUNDLE), digest=letter * 64)
+    pipeline = SimpleNamespace(engine=SimpleNamespace(unable=""))
+    return LoadedBundle(bundle, None, pipeline, FrameCost(1))
 
 
 @pytest.fixture
@@ -92,6 +96,33 @@ def test_what_is_prepared_is_told_to_nobody_and_released_if_it_is_not_served(mem
     with bundles.held(memory.newest):
         memory.serve(memory.newest)
     assert memory.newest not in memory.released
+
+
+def test_a_bundle_that_serves_two_models_stays_while_one_of_them_has_it(memory):
+    bundles = memory.bundles
+    bundles.serve("fast", memory.old, SETTINGS)
+    assert bundles.models.loaded_digests == {memory.old.bundle.digest}
+    memory.serve(memory.new)
+    bundles.settle(DEFAULT_MODEL)
+    assert memory.released == []
+    assert [(each.name, each.bundle_digest) for each in bundles.models.models] == [
+        (DEFAULT_MODEL, memory.new.bundle.digest),
+        ("fast", memory.old.bundle.digest),
+    ]
+    bundles.serve("fast", memory.newest, DEPLOYED)
+    bundles.settle("fast")
+    assert memory.released == [memory.old]
+
+
+def test_what_is_wrong_with_one_model_is_told_of_it_alone(memory):
+    bundles = memory.bundles
+    bundles.serve("fast", memory.new, SETTINGS)
+    memory.new.out_of_order = "its engine is being reloaded"
+    memory.old.pipeline.engine.unable = "it lacks GridSample"
+    assert {each.name: each.out_of_order for each in bundles.models.models} == {
+        DEFAULT_MODEL: "it lacks GridSample",
+        "fast": "its engine is being reloaded",
+    }
 
 
 def test_a_bundle_that_is_not_there_is_refused_with_those_that_are(memory):
