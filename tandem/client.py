@@ -32,7 +32,7 @@ from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
 from common.wire.message_sizes import message_bytes_metadata
 from common.wire.operations import system_status_from_wire
-from common.wire.placements import placement_to_wire
+from common.wire.placements import checked_model, placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
 from tandem.asked import checked_limit, codec_named, pair_named
@@ -128,6 +128,7 @@ class DetectorClient:
         max_in_flight: int | None = None,
         video: VideoFormat | None = None,
         frame_bytes: int = 0,
+        model: str = "",
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
 
@@ -155,8 +156,10 @@ class DetectorClient:
             frame_bytes: how large the largest frames are, as they are sent. Told to the server, so
                 that a stream which begins with very many others waits for none of them. 0: not
                 known; a larger frame than this is served as well.
+            model: by which of the server's models, by its name; empty: its default model.
 
         Raises:
+            PreconditionError: the server has no such model; the message lists those it has.
             TandemError: the server ended the stream, or it cannot be reached.
             UnavailableError: it was lost, and did not come back in time.
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
@@ -171,6 +174,7 @@ class DetectorClient:
             max_link_bits_per_second=checked_limit(max_link_bits_per_second, codec),
             track=track,
             video=video,
+            model=checked_model(model),
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
@@ -296,7 +300,7 @@ class DetectorClient:
         return await self._operation("SetPlacement", request)
 
     async def deploy(self, bundle: str, digest: str, *, model: str = "") -> SystemStatus:
-        """Change all stages over to a bundle that lies in the folder of bundles of each; minutes.
+        """Change a model over to a bundle that lies in each stage's folder of bundles; minutes.
 
         Open streams change over as well, and no frame is lost. Cancelled early, it changes nothing.
 
@@ -307,7 +311,8 @@ class DetectorClient:
 
         Raises:
             InvalidInputError: that is no name of a folder, or no digest.
-            PreconditionError: a stage cannot serve it, and nothing has changed.
+            PreconditionError: a stage cannot serve it, or there is no such model, and nothing has
+                changed.
             UnavailableError: a stage cannot be reached, and nothing has changed.
             TandemError: the server cannot be reached.
         """
