@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -264,16 +264,23 @@ class LocalCluster:
 
 _RANGE = range(15_000, 32_000)
 _TRIES = 1000
+# More than a cluster's services, for each of which a process looks for a port.
+_APART = 16
 
 
 def free_ports(count: int, host: str) -> list[int]:
-    """Distinct ports that nothing listens on.
+    """Distinct ports that nothing listens on, for services that are about to start.
+
+    Until they listen, another process takes the ports for free, too. So processes whose numbers are
+    near, as those have that start at the same time, look in different places.
 
     Raises:
         OSError: there are not that many, or `host` is no address of this machine.
     """
     chosen: list[int] = []
-    for port in random.sample(_RANGE, _TRIES):
+    first = os.getpid() * _APART
+    for number in range(first, first + _TRIES):
+        port = _RANGE[number % len(_RANGE)]
         if len(chosen) == count:
             break
         if _is_free(port, host):

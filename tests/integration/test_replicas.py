@@ -107,6 +107,9 @@ async def test_a_name_is_scaled_to_four_and_to_one_under_load():
             state = await watch_until(orchestrator.address, lambda state: len(state.stages) == 2)
             assert serving(state) == {first}
             assert not any("known last" in warning for warning in state.warnings)
+            # What was on its way there is answered first.
+            for camera, sent in [(camera, camera.sent) for camera in cameras]:
+                await camera.until(lambda camera=camera, sent=sent: len(camera.ids) >= sent)
             left = {host: it.executed(host) for host in HOSTS[1:]}
             await cameras[0].served(20)
             assert {host: it.executed(host) for host in HOSTS[1:]} == left

@@ -468,7 +468,7 @@ def test_prometheus_query(cluster, tmp_path):
             return ""
 
         assert wait_until(lambda: re.search(r"^frames a second: placement full: \d", answer()), 120)
-        assert "95 % are answered within seconds: placement full: 0." in answer()
+        assert re.search(r"95 % are answered within seconds: placement full: \d+\.", answer())
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def ended_after(moment: float, sharer: Sharer, count: int) -> List[float]:
     return sharer.read(count)
 
 
+@pytest.mark.alone
 def test_two_processes_share_the_devices_time_evenly(sharers):
     now = time.monotonic()
     first, second = (ended_after(now, each, 50) for each in sharers)
@@ -78,6 +79,7 @@ def test_two_processes_share_the_devices_time_evenly(sharers):
     assert all(0 < sum(order[at : at + 6]) < 6 for at in range(len(order) - 6))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_stopped_process_leaves_the_device_to_the_other(sharers, number):
     dead, alive = sharers

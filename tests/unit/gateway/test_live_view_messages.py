@@ -71,12 +71,12 @@ async def test_stills_are_the_frames_that_are_shown_and_made_while_somebody_look
             feed.publish(video_frame("a", number, unit=units[number]))
         with stills.watching("a", seen.put_nowait):
             # Who joins amid a group gets its latest frame.
-            still = await asyncio.wait_for(seen.get(), 5)
+            still = await asyncio.wait_for(seen.get(), 60)
             assert still.number == 2 and still.video is None
             assert nearest(still.picture, expected) == 2
             for number in range(3, 9):
                 feed.publish(video_frame("a", number, unit=units[number], shown=number == 8))
-            still = await asyncio.wait_for(seen.get(), 5)
+            still = await asyncio.wait_for(seen.get(), 60)
             assert still.number == 8
             assert nearest(still.picture, expected) == 8
     await asyncio.sleep(0)

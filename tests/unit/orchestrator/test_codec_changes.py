@@ -32,7 +32,7 @@ class Streams:
         self.wanted = None
 
     def ask(self, frame_id):
-        return asyncio.wait_for(self.streams.ask(self.route, frame(frame_id)), 10)
+        return asyncio.wait_for(self.streams.ask(self.route, frame(frame_id)), 60)
 
     @property
     def codecs(self):
@@ -87,7 +87,7 @@ async def test_frames_go_on_by_the_old_codec_until_the_new_stream_is_open():
         await until(lambda: held.codecs == [LATENT, COARSE])
         served = asyncio.ensure_future(until_served_by(held, COARSE))
         # The toy answers one after the other on each stream, so that only the new one goes on.
-        await asyncio.wait_for(served, 10)
+        await asyncio.wait_for(served, 60)
         assert not in_flight.done()
         release.set()
         await asyncio.gather(in_flight, behind)
@@ -133,7 +133,7 @@ async def test_what_there_is_to_choose_from_is_learnt_before_the_first_frame_is_
         policy = Policy(objective=Objective.ACCURACY, located_at="edge")
         async with rig(toys, policy=policy) as orchestra:
             dispatcher = orchestra.dispatcher()
-            await asyncio.wait_for(dispatcher.serve(frame(1), FrameWeight(100, 1000)), 10)
+            await asyncio.wait_for(dispatcher.serve(frame(1), FrameWeight(100, 1000)), 60)
             estimates = orchestra.router.measurements.estimates
             await dispatcher.close()
     # A first stream tells; the link is not measured, so that the coarsest rate is taken.

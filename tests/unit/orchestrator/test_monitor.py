@@ -116,25 +116,25 @@ async def test_a_stage_that_dies_is_unhealthy_at_once_and_healthy_when_it_is_bac
 async def test_a_stage_that_hangs_is_found_by_its_silence():
     toy = ToyBackbone()
     toy.health = HangingHealth()
-    async with toy.running(), watching(toy_address(toy), timeout_seconds=0.2) as told:
+    async with toy.running(), watching(toy_address(toy), timeout_seconds=1.0) as told:
         assert (await told.next_change()).healthy
         toy.health.hangs = True
         silent = await told.next_change()
         assert (silent.healthy, silent.fault, silent.silent) == (False, SILENT, True)
-        assert "has not answered for 0.2 s" in silent.reason
+        assert "has not answered for 1 s" in silent.reason
 
 
 async def test_a_stage_that_answers_frames_is_not_silent():
     toy = ToyBackbone()
     toy.health = HangingHealth()
-    async with toy.running(), watching(toy_address(toy), timeout_seconds=0.1) as told:
+    async with toy.running(), watching(toy_address(toy), timeout_seconds=0.5) as told:
         assert (await told.next_change()).healthy
         told.answered_at = time.monotonic() + 1.0
         toy.health.hangs = True
         # Several heartbeats are lost meanwhile.
         silent = await told.next_change()
         assert silent.silent
-        assert silent.changed_at >= told.answered_at + 0.1
+        assert silent.changed_at >= told.answered_at + 0.5
 
 
 async def test_heartbeats_tell_the_round_trip():

@@ -34,7 +34,7 @@ class Held:
             self._go.release()
 
     async def next_id(self):
-        return await asyncio.wait_for(self.came.get(), 10)
+        return await asyncio.wait_for(self.came.get(), 60)
 
 
 @asynccontextmanager
@@ -186,7 +186,7 @@ async def test_a_frame_waits_for_the_other_half_while_stages_change_over():
         await until(lambda: len(toy.openings) > 2)
         assert not asked.done()
         toy.refused.clear()
-        (response,) = await asyncio.wait_for(asked, 10)
+        (response,) = await asyncio.wait_for(asked, 60)
         assert response.WhichOneof("result") == "detections"
 
 

@@ -249,7 +249,7 @@ async def rig(toys, **changes):
 
 async def until(condition):
     """Wait until a condition holds."""
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < end, "it never came to be"
         await asyncio.sleep(0.005)

@@ -175,7 +175,7 @@ async def test_a_frame_may_wait_for_one_of_another_stream():
     assert doubler.ran == []
     late.get_ready()
     # Not after the twenty seconds: the batch is full.
-    assert doubles(await asyncio.wait_for(outcomes([early, late]), 10)) == [[[2.0]], [[4.0]]]
+    assert doubles(await asyncio.wait_for(outcomes([early, late]), 15)) == [[[2.0]], [[4.0]]]
     assert doubler.ran == [(1, 2)]
     engine.limits = BatchLimits(frames=2, wait_seconds=0.05)
     (alone,) = await outcomes([Frame(engine, "early", numbered(3))])

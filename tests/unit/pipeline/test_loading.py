@@ -60,13 +60,17 @@ def test_the_transformer_takes_either(features):
     assert not np.array_equal(through["boxes"], plain["boxes"])
 
 
+def timed(engine, pixels):
+    started = time.perf_counter()
+    engine.run({PIXELS_TO_LATENTS: pixels})
+    return time.perf_counter() - started
+
+
 def test_only_the_half_is_paced():
     settings = settings_of(paced_milliseconds=100)
     with closing(load_stage_engine(Stage.BACKBONE, settings, load_bundle(TOY_BUNDLE))) as both:
         both.run({PIXELS_TO_LATENTS: PIXELS[:1]})
-        started = time.perf_counter()
-        both.run({PIXELS_TO_LATENTS: PIXELS[:1]})
-        seconds = time.perf_counter() - started
+        seconds = min(timed(both, PIXELS[:1]) for _ in range(5))
     assert "simulated pace 100 ms" in both.description
     assert 0.1 <= seconds < 0.2
 

@@ -33,6 +33,15 @@ def test_ports_are_distinct_and_free():
             pass
 
 
+def test_processes_that_start_one_after_the_other_choose_different_ports(monkeypatch):
+    chosen = []
+    for number in range(40_000, 40_030):
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        chosen += free_ports(9, "127.0.0.1")
+    # Where a port is in use, the next one may be a neighbour's.
+    assert len(set(chosen)) > len(chosen) - 9
+
+
 def test_an_address_of_another_machine_has_no_free_ports():
     with pytest.raises(OSError, match="no 1 free ports on"):
         free_ports(1, "192.0.2.1")

@@ -112,9 +112,11 @@ def test_who_closes_a_mute_camera_does_not_wait_for_it():
         reader.start()
         begun = time.monotonic()
         source.close()
-        assert time.monotonic() - begun < 1.0
+        # Its silence would be noticed after ten seconds.
+        assert time.monotonic() - begun < 5.0
 
 
+@pytest.mark.alone
 def test_who_closes_a_lost_camera_ends_the_wait_for_it():
     waiting = threading.Event()
 
@@ -126,7 +128,7 @@ def test_who_closes_a_lost_camera_ends_the_wait_for_it():
         source = open_source(one.url, tell=tell)
         ended = threading.Thread(target=lambda: list(source))
         ended.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         begun = time.monotonic()
         source.close()
         ended.join()

@@ -167,7 +167,7 @@ def test_sensors_are_read_by_a_thread_of_their_own_and_never_by_a_scrape() -> No
     server = MetricsServer(metrics, "127.0.0.1", 0)
     for _ in range(20):
         generate_latest(metrics.registry)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(sensor.threads) < 2 and time.monotonic() < deadline:
         threading.Event().wait(0.05)
     server.close()

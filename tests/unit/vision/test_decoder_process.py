@@ -151,8 +151,9 @@ def test_closing_ends_a_picture_under_way_at_once(decoder: DecoderProcess) -> No
         pass
     started = time.perf_counter()
     decoder.close()
-    worker.join(10)
-    assert time.perf_counter() - started < 1
+    worker.join(60)
+    # It would decode for a minute.
+    assert time.perf_counter() - started < 20
     assert "shutting down" in str(raised[0])
     with pytest.raises(UnavailableError, match="shutting down"):
         decode(decoder, png(20, 30))
@@ -227,6 +228,6 @@ def test_no_process_outlives_a_service_that_is_killed() -> None:
     ended = subprocess.run([sys.executable, "-c", KILLED], cwd=root, capture_output=True, text=True)
     numbers = [int(word) for word in ended.stdout.split()]
     assert len(numbers) == 3, ended.stderr
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(is_running(number) for number in numbers):
         assert time.monotonic() < deadline

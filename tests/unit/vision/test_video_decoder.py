@@ -193,7 +193,7 @@ def test_a_closed_decoder_is_gone(stream, codec):
     stream.show(made(codec)[0])
     process = stream.process()
     stream.decoder.close()
-    process.wait(5)
+    process.wait(60)
     with pytest.raises(UnavailableError, match="shutting down"):
         stream.show(made(codec)[1])
 
