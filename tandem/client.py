@@ -30,8 +30,9 @@ from common.security.tls import TlsMaterial
 from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.operations import system_status_from_wire
-from common.wire.placements import placement_to_wire
+from common.wire.placements import checked_model, placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tandem.access import Credentials, refusal_of
 from tandem.asked import checked_limit, codec_named, pair_named
@@ -126,6 +127,8 @@ class DetectorClient:
         track: bool = False,
         max_in_flight: int | None = None,
         video: VideoFormat | None = None,
+        frame_bytes: int = 0,
+        model: str = "",
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
 
@@ -150,8 +153,13 @@ class DetectorClient:
                 for a live source, since dropped frames wait for older ones to be answered.
             video: what the frames are access units of; they are `AccessUnit` then, in order and
                 beginning with a key frame. None: they are pictures. See `detect_video`.
+            frame_bytes: how large the largest frames are, as they are sent. Told to the server, so
+                that a stream which begins with very many others waits for none of them. 0: not
+                known; a larger frame than this is served as well.
+            model: by which of the server's models, by its name; empty: its default model.
 
         Raises:
+            PreconditionError: the server has no such model; the message lists those it has.
             TandemError: the server ended the stream, or it cannot be reached.
             UnavailableError: it was lost, and did not come back in time.
             InvalidInputError: an argument or a frame is malformed, or the source failed; results
@@ -166,6 +174,7 @@ class DetectorClient:
             max_link_bits_per_second=checked_limit(max_link_bits_per_second, codec),
             track=track,
             video=video,
+            model=checked_model(model),
         )
         if max_in_flight is None:
             max_in_flight = _MAX_IN_FLIGHT[overload]
@@ -176,16 +185,18 @@ class DetectorClient:
             nonlocal latest
             latest = None if self._tls is None else self._tls.material
             stub = detector_pb2_grpc.DetectorStub(self._open_channel())
-            metadata = (*(self._metadata() or ()), *traces.metadata)
+            # A crowd that lost its server begins anew all at once, but its frames are known.
+            told = message_bytes_metadata(max(frame_bytes, supply.largest_bytes))
+            metadata = (*(self._metadata() or ()), *traces.metadata, *told)
             return stub.Detect(wait_for_ready=wait, metadata=metadata or None)
 
+        supply = FrameSupply(frames, max_in_flight, traces, video=video)
         server = Server(
             open_call=open_call,
             error=self._translated,
             accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
-        supply = FrameSupply(frames, max_in_flight, traces, video=video)
         stream = DetectStream(server, supply, options)
         self._streams.add(stream)
         try:
@@ -289,7 +300,7 @@ class DetectorClient:
         return await self._operation("SetPlacement", request)
 
     async def deploy(self, bundle: str, digest: str, *, model: str = "") -> SystemStatus:
-        """Change all stages over to a bundle that lies in the folder of bundles of each; minutes.
+        """Change a model over to a bundle that lies in each stage's folder of bundles; minutes.
 
         Open streams change over as well, and no frame is lost. Cancelled early, it changes nothing.
 
@@ -300,7 +311,8 @@ class DetectorClient:
 
         Raises:
             InvalidInputError: that is no name of a folder, or no digest.
-            PreconditionError: a stage cannot serve it, and nothing has changed.
+            PreconditionError: a stage cannot serve it, or there is no such model, and nothing has
+                changed.
             UnavailableError: a stage cannot be reached, and nothing has changed.
             TandemError: the server cannot be reached.
         """

@@ -44,6 +44,8 @@ class ClusterOptions:
 
     Attributes:
         bundle: folder of the model that both nodes run.
+        models: folders of further models that they run beside it, by the models' names.
+        bundles: folder of bundles that can be deployed; None: there is none.
         host: address that the orchestrator listens on; the stages are on loopback.
         port: port of the orchestrator; 0 picks a free one.
         device: where the stages' engines compute; None: on the CPU.
@@ -61,6 +63,8 @@ class ClusterOptions:
     """
 
     bundle: Path
+    models: Mapping[str, Path] = field(default_factory=dict)
+    bundles: Path | None = None
     host: str = _LOOPBACK
     port: int = 0
     device: Device | None = None
@@ -113,7 +117,8 @@ class LocalCluster:
             UnavailableError: a service did not start; with its last words.
         """
         options = self._options
-        load_bundle(options.bundle, required_key(options.require_signature))
+        for folder in (options.bundle, *options.models.values()):
+            load_bundle(folder, required_key(options.require_signature))
         refuse_exposure(
             parse_host(options.host), options.certificates is not None, options.insecure
         )
@@ -195,6 +200,10 @@ class LocalCluster:
         if options.device is not None:
             arguments += ["--device", options.device.value]
         arguments += ["--engine-precision", options.precision]
+        for name, folder in options.models.items():
+            arguments += ["--models", f"{name}={folder.absolute()}"]
+        if options.bundles is not None:
+            arguments += ["--bundles", str(options.bundles.absolute())]
         key = required_key(options.require_signature)
         if key is not None:
             arguments += ["--require-signature", str(key)]

@@ -45,6 +45,7 @@ class DetectOptions(TypedDict, total=False):
     codec: Codec | str | None
     max_link_bits_per_second: int
     track: bool
+    model: str
     max_in_flight: int | None
 
 

@@ -184,7 +184,7 @@ class ModelChoice:
         name: by which streams choose the model.
         active_pair: where frames go whose client asked for no node pair; None: nothing can serve.
         placements: as those of `SystemStatus`; frames and their rate are of this model alone.
-        explanation: as that of `SystemStatus`.
+        explanation: as that of `SystemStatus`, less what is the same for all models.
     """
 
     name: str

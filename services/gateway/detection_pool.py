@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import structlog
 
 from common.domain.detections import DetectionOptions
 from common.domain.errors import InternalError, InvalidInputError, TandemError, UnavailableError
 from common.domain.frames import Image
+from common.domain.models import DEFAULT_MODEL
 from common.wire.errors import INTERNAL_FAILURE_MESSAGE
 from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.traced_requests import current_traceparent
@@ -56,19 +58,21 @@ class DetectionPool:
         # The stream that was used last stands last.
         self._idle: dict[_Stream, asyncio.TimerHandle] = {}
 
-    async def detect(self, image: Image, wanted: DetectionOptions) -> FrameResult:
-        """The result of one picture; an error of the picture's own is in the result.
+    async def detect(
+        self, image: Image, wanted: DetectionOptions, model: str = DEFAULT_MODEL
+    ) -> FrameResult:
+        """The result of one picture by a model; an error of the picture's own is in the result.
 
         Raises:
             InvalidInputError: `wanted` is out of range.
             TandemError: it could not be served.
         """
-        threshold = _stream_threshold(wanted)
+        kind = _StreamKind(_stream_threshold(wanted), model)
         came_at = time.perf_counter()
         outcome = "failed"
         try:
             async with self._places:
-                result = await self._ask(image, threshold)
+                result = await self._ask(image, kind)
             if result.dropped:
                 raise UnavailableError("the orchestrator dropped the picture")
             outcome = "error" if result.error else "detections"
@@ -87,15 +91,15 @@ class DetectionPool:
         self._idle.clear()
         await asyncio.gather(*(stream.cancel() for stream in tuple(self._open)))
 
-    async def _ask(self, image: Image, threshold: float) -> FrameResult:
-        stream = self._take_idle(threshold)
+    async def _ask(self, image: Image, kind: _StreamKind) -> FrameResult:
+        stream = self._take_idle(kind)
         if stream is not None:
             try:
                 return await self._asked(stream, image)
             except UnavailableError:
                 # It may have ended while it idled, as when the orchestrator was started anew.
                 pass
-        return await self._asked(self._opened(threshold), image)
+        return await self._asked(self._opened(kind), image)
 
     async def _asked(self, stream: _Stream, image: Image) -> FrameResult:
         try:
@@ -109,17 +113,17 @@ class DetectionPool:
             self._idle[stream] = loop.call_later(IDLE_SECONDS, self._close_idle, stream)
         return result
 
-    def _take_idle(self, threshold: float) -> _Stream | None:
+    def _take_idle(self, kind: _StreamKind) -> _Stream | None:
         for stream in reversed(self._idle):
-            if stream.threshold == threshold:
+            if stream.kind == kind:
                 self._idle.pop(stream).cancel()
                 return stream
         return None
 
-    def _opened(self, threshold: float) -> _Stream:
+    def _opened(self, kind: _StreamKind) -> _Stream:
         if len(self._open) >= self._most and self._idle:
             self._close_idle(next(iter(self._idle)))
-        stream = _Stream(self._client, threshold, self._forget)
+        stream = _Stream(self._client, kind, self._forget)
         self._open.add(stream)
         self._metrics.streams.set(len(self._open))
         return stream
@@ -138,13 +142,20 @@ class DetectionPool:
             handle.cancel()
 
 
+class _StreamKind(NamedTuple):
+    """What a stream is opened with: pictures that want the same may share it."""
+
+    threshold: float
+    model: str
+
+
 class _Stream:
     """One stream of the orchestrator with at most one picture in flight."""
 
     def __init__(
-        self, client: DetectorClient, threshold: float, ended: Callable[[_Stream], None]
+        self, client: DetectorClient, kind: _StreamKind, ended: Callable[[_Stream], None]
     ) -> None:
-        self.threshold = threshold
+        self.kind = kind
         self._client = client
         self._ended = ended
         self._images: asyncio.Queue[TracedFrame | None] = asyncio.Queue()
@@ -182,7 +193,10 @@ class _Stream:
     async def _serve(self) -> None:
         failure: TandemError = UnavailableError("the gateway is ending")
         results = self._client.detect(
-            self._supplied(), score_threshold=self.threshold, max_in_flight=1
+            self._supplied(),
+            score_threshold=self.kind.threshold,
+            max_in_flight=1,
+            model=self.kind.model,
         )
         try:
             async for result in results:

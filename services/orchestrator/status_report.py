@@ -69,7 +69,10 @@ def _model_choice(router: Router, frames: FrameCounters) -> ModelChoice:
 
 
 def _explanation(router: Router) -> Tuple[str, ...]:
-    return explain(router.decision, router.measurements.estimates, router.options.policy)
+    return explain(
+        *(router.decision, router.measurements.estimates, router.options.policy),
+        of_system=router.model == DEFAULT_MODEL,
+    )
 
 
 def status_for_client(sessions: Sessions, client: Identity) -> SystemStatus:

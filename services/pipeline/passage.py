@@ -105,8 +105,10 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         Raises:
             EngineError: the execution failed.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
-        for tensors in self.stage.typical_tensors():
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.stage.start)
+        # Large arrays: frames of another bundle go on meanwhile.
+        for tensors in await loop.run_in_executor(None, self.stage.typical_tensors):
             await self.engine.test(tensors)
 
     async def allow_batches(self, limits: BatchLimits) -> None:
@@ -116,7 +118,8 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
             EngineError: the engine fails on a single frame.
         """
         if limits.frames > 1:
-            tensors = self.stage.typical_tensors()[0]
+            loop = asyncio.get_running_loop()
+            tensors, *_ = await loop.run_in_executor(None, self.stage.typical_tensors)
             frames = await frames_worth_batching(self.engine, tensors, limits.frames)
             self.engine.limits = replace(limits, frames=frames)
 

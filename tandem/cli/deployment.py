@@ -15,7 +15,13 @@ from common.domain.models import is_digest
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import activity, show_json, show_line, show_warning
 from tandem.cli.operations import status_to_json
-from tandem.cli.options import DEFAULT_SERVER, JsonOption, RemoteServer, ServerOption
+from tandem.cli.options import (
+    DEFAULT_SERVER,
+    JsonOption,
+    RemoteServer,
+    ServerOption,
+    checked_model_option,
+)
 from tandem.cli.running import run
 
 
@@ -37,18 +43,27 @@ def deploy(
             metavar="SHA256", help="Digest of the bundle; read from its folder if left out."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            callback=checked_model_option,
+            help="The model that changes over, by its name; the default model if left out.",
+        ),
+    ] = None,
     json: JsonOption = False,
     access: AccessOptions,
 ) -> None:
-    """Change a running system over to another bundle, without a pause.
+    """Change a model of a running system over to another bundle, without a pause.
 
     The bundle has to lie on every node already, in the folder that the stages' setting `bundles`
     names. All stages load it beside the one that they serve; when all have, open streams change
-    over. If one stage cannot load it, nothing changes and you are told why. To go back, deploy the
-    bundle from before.
+    over. If one stage cannot load it, nothing changes and you are told why. Other models go on. To
+    go back, deploy the bundle from before.
     """
     name, digest = _named(bundle, digest)
-    run(_deploy(RemoteServer(server, access.credentials()), name, digest, json))
+    run(_deploy(RemoteServer(server, access.credentials()), model or "", name, digest, json))
 
 
 def _named(bundle: str, digest: str | None) -> tuple[str, str]:
@@ -78,13 +93,14 @@ def _named(bundle: str, digest: str | None) -> tuple[str, str]:
     return bundle, digest
 
 
-async def _deploy(server: RemoteServer, name: str, digest: str, as_json: bool) -> None:
+async def _deploy(server: RemoteServer, model: str, name: str, digest: str, as_json: bool) -> None:
     async with server.client() as client:
         with activity(f"all stages load {name}"):
-            system = await client.deploy(name, digest)
+            system = await client.deploy(name, digest, model=model)
     if as_json:
         show_json(status_to_json(system))
         return
     for warning in system.warnings:
         show_warning(warning)
-    show_line(f"deployed: {name}, digest {digest}; streams change over to it now")
+    of_model = f" of the model {model}" if model else ""
+    show_line(f"deployed: {name}, digest {digest}; streams{of_model} change over to it now")

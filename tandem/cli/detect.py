@@ -27,6 +27,7 @@ from tandem.cli.options import (
     CodecOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
     OptionalServerOption,
     PlacementOption,
     PrecisionOption,
@@ -36,6 +37,7 @@ from tandem.cli.options import (
     TranscodeOption,
     refuse_both,
     refuse_with_server,
+    refuse_without_server,
     remote_server,
 )
 from tandem.cli.running import run
@@ -73,6 +75,7 @@ def detect(
     device: DeviceOption = None,
     engine_precision: PrecisionOption = "auto",
     require_signature: RequireSignatureOption = None,
+    model: ModelOption = None,
     placement: PlacementOption = None,
     codec: CodecOption = None,
     bits_per_second: BitsPerSecondOption = None,
@@ -137,6 +140,7 @@ def detect(
     """
     refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device)
+    refuse_without_server(server, model)
     where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(),
         device=device,
@@ -164,6 +168,7 @@ def detect(
             limit=limit,
             transcode=transcode is not None or quality is not None,
             track=track,
+            model=model or "",
         )
 
     patience = server_reconnect_seconds

@@ -42,6 +42,7 @@ class DetectionRequest:
         limit: number of frames of the source to use; None: all.
         transcode: a video's frames are sent as JPEG.
         track: number the objects.
+        model: of a server, by its name; empty: its default model.
     """
 
     placement: str | None = None
@@ -53,6 +54,7 @@ class DetectionRequest:
     limit: int | None = None
     transcode: bool = False
     track: bool = False
+    model: str = ""
 
     @property
     def needs_services(self) -> bool:
@@ -160,5 +162,6 @@ async def served_detection(
             overload=OverloadPolicy.DROP_OLDEST if request.live else OverloadPolicy.BLOCK,
             codec=request.codec,
             max_link_bits_per_second=request.bits_per_second,
+            model=request.model,
             track=request.track,
         )

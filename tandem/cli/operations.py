@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from common.domain.placement import NodePair
-from common.domain.status import EventCounts, ModelStatus, StageStatus, SystemStatus
+from common.domain.status import (
+    EventCounts,
+    ModelChoice,
+    ModelStatus,
+    PlacementStatus,
+    ServiceEstimate,
+    StageStatus,
+    SystemStatus,
+)
 from tandem.cli.access import AccessOptions, with_access
 from tandem.cli.console import kilobytes, show_json, show_line, show_table, show_warning
 from tandem.cli.options import (
@@ -100,12 +108,23 @@ async def _show_placement(
         }
         if explain:
             told["explanation"] = [*system.explanation, *_rate_sentences(system)]
+            told["models"] = [
+                {
+                    "name": each.name,
+                    "placement": _name(each.active_pair, None),
+                    "explanation": each.explanation,
+                }
+                for each in system.models
+            ]
         show_json(told)
         return
     show_line(_placement_sentence(system))
     if explain:
         for sentence in (*system.explanation, *_rate_sentences(system)):
             show_line(sentence)
+        for each in system.models:
+            for sentence in each.explanation:
+                show_line(f"model {each.name}: {sentence}")
 
 
 def status_to_json(system: SystemStatus) -> dict[str, Any]:
@@ -117,13 +136,21 @@ def status_to_json(system: SystemStatus) -> dict[str, Any]:
     events = told["events"]
     events["replayed_frames"] = events.pop("retried_frames")
     events["probe_frames"] = events.pop("mirrored_frames")
-    for one, row in zip(system.placements, told["placements"], strict=True):
-        row["placement"] = one.node_pair.name
-        del row["node_pair"]
+    _name_pairs(system.placements, told["placements"])
+    for choice, entry in zip(system.models, told["models"], strict=True):
+        entry["placement"] = _name(choice.active_pair, None)
+        del entry["active_pair"]
+        _name_pairs(choice.placements, entry["placements"])
     for session, row in zip(system.sessions, told["sessions"], strict=True):
         row["placement"] = _name(session.node_pair, None)
         del row["node_pair"]
     return told
+
+
+def _name_pairs(placements: Sequence[PlacementStatus], rows: Sequence[dict[str, Any]]) -> None:
+    for one, row in zip(placements, rows, strict=True):
+        row["placement"] = one.node_pair.name
+        del row["node_pair"]
 
 
 def _rate_sentences(system: SystemStatus) -> Iterator[str]:
@@ -138,13 +165,16 @@ def _show_tables(system: SystemStatus) -> None:
     for line in _long_reasons(system):
         show_line(line)
     show_table(_placements_table(system))
+    for choice in system.models:
+        show_line(_model_sentence(choice))
     if system.links:
         show_table(_links_table(system))
     if system.sessions:
-        sessions = Table("stream", "placement", "codec", "frames answered", "in flight")
+        sessions = Table("stream", "model", "placement", "codec", "frames answered", "in flight")
         for session in system.sessions:
             sessions.add_row(
                 session.session_id,
+                session.model,
                 _name(session.node_pair, "none yet"),
                 session.codec.value if session.codec else "",
                 str(session.frames_answered),
@@ -164,18 +194,27 @@ def _stages_table(system: SystemStatus) -> Table:
         "node", "stage", "address", "health", "bundle", "in flight", "ms a frame", "seen s ago"
     )
     for stage in system.stages:
-        estimate = stage.estimate
+        first, *further = stage.models or (None,)
+        estimate = stage.estimate if first is None else first.estimate
         table.add_row(
             stage.node,
             stage.stage.value,
             stage.address,
             _health(stage.healthy, _in_cell(stage.reason, system)),
-            "\n".join(map(_bundle, stage.models)),
+            "" if first is None else _bundle(first),
             _in_flight(stage),
-            f"{estimate.execute_seconds * 1e3:.1f}" if estimate else "",
-            f"{estimate.age_seconds:.0f}" if estimate else "",
+            *_speed(estimate),
         )
+        for model in further:
+            table.add_row(*("", "", "", "", _bundle(model), ""), *_speed(model.estimate))
     return table
+
+
+def _speed(estimate: ServiceEstimate | None) -> tuple[str, str]:
+    """Milliseconds of a frame, and the seconds since the latest one."""
+    if estimate is None:
+        return "", ""
+    return f"{estimate.execute_seconds * 1e3:.1f}", f"{estimate.age_seconds:.0f}"
 
 
 def _in_flight(stage: StageStatus) -> str:
@@ -253,6 +292,14 @@ def _placement_sentence(system: SystemStatus) -> str:
     if system.operator_pair is None:
         return f"placement: {AUTOMATIC}, for {system.objective}; now {system.active_pair.name}"
     return f"placement: {setting}"
+
+
+def _model_sentence(choice: ModelChoice) -> str:
+    """Where a model's streams go, and how many of its frames are served."""
+    rate = sum(each.frames_per_second for each in choice.placements)
+    if choice.active_pair is None:
+        return f"model {choice.name}: nothing can be served now"
+    return f"model {choice.name}: now {choice.active_pair.name}, {rate:.1f} frames a second"
 
 
 def _bundle(model: ModelStatus) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +14,10 @@ import typer
 from common.domain.address import DEFAULT_PORT, is_loopback, parse_address
 from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
+from common.domain.models import MODEL_NAME_RULE, is_model_name
 from common.domain.placement import Placement, Stage
 from common.engines.base import Device
+from common.wire.placements import checked_model
 from services.pipeline.precision import PRECISION_FORM, PrecisionWishes
 from tandem.access import Credentials
 from tandem.asked import pair_named
@@ -138,6 +140,27 @@ TranscodeOption = Annotated[
         "sent as they are where the services can decode them, and all else as JPEG.",
     ),
 ]
+
+
+def checked_model_option(name: str | None) -> str | None:
+    """Let a model's name or nothing through; usage is checked before anything is opened."""
+    try:
+        checked_model(name or "")
+    except InvalidInputError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        callback=checked_model_option,
+        help="Which of the server's models, by its name; see tandem status. Its default model if "
+        "left out.",
+    ),
+]
 CodecOption = Annotated[
     Codec | None,
     typer.Option(
@@ -247,6 +270,27 @@ def parse_paced(text: str | None) -> dict[Stage, float]:
     return paced
 
 
+def parse_models(texts: Sequence[str]) -> dict[str, Path]:
+    """Folders by the names of their models, each from `fast=models/demo-dfine`.
+
+    Raises:
+        BadParameter: one is not of this form, or a name comes twice.
+    """
+    models: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals or not folder:
+            raise typer.BadParameter(f"{text!r} is not NAME=DIR", param_hint="--models")
+        if not is_model_name(name):
+            raise typer.BadParameter(
+                f"{name!r} is no model's name: {MODEL_NAME_RULE}", param_hint="--models"
+            )
+        if name in models:
+            raise typer.BadParameter(f"the name {name} comes twice", param_hint="--models")
+        models[name] = Path(folder)
+    return models
+
+
 def refuse_both(codec: Codec | None, bits_per_second: int | None) -> None:
     """A codec leaves no rate to choose.
 
@@ -256,6 +300,20 @@ def refuse_both(codec: Codec | None, bits_per_second: int | None) -> None:
     if codec is not None and bits_per_second is not None:
         raise typer.BadParameter(
             f"--codec {codec.value} leaves no rate to choose", param_hint="--bits-per-second"
+        )
+
+
+def refuse_without_server(server: str | None, model: str | None) -> None:
+    """Only a server has models by name.
+
+    Raises:
+        BadParameter: one is named without a server.
+    """
+    if server is None and model is not None:
+        raise typer.BadParameter(
+            "names a model of a server that runs already: give --server, or the model's folder by "
+            "--bundle",
+            param_hint="--model",
         )
 
 

@@ -25,6 +25,7 @@ from tandem.cli.options import (
     PrecisionOption,
     RequireSignatureOption,
     local_cluster,
+    parse_models,
     parse_paced,
 )
 from tandem.cli.running import run
@@ -56,6 +57,24 @@ class _Logs:
 def up(
     *,
     bundle: BundleOption = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models",
+            metavar="NAME=DIR",
+            help="Folder of a further model, and the name by which streams choose it (--model NAME "
+            "of tandem detect); may be given several times. Each takes memory in every stage.",
+        ),
+    ] = None,
+    bundles: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Folder whose folders are bundles that tandem model deploy may name.",
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -119,6 +138,8 @@ def up(
     logs = _Logs(shown=log_level is LogLevel.INFO)
     options = ClusterOptions(
         bundle=bundle or shipped_bundle(),
+        models=parse_models(models or ()),
+        bundles=bundles,
         host=host,
         port=port,
         device=device,

@@ -144,6 +144,7 @@ class Camera:
             max_in_flight=_MOST_PICTURES_IN_FLIGHT if video is None else _MOST_UNITS_IN_FLIGHT,
             track=options.track,
             video=video,
+            model=options.model,
         )
 
     def _take(self, frame: ReadFrame, result: FrameResult) -> None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
+from common.wire.placements import checked_model
 from services.gateway.yaml_options import read_options, refuse_same_names
 from tandem.asked import pair_named
 
@@ -60,6 +61,10 @@ class CameraOptions(BaseModel):
         description="auto leaves it to the orchestrator; full, backbone, transformer, workstation, "
         "or backbone=NODE,transformer=NODE",
     )
+    model: str = Field(
+        "",
+        description="which of the stages' models, by its name; their default model if left out",
+    )
     frames_per_second: float = Field(
         0.0,
         ge=0,
@@ -92,6 +97,14 @@ class CameraOptions(BaseModel):
         except InvalidInputError as error:
             raise ValueError(str(error)) from error
         return value
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_model(cls, value: str) -> str:
+        try:
+            return checked_model(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
 
     @property
     def requested_pair(self) -> NodePair | None:

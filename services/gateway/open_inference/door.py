@@ -9,7 +9,7 @@ from common.server.guard import StreamGuard, StreamLimits
 from common.server.server import ServiceServer
 from protos.inference import open_inference_pb2_grpc
 from services.gateway.door import Door, Gateway
-from services.gateway.open_inference.model import Model
+from services.gateway.open_inference.model import Models
 from services.gateway.open_inference.routes import inference_routes
 from services.gateway.open_inference.servicer import SERVICE_NAME, InferenceServicer
 from services.gateway.readiness import Readiness
@@ -30,17 +30,17 @@ class OpenInferenceDoor(Door):
     def __init__(self, gateway: Gateway) -> None:
         """Prepare; see `Door`."""
         super().__init__(gateway, gateway.settings.open_inference_limits)
-        self._model = Model(gateway.pool, gateway.settings.model_name)
         self._readiness = Readiness(gateway.client, gateway.draining)
+        self._models = Models(gateway.pool, self._readiness, gateway.settings.model_name)
 
     def add_routes(self, application: FastAPI) -> None:
         """See `Door`."""
-        application.include_router(inference_routes(self._model, self._readiness))
+        application.include_router(inference_routes(self._models, self._readiness))
 
     def add_services(self, server: ServiceServer) -> None:
         """See `Door`."""
         servicer = InferenceServicer(
-            self._model,
+            self._models,
             self._readiness,
             self.guard,
             _stream_guard(self.gateway.settings),

@@ -1,4 +1,4 @@
-"""The one model that the gateway serves to clients of inference servers, free of any transport."""
+"""The models that the gateway serves to clients of inference servers, free of any transport."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD, Detection, DetectionOptions
 from common.domain.errors import InvalidInputError, TandemError
 from common.domain.frames import Image
+from common.domain.models import DEFAULT_MODEL
 from services.gateway.detection_pool import DetectionPool
 from services.gateway.open_inference.tensors import (
     InputTensor,
@@ -18,6 +19,7 @@ from services.gateway.open_inference.tensors import (
     outputs_of,
     pictures_of,
 )
+from services.gateway.readiness import Readiness
 
 PLATFORM = "tandem_detr"
 VERSION = "1"
@@ -63,48 +65,62 @@ class InferenceRequest:
     outputs: Sequence[str]
 
 
-class Model:
-    """The detector under the name that callers know it by.
+class Models:
+    """The detectors under the names that callers know them by.
 
-    Attributes:
-        name: of the model.
+    All of them take and give the same tensors. The orchestrator's default model has a name here,
+    which goes before one of the same name there.
     """
 
-    def __init__(self, pool: DetectionPool, name: str) -> None:
-        """Answer by `pool`."""
-        self.name = name
+    def __init__(self, pool: DetectionPool, readiness: Readiness, name: str) -> None:
+        """Answer by `pool`.
+
+        Args:
+            pool: of streams.
+            readiness: knows the orchestrator's models.
+            name: of the default model.
+        """
         self._pool = pool
+        self._readiness = readiness
+        self._name = name
 
-    def knows(self, name: str, version: str) -> bool:
-        """Whether this is the model that is meant."""
-        return name == self.name and version in ("", VERSION)
+    async def is_ready(self, name: str, version: str) -> bool:
+        """Whether there is such a model, and it can serve pictures now."""
+        try:
+            model = await self.named(name, version)
+        except UnknownModelError:
+            return False
+        return await self._readiness.is_ready(model)
 
-    def check(self, name: str, version: str) -> None:
-        """Check that this is the model that is meant.
+    async def named(self, name: str, version: str) -> str:
+        """The orchestrator's name of a model.
 
         Raises:
-            UnknownModelError: it is another.
+            UnknownModelError: there is no such model, as far as the orchestrator can be asked.
         """
-        if name != self.name:
-            raise UnknownModelError(f"unknown model {name!r}; the model is {self.name!r}")
+        further = frozenset() if name == self._name else await self._readiness.models()
+        if name != self._name and name not in further:
+            known = " or ".join(map(repr, (self._name, *sorted(further - {self._name}))))
+            raise UnknownModelError(f"unknown model {name[:64]!r}; the model is {known}")
         if version not in ("", VERSION):
             raise UnknownModelError(
                 f"model {name!r} has no version {version!r}; its version is {VERSION!r}"
             )
+        return DEFAULT_MODEL if name == self._name else name
 
     async def infer(self, request: InferenceRequest) -> list[OutputTensor]:
         """Detect on all pictures of a request, side by side.
 
         Raises:
-            UnknownModelError: it is for another model.
+            UnknownModelError: there is no such model.
             InvalidInputError: its tensors or parameters make no sense, or a picture is none.
             TandemError: it could not be served.
         """
-        self.check(request.name, request.version)
+        model = await self.named(request.name, request.version)
         check_outputs(request.outputs)
         wanted = _options_of(request.parameters)
         pictures = pictures_of(request.inputs)
-        found = await asyncio.gather(*(self._detections(each, wanted) for each in pictures))
+        found = await asyncio.gather(*(self._detections(each, wanted, model) for each in pictures))
         for number, detections in enumerate(found, 1):
             if isinstance(detections, TandemError):
                 raise _of_picture(detections, number, len(pictures))
@@ -112,10 +128,10 @@ class Model:
         return chosen(outputs_of(served), request.outputs)
 
     async def _detections(
-        self, picture: Image, wanted: DetectionOptions
+        self, picture: Image, wanted: DetectionOptions, model: str
     ) -> Sequence[Detection] | TandemError:
         try:
-            result = await self._pool.detect(picture, wanted)
+            result = await self._pool.detect(picture, wanted, model)
         except TandemError as error:
             return error
         return result.error or result.detections
@@ -139,7 +155,7 @@ def _options_of(parameters: Mapping[str, Parameter]) -> DetectionOptions:
     # Some clients can only send text.
     try:
         number = float(threshold) if not isinstance(threshold, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1:
         raise InvalidInputError(f"parameter {_SCORE_THRESHOLD} has to be a number from 0 to 1")

@@ -18,12 +18,12 @@ from services.gateway.open_inference.http_messages import (
     request_from_http,
     response_to_http,
 )
-from services.gateway.open_inference.model import Model, UnknownModelError, UnsupportedError
+from services.gateway.open_inference.model import Models, UnknownModelError, UnsupportedError
 from services.gateway.open_inference.servicer import SERVER_NAME
 from services.gateway.readiness import Readiness
 
 
-def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
+def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
     """The routes of the protocol."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -49,7 +49,7 @@ def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
     async def model_metadata(name: str, version: str = "") -> Response:
         """Inputs and outputs of the model."""
         try:
-            model.check(name, version)
+            await models.named(name, version)
         except TandemError as error:
             return _refused(error)
         return JSONResponse(metadata_to_http(name))
@@ -59,10 +59,10 @@ def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
     async def model_ready(name: str, version: str = "") -> Response:
         """Whether the model exists, and pictures can be served now."""
         try:
-            model.check(name, version)
+            model = await models.named(name, version)
         except TandemError as error:
             return _refused(error)
-        ready = await readiness.is_ready()
+        ready = await readiness.is_ready(model)
         return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
 
     @router.post("/models/{name}/versions/{version}/infer")
@@ -75,7 +75,7 @@ def inference_routes(model: Model, readiness: Readiness) -> APIRouter:
             inference = await asyncio.to_thread(
                 request_from_http, name, version, body, request.headers.get(HEADER_LENGTH)
             )
-            outputs = await while_connected(request, model.infer(inference.request))
+            outputs = await while_connected(request, models.infer(inference.request))
         except TandemError as error:
             return _refused(error)
         content, headers = response_to_http(inference, outputs)

@@ -26,7 +26,7 @@ from services.gateway.open_inference.grpc_messages import (
     request_from_wire,
     response_to_wire,
 )
-from services.gateway.open_inference.model import Model, UnknownModelError, UnsupportedError
+from services.gateway.open_inference.model import Models, UnknownModelError, UnsupportedError
 from services.gateway.readiness import Readiness
 from services.gateway.traced_requests import traced_request
 
@@ -44,7 +44,7 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __init__(
         self,
-        model: Model,
+        models: Models,
         readiness: Readiness,
         door_guard: DoorGuard,
         stream_guard: StreamGuard,
@@ -55,14 +55,14 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         """Serve.
 
         Args:
-            model: that answers.
+            models: that answer.
             readiness: of the orchestrator.
             door_guard: admits requests and streams.
             stream_guard: ends streams that do nothing, and counts their bytes.
             draining: set once no more requests are read.
             traces: of the gateway.
         """
-        self._model = model
+        self._models = models
         self._readiness = readiness
         self._door_guard = door_guard
         self._stream_guard = stream_guard
@@ -86,10 +86,9 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: messages.ModelReadyRequest, context: Context
     ) -> messages.ModelReadyResponse:
         """The same; never for a model that does not exist."""
-        if not self._model.knows(request.name, request.version):
-            return messages.ModelReadyResponse(ready=False)
         with self._door_guard.admitted(host_of(context.peer())):
-            return messages.ModelReadyResponse(ready=await self._readiness.is_ready())
+            ready = await self._models.is_ready(request.name, request.version)
+            return messages.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(  # noqa: N802
         self, request: messages.ServerMetadataRequest, context: Context
@@ -106,14 +105,14 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> messages.ModelMetadataResponse:
         """Inputs and outputs of the model."""
         await self._check_model(request, context)
-        return metadata_to_wire(self._model.name)
+        return metadata_to_wire(request.name)
 
     async def ModelConfig(  # noqa: N802
         self, request: messages.ModelConfigRequest, context: Context
     ) -> messages.ModelConfigResponse:
         """The same in Triton's words."""
         await self._check_model(request, context)
-        return config_to_wire(self._model.name)
+        return config_to_wire(request.name)
 
     async def ModelInfer(  # noqa: N802
         self, request: messages.ModelInferRequest, context: Context
@@ -159,13 +158,14 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _answer(self, request: messages.ModelInferRequest) -> messages.ModelInferResponse:
         inference = request_from_wire(request)
-        return response_to_wire(inference, await self._model.infer(inference))
+        return response_to_wire(inference, await self._models.infer(inference))
 
     async def _check_model(
         self, request: messages.ModelMetadataRequest | messages.ModelConfigRequest, context: Context
     ) -> None:
         try:
-            self._model.check(request.name, request.version)
+            with self._door_guard.admitted(host_of(context.peer())):
+                await self._models.named(request.name, request.version)
         except TandemError as error:
             await _abort(context, error)
 

@@ -26,29 +26,37 @@ _REASONS = {
 }
 
 
-def explain(decision: Decision, estimates: Estimates, policy: Policy) -> Tuple[str, ...]:
+def explain(
+    decision: Decision, estimates: Estimates, policy: Policy, *, of_system: bool = True
+) -> Tuple[str, ...]:
     """Say what was chosen and why; each string is a sentence or two, and each node pair has one.
 
     Args:
         decision: what `Decider.decide` returned.
         estimates: what the decision was made from.
         policy: what the decision was made by.
+        of_system: whether to tell as well what is the same for the decisions of all models.
     """
     return (
-        *_choice(decision, policy),
+        *_choice(decision),
+        *(_rules(decision, policy) if of_system else ()),
+        *_challenger(decision),
         *(_pair(node_pair, decision, estimates, policy) for node_pair in decision.predictions),
         *_stages(estimates),
-        *_links(estimates),
+        *(_links(estimates) if of_system else ()),
     )
 
 
-def _choice(decision: Decision, policy: Policy) -> Iterator[str]:
+def _choice(decision: Decision) -> Iterator[str]:
     if decision.node_pair is None:
         yield "No placement can serve."
     else:
         aim = _AIMS[decision.objective]
         reason = _REASONS.get(decision.reason, "")
         yield f"{decision.node_pair.name} serves; wanted: {aim}. {reason}".rstrip()
+
+
+def _rules(decision: Decision, policy: Policy) -> Iterator[str]:
     if decision.objective is not policy.objective:
         yield (
             f"The objective is {policy.objective.value}, but no node's power is known; "
@@ -58,6 +66,9 @@ def _choice(decision: Decision, policy: Policy) -> Iterator[str]:
         f"Another placement takes over when the best is better by {policy.improvement:.0%} "
         f"for {policy.hold_seconds:g} s (half of that if it is by far), or when this one fails."
     )
+
+
+def _challenger(decision: Decision) -> Iterator[str]:
     if decision.challenger is not None:
         seconds = decision.challenger_seconds
         yield f"{decision.challenger.name} has been better for {seconds:.1f} s."

@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.harness import Cluster
+from tests.harness import TOY_TENSORS, Cluster
 from tests.picture_doors import Caller, gateway_of
 
 
 @pytest.fixture(scope="package")
 def system():
     """A cluster that no test may harm."""
-    running = Cluster()
+    running = Cluster(stage_arguments=("--models", f"levels={TOY_TENSORS}"))
     yield running
     running.close()
 

@@ -15,7 +15,7 @@ FILE = encoded(PICTURE, ".png")
 
 # The status of gRPC, that of HTTP, and words of the sentence.
 FAILURES = {
-    "unknown model": ("NOT_FOUND", "404", "unknown model 'other'"),
+    "unknown model": ("NOT_FOUND", "404", "'other'; the model is 'tandem' or 'levels'"),
     "unknown version": ("NOT_FOUND", "404", "no version '2'"),
     "no model": ("NOT_FOUND", "404", "unknown model 'other'"),
     "unknown input": ("INVALID_ARGUMENT", "400", "unexpected input 'picture'"),
@@ -32,9 +32,9 @@ FAILURES = {
 }
 
 
-async def by_grpc(address):
+async def by_grpc(address, model=""):
     async with DetectorClient(address) as client:
-        async for result in client.detect([FILE], score_threshold=0.3):
+        async for result in client.detect([FILE], score_threshold=0.3, model=model):
             return result.detections
 
 
@@ -76,6 +76,16 @@ async def test_pictures_as_files_and_as_pixels(told, system):
             boxes = [list(vars(each.box).values()) for each in expected] * pictures
             for box, wanted in zip(found["boxes"], boxes, strict=True):
                 assert box == pytest.approx(wanted, abs=0.1)
+
+
+async def test_a_further_model_is_known_by_the_name_that_it_has_at_the_stages(told, system):
+    expected = await by_grpc(system.address, "levels")
+    assert expected
+    assert expected != await by_grpc(system.address)
+    for found in told["by name"]:
+        assert found["ready"]
+        assert found["class_ids"] == [each.category_id for each in expected]
+        assert found["scores"] == pytest.approx([each.score for each in expected], abs=1e-3)
 
 
 def test_the_gateway_is_ready_over_both(told):

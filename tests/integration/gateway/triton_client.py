@@ -53,6 +53,8 @@ def infer(module, client, picture, file):
         [client.is_server_live(), client.is_server_ready(), client.is_model_ready("tandem")],
     )
     tell("files", shown(client.infer("tandem", [files(module, file, file)], parameters=LOW)))
+    by_name = client.infer("levels", [files(module, file)], parameters=LOW)
+    tell("by name", {**shown(by_name), "ready": client.is_model_ready("levels")})
     one, two = pixels(module, picture), pixels(module, np.stack([picture, picture]))
     tell("pixels", shown(client.infer("tandem", [one], parameters=LOW)))
     tell("batch", shown(client.infer("tandem", [two], "1", parameters=LOW)))

@@ -17,7 +17,7 @@ def test_paths_are_seen_from_the_file_and_the_rest_is_as_told(tmp_path):
         """
 cameras:
   - {name: front door, url: "rtsp://user:geheim@10.0.0.7/live", threshold: 0.5}
-  - {name: demo, url: clips/a.mp4, placement: full, frames_per_second: 10}
+  - {name: demo, url: clips/a.mp4, placement: full, frames_per_second: 10, model: fast}
   - {name: desk, url: "0"}
   - {name: there, url: /srv/pictures}
 """,
@@ -30,6 +30,7 @@ cameras:
         "/srv/pictures",
     ]
     assert (cameras[0].threshold, cameras[1].frames_per_second) == (0.5, 10)
+    assert [camera.model for camera in cameras[:2]] == ["", "fast"]
     assert [camera.requested_pair for camera in cameras[:2]] == [None, Placement.FULL.node_pair]
 
 
@@ -42,6 +43,7 @@ cameras:
         ("cameras: [{name: a, url: b, colour: red}]", "cameras.0.colour: Extra"),
         ("cameras: [{name: a, url: b, threshold: 2}]", "cameras.0.threshold"),
         ("cameras: [{name: a, url: b, placement: attic}]", "'attic' is no placement"),
+        ("cameras: [{name: a, url: b, model: a/b}]", "'a/b' is no model's name"),
         ("cameras: [{name: ' a', url: b}]", "cameras.0.name"),
         ('cameras: [{name: "a\\e[2J", url: b}]', "cameras.0.name"),
         ("cameras: [{name: a, url: b}, {name: a, url: c}]", "two cameras are called 'a'"),

@@ -27,6 +27,7 @@ class ToyStage(models_pb2_grpc.ModelsServicer):
 
     def __init__(self):
         self.steps = []
+        self.name = DEFAULT_MODEL
         self.may_prepare = asyncio.Event()
         self.may_prepare.set()
         self.refusal = ""
@@ -37,7 +38,7 @@ class ToyStage(models_pb2_grpc.ModelsServicer):
 
     def tell(self, digest, source):
         self.digest = digest
-        model = ServedModel(DEFAULT_MODEL, digest, digest[:4], source)
+        model = ServedModel(self.name, digest, digest[:4], source)
         self.models = StageModels((model,), frozenset((digest,)))
         self.change.set()
 
@@ -225,3 +226,25 @@ async def test_nothing_is_deployed_where_a_stage_is_away():
         with pytest.raises(UnavailableError, match="backbone on edge is unavailable"):
             await system.deploy()
         assert system.transformer.steps == []
+
+
+async def test_a_model_changes_over_where_it_is_served_and_no_other_server_is_asked():
+    async with nodes() as system:
+        with pytest.raises(PreconditionError, match="no model 'fast'; its models are: the default"):
+            await system.deployments.deploy("fast", "new", NEW)
+        for stage in (system.backbone, system.transformer):
+            stage.name = "fast"
+            stage.tell(OLD, BundleSource.SETTINGS)
+        await until(lambda: "fast" in system.models.names)
+        # Nobody can call it, and nobody needs to.
+        other = stage_address("workstation", Stage.BACKBONE)
+        system.table.add(other)
+        plain = ServedModel(DEFAULT_MODEL, OLD, "old", BundleSource.SETTINGS)
+        system.models.known[other] = StageModels((plain,), frozenset((OLD,)))
+        await system.deployments.deploy("fast", "new", NEW)
+        assert system.digests == (NEW, NEW)
+        # One that has not told may have it.
+        del system.models.known[other]
+        with pytest.raises(UnavailableError, match="backbone on workstation is unavailable"):
+            await system.deployments.deploy("fast", "old", OLD)
+        assert system.digests == (NEW, NEW)

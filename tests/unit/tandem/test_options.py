@@ -1,10 +1,18 @@
+from pathlib import Path
+
 import pytest
 import typer
 
 from common.domain.errors import InvalidInputError
 from common.domain.placement import Placement, Stage
 from tandem.cli.app import run_command
-from tandem.cli.options import PlacementChoice, parse_paced, refuse_with_server
+from tandem.cli.options import (
+    PlacementChoice,
+    parse_models,
+    parse_paced,
+    refuse_with_server,
+    refuse_without_server,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +70,24 @@ def test_a_servers_address_is_checked_before_anything_else(command):
 def test_so_is_the_host_that_a_cluster_listens_on(host):
     with pytest.raises(InvalidInputError, match="the host"):
         run_command(["up", "--host", host])
+
+
+def test_models_by_name():
+    assert parse_models(()) == {}
+    assert parse_models(["fast=a/b", "small=c=d"]) == {"fast": Path("a/b"), "small": Path("c=d")}
+    for texts, words in (
+        (["fast"], "'fast' is not NAME=DIR"),
+        (["fast="], "'fast=' is not NAME=DIR"),
+        (["=a"], "is no model's name"),
+        (["default=a"], "is no model's name"),
+        (["fast=a", "fast=b"], "the name fast comes twice"),
+    ):
+        with pytest.raises(typer.BadParameter, match=words):
+            parse_models(texts)
+
+
+def test_only_a_server_has_models_by_name():
+    refuse_without_server(None, None)
+    refuse_without_server("localhost", "fast")
+    with pytest.raises(typer.BadParameter, match="give --server"):
+        refuse_without_server(None, "fast")

@@ -1,7 +1,13 @@
 """`tandem status --json`: its keys are a contract, whatever the types in between call them."""
 
 from common.domain.placement import NodePair, Placement
-from common.domain.status import EventCounts, PlacementStatus, SessionStatus, SystemStatus
+from common.domain.status import (
+    EventCounts,
+    ModelChoice,
+    PlacementStatus,
+    SessionStatus,
+    SystemStatus,
+)
 from tandem.cli.operations import status_to_json
 
 FULL = Placement.FULL.node_pair
@@ -20,6 +26,9 @@ def test_the_keys_are_those_of_the_contract():
         events=EventCounts({"better": 1}, {"died": 2}, 3, 4),
         uptime_seconds=5.0,
         draining=False,
+        models=(
+            ModelChoice("fast", None, (PlacementStatus(FULL, False, "no", 0, 0.0, None),), ()),
+        ),
     )
     told = status_to_json(status)
     assert (told["placement_setting"], told["placement"]) == (
@@ -43,3 +52,6 @@ def test_the_keys_are_those_of_the_contract():
     }
     assert told["sessions"][0]["placement"] is None
     assert not {"operator_pair", "active_pair", "node_pair"} & {*told, *told["sessions"][0]}
+    (model,) = told["models"]
+    assert (model["name"], model["placement"]) == ("fast", None)
+    assert model["placements"][0]["placement"] == "full"
