@@ -255,7 +255,8 @@ class Metrics:
 
     def count_model_frame(self, model: str, outcome: str) -> None:
         """Count a frame that was answered, by its model; empty: the default one."""
-        self.model_frames.labels(self._models.label(model or _DEFAULT_MODEL), outcome).inc()
+        name = self._models.label(model or _DEFAULT_MODEL)
+        self._series(self.model_frames, name, outcome).inc()
 
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""

@@ -241,3 +241,19 @@ async def test_frames_of_a_stream_may_be_ready_at_the_same_moment(stage, hasty_t
         # A worker that ends by an error would leave its frame without an answer.
         assert await asyncio.wait_for(asyncio.gather(*pair), 30) == [number, number + 1]
     assert gate.ran == list(range(2 * rounds))
+
+
+async def test_a_lone_frame_is_finished_where_it_was_executed_and_others_keep_nobody_waiting(stage):
+    pipeline, gate = stage
+
+    def finisher():
+        return threading.current_thread().name.rpartition("-")[0]
+
+    lone = frame_of(pipeline, "s", 0, finisher)
+    await gate.is_entered()
+    gate.let(1)
+    assert await lone == "engine"
+    first, second = (frame_of(pipeline, "s", number, finisher) for number in (1, 2))
+    await gate.is_entered()
+    gate.let(2)
+    assert [await first, await second] == ["worker", "engine"]
