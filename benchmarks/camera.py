@@ -29,6 +29,7 @@ from tandem.results import FrameResult
 # More than any window that a server finds for itself.
 MOST_IN_FLIGHT = 33
 _LIVE_IN_FLIGHT = 256
+_NO_TIMING = StageTiming(node="")
 _OWN_STEPS = ("decode", "preprocess", "execute", "encode", "postprocess")
 
 
@@ -71,6 +72,12 @@ class Answer:
         round_trip: from handing the frame over to its answer, in the client.
         served: in the orchestrator, from reading the frame to its answer.
         own_steps: decode, preprocess, execute, encode and postprocess of both stages.
+        backbone_steps: of these, the backbone's.
+        transformer_steps: the transformer's.
+        backbone_held: in the backbone, from reading the frame to its answer.
+        backbone_transfer: to the backbone and back.
+        transformer_held: in the transformer.
+        transformer_transfer: to the transformer and back.
         backbone_execute: in the backbone's engine.
         transformer_execute: in the transformer's engine.
         frame_bytes: of the picture, as the backbone got it.
@@ -84,6 +91,12 @@ class Answer:
     round_trip: float
     served: float
     own_steps: float
+    backbone_steps: float
+    transformer_steps: float
+    backbone_held: float
+    backbone_transfer: float
+    transformer_held: float
+    transformer_transfer: float
     backbone_execute: float
     transformer_execute: float
     frame_bytes: int
@@ -159,19 +172,26 @@ async def _paced(supply: Iterator[EncodedImage], fps: float) -> AsyncIterator[En
 
 def _answer(result: FrameResult) -> Answer:
     timing = result.timing
-    stages = [stage for stage in (timing.backbone, timing.transformer) if stage is not None]
+    backbone, transformer = timing.backbone or _NO_TIMING, timing.transformer or _NO_TIMING
+    backbone_steps, transformer_steps = _own_steps(backbone), _own_steps(transformer)
     return Answer(
         answered_at=time.perf_counter(),
         round_trip=result.round_trip_seconds,
         served=timing.total_seconds,
-        own_steps=sum(_own_steps(stage) for stage in stages),
-        backbone_execute=timing.backbone.execute_seconds if timing.backbone else 0.0,
-        transformer_execute=timing.transformer.execute_seconds if timing.transformer else 0.0,
-        frame_bytes=timing.backbone.request_bytes if timing.backbone else 0,
-        feature_bytes=timing.transformer.request_bytes if timing.transformer else 0,
+        own_steps=backbone_steps + transformer_steps,
+        backbone_steps=backbone_steps,
+        transformer_steps=transformer_steps,
+        backbone_held=backbone.held_seconds,
+        backbone_transfer=backbone.transfer_seconds,
+        transformer_held=transformer.held_seconds,
+        transformer_transfer=transformer.transfer_seconds,
+        backbone_execute=backbone.execute_seconds,
+        transformer_execute=transformer.execute_seconds,
+        frame_bytes=backbone.request_bytes,
+        feature_bytes=transformer.request_bytes,
         dropped=result.dropped,
         placement=result.node_pair.name if result.node_pair else "",
-        codec=timing.backbone.codec.value if timing.backbone and timing.backbone.codec else "",
+        codec=backbone.codec.value if backbone.codec else "",
     )
 
 

@@ -190,7 +190,7 @@ def main() -> None:
         "--live-fps", type=float, default=2.0, help="of each live camera; 0: no such run"
     )
     parser.add_argument("--greedy", type=int, default=16, help="clients that send without a pause")
-    parser.add_argument("--seconds", type=float, default=20.0, help="measured")
+    parser.add_argument("--seconds", type=float, default=40.0, help="measured")
     parser.add_argument("--warm-up", type=float, default=10.0, help="before that, seconds")
     parser.add_argument("--pace", type=float, default=5.0, help="of both engines, ms")
     parser.add_argument("--limit", action="append", default=[], help="more of the orchestrator's")

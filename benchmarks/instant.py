@@ -2,8 +2,9 @@
 
 `python -m benchmarks.instant stage` is both stages in one: it answers every frame at
 once. `... instant relay HOST:PORT` passes the messages of a backbone's stream on, unread: the least
-that a `grpc.aio` service in the middle can do. `... instant sink` reads messages of any size, drops
-them, and answers health. Each prints where it listens.
+that a `grpc.aio` service in the middle can do. `... instant answer` answers every message of any
+stream with a few bytes: the other side of a ping-pong. `... instant sink` reads messages of any
+size, drops them, and answers health. Each prints where it listens.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 # The empty name stands for the server as a whole.
 _SERVICES = ("", "tandem.v1.Backbone", "tandem.v1.Transformer")
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
+_ANSWER_BYTES = 2_400
 PROCESS = "/tandem.v1.Backbone/Process"
 
 
@@ -73,6 +75,18 @@ class Relay(grpc.GenericRpcHandler):
         await forwarding
 
 
+class Answers(grpc.GenericRpcHandler):
+    """Answers every message of a stream at once, with as many bytes as some detections have."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """One handler for all."""
+        return grpc.stream_stream_rpc_method_handler(self._answer)
+
+    async def _answer(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            await context.write(bytes(_ANSWER_BYTES))
+
+
 class Sink(grpc.GenericRpcHandler):
     """Every method but health's: a stream whose messages are dropped."""
 
@@ -91,7 +105,7 @@ async def serve(kind: str, target: str = "", certificates: str = "") -> None:
     """Serve until killed.
 
     Args:
-        kind: `stage`, `relay` or `sink`.
+        kind: `stage`, `relay`, `answer` or `sink`.
         target: where a relay passes streams on to.
         certificates: folder of a transformer's certificate, by which to serve with TLS; empty:
             without.
@@ -106,6 +120,8 @@ async def serve(kind: str, target: str = "", certificates: str = "") -> None:
         stage_pb2_grpc.add_BackboneServicer_to_server(InstantBackbone(), server)
     elif kind == "sink":
         server.add_generic_rpc_handlers((Sink(),))
+    elif kind == "answer":
+        server.add_generic_rpc_handlers((Answers(),))
     else:
         server.add_generic_rpc_handlers((Relay(open_channel(target)),))
     if certificates:

@@ -23,6 +23,10 @@ from common.files import replacing
 from common.telemetry.power_mode import power_mode
 from tandem.bench import percentile
 
+TIMES_BARE = "times bare"
+"""Unit of a time as a multiple of what the bare transport takes for it."""
+_LESS_IS_BETTER = ("ms", TIMES_BARE)
+
 PACKAGES = ("grpcio", "onnxruntime", "numpy", "opencv-python-headless")
 
 
@@ -83,7 +87,8 @@ class Row:
         what: was measured.
         reached: the figure.
         unit: of it.
-        required: the least (for a time: the most) that it has to be; None: nothing is asked.
+        required: the least that it has to be, or the most where less is better; None: nothing is
+            asked.
         compared_with: what the figure was set against, measured in the same run.
         simulated: what of it was paced; empty when nothing was.
     """
@@ -100,7 +105,9 @@ class Row:
         """Whether it is enough; None when nothing is asked."""
         if self.required is None:
             return None
-        return self.reached < self.required if self.unit == "ms" else self.reached >= self.required
+        if self.unit in _LESS_IS_BETTER:
+            return self.reached < self.required
+        return self.reached >= self.required
 
 
 def machine() -> str:
@@ -168,4 +175,4 @@ def percentile_ms(seconds: Sequence[float], share: float) -> float:
 
 
 def _required(row: Row) -> str:
-    return f"{'under' if row.unit == 'ms' else 'at least'} {row.required:g}"
+    return f"{'under' if row.unit in _LESS_IS_BETTER else 'at least'} {row.required:g}"

@@ -17,7 +17,7 @@ from common.bundle.manifest import DETR_FAMILY
 from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.families.export import FamilyDescription, export_family
-from detr.families.importing import import_family
+from detr.families.importing import folder_of, import_family
 from detr.families.published import published_config
 from detr.families.registry import family_of
 from detr.families.reports import family_json, family_text
@@ -124,7 +124,7 @@ def import_model(
         with console.status("reading the weights") as status:
             model = import_family(
                 family,
-                weights if weights.is_dir() else weights.parent,
+                weights.parent if random_weights and not weights.is_dir() else folder_of(weights),
                 config,
                 input_policy=policy,
                 sampling=None if sampling is None else sampling.value,

@@ -30,6 +30,7 @@ from common.security.tls import TlsMaterial
 from common.telemetry.tracing import Traces
 from common.wire.channels import ServerChannel
 from common.wire.errors import ConnectionFault, connection_fault, error_from_rpc
+from common.wire.message_sizes import message_bytes_metadata
 from common.wire.operations import system_status_from_wire
 from common.wire.placements import checked_model, placement_to_wire
 from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_grpc
@@ -126,6 +127,7 @@ class DetectorClient:
         track: bool = False,
         max_in_flight: int | None = None,
         video: VideoFormat | None = None,
+        frame_bytes: int = 0,
         model: str = "",
     ) -> AsyncIterator[FrameResult]:
         """Stream frames; yields one result a frame, in order.
@@ -151,6 +153,9 @@ class DetectorClient:
                 for a live source, since dropped frames wait for older ones to be answered.
             video: what the frames are access units of; they are `AccessUnit` then, in order and
                 beginning with a key frame. None: they are pictures. See `detect_video`.
+            frame_bytes: how large the largest frames are, as they are sent. Told to the server, so
+                that a stream which begins with very many others waits for none of them. 0: not
+                known; a larger frame than this is served as well.
             model: by which of the server's models, by its name; empty: its default model.
 
         Raises:
@@ -180,16 +185,18 @@ class DetectorClient:
             nonlocal latest
             latest = None if self._tls is None else self._tls.material
             stub = detector_pb2_grpc.DetectorStub(self._open_channel())
-            metadata = (*(self._metadata() or ()), *traces.metadata)
+            # A crowd that lost its server begins anew all at once, but its frames are known.
+            told = message_bytes_metadata(max(frame_bytes, supply.largest_bytes))
+            metadata = (*(self._metadata() or ()), *traces.metadata, *told)
             return stub.Detect(wait_for_ready=wait, metadata=metadata or None)
 
+        supply = FrameSupply(frames, max_in_flight, traces, video=video)
         server = Server(
             open_call=open_call,
             error=self._translated,
             accepts_again=lambda: self._tls is not None and self._tls.material is not latest,
             reconnect_seconds=self._reconnect_seconds,
         )
-        supply = FrameSupply(frames, max_in_flight, traces, video=video)
         stream = DetectStream(server, supply, options)
         self._streams.add(stream)
         try:

@@ -59,6 +59,9 @@ class FrameSupply:
 
     Whoever waits for the next frame may be cancelled, since its connection was lost; the frame is
     then the next one's that waits.
+
+    Attributes:
+        largest_bytes: size of the largest message so far; 0 before the first frame.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class FrameSupply:
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
         self._next_id = 0
+        self.largest_bytes = 0
 
     @property
     def ended(self) -> bool:
@@ -148,6 +152,7 @@ class FrameSupply:
         span = self._traces.frame("detect", traced.traceparent, frame_id=message.frame_id)
         message.traceparent = span.traceparent
         request = detector_pb2.DetectRequest(frame=message)
+        self.largest_bytes = max(self.largest_bytes, request.ByteSize())
         is_key_frame = not isinstance(content, AccessUnit) or content.key_frame
         return Supplied(message.frame_id, time.perf_counter(), request, is_key_frame, span)
 

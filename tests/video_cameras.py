@@ -26,7 +26,8 @@ from tests.videos import encoded
 H264 = VideoFormat(VideoCodec.H264)
 FRAMES = 60
 """Of the clip."""
-_GROUP_FRAMES = 30
+GROUP_FRAMES = 30
+"""From one key frame to the next."""
 _STEP = 12
 # Small frames: a connection would take thousands of them in.
 _MOST_UNANSWERED = 64
@@ -41,11 +42,11 @@ def _turning_camera() -> Iterator[np.ndarray]:
 
 
 @cache
-def clip() -> Tuple[AccessUnit, ...]:
+def clip(codec: VideoCodec = VideoCodec.H264) -> Tuple[AccessUnit, ...]:
     """What a `VideoCamera` sends, over and over."""
-    units = encoded(tuple(_turning_camera()), keyint=_GROUP_FRAMES)
+    units = encoded(tuple(_turning_camera()), codec, keyint=GROUP_FRAMES)
     key_frames = [number for number, unit in enumerate(units) if unit.key_frame]
-    assert key_frames == list(range(0, FRAMES, _GROUP_FRAMES))
+    assert key_frames == list(range(0, FRAMES, GROUP_FRAMES))
     return tuple(units)
 
 
@@ -54,6 +55,7 @@ class VideoCamera(Camera):
     """One client that sends the clip, over and over; its frame n is frame n of that, modulo."""
 
     units: Tuple[AccessUnit, ...] = field(default_factory=clip)
+    video: VideoFormat = H264
 
     async def run(self, address: str, ended: asyncio.Event) -> None:
         """Stream until `ended`, and take every answer."""
@@ -69,7 +71,7 @@ class VideoCamera(Camera):
             options=detector_pb2.StreamOptions(
                 placement=placement_to_wire(pair.placement if pair else None),
                 overload=live,
-                video=video_to_wire(H264),
+                video=video_to_wire(self.video),
             )
         )
         due = time.monotonic()
@@ -100,9 +102,9 @@ def _result(response: detector_pb2.DetectResponse) -> FrameResult:
     )
 
 
-async def boxes_of_clip(address: str) -> List[np.ndarray]:
+async def boxes_of_clip(address: str, codec: VideoCodec = VideoCodec.H264) -> List[np.ndarray]:
     """The boxes of each of the clip's frames while nothing disturbs it."""
-    camera = VideoCamera("undisturbed")
+    camera = VideoCamera("undisturbed", units=clip(codec), video=VideoFormat(codec))
     async with streaming(address, camera):
         await camera.served(FRAMES)
     return [camera.boxes[number] for number in range(FRAMES)]

@@ -11,6 +11,9 @@ from common.server.settings import ENVELOPE_BYTES, ServerSettings
 _MOST_FILES = 65_536
 # Kept free for files, metrics and connections to other services.
 _FILES_KEPT = 256
+# How long a call may wait until this process takes it. By default gRPC ends it after 30 s with
+# CANCELLED, which says nothing; one process takes a crowd's calls one by one, and may be starved.
+_UNTAKEN_CALL_SECONDS = 300
 # How many calls a connection may have beside its streams of frames.
 _STREAMS_BESIDE = 64
 _KEEPALIVE_OPTIONS: List[Tuple[str, Any]] = [
@@ -56,6 +59,7 @@ def server_options(settings: ServerSettings) -> List[Tuple[str, Any]]:
         *_KEEPALIVE_OPTIONS,
         # All streams of frames may use one connection, with health checks beside them.
         ("grpc.max_concurrent_streams", settings.max_sessions + _STREAMS_BESIDE),
+        ("grpc.server_max_unrequested_time_in_server", _UNTAKEN_CALL_SECONDS),
         # File descriptors are needed for more than connections.
         ("grpc.max_allowed_incoming_connections", max_connections()),
         ("grpc.max_connection_idle_ms", 60_000),

@@ -6,7 +6,7 @@ Their names and labels are fixed, because dashboards and alerts rely on them.
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Set, Tuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -32,6 +32,9 @@ OTHER = "other"
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,:-]*")
 _MAX_CHARACTERS = 150
+
+
+Metric = TypeVar("Metric", Counter, Histogram)
 
 
 class LabelNames:
@@ -70,6 +73,8 @@ class Metrics:
         # With all the rest, fewer than 2,000 series.
         self._placements = LabelNames(room=_MAX_PLACEMENTS)
         self._peers = LabelNames(room=_MAX_PEERS)
+        # Theirs is a look-up behind a lock, after a check of the labels.
+        self._known_series: Dict[Tuple[Any, Tuple[str, ...]], Any] = {}
         self.frames = Counter(
             "tandem_frames",
             "Frames answered, by placement and outcome (detections, error, dropped).",
@@ -234,18 +239,18 @@ class Metrics:
         for step in STEPS:
             seconds = getattr(timing, f"{step}_seconds")
             if seconds > 0.0:
-                self.stage_seconds.labels(stage, step).observe(seconds, exemplar)
+                self._series(self.stage_seconds, stage, step).observe(seconds, exemplar)
 
     def observe_transfer(self, stage: str, seconds: float, span: Span = NOT_TRACED) -> None:
         """Record how long the way to a stage and back took; for `span` see `observe_stage`."""
-        self.stage_seconds.labels(stage, "transfer").observe(seconds, _exemplar(span))
+        self._series(self.stage_seconds, stage, "transfer").observe(seconds, _exemplar(span))
 
     def observe_frame(
         self, placement: str, outcome: str, seconds: float, span: Span = NOT_TRACED
     ) -> None:
         """Record one answered frame; for `span` see `observe_stage`."""
         self.count_frame(placement, outcome)
-        latency = self.frame_latency.labels(self._placements.label(placement))
+        latency = self._series(self.frame_latency, self._placements.label(placement))
         latency.observe(seconds, _exemplar(span))
 
     def count_model_frame(self, model: str, outcome: str) -> None:
@@ -254,7 +259,7 @@ class Metrics:
 
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""
-        self.frames.labels(self._placements.label(placement), outcome).inc()
+        self._series(self.frames, self._placements.label(placement), outcome).inc()
 
     def count_failed_lookup(self, stage: str, node: str) -> None:
         """Count a lookup of a name that gave no address."""
@@ -262,7 +267,15 @@ class Metrics:
 
     def count_bytes(self, peer: str, direction: str, count: int) -> None:
         """Count bytes that were `sent` to a peer or `received` from it."""
-        self.link_bytes.labels(self._peers.label(peer), direction).inc(count)
+        self._series(self.link_bytes, self._peers.label(peer), direction).inc(count)
+
+    def _series(self, metric: Metric, *labels: str) -> Metric:
+        """What a metric counts with these labels; every frame asks for several of them."""
+        key = (metric, labels)
+        known = self._known_series.get(key)
+        if known is None:
+            known = self._known_series[key] = metric.labels(*labels)
+        return known
 
 
 def _exemplar(span: Span) -> Optional[Dict[str, str]]:

@@ -198,9 +198,9 @@ def _is_possible(rate: stage_pb2.LatentRate) -> bool:
 
 def tensor_to_wire(encoded: EncodedTensor) -> tensor_pb2.Tensor:
     """An encoded tensor as it travels."""
-    return tensor_pb2.Tensor(
-        shape=encoded.shape, codec=_CODEC_TO_WIRE[encoded.codec], data=encoded.data
-    )
+    wire = tensor_pb2.Tensor()
+    _write_tensor(encoded, wire)
+    return wire
 
 
 def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
@@ -219,13 +219,31 @@ def tensor_from_wire(wire: tensor_pb2.Tensor) -> EncodedTensor:
 
 def features_to_wire(features: EncodedFeatures) -> stage_pb2.Features:
     """A frame's features as they travel; what is the reference's is left out."""
-    first, *further = [tensor_to_wire(tensor) for tensor in features.tensors]
-    wire = stage_pb2.Features(frame_id=features.frame_id, tensor=first, further_tensors=further)
+    wire = stage_pb2.Features()
+    write_features(features, wire)
+    return wire
+
+
+def write_features(features: EncodedFeatures, wire: stage_pb2.Features) -> None:
+    """As `features_to_wire`, into an empty message that is part of another.
+
+    Protobuf copies a message that is made part of another, with all of its features.
+    """
+    first, *further = features.tensors
+    wire.frame_id = features.frame_id
+    _write_tensor(first, wire.tensor)
+    for tensor in further:
+        _write_tensor(tensor, wire.further_tensors.add())
     if features.geometry is not None:
         wire.geometry.CopyFrom(geometry_to_wire(features.geometry))
     if features.reference_id is not None:
         wire.reference_frame_id = features.reference_id
-    return wire
+
+
+def _write_tensor(encoded: EncodedTensor, wire: tensor_pb2.Tensor) -> None:
+    wire.shape.extend(encoded.shape)
+    wire.codec = _CODEC_TO_WIRE[encoded.codec]
+    wire.data = encoded.data
 
 
 def features_from_wire(wire: stage_pb2.Features) -> EncodedFeatures:

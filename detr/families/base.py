@@ -46,7 +46,6 @@ class SplitModel:
         precision: that each half is best computed in.
         configuration: what determines the graphs, for people and for rebuilding.
         position_channels: of the positional encoding that the transformer half takes; None: none.
-        is_discrete: whether deformable attention takes the nearest cell.
     """
 
     family: str
@@ -60,7 +59,6 @@ class SplitModel:
     precision: RecommendedPrecision
     configuration: Mapping[str, Any]
     position_channels: int | None = None
-    is_discrete: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ FIELDS = Fields(
         "dilation": (False,),
         "scale_embedding": (False,),
     },
+    # Of learned positions, which the first release of the family had no code for.
+    irrelevant=names("max_position_embeddings"),
     inner={"backbone_config": {"resnet": _RESNET}},
 )
 

@@ -12,6 +12,8 @@ from common.domain.placement import Stage
 from detr.export.bundle import ExportedBundle, new_folder
 from detr.families.base import SplitModel
 from detr.families.graphs import check_halves, write_halves
+from detr.families.loading import computing
+from detr.importing.reading import CONFIG_NAME
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,20 @@ def export_family(
 
     Raises:
         ConfigurationError: `out` exists.
+        WeightsError: what the configuration describes cannot be computed.
         ExportError: the halves do not compute what the model computes.
     """
     with new_folder(out, overwrite) as folder:
         backbone, transformer = (
             folder / ONNX_NAMES[stage] for stage in (Stage.BACKBONE, Stage.TRANSFORMER)
         )
-        progress("exporting both halves")
-        write_halves(split, backbone, transformer)
-        progress("comparing both halves with the model")
-        difference = check_halves(split, backbone, transformer)
-        write_bundle(folder, _manifest(split, description))
+        with computing(CONFIG_NAME):
+            progress("exporting both halves")
+            write_halves(split, backbone, transformer)
+            progress("comparing both halves with the model")
+            difference = check_halves(split, backbone, transformer)
+            manifest = _manifest(split, description)
+        write_bundle(folder, manifest)
     return ExportedBundle(bundle=load_bundle(out), max_difference=difference)
 
 

@@ -19,14 +19,15 @@ def names(text: str) -> frozenset[str]:
 # Of saving, of transformers' own running, and of names, which are read elsewhere.
 COMMON = names(
     "_attn_implementation _commit_hash _name_or_path architectures attn_implementation "
-    "chunk_size_feed_forward dtype id2label is_encoder_decoder label2id model_type num_labels "
+    "chunk_size_feed_forward disable_custom_kernels dtype id2label is_encoder_decoder label2id "
+    "model_type num_labels "
     "output_attentions output_hidden_states problem_type return_dict tie_word_embeddings "
     "torch_dtype transformers_version use_cache"
 )
 # Of training: starting values, losses and their matching, noise, what is frozen.
 TRAINING = names(
     "activation_dropout attention_dropout attention_probs_dropout_prob auxiliary_loss bbox_cost "
-    "bbox_loss_coefficient box_noise_scale class_cost class_loss_coefficient "
+    "bbox_loss_coefficient box_noise_scale class_cost class_loss_coefficient classifier_dropout "
     "cls_loss_coefficient decoder_layerdrop dice_loss_coefficient drop_path_rate dropout "
     "encoder_layerdrop eos_coefficient focal_alpha focal_loss_alpha focal_loss_gamma "
     "freeze_backbone_batch_norms giou_cost giou_loss_coefficient group_detr hidden_dropout_prob "
@@ -34,6 +35,12 @@ TRAINING = names(
     "layerscale_value mask_loss_coefficient matcher_alpha matcher_bbox_cost matcher_class_cost "
     "matcher_gamma matcher_giou_cost num_denoising use_focal_loss weight_loss_bbox "
     "weight_loss_ddf weight_loss_fgl weight_loss_giou weight_loss_vfl"
+)
+# Of text that is generated; releases before 5 write them into every configuration in another one.
+TEXT = names(
+    "diversity_penalty encoder_no_repeat_ngram_size length_penalty max_length min_length "
+    "no_repeat_ngram_size num_beam_groups num_beams num_return_sequences repetition_penalty "
+    "temperature top_k top_p typical_p"
 )
 # What older releases write of a backbone that stands in `backbone_config`.
 _ABSENT: tuple[Any, ...] = (None, False, [], {})
@@ -46,7 +53,7 @@ class Fields:
     Attributes:
         honoured: those that the model is built by.
         only: those of which it takes these values alone.
-        irrelevant: those that change no detection, beside `COMMON` and `TRAINING`.
+        irrelevant: those that change no detection, beside `COMMON`, `TRAINING` and `TEXT`.
         inner: configurations that stand in this one, by their `model_type`.
     """
 
@@ -58,7 +65,8 @@ class Fields:
     @property
     def known(self) -> frozenset[str]:
         """Every field that is on one of the lists."""
-        return self.honoured | COMMON | TRAINING | self.irrelevant | {*self.only, *self.inner}
+        irrelevant = COMMON | TRAINING | TEXT | self.irrelevant
+        return self.honoured | irrelevant | {*self.only, *self.inner}
 
     def checked(self, config: Mapping[str, Any], source: str = CONFIG_NAME) -> Mapping[str, Any]:
         """Return a configuration in which everything is honoured.

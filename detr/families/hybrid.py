@@ -158,5 +158,4 @@ class HybridFamily:
             opset=Opset(backbone=13, transformer=13 if discrete else 16),
             precision=RecommendedPrecision(backbone="fp16", transformer="fp32"),
             configuration=self.fields.stated(configuration_of(model)),
-            is_discrete=discrete,
         )

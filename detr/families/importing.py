@@ -10,12 +10,14 @@ from torch import nn
 
 from common.bundle import FixedInput, InputPolicy, StretchInput
 from common.domain.errors import ConfigurationError
+from detr.errors import WeightsError
 from detr.families.base import Family, ImportedFamilyModel, Preparation
 from detr.families.categories import categories_of
+from detr.families.loading import computing
 from detr.families.random_weights import spread_weights
 from detr.families.sizes import traced_size
 from detr.importing.hub import PREPROCESSOR_NAME, names_of_rows
-from detr.importing.reading import read_config
+from detr.importing.reading import CONFIG_NAME, INDEX_SUFFIX, SAFETENSORS_NAME, read_config
 
 RANDOM_SEED = 20200526
 DEFAULT_SAMPLING, DISCRETE_SAMPLING = "default", "discrete"
@@ -59,12 +61,30 @@ def import_family(
             f"{folder} has no {PREPROCESSOR_NAME}: frames are prepared as for the family's "
             "published models."
         )
-    model = _model(family, folder, config, preparation, random)
-    settings: Any = model.config
-    rows = int(settings.num_labels)
-    categories, said = categories_of(folder, rows, names_of_rows(config))
-    split = family.split(model, preparation)
+    names = names_of_rows(config)
+    with computing(CONFIG_NAME):
+        model = _model(family, folder, config, preparation, random)
+        settings: Any = model.config
+        rows = int(settings.num_labels)
+        categories, said = categories_of(folder, rows, names)
+        split = family.split(model, preparation)
     return ImportedFamilyModel(split, categories, (*remarks, *said))
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of a model that a user named, by itself or by the file of its weights.
+
+    Raises:
+        WeightsError: it is another file, which would not be read.
+    """
+    if path.is_dir():
+        return path
+    if path.name not in (SAFETENSORS_NAME, f"{SAFETENSORS_NAME}{INDEX_SUFFIX}", CONFIG_NAME):
+        raise WeightsError(
+            f"{path} is not {SAFETENSORS_NAME}: of this family a folder is imported, with its "
+            "weights under that name."
+        )
+    return path.parent
 
 
 def with_sampling(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, TandemError
 from detr.errors import WeightsError
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME
@@ -109,8 +109,14 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            # It would raise without their names.
+            ignore_mismatched_sizes=True,
         )
-    _refuse(folder, "of another shape", [str(key[0]) for key in report["mismatched_keys"]])
+    _refuse(
+        folder,
+        f"of another shape than {CONFIG_NAME} says",
+        [f"{key} {_shape(found)}" for key, found, _ in report["mismatched_keys"]],
+    )
     _refuse(folder, "missing", [k for k in report["missing_keys"] if not k.endswith(may_lack)])
     _refuse(folder, "surplus", [k for k in report["unexpected_keys"] if not k.endswith(_COUNTER)])
     return model.eval()  # type: ignore[no-any-return]
@@ -132,6 +138,10 @@ def _settings(
     return settings
 
 
+def _shape(sizes: Any) -> str:
+    return f"({' x '.join(str(size) for size in sizes)})"
+
+
 def _refuse(folder: Path, what: str, keys: list[str]) -> None:
     if not keys:
         return
@@ -139,6 +149,27 @@ def _refuse(folder: Path, what: str, keys: list[str]) -> None:
     more = len(keys) - _MOST_KEYS_NAMED
     named = ", ".join(keys[:_MOST_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
     raise WeightsError(f"{folder}: {named} {'is' if len(keys) == 1 else 'are'} {what}")
+
+
+@contextlib.contextmanager
+def computing(source: str) -> Iterator[None]:
+    """Make one sentence of what a model raises that does not fit together.
+
+    Args:
+        source: what describes the model.
+
+    Raises:
+        WeightsError: it cannot be computed.
+    """
+    try:
+        yield
+    except (TandemError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise WeightsError(
+            f"{source}: the model that it describes cannot be computed: {text}"
+        ) from error
 
 
 @contextlib.contextmanager

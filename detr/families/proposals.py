@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detr.families.sampling import Cells, outputs_of_cells, reading
+
 Arrays = dict[str, NDArray[np.float32]]
 Outputs = tuple[NDArray[np.float32], ...]
 _OUTPUTS = ("logits", "boxes")
@@ -27,14 +29,21 @@ _OUTPUTS = ("logits", "boxes")
 
 @dataclass(frozen=True)
 class Found:
-    """What a graph detects: logits, boxes, and the rows [N,Q] of its proposals, if it has any."""
+    """What a graph detects, and what rounding may have decided in it.
+
+    Attributes:
+        outputs: logits and boxes.
+        proposals: their rows [N,Q], if it has any.
+        cells: that it read, if its sampling is discrete.
+    """
 
     outputs: Outputs
     proposals: NDArray[np.int64] | None
+    cells: Cells = ()
 
 
 class Halves:
-    """Two exported halves in ONNX Runtime, of which the second tells its proposals."""
+    """Two exported halves in ONNX Runtime, of which the second tells what it chooses."""
 
     def __init__(self, backbone: Path, transformer: Path) -> None:
         """Load both."""
@@ -43,10 +52,11 @@ class Halves:
         choices = [node for node in model.graph.node if node.op_type == "TopK"]
         # Others are of a distribution's bins, and come later.
         self._choice = choices[0].output[1] if choices else None
-        if self._choice is not None:
-            model.graph.output.append(
-                onnx.helper.make_tensor_value_info(self._choice, onnx.TensorProto.INT64, None)
-            )
+        self._cells = outputs_of_cells(model.graph)
+        model.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
+            for name in [*self._chosen(), *self._cells]
+        )
         self._transformer = _session(model)
 
     def levels(self, pixels: NDArray[np.float32]) -> Arrays:
@@ -56,26 +66,31 @@ class Halves:
 
     def detect(self, inputs: Arrays) -> Found:
         """What the second half makes of its inputs."""
-        names = [*_OUTPUTS, *([] if self._choice is None else [self._choice])]
-        logits, boxes, *choice = self._transformer.run(names, inputs)
-        return Found((logits, boxes), choice[0] if choice else None)
+        names = [*_OUTPUTS, *self._cells, *self._chosen()]
+        logits, boxes, *further = self._transformer.run(names, inputs)
+        proposals = None if self._choice is None else further.pop()
+        return Found((logits, boxes), proposals, tuple(further))
+
+    def _chosen(self) -> list[str]:
+        return [] if self._choice is None else [self._choice]
 
 
 def detect_with(
-    whole: nn.Module,
-    pixels: NDArray[np.float32],
-    padding: NDArray[np.bool_],
-    proposals: NDArray[np.int64] | None,
+    whole: nn.Module, pixels: NDArray[np.float32], padding: NDArray[np.bool_], found: Found
 ) -> tuple[Outputs, float]:
-    """Run a model with these proposals in the place of those that it would choose.
+    """Run a model with a graph's proposals and cells in the place of those that it would choose.
 
     Returns:
-        Logits and boxes, and how far the proposals' scores are from the model's own choice.
+        Logits and boxes, and how far the graph's choice is from the model's own: the largest
+        difference between the scores of proposals, and the largest distance to a cell.
+
+    Raises:
+        ExportError: see `detr.families.sampling.reading`.
     """
-    given = None if proposals is None else torch.from_numpy(proposals)
-    with _choosing(_Choice(given)) as choice:
+    given = None if found.proposals is None else torch.from_numpy(found.proposals)
+    with _choosing(_Choice(given)) as choice, reading(whole, found.cells) as samples:
         outputs = _run(whole, pixels, padding)
-    return outputs, choice.gap
+    return outputs, max(choice.gap, samples.gap)
 
 
 def detect(

@@ -39,7 +39,8 @@ def family_of(config: Mapping[str, Any]) -> Family:
 
 
 def _require_detection(config: Mapping[str, Any]) -> None:
-    for name in config.get("architectures") or []:
+    named = config.get("architectures") or []
+    for name in named if isinstance(named, list) else [named]:
         if not str(name).endswith("ForObjectDetection"):
             raise WeightsError(
                 f"{CONFIG_NAME}: architectures names {shown(name)}, and Tandem takes only models "

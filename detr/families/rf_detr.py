@@ -80,7 +80,8 @@ class RfDetr:
 
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
-        side = (config.get("backbone_config") or {}).get("image_size")
+        inner = config.get("backbone_config")
+        side = inner.get("image_size") if isinstance(inner, dict) else None
         # What its positions were trained for.
         if type(side) is not int or not 0 < side <= LONGEST_INPUT:
             side = SIDE

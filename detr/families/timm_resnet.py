@@ -37,7 +37,13 @@ def own_resnet(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     inner = config.get("backbone_config")
     if isinstance(inner, dict) and inner.get("model_type") != "timm_backbone":
+        if config.get("use_timm_backbone") is False:
+            # Older releases write the name of the backbone that they would take of timm's.
+            return {key: value for key, value in config.items() if key not in _SAID}
         return config
+    for field in ("backbone_config", "backbone_kwargs"):
+        if not isinstance(config.get(field) or {}, dict):
+            raise WeightsError(f"{CONFIG_NAME}: {field} is {shown(config[field])}, not an object.")
     said = inner if isinstance(inner, dict) else config
     name = said.get("backbone") or "resnet50"
     known = TIMM_NAME.fullmatch(name) if isinstance(name, str) else None

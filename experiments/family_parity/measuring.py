@@ -24,7 +24,9 @@ from common.vision.preprocess import preprocess
 from detr.errors import ExportError
 from detr.families.base import SplitModel
 from detr.families.graphs import with_position
-from detr.families.proposals import Halves, detect
+from detr.families.importing import DISCRETE_SAMPLING
+from detr.families.proposals import Halves, detect, detect_with
+from experiments.family_parity.discrete import difference_from_default
 from experiments.family_parity.subjects import subject_of
 from tandem import DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
@@ -66,12 +68,19 @@ async def measure(name: str, sampling: str | None = None) -> dict[str, Any]:
             "file_bytes": {stage.value: bundle.onnx_path(stage).stat().st_size for stage in Stage},
             "operators": {stage.value: _operators(bundle, stage) for stage in Stage},
             "halves_difference": subject.difference,
+            **_discrete(name, sampling, split),
             **_compare(served, expected),
             "day": datetime.now(UTC).date().isoformat(),
             "versions": {name: version(name) for name in _PACKAGES},
             "peak_gib": round(_peak_bytes() / 2**30, 1),
             "seconds": round(time.monotonic() - began, 1),
         }
+
+
+def _discrete(name: str, sampling: str | None, split: SplitModel) -> dict[str, Any]:
+    if sampling != DISCRETE_SAMPLING:
+        return {}
+    return {"from_default": difference_from_default(name, split)}
 
 
 def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8], list[Row]]:
@@ -84,10 +93,13 @@ def _stable_frame(split: SplitModel, bundle: Bundle) -> tuple[NDArray[np.uint8],
         rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         pixels, _ = preprocess(rgb, policy, manifest.normalization)
         padding = np.zeros((1, *pixels.shape[2:]), bool)
-        chosen = halves.detect(with_position(split, halves.levels(pixels), padding)).proposals
+        found = halves.detect(with_position(split, halves.levels(pixels), padding))
         outputs, own = detect(split.whole, pixels, padding)
-        if not _are_same(split.family, chosen, own):
+        if not _are_same(split.family, found.proposals, own):
             continue
+        if found.cells:
+            # At no frame does rounding decide none of so many.
+            outputs, _ = detect_with(split.whole, pixels, padding, found)
         names = {each.class_index: each.name for each in manifest.categories}
         # Rows of the class head that stand for nothing are never reported.
         rows = [row for row in _post_process(split.family, outputs, size) if row[0] in names]

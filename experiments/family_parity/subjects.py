@@ -71,7 +71,7 @@ def _detr(name: str, folder: Path) -> Subject:
     preparation = family.preparation({}, {})
     model: Any = build_model(family.name, "Detr", _detr_config(_DETR_DEPTHS[name]))
     spread_weights(model, RANDOM_SEED, traced_size(preparation))
-    model.save_pretrained(folder / "weights")
+    _save(model, folder / "weights")
     imported = import_weights(folder / "weights")
     described = Description(
         name, ShortestEdgeInput(), imported.categories, "none", _ORIGIN, trained=False
@@ -80,6 +80,15 @@ def _detr(name: str, folder: Path) -> Subject:
     split = family.split(imported.model, preparation)
     split = dataclasses.replace(split, whole=WholeWithPadding(model))
     return Subject(split, bundle, check_halves(split, *map(bundle.onnx_path, Stage)))
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Write as transformers does, without its progress bar."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
 
 
 def _detr_config(depths: list[int]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from common.wire.frames import (
     codec_to_wire,
     content_bytes,
     content_from_wire,
-    features_to_wire,
+    write_features,
 )
 from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
@@ -296,11 +296,11 @@ class BackboneStream(FrameStream):
         self, features: EncodedFeatures, span: Span
     ) -> stage_pb2.FrameResult:
         node, metrics = self.facts.nodes.transformer, self.host.metrics
-        wire, size_bytes = features_to_wire(features), features.payload_bytes
+        request, size_bytes = stage_pb2.TransformerRequest(), features.payload_bytes
+        write_features(features, request.features)
         metrics.count_bytes(node, "sent", size_bytes)
         with span.call("transfer", node=node, request_bytes=size_bytes) as call:
-            wire.traceparent = call.traceparent
-            request = stage_pb2.TransformerRequest(features=wire)
+            request.features.traceparent = call.traceparent
             result = await self._transformer.ask(request, features.frame_id)
             checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
             seconds = result.timing.transformer.transfer_seconds

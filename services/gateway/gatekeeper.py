@@ -153,7 +153,7 @@ class Gatekeeper:
         if origin is None or not changes:
             return True
         # Programs send none; a page's own is the host that it came from, its port included.
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        return _place_of(origin) == headers.get("host", "").lower()
 
 
 def door_of(doors: Sequence[Door], path: str) -> Door | None:
@@ -171,6 +171,13 @@ def _belongs(path: str, own: str) -> bool:
 def _host_of(header: str) -> str:
     try:
         return (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _place_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Awaitable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import (
+    Awaitable,
+    DefaultDict,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import structlog
 
@@ -176,10 +188,17 @@ class Deployments:
     async def _prepare(
         self, stages: Sequence[StageDeployment], model: str, bundle: str, digest: str
     ) -> None:
-        """Have all stages load the bundle, or raise why one does not."""
-        preparing = {
-            asyncio.ensure_future(stage.prepare(model, bundle, digest)): stage for stage in stages
-        }
+        """Have all stages load the bundle, or raise why one does not.
+
+        Those of one node do so one after the other: frames need its cores as well.
+        """
+        turns: DefaultDict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+        async def prepared(stage: StageDeployment) -> None:
+            async with turns[stage.server.node]:
+                await stage.prepare(model, bundle, digest)
+
+        preparing = {asyncio.ensure_future(prepared(stage)): stage for stage in stages}
         try:
             waiting: Set[asyncio.Task[None]] = set(preparing)
             while waiting:

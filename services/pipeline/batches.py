@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Dict, List, Mapping, Protocol, Sequence
 
 import numpy as np
@@ -77,7 +78,9 @@ async def frames_worth_batching(engine: MeasuredEngine, inputs: Tensors, most_fr
     """
     alone_seconds = await _quickest_seconds(engine, inputs, 1)
     try:
-        batch = put_together([inputs] * most_frames)
+        # As large as it is, it is not for the event loop.
+        putting = asyncio.get_running_loop().run_in_executor
+        batch = await putting(None, put_together, [inputs] * most_frames)
         together_seconds = await _quickest_seconds(engine, batch, most_frames)
     # An engine may raise anything, such as for want of memory.
     except Exception as error:

@@ -202,21 +202,24 @@ class EngineThread:
             return
         self.failures_in_a_row = 0
         for frame, executed in zip(frames, outcome):
-            frame.executed(executed)
+            frame.executed(executed, others_wait=True)
         self.on_executed(len(frames))
 
     def _execute(self, frame: EngineFrame) -> bool:
         """Execute one frame; returns whether that went well."""
         reason = self.unable or self.out_of_service
         if reason:
-            frame.executed(UnavailableError(reason))
+            frame.executed(UnavailableError(reason), others_wait=True)
             return False
         with self._turn:
             outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         self._frames.note_outcome(frame.stream, failed=failed)
-        frame.executed(outcome if isinstance(outcome, BaseException) else outcome[0])
+        frame.executed(
+            outcome if isinstance(outcome, BaseException) else outcome[0],
+            others_wait=bool(self._frames),
+        )
         if failed:
             self.on_failure()
         else:

@@ -105,8 +105,10 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         Raises:
             EngineError: the execution failed.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self.stage.start)
-        for tensors in self.stage.typical_tensors():
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.stage.start)
+        # Large arrays: frames of another bundle go on meanwhile.
+        for tensors in await loop.run_in_executor(None, self.stage.typical_tensors):
             await self.engine.test(tensors)
 
     async def allow_batches(self, limits: BatchLimits) -> None:
@@ -116,7 +118,8 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
             EngineError: the engine fails on a single frame.
         """
         if limits.frames > 1:
-            tensors = self.stage.typical_tensors()[0]
+            loop = asyncio.get_running_loop()
+            tensors, *_ = await loop.run_in_executor(None, self.stage.typical_tensors)
             frames = await frames_worth_batching(self.engine, tensors, limits.frames)
             self.engine.limits = replace(limits, frames=frames)
 
@@ -188,16 +191,22 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         """On the engine's thread: its inputs by name."""
         return self._pipeline.stage.engine_inputs(self._prepared(), self._options)
 
-    def executed(self, outcome: Outcome) -> None:
-        """On the engine's thread: have a worker finish with what the engine made of the frame."""
+    def executed(self, outcome: Outcome, *, others_wait: bool) -> None:
+        """On the engine's thread: have a worker finish with what the engine made of the frame.
+
+        That of a lone frame is this thread, which has nothing else to do: waking another one would
+        take longer than most frames' finish.
+        """
         self._outcome = outcome
         if self._finishing is not None:
             self._finishing.submit(self.finish)
+        elif not others_wait:
+            self.finish()
         else:
             self._pipeline.workers.usual.submit((self.stream, "finish"), self.finish)
 
     def finish(self) -> None:
-        """On a worker: make the result, and tell who waits for it."""
+        """On a worker, or the engine's thread: make the result, and tell who waits for it."""
         if not self.is_wanted:
             return
         if isinstance(self._outcome, ExecutedFrame):

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import Callable, Deque, Generic, Hashable, List, Optional, TypeVar
 
 T = TypeVar("T")
@@ -87,8 +86,11 @@ class TurnThreads:
     def __init__(self, count: int, name: str) -> None:
         """Start `count` threads."""
         self._jobs: Turns[Optional[Job]] = Turns()
-        # One for each job. Unlike a condition's, its waking does not give the GIL away.
-        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.Lock()
+        # What each thread without a job waits for; the one that was busy last is the last. A lock
+        # wakes just that thread, which a queue's does not, and does not give the GIL away, as a
+        # condition's waking does.
+        self._idle: List[threading.Lock] = []
         # When the current job of each thread began, by `time.perf_counter`.
         self._busy_since: List[Optional[float]] = [None] * count
         self._threads = [
@@ -101,8 +103,10 @@ class TurnThreads:
 
     def submit(self, stream: Hashable, job: Optional[Job]) -> None:
         """Queue a job behind those of its stream; None ends the thread that takes it."""
-        self._jobs.put(stream, job)
-        self._tokens.put(None)
+        with self._lock:
+            self._jobs.put(stream, job)
+            if self._idle:
+                self._idle.pop().release()
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on one of the threads and wait for what it returns or raises."""
@@ -141,9 +145,10 @@ class TurnThreads:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self, index: int) -> None:
+        waking = threading.Lock()
+        waking.acquire()
         while True:
-            self._tokens.get()
-            job = self._jobs.pop()
+            job = self._next_job(waking)
             if job is None:
                 return
             self._busy_since[index] = time.perf_counter()
@@ -151,3 +156,11 @@ class TurnThreads:
             self._busy_since[index] = None
             # Or the thread would keep what the job worked on until the next one comes.
             del job
+
+    def _next_job(self, waking: threading.Lock) -> Optional[Job]:
+        while True:
+            with self._lock:
+                if self._jobs:
+                    return self._jobs.pop()
+                self._idle.append(waking)
+            waking.acquire()

@@ -59,11 +59,14 @@ class EngineFrame(Protocol):
         """Whether anybody still waits for the frame; if not, it is skipped in its turn."""
         ...
 
-    def executed(self, outcome: Outcome) -> None:
+    def executed(self, outcome: Outcome, *, others_wait: bool) -> None:
         """Take the outputs, or the error of the execution; called on the engine's thread.
 
-        The next execution waits for this call, so it must be short. It must not make a system call
-        either, because that would give the GIL away.
+        Args:
+            outcome: of the execution.
+            others_wait: whether there are other frames. Their execution waits for this call, so it
+                must be short then. It must not make a system call either, because that would give
+                the GIL away.
         """
         ...
 

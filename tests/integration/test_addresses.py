@@ -49,16 +49,12 @@ def probe(address, **environment):
 
 def refused(module, *arguments):
     """What a service that cannot start says; one sentence, and exit 2."""
-    ran = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=str(ROOT),
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ran.returncode == 2, ran.stderr
-    (line,) = ran.stderr.splitlines()
+    process = ServiceProcess(module, *arguments)
+    try:
+        assert process.process.wait(60) == 2, process.log_text()
+        (line,) = process.log_text().splitlines()
+    finally:
+        process.close()
     assert "GRPC_VERBOSITY" not in line
     return line
 

@@ -12,8 +12,6 @@ from tests.cameras import Camera, assert_own_boxes, boxes_of_pictures, streaming
 from tests.harness import Cluster
 from tests.streams import detect, frame, status, watch_until
 
-pytestmark = pytest.mark.alone
-
 PACE = ("--paced-milliseconds", "20")
 UNAVAILABLE_AFTER_SECONDS = 4.0
 STAGES = ("backbone", "transformer")
@@ -60,6 +58,7 @@ def executed(service, stage):
     return service.metric("tandem_stage_seconds_count", stage=stage, step="execute")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_killed_stage_costs_no_frame(whole, stage):
     before = (await status(whole.address)).events
@@ -79,6 +78,7 @@ async def test_a_killed_stage_costs_no_frame(whole, stage):
     whole.restart(name)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_stage_that_hangs_is_left_and_used_again_once_it_goes_on(whole, stage):
     camera = Camera("camera")
@@ -99,6 +99,7 @@ async def test_a_stage_that_hangs_is_left_and_used_again_once_it_goes_on(whole, 
     assert all_served(camera)
 
 
+@pytest.mark.alone
 async def test_with_nothing_left_frames_wait_and_then_fail_until_service_resumes(whole):
     camera = Camera("camera")
     async with streaming(whole.address, camera):
@@ -116,6 +117,7 @@ async def test_with_nothing_left_frames_wait_and_then_fail_until_service_resumes
     assert all("no placement can serve" in error for error in errors)
 
 
+@pytest.mark.alone
 async def test_a_pinned_stream_waits_for_its_stage(whole):
     camera = Camera("camera", placement="full")
     async with streaming(whole.address, camera):
@@ -143,6 +145,7 @@ async def test_frames_in_flight_outlive_every_change_of_placement(whole):
     assert_own_boxes(camera, expected)
 
 
+@pytest.mark.alone
 async def test_a_flood_leaves_a_slow_camera_its_share(whole):
     slow, floods = Camera("slow", fps=5.0), [Camera(f"flood {number}") for number in range(3)]
     async with streaming(whole.address, slow, *floods):

@@ -116,10 +116,23 @@ class Camera(Client):
         assert result.WhichOneof("result") == "detections", result
         return time.perf_counter() - started
 
-    def check(self):
-        """Nothing went wrong, and nothing took long."""
+    def was_held_up(self):
+        """Whether a frame took long; none may go wrong."""
         assert not self._taking.done()
-        assert self._longest_seconds < max(2, 100 * self._usual_seconds)
+        return self._longest_seconds > max(1, 100 * self._usual_seconds)
+
+
+async def beside_a_camera(backbone, attack):
+    """What comes of an attack that holds up no camera.
+
+    Whatever else the machine does may hold one up now and then; an attack does so each time.
+    """
+    for _ in range(3):
+        async with Camera(backbone, "camera") as camera:
+            results = await attack()
+            if not camera.was_held_up():
+                return results
+    raise AssertionError("the camera was held up each time")
 
 
 FILE = jpeg(1)
@@ -137,11 +150,14 @@ POISON = {
 async def test_poison_is_refused_by_the_name_of_the_limit(backbone, name):
     make, words = POISON[name]
     data = make()
-    async with Camera(backbone, "camera") as camera, Client(backbone, "attacker") as attacker:
-        # Large ones once: what the sender's side takes is not to be measured.
-        count = 3 if len(data) < 1 << 20 else 1
-        results = await asyncio.gather(*(attacker.ask(encoded=data) for _ in range(count)))
-        camera.check()
+    # Large ones once: what the sender's side takes is not to be measured.
+    count = 3 if len(data) < 1 << 20 else 1
+
+    async def attack():
+        async with Client(backbone, "attacker") as attacker:
+            return await asyncio.gather(*(attacker.ask(encoded=data) for _ in range(count)))
+
+    results = await beside_a_camera(backbone, attack)
     for result in results:
         assert result.error.code == code_pb2.INVALID_ARGUMENT
         assert words in result.error.message
@@ -152,9 +168,12 @@ async def test_a_long_raw_frame_is_refused(backbone):
     raw = detector_pb2.RawImage(
         width=1, height=50_000_000, pixel_format=GREY, data=bytes(50_000_000)
     )
-    async with Camera(backbone, "camera") as camera, Client(backbone, "attacker") as attacker:
-        result = await attacker.ask(raw=raw)
-        camera.check()
+
+    async def attack():
+        async with Client(backbone, "attacker") as attacker:
+            return await attacker.ask(raw=raw)
+
+    result = await beside_a_camera(backbone, attack)
     assert result.error.code == code_pb2.INVALID_ARGUMENT
     assert "64 times as long" in result.error.message
 
@@ -165,16 +184,17 @@ async def test_what_is_large_but_honest_is_served(backbone):
         width=7000, height=7000, pixel_format=GREY, data=bytes(49_000_000)
     )
     texts = png(64, 64, extra=zeros_in_text() * 500)
-    async with Camera(backbone, "camera") as camera:
+
+    async def three_clients():
         clients = [Client(backbone, str(number)) for number in range(3)]
-        for client in clients:
-            await client.__aenter__()
-        asked = [client.ask(encoded=png_file) for client in clients]
-        asked += [clients[0].ask(raw=square), clients[1].ask(encoded=texts)]
-        results = await asyncio.gather(*asked)
-        for client in clients:
-            await client.__aexit__()
-        camera.check()
+        async with contextlib.AsyncExitStack() as stack:
+            for client in clients:
+                await stack.enter_async_context(client)
+            asked = [client.ask(encoded=png_file) for client in clients]
+            asked += [clients[0].ask(raw=square), clients[1].ask(encoded=texts)]
+            return await asyncio.gather(*asked)
+
+    results = await beside_a_camera(backbone, three_clients)
     assert [each.WhichOneof("result") for each in results] == ["detections"] * 5
 
 

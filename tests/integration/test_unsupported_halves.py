@@ -123,17 +123,13 @@ async def test_where_no_node_has_it_everything_ends_with_the_sentence(folder, tm
 async def test_a_stage_that_is_given_another_bundle_serves(folder):
     link = folder.with_name("current")
     link.symlink_to(folder)
-    running = Cluster(link, (), ("--health-interval-seconds", "0.2"), nodes=("edge",))
+    orchestrator = ("--health-interval-seconds", "0.2", "--unavailable-after", "30")
+    running = Cluster(link, (), orchestrator, nodes=("edge",))
     try:
         async with DetectorClient(running.address) as client:
             assert not (await client.status()).placements[0].available
             repoint(running, link, TOY_BUNDLE)
-            # Until both halves have changed over, a frame is told what the stage could not run.
-            digest = load_bundle(TOY_BUNDLE).digest
-            async for status in client.watch_status(0.1):
-                served = {model.bundle_digest for each in status.stages for model in each.models}
-                if served == {digest} and status.placements[0].available:
-                    break
+            # It waits for both halves.
             results = [each async for each in client.detect([jpeg(0)])]
             assert results[0].error is None
             repoint(running, link, folder)

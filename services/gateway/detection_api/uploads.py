@@ -58,6 +58,9 @@ async def read_upload(request: Request) -> Upload:
         raise InvalidInputError(f"the form is malformed: {error.message}") from None
     except KeyError:
         raise InvalidInputError("the form is malformed: it has no boundary") from None
+    except ValueError:
+        # Of names in a charset that Python knows and cannot decode by.
+        raise InvalidInputError("the form is malformed: its charset cannot be used") from None
     try:
         items = form.multi_items()
         files = {name: value for name, value in items if isinstance(value, UploadFile)}

@@ -32,7 +32,7 @@ from services.gateway.live_view.messages import state_message
 from services.gateway.live_view.placing import set_placement
 from services.gateway.live_view.stills import Stills
 from services.gateway.live_view.traffic import Traffic
-from services.gateway.live_view.viewer import Shown, Viewer, message_of
+from services.gateway.live_view.viewer import Shown, Viewer, message_from, message_of
 
 log = structlog.get_logger()
 
@@ -166,7 +166,7 @@ class LiveView(Door):
             TimeoutError: it sends nothing.
         """
         async with asyncio.timeout(_SIGN_IN_SECONDS):
-            return message_of(await socket.receive_text())
+            return await message_from(socket)
 
     def _count_bytes(self, frame: CameraFrame, size: int) -> None:
         form = "image" if frame.video is None else frame.video.codec.value

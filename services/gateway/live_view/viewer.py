@@ -155,7 +155,7 @@ class Viewer:
 
     async def _read(self) -> None:
         while True:
-            message = message_of(await self._socket.receive_text())
+            message = await message_from(self._socket)
             camera = message.get("seen")
             if not isinstance(camera, str) or self._unseen[camera] < 1:
                 raise InvalidInputError("a frame was seen that was not sent")
@@ -165,6 +165,19 @@ class Viewer:
             if message.get("lost") or message.get("cannot"):
                 self._queues[camera].lose()
             self._come.set()
+
+
+async def message_from(socket: WebSocket) -> dict[str, Any]:
+    """The next message of a page.
+
+    Raises:
+        InvalidInputError: it is no text, or no JSON object.
+        WebSocketDisconnect: the page has left.
+    """
+    try:
+        return message_of(await socket.receive_text())
+    except KeyError:
+        raise InvalidInputError("a message is text") from None
 
 
 def message_of(text: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def _data_of(tensor: _Tensor, binary: bytes) -> tuple[bytes, bytes]:
         return _from_json(tensor), binary
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary):
         raise InvalidInputError(
-            f"input {tensor.name!r}: binary_data_size is {size}, and {len(binary)} bytes are left"
+            f"input {tensor.name!r}: binary_data_size is {size!r}, and {len(binary)} bytes are left"
         )
     if tensor.data is not None:
         raise InvalidInputError(f"input {tensor.name!r} has both data and binary_data_size")

@@ -155,7 +155,7 @@ def _options_of(parameters: Mapping[str, Parameter]) -> DetectionOptions:
     # Some clients can only send text.
     try:
         number = float(threshold) if not isinstance(threshold, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1:
         raise InvalidInputError(f"parameter {_SCORE_THRESHOLD} has to be a number from 0 to 1")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Optional, Set
+
+from services.orchestrator.session.crowd import SessionTurns, Turn
 
 
 class WindowSlots:
@@ -41,43 +44,54 @@ class WindowSlots:
 class NewestWinsGate:
     """Lets a few frames be served at a time, and one wait: the newest.
 
-    With it, latency stays near the service time however fast frames come.
+    With it, latency stays near the service time however fast frames come, and however many other
+    sessions there are: the frame that waits for the session's turn is the newest as well.
     """
 
-    def __init__(self, slots: int) -> None:
-        """Serve up to `slots` frames at a time."""
+    def __init__(self, slots: int, turns: SessionTurns) -> None:
+        """Serve up to `slots` frames at a time, each in one of the session's `turns`."""
         self._slots = slots
         self._free = slots
-        self._waiting: Optional[asyncio.Future[bool]] = None
+        self._turns = turns
+        self._waiting: Optional[asyncio.Future[Optional[Turn]]] = None
+        self._waiting_since = 0.0
 
     @property
     def crowded(self) -> bool:
         """Whether a frame is waiting, so that those being served are not all there are."""
         return self._waiting is not None
 
-    async def enter(self) -> bool:
-        """Wait for a slot.
+    async def enter(self) -> Optional[Turn]:
+        """Wait for a slot, and for a turn.
 
         Returns:
-            True with a slot taken, to be given back by `leave`; False when a newer frame took
+            The turn with a slot taken, to be given back by `leave`; None when a newer frame took
             this one's place.
         """
-        if self._free > 0:
+        at_once = self._turns.take_at_once() if self._free > 0 else None
+        if at_once is not None:
             self._free -= 1
-            return True
+            return at_once
         if self._waiting is not None:
-            self._waiting.set_result(False)
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting = turn
+            self._waiting.set_result(None)
+        waiting: asyncio.Future[Optional[Turn]] = asyncio.get_running_loop().create_future()
+        self._waiting, self._waiting_since = waiting, time.monotonic()
+        self._let_in()
         try:
-            return await turn
+            return await waiting
+        except asyncio.CancelledError:
+            turn = waiting.result() if waiting.done() and not waiting.cancelled() else None
+            if turn is not None:
+                self.leave(turn)
+            raise
         finally:
-            if self._waiting is turn:
+            if self._waiting is waiting:
                 self._waiting = None
 
-    def leave(self) -> None:
-        """Give a slot back: to the frame that waits, if one does."""
+    def leave(self, turn: Turn) -> None:
+        """Give a slot and its turn back; the frame that waits, if one does, takes the slot."""
         self._free += 1
+        turn.leave()
         self._let_in()
 
     def resize(self, slots: int) -> None:
@@ -88,9 +102,19 @@ class NewestWinsGate:
 
     def _let_in(self) -> None:
         if self._free > 0 and self._waiting is not None:
-            turn, self._waiting = self._waiting, None
-            self._free -= 1
-            turn.set_result(True)
+            self._turns.want(self._take)
+
+    def _take(self, turn: Turn) -> bool:
+        """Give a turn to the frame that waits; returns whether there is one, and a slot for it."""
+        if self._free <= 0 or self._waiting is None:
+            return False
+        waiting, self._waiting = self._waiting, None
+        self._free -= 1
+        # Frames before it may have waited for this turn.
+        longest = turn.began - self._waiting_since
+        turn.waited_seconds = min(turn.waited_seconds, longest)
+        waiting.set_result(turn)
+        return True
 
 
 class EarliestFirst:

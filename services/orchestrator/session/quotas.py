@@ -34,6 +34,10 @@ class Meter:
         """How long until the use is within its rate again; 0: it is."""
         return max(0.0, self._even_at - now)
 
+    def is_forgotten(self, now: float) -> bool:
+        """Whether what was used matters no more: a new meter would do the same."""
+        return self._even_at <= now - _BURST_SECONDS
+
 
 class Allowance:
     """What is left of one identity's quota; all of its sessions share it."""
@@ -52,6 +56,11 @@ class Allowance:
         if self._file is None or self._owner is None:
             return NO_QUOTA
         return self._file.of(self._owner)
+
+    def is_unused(self, now: float) -> bool:
+        """Whether a new allowance would do the same; `now` by `time.monotonic`."""
+        meters = (self._frames, self._bytes)
+        return not self.sessions and all(meter.is_forgotten(now) for meter in meters)
 
     def wait_seconds(self, *, live: bool) -> float:
         """How long a stream may read nothing more; 0: it may."""
@@ -87,12 +96,16 @@ UNLIMITED = Allowance()
 
 
 class IdentityQuotas:
-    """The allowance of each identity."""
+    """The allowance of each identity, while it has sessions or has lately used something."""
 
     def __init__(self, file: Optional[QuotaFile] = None) -> None:
         """Without a file there are no limits."""
         self._file = file
         self._allowances: Dict[Identity, Allowance] = {}
+
+    def __len__(self) -> int:
+        """How many identities something is kept of."""
+        return len(self._allowances)
 
     @contextmanager
     def session(self, owner: Optional[Identity]) -> Iterator[Allowance]:
@@ -104,6 +117,7 @@ class IdentityQuotas:
         if owner is None or self._file is None:
             yield UNLIMITED
             return
+        self._forget_unused()
         allowance = self._allowances.setdefault(owner, Allowance(owner, self._file))
         most = allowance.quota.sessions
         if most is not None and allowance.sessions >= most:
@@ -113,3 +127,8 @@ class IdentityQuotas:
             yield allowance
         finally:
             allowance.sessions -= 1
+
+    def _forget_unused(self) -> None:
+        now = time.monotonic()
+        for owner in [each for each, kept in self._allowances.items() if kept.is_unused(now)]:
+            del self._allowances[owner]

@@ -13,6 +13,7 @@ from common.wire.channels import ServerChannel
 from services.orchestrator.counters import FrameCounters
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.served_models import ServedModels
+from services.orchestrator.session.crowd import Crowd
 from services.orchestrator.session.frame_encoding import FrameEncoding
 from services.orchestrator.session.quotas import IdentityQuotas
 
@@ -35,6 +36,7 @@ class SessionResources:
         warnings: tells what is insecure; a sentence each.
         max_group_bytes: of the video that a session keeps since its last key frame.
         frame_encoding: of pictures that cross a link; None: they are sent as they came.
+        crowd: lets the frames of many sessions take turns.
         window: frames of one session in flight; 0: each session finds its own window.
         suspect_turn: held by the one frame, of all sessions, that is sent again after its route
             failed with it. If such a frame is what brings stages down, no other one is under way
@@ -51,6 +53,7 @@ class SessionResources:
     warnings: Callable[[], Tuple[str, ...]] = tuple
     max_group_bytes: int = DEFAULT_GROUP_MEBIBYTES << 20
     frame_encoding: Optional[FrameEncoding] = None
+    crowd: Crowd = field(default_factory=Crowd)
     window: int = 0
     suspect_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 

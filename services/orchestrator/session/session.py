@@ -30,6 +30,7 @@ from protos.tandem.v1 import detection_pb2, detector_pb2
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.arrivals import Arrival, Arrivals
+from services.orchestrator.session.crowd import SessionTurns, Turn
 from services.orchestrator.session.deadlines import FrameWeight
 from services.orchestrator.session.dispatcher import Dispatcher
 from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
@@ -93,7 +94,8 @@ class Session:
         self._router = resources.router.of(options.model)
         self._allowance = allowance
         is_live = options.overload is OverloadPolicy.DROP_OLDEST
-        self._gate = NewestWinsGate(MIN_WINDOW) if is_live else None
+        self._turns = SessionTurns(resources.crowd)
+        self._gate = NewestWinsGate(MIN_WINDOW, self._turns) if is_live else None
         self._estimator = WindowEstimator(is_live=is_live)
         self._adapts_window = is_live or not resources.window
         self._slots = WindowSlots(resources.window or self._estimator.window)
@@ -133,6 +135,7 @@ class Session:
             await stream.run(self._received(requests), self._resources.draining.wait())
         finally:
             self._resize_window(0)
+            self._turns.leave_pool()
             await self.dispatcher.close()
 
     async def _received(self, requests: ClientRequests) -> AsyncIterator[Arrival]:
@@ -160,15 +163,22 @@ class Session:
     async def _admitted(self, arrival: Arrival, span: Span) -> Response:
         if arrival.refusal is None and arrival.frame.encoded_video.decode_only:
             return self._leave_out(arrival)
-        if self._gate is None or arrival.refusal is not None:
+        if arrival.refusal is not None:
             return await self._answer(arrival, span)
+        if self._gate is None:
+            turn = self._turns.take_at_once() or await self._turns.take()
+            try:
+                return await self._answer(arrival, span, turn)
+            finally:
+                turn.leave()
         # Frames over the quota make room for newer ones, as those that come too fast do.
-        if not self._allowance.take_live_frame() or not await self._gate.enter():
+        entered = await self._gate.enter() if self._allowance.take_live_frame() else None
+        if entered is None:
             return self._drop(arrival)
         try:
-            return await self._answer(arrival, span)
+            return await self._answer(arrival, span, entered)
         finally:
-            self._gate.leave()
+            self._gate.leave(entered)
 
     def _drop(self, arrival: Arrival) -> Response:
         """Answer a frame as dropped; one of video is decoded all the same."""
@@ -184,7 +194,7 @@ class Session:
             self.dispatcher.decode_only(arrival.place)
         return _dropped(arrival)
 
-    async def _answer(self, arrival: Arrival, span: Span) -> Response:
+    async def _answer(self, arrival: Arrival, span: Span, turn: Optional[Turn] = None) -> Response:
         """The answer to a frame: its detections, or why it has none."""
         response = Response(frame_id=arrival.frame.frame_id)
         route: Optional[Route] = None
@@ -198,7 +208,7 @@ class Session:
                 log.exception("frame failed in here", session=self.session_id)
         response.timing.total_seconds = arrival.elapsed_seconds
         response.timing.received_at_seconds = arrival.unix_seconds
-        self._note_answer(response, route, needed_bytes, span)
+        self._note_answer(response, route, needed_bytes, span, turn)
         return response
 
     async def _serve(self, arrival: Arrival, response: Response, span: Span) -> Route:
@@ -231,7 +241,12 @@ class Session:
         return route
 
     def _note_answer(
-        self, response: Response, route: Optional[Route], needed_bytes: Optional[int], span: Span
+        self,
+        response: Response,
+        route: Optional[Route],
+        needed_bytes: Optional[int],
+        span: Span,
+        turn: Optional[Turn],
     ) -> None:
         """Log and count an answer, and learn from one with detections."""
         outcome = response.WhichOneof("result") or "error"
@@ -242,8 +257,8 @@ class Session:
                 frame=response.frame_id,
                 error=response.error.message,
             )
-        elif route is not None:
-            self._learn(route, response.timing, needed_bytes)
+        elif route is not None and turn is not None:
+            self._learn(route, response.timing, needed_bytes, turn)
         node_pair = route.node_pair if route else None
         seconds = response.timing.total_seconds
         self._resources.frames.answered(node_pair, outcome, seconds, span, model=self._router.model)
@@ -255,18 +270,22 @@ class Session:
         self._frames_answered += 1
 
     def _learn(
-        self, route: Route, timing: detection_pb2.Timing, needed_bytes: Optional[int]
+        self,
+        route: Route,
+        timing: detection_pb2.Timing,
+        needed_bytes: Optional[int],
+        turn: Turn,
     ) -> None:
         """Learn from an answer how fast the route is, and how many frames should be in flight."""
         if route.node_pair != self._node_pair:
             self._node_pair = route.node_pair
             self._estimator.reset()
+            self._turns.join(route.node_pair)
         window_is_full = self._frames_in_flight >= self._slots.size
         backlogged = window_is_full if self._gate is None else self._gate.crowded
         self._router.served(route, timing, backlogged=backlogged, frame_bytes=needed_bytes)
         self._learn_rate(route.node_pair, timing, backlogged=backlogged)
-        if self._adapts_window:
-            self._adapt_window(timing, backlogged)
+        self._adapt_windows(timing, backlogged, turn)
 
     def _learn_rate(
         self, node_pair: NodePair, timing: detection_pb2.Timing, *, backlogged: bool
@@ -282,16 +301,22 @@ class Session:
             now=time.monotonic(),
         )
 
-    def _adapt_window(self, timing: detection_pb2.Timing, backlogged: bool) -> None:
+    def _adapt_windows(self, timing: detection_pb2.Timing, backlogged: bool, turn: Turn) -> None:
+        backbone, transformer = timing.backbone, timing.transformer
+        queue_seconds = backbone.queue_seconds + transformer.queue_seconds
+        transfers = _transfer(backbone), _transfer(transformer)
+        execute_seconds = backbone.execute_seconds + transformer.execute_seconds
+        turn.learn(queue_seconds, execute_seconds, transfers)
+        if not self._adapts_window:
+            return
         if not backlogged:
             self._estimator.pause()
             return
-        backbone, transformer = timing.backbone, timing.transformer
         self._estimator.observe(
             time.perf_counter(),
             timing.total_seconds,
-            backbone.queue_seconds + transformer.queue_seconds,
-            (_transfer(backbone), _transfer(transformer)),
+            queue_seconds + turn.waited_seconds,
+            transfers,
             max(backbone.execute_seconds, transformer.execute_seconds),
         )
         if self._gate is None:

@@ -101,6 +101,7 @@ class Sessions:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
+            self.resources.crowd.look(now)
             for session in tuple(self.open.values()):
                 session.dispatcher.check_progress(now)
                 await session.dispatcher.leave_idle_routes(now)

@@ -37,7 +37,7 @@ class Transfer(NamedTuple):
     seconds: float
 
 
-class _WaitFreeTransfer:
+class WaitFreeTransfer:
     """The least that a payload's transfer takes.
 
     Both the quickest transfer of any payload and the quickest byte bound it from below; the first
@@ -81,7 +81,7 @@ class WindowEstimator:
         self._is_live = is_live
         self._began: Optional[float] = None
         self._wait_free_seconds: List[float] = []
-        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
+        self._links = (WaitFreeTransfer(), WaitFreeTransfer())
         self._every_transfer_waited = True
 
     def observe(
@@ -135,7 +135,7 @@ class WindowEstimator:
 
     def reset(self) -> None:
         """Forget the links as well: frames take another route now."""
-        self._links = (_WaitFreeTransfer(), _WaitFreeTransfer())
+        self._links = (WaitFreeTransfer(), WaitFreeTransfer())
         self.pause()
 
     def _adjust(self, backlog_frames: float, busy_share: float) -> None:

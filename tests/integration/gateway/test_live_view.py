@@ -102,7 +102,9 @@ async def test_a_browser_that_shows_nothing_gets_no_more_than_two_frames_and_the
     assert newest > own[-1] + 10
 
 
-@pytest.mark.parametrize("message", ["x", "[1]", '{"seen": "yard"}', '{"seen": 3}', "[" * 60_000])
+@pytest.mark.parametrize(
+    "message", ["x", b"x", "[1]", '{"seen": "yard"}', '{"seen": 3}', "[" * 60_000]
+)
 async def test_nonsense_ends_its_own_connection_alone(served, message):
     async with page(served) as other:
         with pytest.raises(ConnectionClosed) as ended:

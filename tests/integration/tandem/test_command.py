@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import time
 from contextlib import closing
@@ -173,10 +174,10 @@ def test_a_damaged_picture_is_told_and_the_rest_is_served(server, folder, tmp_pa
     ]
 
 
-def test_without_a_server_this_process_detects_what_nodes_do(folder):
-    named = ("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *SEES, "--json")
-    here = json_of(tandem(*named))
-    nodes = json_of(tandem(*named, "--placement", "full", "--codec", "fp32"))
+def test_without_a_server_this_process_detects_what_nodes_do(server, folder):
+    named = ("detect", folder / "a.png", *SEES, "--json")
+    here = json_of(tandem(*named, "--bundle", TOY_BUNDLE))
+    nodes = json_of(tandem(*named, *server, "--placement", "full", "--codec", "fp32"))
     assert set(here) == set(nodes)
     assert here["detections"]
     assert here["placement"] is None
@@ -276,11 +277,12 @@ def test_bench_reports_what_the_contract_names(server):
     assert transformer == pytest.approx(backbone + workstation, rel=0.05)
 
 
-def test_paced_stages_are_labelled_simulated():
+def test_paced_stages_are_labelled_simulated_and_take_no_settings_from_the_environment():
     command = ("bench", "--bundle", TOY_BUNDLE, "--frames", 12, "--warm-up", 4)
-    (row,) = json_of(
-        tandem(*command, "--placement", "backbone", "--paced", "backbone=40", "--json")
-    )
+    options = ("--placement", "backbone", "--paced", "backbone=40", "--json")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"TANDEM_PORT": str(taken.getsockname()[1]), "TANDEM_NONSENSE": "1"}
+        (row,) = json_of(tandem(*command, *options, **settings))
     assert row["simulated"] == {"backbone": 40.0}
     assert row["stage_ms"]["backbone"]["execute"] >= 40.0
     assert row["ideal_fps"] <= 25.0

@@ -9,10 +9,12 @@ import sys
 import time
 
 import cv2
+import grpc
 import pytest
 
 from common.domain.detections import OverloadPolicy
 from common.domain.errors import InvalidInputError, ResourceExhaustedError, UnavailableError
+from common.wire.message_sizes import told_message_bytes
 from tandem.client import DetectorClient
 from tests.harness import ROOT, Cluster, clean_environment
 from tests.integration.tandem.toy_orchestrator import RefusingDetector, ToyDetector, serving
@@ -192,6 +194,34 @@ async def test_a_server_that_refuses_is_not_asked_again():
         with pytest.raises(ResourceExhaustedError, match="no more today"):
             await stream.ended()
     assert servicer.received.count(0) == 1
+
+
+class LateDetector(ToyDetector):
+    """Its gRPC ends the first stream as it ends a call that a starved process takes too late."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    async def Detect(self, request_iterator, context):
+        self.told.append(told_message_bytes(context.invocation_metadata()))
+        if len(self.told) == 1:
+            async for request in request_iterator:
+                if request.WhichOneof("request") == "frame":
+                    await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        async for response in super().Detect(request_iterator, context):
+            yield response
+
+
+async def test_a_stream_that_grpc_ended_begins_anew_and_tells_how_large_its_frames_are():
+    servicer = LateDetector()
+    async with serving(servicer) as address:
+        stream = Stream(address, [b"x" * 5_000, b"x", b"x"], frame_bytes=1_000)
+        await stream.ended()
+    assert stream.ids() == [0, 1, 2]
+    first, second = servicer.told
+    assert first == 1_000
+    assert 5_000 < second < 5_100
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])

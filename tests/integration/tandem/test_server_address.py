@@ -1,7 +1,5 @@
 """The command and the addresses that people give it."""
 
-import socket
-
 import pytest
 
 from tests.harness import ServiceProcess
@@ -70,17 +68,6 @@ def test_up_on_ipv6_announces_what_can_be_used():
         port = address.rpartition(":")[2]
         for spelling in (address, f"::1:{port}", f"ipv6:{address}"):
             assert tandem("placement", "--server", spelling).returncode == 0
-
-
-def test_up_names_the_port_that_is_in_use():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        ran = tandem("up", "--port", port, "--bundle", "tests/data/toy-bundle")
-    assert ran.returncode == 1
-    assert ran.stderr.endswith(f"port {port} of 127.0.0.1 is in use by another program\n")
-    assert "GRPC_VERBOSITY" not in ran.stderr
 
 
 def test_up_at_an_address_of_another_machine():

@@ -31,9 +31,9 @@ def built(family_name, **changes):
     return model
 
 
-def cut(family_name, model):
+def cut(family_name, model, height=SIDE, width=SIDE):
     """The model in two halves."""
-    policy = StretchInput(height=SIDE, width=SIDE)
+    policy = StretchInput(height=height, width=width)
     if family_name == "conditional_detr":
         policy = ShortestEdgeInput(shortest_edge=SIDE, longest_edge=2 * SIDE)
     return family_of(CONFIGS[family_name]).split(model, Preparation(policy, Normalization()))

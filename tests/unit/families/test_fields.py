@@ -73,6 +73,30 @@ def prepared(name, **stated):
     return family_of(CONFIGS[name]).preparation(stated, CONFIGS[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("conditional_detr", {"max_position_embeddings": 1024, "classifier_dropout": 0.0}),
+        ("conditional_detr", {"backbone": "resnet50", "use_timm_backbone": False}),
+        ("rt_detr_v2", {"disable_custom_kernels": True}),
+        ("rt_detr_v2", {"max_length": 20, "temperature": 1.0, "top_k": 50}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_older_releases_write_and_changes_nothing_is_no_reason_to_refuse(name, written):
+    plain, config = CONFIGS[name], {**CONFIGS[name], **written}
+    weights = [family_of(each).build(each).state_dict() for each in (plain, config)]
+    assert {key: value.shape for key, value in weights[0].items()} == {
+        key: value.shape for key, value in weights[1].items()
+    }
+
+
+@pytest.mark.parametrize("named", ["ViTForImageClassification", 5, {"a": 1}])
+def test_architectures_that_make_no_sense_are_told(named):
+    with pytest.raises(WeightsError, match="architectures"):
+        family_of({**CONFIGS["d_fine"], "architectures": named})
+
+
 def test_preparation_as_stated():
     found = prepared("d_fine", size={"height": 320, "width": 480}, do_normalize=False)
     assert found.input == StretchInput(height=320, width=480)

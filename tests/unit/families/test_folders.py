@@ -82,6 +82,51 @@ def test_what_is_missing_surplus_or_not_finite_is_named(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["d_fine", "conditional_detr"])
+def test_weights_of_another_shape_are_named(tmp_path, name):
+    """Those of a class head above all, where names were lost or added by hand."""
+    built(name).save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    config["id2label"] = {"0": "cat"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"class_\S+ \(3\).* another shape than config\.json"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("d_fine", {"id2label": ["cat", "dog", "own thing"]}, "id2label"),
+        ("d_fine", {"feat_strides": [0, 32]}, "cannot be computed"),
+        ("d_fine", {"num_queries": -1}, "cannot be computed"),
+        ("conditional_detr", {"backbone_config": 5, "backbone": "resnet50"}, "backbone_config"),
+        ("conditional_detr", {"backbone_config": None, "backbone_kwargs": 5}, "backbone_kwargs"),
+        ("rf_detr", {"backbone_config": 5}, "backbone_config"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_one_sentence(tmp_path, name, change, words):
+    config = {**CONFIGS[name], **change}
+    with pytest.raises(WeightsError, match=words):
+        import_family(family_of(config), tmp_path, config, random=True)
+
+
+def test_a_model_that_does_not_run_is_one_sentence(folder, tmp_path):
+    """What transformers builds and cannot compute: no level of this number comes in."""
+    config = {**read_config(folder), "encode_proj_layers": [5]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="cannot be computed"):
+        import_model(folder, out=tmp_path / "bundle", as_json=True)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_another_file_of_a_folder_is_not_taken_for_its_weights(folder, tmp_path):
+    other = folder / "best.safetensors"
+    other.write_bytes(b"")
+    for path in (other, folder / "missing.safetensors"):
+        with pytest.raises(WeightsError, match=r"is not model\.safetensors"):
+            import_model(path, out=tmp_path / "bundle")
+
+
 def test_no_pickle_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS["d_fine"]))
     torch.save({}, tmp_path / "pytorch_model.bin")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from detr.errors import ExportError
-from detr.families.graphs import check_halves
+from detr.families.graphs import check_halves, write_halves
 from tests.unit.engines.test_tensorrt_graphs import refusals
-from tests.unit.families.conftest import built
+from tests.unit.families.conftest import built, cut
 
 EVERY = ["d_fine", "rt_detr_v2", "rf_detr", "conditional_detr", "d_fine discrete"]
 # Without what TensorRT 8.2 lacks. It reads discrete sampling.
@@ -18,6 +18,18 @@ READABLE = ["conditional_detr", "d_fine discrete"]
 @pytest.mark.parametrize("name", EVERY)
 def test_the_halves_equal_the_model_alone_and_in_a_batch(splits, exported, name):
     assert check_halves(splits[name], *exported[name]) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "height", "width"),
+    [("d_fine", 96, 160), ("rt_detr_v2", 96, 160), ("rf_detr", 160, 160)],
+)
+def test_the_halves_of_another_input_size_equal_the_model(name, height, width, tmp_path):
+    """Conditional DETR's halves take any size, and are compared at several each time."""
+    split = cut(name, built(name), height, width)
+    paths = tmp_path / "backbone.onnx", tmp_path / "transformer.onnx"
+    write_halves(split, *paths)
+    assert check_halves(split, *paths) <= 1e-4
 
 
 def test_other_weights_are_told(splits, exported):

@@ -139,6 +139,35 @@ async def test_the_other_doors_want_a_header(tokens):
             assert (await asked(address, "GET", path))[0] == 200
 
 
+@pytest.mark.parametrize(
+    "request_json",
+    [
+        b'{"inputs": [], "parameters": {"score_threshold": 1' + b"0" * 400 + b"}}",
+        b'{"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 3], '
+        b'"parameters": {"binary_data_size": "\\ud800"}}]}',
+    ],
+    ids=["a number beyond all floats", "half a character"],
+)
+async def test_json_that_python_cannot_hold_is_bad_input(request_json):
+    async with serving_doors(None) as address:
+        status, told = await asked(address, "POST", "/v2/models/tandem/infer", request_json)
+    assert status == 400
+    assert "score_threshold" in told["error"] or "binary_data_size" in told["error"]
+
+
+async def test_a_form_in_a_charset_that_decodes_nothing_is_malformed():
+    headers = {"content-type": FORM["content-type"] + "; charset=undefined"}
+    async with serving_doors(None) as address:
+        status, told = await asked(address, "POST", "/v1/vision/detection", form(), headers)
+    assert (status, "malformed" in told["error"]) == (400, True)
+
+
+async def test_an_origin_that_is_no_address_is_another_sites():
+    async with serving_doors(None) as address:
+        status, _ = await asked(address, "POST", "/detect", b"file", {"origin": "http://["})
+    assert status == 421
+
+
 async def test_the_limit_of_requests_is_told_in_each_doors_words():
     limits = {"detection_api_max_requests_per_second": 0.001}
     async with serving_doors(None, **limits) as address:

@@ -64,5 +64,5 @@ class Frame:
         self.ready_at = time.perf_counter()
         self._engine.execute_ready()
 
-    def executed(self, outcome) -> None:
+    def executed(self, outcome, *, others_wait) -> None:
         self.outcome.get_loop().call_soon_threadsafe(self.outcome.set_result, outcome)

@@ -5,6 +5,7 @@ import pytest
 from common.domain.errors import ConfigurationError, ResourceExhaustedError
 from common.security.identity import Identity, Role
 from common.security.quotas import Quota, QuotaFile
+from services.orchestrator.session import quotas as quotas_module
 from services.orchestrator.session.quotas import IdentityQuotas, Meter
 from tests.authorities import replace
 
@@ -106,3 +107,24 @@ def test_without_a_file_there_is_no_limit():
         allowance.take(10**12, live=False)
         assert allowance.wait_seconds(live=False) == 0.0
         assert all(allowance.take_live_frame() for _ in range(1000))
+
+
+def test_nothing_is_kept_of_identities_that_are_gone_and_owe_nothing(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(quotas_module.time, "monotonic", lambda: now[0])
+    file = file_with(tmp_path, "quotas: {client/*: {bytes_per_second: 1000}}")
+    quotas = IdentityQuotas(file)
+    for number in range(100):
+        with quotas.session(Identity(Role.CLIENT, f"camera-{number}")):
+            pass
+    with quotas.session(CAMERA) as indebted:
+        indebted.take(10_000, live=False)
+        with quotas.session(OTHER):
+            assert len(quotas) == 2
+    now[0] += 8
+    with quotas.session(OTHER):
+        # It still has to wait for a second, and has no second's worth at once after that.
+        assert len(quotas) == 2
+    now[0] += 3
+    with quotas.session(OTHER):
+        assert len(quotas) == 1

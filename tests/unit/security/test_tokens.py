@@ -26,6 +26,7 @@ def test_a_token_is_known_by_its_hash(tmp_path):
     files = files_with(tmp_path, text)
     assert str(files.proof(TOKEN).identity) == "client/camera"
     assert files.proof(DIGEST) is files.proof("") is files.proof(TOKEN + "x") is None
+    assert files.proof("\ud800") is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import pytest
 
 from common.server.account import StreamBytes
 from common.server.budget import ByteBudget, FrameCost
+from common.server.options import server_options
+from common.wire.stage_client import OPEN_TIMEOUT_SECONDS
 from services.backbone.settings import BackboneSettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.transformer.service import TransformerSettings
@@ -30,6 +32,13 @@ def test_a_crowd_behind_one_address_has_room():
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: type(stage).__name__)
 def test_a_stage_takes_two_streams_of_each_session(stage):
     assert stage.max_sessions >= 2 * orchestrator().max_sessions
+
+
+@pytest.mark.parametrize("settings", [orchestrator(), *STAGES])
+def test_a_call_that_a_starved_process_takes_late_is_not_ended_by_grpc(settings):
+    # Its default is 30 s, and the status that a caller gets then is CANCELLED.
+    seconds = dict(server_options(settings))["grpc.server_max_unrequested_time_in_server"]
+    assert seconds > 10 * OPEN_TIMEOUT_SECONDS
 
 
 def test_every_session_has_room_for_its_next_ordinary_frame():
