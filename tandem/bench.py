@@ -42,6 +42,7 @@ class BenchPlan:
         score_threshold: see `DetectorClient.detect`.
         max_detections: see `DetectorClient.detect`.
         bits_per_second: what each stream's features may take of the link; 0: no limit.
+        model: of a server, by its name; empty: its default model.
     """
 
     placement: Placement
@@ -53,6 +54,7 @@ class BenchPlan:
     score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int = 0
     bits_per_second: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ async def _stream(
         max_detections=plan.max_detections,
         max_in_flight=(plan.window or _MOST_IN_FLIGHT) + 1,
         video=video,
+        model=plan.model,
     ):
         note(result)
 

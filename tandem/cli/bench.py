@@ -28,6 +28,7 @@ from tandem.cli.options import (
     CodecOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
     OptionalServerOption,
     PacedOption,
     PrecisionOption,
@@ -36,6 +37,7 @@ from tandem.cli.options import (
     parse_paced,
     refuse_both,
     refuse_with_server,
+    refuse_without_server,
     remote_server,
 )
 from tandem.cli.running import run
@@ -54,6 +56,7 @@ _MAX_DISTINCT_UNITS = 512
 def bench(
     *,
     server: OptionalServerOption = None,
+    model: ModelOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     engine_precision: PrecisionOption = "auto",
@@ -111,6 +114,7 @@ def bench(
     """
     refuse_both(codec, bits_per_second)
     refuse_with_server(server, bundle=bundle, device=device, paced=paced)
+    refuse_without_server(server, model)
     pace = parse_paced(paced)
     if video:
         sent = _Sent(*load_units(source or str(camera_clip()), writing=trace))
@@ -120,6 +124,7 @@ def bench(
         BenchPlan(
             *(one, codec, frames, warm_up, clients, window),
             bits_per_second=bits_per_second or 0,
+            model=model or "",
         )
         for one in ([placement] if placement else Placement)
     ]

@@ -25,12 +25,14 @@ from tandem.cli.options import (
     CodecOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
     OptionalServerOption,
     PlacementChoice,
     PrecisionOption,
     RemoteServer,
     detector,
     refuse_with_server,
+    refuse_without_server,
     remote_server,
 )
 from tandem.cli.running import run
@@ -69,6 +71,7 @@ def evaluate(
     ] = PlacementChoice.AUTO,
     codec: CodecOption = None,
     server: OptionalServerOption = None,
+    model: ModelOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     engine_precision: PrecisionOption = "auto",
@@ -99,13 +102,14 @@ def evaluate(
     options and output folder.
     """
     refuse_with_server(server, bundle=bundle, device=device)
+    refuse_without_server(server, model)
     where = remote_server(server, access) or ClusterOptions(
         bundle=bundle or shipped_bundle(), device=device, precision=engine_precision
     )
-    model = None
+    names = None
     if isinstance(where, ClusterOptions):
-        model = category_names(load_bundle(where.bundle))
-    pictures = open_picture_set(images, annotations, limit, model=model, say=show_notice)
+        names = category_names(load_bundle(where.bundle))
+    pictures = open_picture_set(images, annotations, limit, model=names, say=show_notice)
     inputs = [annotations, *(picture.path for picture in pictures.pictures)]
     for name in (ANSWERS_NAME, *WRITTEN):
         refuse_overwriting(output / name, inputs)
@@ -113,9 +117,11 @@ def evaluate(
         placement=placement.placement,
         codec=codec,
         jpeg=None if jpeg_quality is None else JpegSending(jpeg_quality),
+        model=model or "",
     )
     settings = {
         **_where(where, codec),
+        **({"model": model} if model else {}),
         "set": pictures.digest,
         "frames": len(pictures.pictures),
         "placement": placement.value,

@@ -29,11 +29,13 @@ class EvaluationPlan:
         placement: which node runs which stage; None leaves it to the server.
         codec: how features travel; None is the model's own.
         jpeg: how each picture is encoded anew; None sends the files as they are.
+        model: of a server, by its name; empty: its default model.
     """
 
     placement: Placement | None = None
     codec: Codec | None = None
     jpeg: JpegSending | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,11 @@ async def stream_supplies(
             yield prepared.image
 
     async for result in client.detect(
-        images(), placement=plan.placement, score_threshold=0.0, codec=plan.codec
+        images(),
+        placement=plan.placement,
+        score_threshold=0.0,
+        codec=plan.codec,
+        model=plan.model,
     ):
         supply, prepared = sent.popleft()
         now = time.perf_counter()

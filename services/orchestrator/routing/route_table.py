@@ -163,7 +163,8 @@ class RouteTable:
         Raises:
             PreconditionError: a stage that it needs is not configured, or does not serve the model,
                 or its halves do not match; the message names each.
-            UnavailableError: a stage or every route is unavailable; the message says which.
+            UnavailableError: a stage or every route is unavailable, or its halves do not match and
+                one of them has just changed; the message says which.
         """
         return tuple(route for route, _, _ in self._available_of(node_pair, model).routes)
 
@@ -184,7 +185,10 @@ class RouteTable:
         ]
         matching = [route for route in routes if self.models.matches(route, model)]
         if routes and not matching:
-            raise PreconditionError(
+            now = time.monotonic()
+            are_changing = any(self.models.is_changing(route, now) for route in routes)
+            kind = UnavailableError if are_changing else PreconditionError
+            raise kind(
                 f"placement {node_pair.name} has halves of different bundles for "
                 f"{told_model(model)}"
             )
@@ -263,13 +267,17 @@ class RouteTable:
         raise next((e for e in errors if not isinstance(e, PreconditionError)), errors[0])
 
     def nothing_available(
-        self, errors: Iterable[TandemError] = (), model: str = DEFAULT_MODEL
+        self,
+        errors: Iterable[TandemError] = (),
+        model: str = DEFAULT_MODEL,
+        otherwise: Iterable[TandemError] = (),
     ) -> UnavailableError:
         """The error of a frame that may go anywhere and finds no route.
 
         Args:
             errors: why routes that could serve others do not serve this frame's stream.
             model: that is to serve the frame.
+            otherwise: what is told where there is nothing else to tell.
         """
         known = [
             each for each in self.health.values() if self.models.may_serve(each.address, model)
@@ -284,6 +292,7 @@ class RouteTable:
         reasons += sorted({each.reason for each in unhealthy if each.fault == NOT_SERVING})
         reasons += sorted({each.reason for each in self._unavailable.values()})
         reasons += sorted({str(error) for error in errors})
+        reasons = reasons or sorted({str(error) for error in otherwise})
         nothing = "none is configured, or the settings exclude those that are"
         return UnavailableError(f"no placement can serve; {'; '.join(reasons) or nothing}")
 

@@ -15,18 +15,14 @@ from common.domain.placement import NodePair, StageAddress
 from protos.tandem.v1 import detection_pb2
 from services.orchestrator.counters import EventCounters
 from services.orchestrator.decision.decider import START, Decider, Decision
-from services.orchestrator.decision.mirroring import (
-    NOTHING_BEFORE,
-    MirrorBudget,
-    SentBefore,
-    pair_to_mirror,
-)
+from services.orchestrator.decision.mirroring import NOTHING_BEFORE, SentBefore
 from services.orchestrator.decision.policy import Policy
 from services.orchestrator.routing.circuit_breaker import (
     FAILURES_IN_A_ROW,
     NO_PROGRESS_SECONDS,
 )
 from services.orchestrator.routing.measurements import Measurements
+from services.orchestrator.routing.mirroring import Mirroring
 from services.orchestrator.routing.route_table import Penalty, RouteTable, no_penalty
 from services.orchestrator.routing.routes import LEFT, NO_PROGRESS, Route, StageHealth
 from services.orchestrator.routing.shared_routing import SharedRouting
@@ -102,8 +98,7 @@ class Router:
         self.options = options
         self.events = events
         self._decider = Decider(options.policy)
-        self._mirror_budget = MirrorBudget(options.mirror_share)
-        self._pair_to_mirror: Optional[NodePair] = None
+        self._mirroring = Mirroring(options.mirror_share, options.policy.located_at, model)
         self.decision: Decision = self._decide()
 
     @property
@@ -264,7 +259,7 @@ class Router:
         frame_bytes: Optional[int] = None,
     ) -> None:
         """Learn from a frame that was served; see `Measurements.observe_answer`."""
-        self._mirror_budget.earn()
+        self._mirroring.earn()
         for server in route.servers:
             self._shared.breaker.succeeded(server)
         self.measurements.observe_answer(
@@ -282,28 +277,7 @@ class Router:
             unusable: routes that cannot be taken.
             sent_before: what it would bring along on a route; None: it cannot go there.
         """
-        node_pair = self._pair_to_mirror
-        if node_pair is None or not self._mirror_budget.enough():
-            return None
-        if not self.table.unavailable_reason(node_pair, self.model):
-            for route in self.table.routes_of(node_pair, self.model):
-                before = None if route in unusable else sent_before(route)
-                if before is None:
-                    continue
-                if not self._may_mirror(route, before):
-                    # Perhaps the next frame may, or one of another session.
-                    return None
-                self._pair_to_mirror = None
-                self._mirror_budget.spend()
-                return route
-        self._pair_to_mirror = None
-        return None
-
-    def _may_mirror(self, route: Route, before: SentBefore) -> bool:
-        crosses_link = route.backbone.node != self.options.policy.located_at
-        rate = self.measurements.link_bytes_per_second(route)
-        holds_link = crosses_link and before.holds_link(rate)
-        return self._mirror_budget.enough(before.cost) and not holds_link
+        return self._mirroring.take_route(unusable, sent_before, self.table, self.measurements)
 
     def next_change(self) -> asyncio.Future[None]:
         """Done once something may have become possible that was not."""
@@ -339,7 +313,7 @@ class Router:
     def _look_anew(self, now: float) -> None:
         self.measurements.refresh(now)
         self.decide()
-        self._pair_to_mirror = self._next_pair_to_mirror()
+        self._mirroring.look(self.decision, self.table, self.measurements)
 
     def _server_changed(self, server: StageAddress) -> None:
         for router in self.all_models:
@@ -381,20 +355,7 @@ class Router:
             if isinstance(error, ResourceExhaustedError):
                 return error
         own = (e for e in passing if e in unavailable.values())
-        return self.table.nothing_available(own, self.model)
-
-    def _next_pair_to_mirror(self) -> Optional[NodePair]:
-        active_pair = self.decision.node_pair
-        if active_pair is None:
-            return None
-        candidates = [
-            each
-            for each in self.table.pairs
-            if each not in self.decision.excluded
-            and not self.table.unavailable_reason(each, self.model)
-        ]
-        located_at = self.options.policy.located_at
-        return pair_to_mirror(candidates, active_pair, self.measurements.estimates, located_at)
+        return self.table.nothing_available(own, self.model, passing)
 
     def _mark_unavailable(self, routes: List[Route], reason: str, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -63,6 +63,10 @@ async def test_halves_of_different_bundles_are_no_route_and_the_stages_are_never
     router.models_changed(transformer, serving(fast=FASTER))
     with pytest.raises(PreconditionError, match="halves of different bundles for the model fast"):
         router.of("fast").choose(None, {})
+    # While one has just changed, the other may be about to: frames wait.
+    router.models_changed(transformer, serving(fast="d" * 64))
+    with pytest.raises(UnavailableError, match="halves of different bundles"):
+        router.of("fast").choose(None, {})
     # Of a model that changes over, the half that was told first keeps the bundle before.
     both = serving(fast=FASTER)
     router.models_changed(transformer, replace(both, loaded_digests=both.loaded_digests | {FAST}))
