@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Match
+from typing import Any, Match, Set
 
 import yaml
 
 from common.domain.errors import ConfigurationError
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML's own takes the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it stands in the file.
+
+        Raises:
+            yaml.composer.ComposerError: a key stands in it twice.
+        """
+        node = super().compose_mapping_node(anchor)
+        seen: Set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = "a key stands here for the second time"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return node
+
 
 _QUOTED = re.compile(r"'([^']*)'")
 
@@ -32,7 +54,8 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """The content of YAML; `name` is for errors, which are those of `read_yaml`."""
     try:
-        return yaml.safe_load(text)
+        # A safe loader, which makes nothing but plain values.
+        return yaml.load(text, _Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         # Not `from error`: a traceback would show the line.
         raise ConfigurationError(f"{name} is not YAML: {_place(error)}") from None

@@ -82,6 +82,12 @@ class CameraOptions(BaseModel):
         "those that show a change, or of none",
     )
 
+    @field_validator("url", mode="before")
+    @classmethod
+    def _may_be_a_number(cls, value: object) -> object:
+        # YAML reads the number of a local camera as one, unless it is quoted.
+        return str(value) if type(value) is int else value
+
     @field_validator("name")
     @classmethod
     def _is_readable(cls, value: str) -> str:

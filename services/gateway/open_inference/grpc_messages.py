@@ -105,13 +105,24 @@ def _input(tensor: messages.ModelInferRequest.InferInputTensor, raw: bytes | Non
             raise InvalidInputError(
                 f"input {tensor.name!r} has contents, though there are raw_input_contents"
             )
-        if tensor.datatype != "BYTES":
-            raise InvalidInputError(
-                f"input {tensor.name!r} has its numbers in contents; send them as "
-                "raw_input_contents"
-            )
-        data = list(tensor.contents.bytes_contents)
+        data = _contents(tensor)
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+
+
+def _contents(tensor: messages.ModelInferRequest.InferInputTensor) -> bytes | Sequence[bytes]:
+    """What an input has beside its name and shape, where it is not raw."""
+    if tensor.datatype == "BYTES":
+        return list(tensor.contents.bytes_contents)
+    if tensor.datatype != "UINT8":
+        raise InvalidInputError(
+            f"input {tensor.name!r} has its numbers in contents; send them as raw_input_contents"
+        )
+    try:
+        return bytes(tensor.contents.uint_contents)
+    except ValueError:
+        raise InvalidInputError(
+            f"input {tensor.name!r} is UINT8 and has numbers above 255"
+        ) from None
 
 
 def _parameters(wire: Mapping[str, messages.InferParameter]) -> dict[str, Parameter]:

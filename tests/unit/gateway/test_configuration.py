@@ -18,7 +18,7 @@ def test_paths_are_seen_from_the_file_and_the_rest_is_as_told(tmp_path):
 cameras:
   - {name: front door, url: "rtsp://user:geheim@10.0.0.7/live", threshold: 0.5}
   - {name: demo, url: clips/a.mp4, placement: full, frames_per_second: 10, model: fast}
-  - {name: desk, url: "0"}
+  - {name: desk, url: 0}
   - {name: there, url: /srv/pictures}
 """,
     )
@@ -47,6 +47,11 @@ cameras:
         ("cameras: [{name: ' a', url: b}]", "cameras.0.name"),
         ('cameras: [{name: "a\\e[2J", url: b}]', "cameras.0.name"),
         ("cameras: [{name: a, url: b}, {name: a, url: c}]", "two cameras are called 'a'"),
+        (
+            "cameras: [{name: a, url: b, url: c}]",
+            "line 1, column 29: a key stands here for the second",
+        ),
+        ("cameras: [{name: a, url: true}]", "cameras.0.url"),
         ("cameras: [{name: a, url: b", "is not YAML"),
     ],
 )

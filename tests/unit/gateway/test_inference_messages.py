@@ -56,6 +56,12 @@ def test_files_may_come_one_by_one():
     assert [each.data for each in pictures_of(request.inputs)] == [b"a", b"b"]
 
 
+def test_pixels_may_come_one_by_one():
+    numbers = list(range(6))
+    request = request_from_wire(wire(inputs=[{**PIXELS, "contents": {"uint_contents": numbers}}]))
+    assert request.inputs[0].data == bytes(numbers)
+
+
 @pytest.mark.parametrize(
     ("fields", "kind", "words"),
     [
@@ -69,9 +75,14 @@ def test_files_may_come_one_by_one():
             "has contents, though",
         ),
         (
-            {"inputs": [{**PIXELS, "contents": {"uint_contents": [1] * 6}}]},
+            {"inputs": [{**PIXELS, "datatype": "FP32", "contents": {"fp32_contents": [1] * 6}}]},
             InvalidInputError,
             "raw_input_contents",
+        ),
+        (
+            {"inputs": [{**PIXELS, "contents": {"uint_contents": [256] * 6}}]},
+            InvalidInputError,
+            "numbers above 255",
         ),
         (
             {"inputs": [{**IMAGE, "parameters": {"shared_memory_region": {"string_param": "a"}}}]},
