@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Match, Set
+from typing import Any, Match, Set, Tuple
 
 import yaml
 
@@ -21,14 +21,14 @@ class _Loader(yaml.SafeLoader):
             yaml.composer.ComposerError: a key stands in it twice.
         """
         node = super().compose_mapping_node(anchor)
-        seen: Set[str] = set()
+        seen: Set[Tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.value in seen:
+            if (key.tag, key.value) in seen:
                 problem = "a key stands here for the second time"
                 raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
-            seen.add(key.value)
+            seen.add((key.tag, key.value))
         return node
 
 

@@ -18,11 +18,7 @@ def check_configured(
     Raises:
         PreconditionError: one has none; the message names each.
     """
-    missing = []
-    if not backbones:
-        missing.append(f"{Stage.BACKBONE.value} on {node_pair.backbone}")
-    if not transformers:
-        missing.append(f"{Stage.TRANSFORMER.value} on {node_pair.transformer}")
+    missing = _missing(node_pair, backbones, transformers)
     if missing:
         raise PreconditionError(
             f"placement {node_pair.name} needs {' and '.join(missing)}, not configured here"
@@ -40,15 +36,11 @@ def check_served(
     Raises:
         PreconditionError: one has none; the message names each.
     """
-    missing = []
-    if not backbones:
-        missing.append(f"the {Stage.BACKBONE.value} on {node_pair.backbone}")
-    if not transformers:
-        missing.append(f"the {Stage.TRANSFORMER.value} on {node_pair.transformer}")
+    missing = _missing(node_pair, backbones, transformers)
     if missing:
         raise PreconditionError(
             f"placement {node_pair.name} cannot serve {told_model(model)}, which "
-            f"{' and '.join(missing)} does not have"
+            f"the {' and the '.join(missing)} does not have"
         )
 
 
@@ -61,6 +53,18 @@ def check_healthy(node_pair: NodePair, *stages: List[StageHealth]) -> None:
     unavailable = [reason for servers in stages for reason in _unhealthy(servers)]
     if unavailable:
         raise UnavailableError(f"placement {node_pair.name} cannot serve: {'; '.join(unavailable)}")
+
+
+def _missing(
+    node_pair: NodePair, backbones: List[StageHealth], transformers: List[StageHealth]
+) -> List[str]:
+    """The stages of a pair that have no server, in words."""
+    missing = []
+    if not backbones:
+        missing.append(f"{Stage.BACKBONE.value} on {node_pair.backbone}")
+    if not transformers:
+        missing.append(f"{Stage.TRANSFORMER.value} on {node_pair.transformer}")
+    return missing
 
 
 def _unhealthy(servers: List[StageHealth]) -> Iterator[str]:
