@@ -126,6 +126,7 @@ def _confine(memory_bytes: int, niceness: int) -> None:
     # Every thread of OpenCV's would take address space.
     cv2.setNumThreads(1)
     _keep_freed_memory()
+    _have_algebra_take_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.path.exists("/proc/self/statm"):
         _limit_memory(memory_bytes)
@@ -144,6 +145,15 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _have_algebra_take_memory() -> None:
+    """Have numpy's OpenBLAS, by which filters of `resize` are found, take what it works in.
+
+    It takes 32 MiB at its first use. Where it cannot have them, it asks without end, or ends the
+    process; so it has to be used before memory is limited.
+    """
+    np.linalg.lstsq(np.eye(2), np.ones(2), rcond=None)
 
 
 def _limit_memory(memory_bytes: int) -> None:
