@@ -140,14 +140,6 @@ class ConfinedProcess:
             message = packed(len(self.buffer), cpu_seconds, request)
             return self._asked(message, reply_bytes, wall_seconds)
 
-    def renew(self) -> None:
-        """Have another process decode what comes next: this one ran out of memory.
-
-        Where it did so, libraries and the interpreter may fail or hang at the next request.
-        """
-        with self._use_lock:
-            self._end()
-
     def close(self) -> None:
         """Kill the process at once, whatever it is doing; any thread may call this."""
         with self._close_lock:

@@ -78,7 +78,6 @@ class DecoderProcess(ConfinedProcess):
         if reply.status == decoder_child.UNDECODABLE:
             raise InvalidInputError("the image cannot be decoded")
         if reply.status == decoder_child.OUT_OF_MEMORY:
-            self.renew()
             raise InvalidInputError(
                 "decoding the image takes more memory than the limit of "
                 f"{self.memory_bytes >> 20} MiB"

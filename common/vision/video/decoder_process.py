@@ -93,8 +93,6 @@ class VideoDecoder:
             failure = UnavailableError("the hardware decoder of this machine does not work")
             self._reader.lost(failure)
             raise failure
-        if reply.status == messages.OUT_OF_MEMORY:
-            self._process.renew()
         if reply.status != messages.DECODED:
             refusal = InvalidInputError(self._refusal(reply.status))
             # Hardware may still deliver this picture, in the place of the next one.

@@ -100,8 +100,6 @@ class PictureEncoder:
                 "pixels"
             ) from None
         reply = Reply(*REPLY.unpack(answer))
-        if reply.status == encoder_messages.OUT_OF_MEMORY:
-            self._process.renew()
         if reply.status != encoder_messages.ENCODED:
             raise InvalidInputError(self._refusal(reply.status, picture.size))
         data = self._process.buffer[begin : begin + reply.data_bytes].tobytes()

@@ -118,8 +118,6 @@ def test_memory_is_limited() -> None:
     try:
         with pytest.raises(InvalidInputError, match="memory|cannot be decoded"):
             decode(poor, png(6000, 5000))
-        # What is left of it may fail at an innocent picture, or hang.
-        assert processes() == []
         assert decode(poor, png(20, 30)).shape == (8, 8, 3)
     finally:
         poor.close()
