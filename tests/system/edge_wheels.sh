@@ -17,7 +17,7 @@ wheels() {
   done
   rm -rf "${folder:?}"/*
   "$PYTHON" -m pip download --quiet --disable-pip-version-check --dest "$folder" \
-    --only-binary :all: --implementation cp --python-version "$python" \
+    "${look_at[@]}" --only-binary :all: --implementation cp --python-version "$python" \
     "${platforms[@]}" --requirement "requirements/$requirements"
   if find "$folder" -type f ! -name '*.whl' | grep .; then
     echo "these are no wheels" >&2
@@ -28,6 +28,10 @@ wheels() {
     "$(du -sm "$folder" | cut -f1) MB"
 }
 
+# pip reads what packages need "on Python 3.8" by the Python that it runs on itself, so here it must
+# not look at that; `make test-edge` installs these with all that they need on a Python 3.8.
+look_at=(--no-deps)
 wheels edge.txt 3.8 17 24 27              # JetPack 4.6: Ubuntu 18.04
+look_at=()
 wheels jetpack.txt 3.10 17 24 27 28 34 35 # JetPack 6.2: Ubuntu 22.04
 wheels jetpack.txt 3.12 17 24 27 28 34 35 39 # JetPack 7.2: Ubuntu 24.04
