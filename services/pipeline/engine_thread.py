@@ -201,9 +201,9 @@ class EngineThread:
                 log.warning("batches are made smaller", frames=self.limits.frames)
             return
         self.failures_in_a_row = 0
+        self.on_executed(len(frames))
         for frame, executed in zip(frames, outcome):
             frame.executed(executed, others_wait=True)
-        self.on_executed(len(frames))
 
     def _execute(self, frame: EngineFrame) -> bool:
         """Execute one frame; returns whether that went well."""
@@ -216,14 +216,15 @@ class EngineThread:
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         self._frames.note_outcome(frame.stream, failed=failed)
-        frame.executed(
-            outcome if isinstance(outcome, BaseException) else outcome[0],
-            others_wait=bool(self._frames),
-        )
+        # Before the answer, so that whoever has it finds what it changed.
         if failed:
             self.on_failure()
         else:
             self.on_executed(1)
+        frame.executed(
+            outcome if isinstance(outcome, BaseException) else outcome[0],
+            others_wait=bool(self._frames),
+        )
         return not failed
 
     def _outcome(
