@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -44,16 +44,26 @@ class Attacker:
             *[self._features_to_transformer] * 8,
             *[self._opening] * 3,
             *[self._wire] * 3,
-            *[self._short_call] * 3,
+            self._short_calls,
             self._socket,
         ]
         self._channels = {each: calls.channel_to(each) for each in self._targets.grpc}
         try:
-            while self._tally.messages < messages and not until():
-                await self._draw.choice(attacks)()
+            for attack in self._dealt(attacks):
+                if self._tally.messages >= messages or until():
+                    break
+                await attack()
         finally:
             for channel in self._channels.values():
                 await channel.close()
+
+    def _dealt(
+        self, attacks: list[Callable[[], Awaitable[None]]]
+    ) -> Iterator[Callable[[], Awaitable[None]]]:
+        """All of them in an order drawn anew for every round, so that none is left out for long."""
+        while True:
+            self._draw.shuffle(attacks)
+            yield from attacks
 
     async def _frames_to_orchestrator(self) -> None:
         """A stream of frames, whose options may be mutated, and the last message as well."""
@@ -133,23 +143,27 @@ class Attacker:
         else:
             self._take_stage_frames(exchange)
 
-    async def _short_call(self) -> None:
-        """A call of health, status, placement or reflection."""
+    async def _short_calls(self) -> None:
+        """One call of each method of health, status, placement and reflection."""
         health = health_pb2.HealthCheckRequest(service="tandem.v1.Detector")
         listed = reflection_pb2.ServerReflectionRequest(list_services="")
-        method, message, is_ours = self._draw.choice(
-            (
-                (calls.GET_STATUS, operations_pb2.GetStatusRequest(), True),
-                (calls.WATCH_STATUS, operations_pb2.WatchStatusRequest(), True),
-                (calls.SET_PLACEMENT, operations_pb2.SetPlacementRequest(), True),
-                (calls.HEALTH_CHECK, health, False),
-                (calls.HEALTH_WATCH, health, False),
-                (calls.REFLECTION, listed, False),
-                ("/tandem.v1.Detector/Nothing", listed, False),
+        kinds: list[tuple[str, Message, bool]] = [
+            (calls.GET_STATUS, operations_pb2.GetStatusRequest(), True),
+            (calls.WATCH_STATUS, operations_pb2.WatchStatusRequest(), True),
+            (calls.SET_PLACEMENT, operations_pb2.SetPlacementRequest(), True),
+            (calls.HEALTH_CHECK, health, False),
+            (calls.HEALTH_WATCH, health, False),
+            (calls.REFLECTION, listed, False),
+            ("/tandem.v1.Detector/Nothing", listed, False),
+        ]
+        self._draw.shuffle(kinds)
+        for method, message, is_ours in kinds:
+            address = (
+                self._targets.orchestrator if is_ours else self._draw.choice(self._targets.grpc)
             )
-        )
-        data = self._changed(message)
-        address = self._targets.orchestrator if is_ours else self._draw.choice(self._targets.grpc)
+            await self._short_call(address, method, self._changed(message))
+
+    async def _short_call(self, address: str, method: str, data: bytes) -> None:
         channel = self._channels[address]
         self._tally.messages += 1
         if method == calls.REFLECTION:
@@ -160,6 +174,7 @@ class Attacker:
             exchange = await calls.ask(channel, method, data)
         if method == calls.SET_PLACEMENT and exchange.code is grpc.StatusCode.UNAVAILABLE:
             # Its answer where nodes do not serve, which is not this caller's fault.
+            self._tally.codes[f"{method} {exchange.code.name}"] += 1
             return
         self._tally.ended(exchange)
 

@@ -1,7 +1,5 @@
 """Mutated messages to every method: each is told its fault, and nobody else notices."""
 
-import time
-
 import grpc
 import numpy as np
 import pytest
@@ -22,10 +20,7 @@ from tests.streams import LiveStream, frame
 
 SEED = 15
 PEERS = 6
-MESSAGES = 5_000
-# On a busy machine fewer are sent.
-SECONDS = 150
-LEAST_MESSAGES = 3_000
+MESSAGES = 4_000
 METHODS = {
     *(calls.DETECT, calls.BACKBONE, calls.TRANSFORMER, calls.GET_STATUS, calls.WATCH_STATUS),
     *(calls.SET_PLACEMENT, calls.HEALTH_CHECK, calls.HEALTH_WATCH, calls.REFLECTION),
@@ -49,17 +44,9 @@ def targets(cluster: Cluster) -> Targets:
 
 
 async def test_no_message_harms_a_service_or_another_client(cluster, honest):
-    end = time.monotonic() + SECONDS
     camera = Camera("beside", fps=10)
     async with streaming(cluster.address, camera):
-        tally = await attack(
-            targets(cluster),
-            honest,
-            peers=PEERS,
-            messages=MESSAGES,
-            seed=SEED,
-            until=lambda: time.monotonic() > end,
-        )
+        tally = await attack(targets(cluster), honest, peers=PEERS, messages=MESSAGES, seed=SEED)
         await camera.served(3)
     processes = [cluster.orchestrator, *cluster.stages.values()]
     assert [each.process.poll() for each in processes] == [None] * len(processes)
@@ -71,7 +58,6 @@ async def test_no_message_harms_a_service_or_another_client(cluster, honest):
     assert max(len(line) for line in lines) <= 1000
     assert sum(len(line) for line in lines) <= 1000 * tally.messages
     # What was meant to be tried has been.
-    assert tally.messages >= LEAST_MESSAGES
     assert tally.rejected >= tally.messages // 3
     assert tally.rejected < tally.messages
     assert {name.split()[0] for name in tally.codes} >= METHODS
