@@ -4,8 +4,8 @@
 every few seconds: twice by `tandem model deploy`, twice by SIGHUP to one stage after the other, and
 so on. The bundles are of a real size and are loaded by the real engine, whose executions are paced
 to be slower than they are. The client checks that every frame is answered once and in order; an
-error ends the run. Gaps are those between answers at the client. With `--live` the stream is that of
-a camera, whose newest frame wins; its dropped frames do not count as answers.
+error ends the run. Gaps are those between answers at the client. With `--live` the stream is a
+camera's, whose newest frame wins; its dropped frames do not count as answers.
 """
 
 from __future__ import annotations
