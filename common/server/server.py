@@ -261,7 +261,7 @@ def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> 
     """
     raise_file_limit()
     # What was imported lasts as long as the process. To look through it for garbage takes 30 to
-    # 100 ms in which no other thread goes on, each time that memory is given back.
+    # 90 ms in which no other thread goes on, each time that memory is given back.
     gc.collect()
     gc.freeze()
     try:
