@@ -26,7 +26,7 @@ TOP = 100
 """As many of the best detections are compared."""
 LEAST_GAP = 2e-5
 """Between the logits of two detections; engines differ by less than that."""
-# Among 24,000 scores of noise, the best 101 are that far apart at one frame in a dozen or fewer.
+# RT-DETRv2 R50's best 101 of 24,000 scores are that far apart at one frame in 43.
 _MOST_FRAMES = 400
 # A frame of this size is resized to DETR's own 800 x 1066.
 _DETR_FRAME = (480, 640)
