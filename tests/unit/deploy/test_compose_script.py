@@ -21,7 +21,7 @@ def functions(*names):
 
 
 def command(tmp_path):
-    """Stands for a Python whose `tandem status` fails the first time, as of a server that starts."""
+    """Stands for a Python whose `tandem status` fails once, as of a server that starts."""
     path = tmp_path / "python"
     path.write_text(
         f"""#!/bin/sh
