@@ -423,7 +423,7 @@ def test_further_models_are_served_beside_ones_own_by_their_names(tmp_path, told
         assert further["securityContext"] == container["securityContext"]
         assert further["volumeMounts"][0]["name"] == mounts["/models"]["name"]
         volumes = {each["name"] for each in pod(workload)["volumes"]}
-        assert {"model", "further-models", "tmp", "shm"} <= volumes
+        assert {"model", "further-models", *(each["name"] for each in mounts.values())} <= volumes
     for each in found:
         if not each["apiVersion"].startswith(FOREIGN):
             kubernetes_validate.validate(each, "1.25", strict=True)
