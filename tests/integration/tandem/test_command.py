@@ -312,6 +312,8 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
     [
         (("nonsense",), 2, "No such command 'nonsense' (see tandem --help)"),
         (("detect",), 2, "Missing argument 'SOURCE' (see tandem detect --help)"),
+        (("status", "--server"), 2, "requires an argument (see tandem status --help)"),
+        (("model", "deploy", "--server"), 2, "an argument (see tandem model deploy --help)"),
         (("detect", "x", "--threshold", "2"), 2, "'--threshold'"),
         (("detect", "x", "--placement", "moon"), 2, "'--placement'"),
         (("detect", "x", "--server", "h:1", "--bundle", "b"), 2, "--bundle sets up local nodes"),
