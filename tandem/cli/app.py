@@ -29,6 +29,8 @@ def run_command(arguments: list[str]) -> int:
         code = command.main(args=arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         sentence = " ".join(error.format_message().split()).rstrip(".")
+        # How the parser begins what is wrong with one of several names.
+        sentence = sentence.replace(": Value error, ", ": ")
         context = getattr(error, "ctx", None)
         path = context.command_path if context else _path_of(command, arguments)
         sys.stderr.write(f"{PROGRAM}: {fit_to_show(sentence)} (see {path} --help)\n")

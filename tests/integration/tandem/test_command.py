@@ -328,6 +328,7 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("detect", "A.PNG", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("status", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at 127.0.0.1:1"),
         (("placement", "moon"), 2, "'moon'"),
+        (("bench", "--placement", "x"), 2, "'--placement': 'x' is not one of 'full'"),
         (("bench", "--paced", "x=1"), 2, "'x=1' is not backbone=MS or transformer=MS"),
         (("up", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("model", "info", "nowhere"), 1, "no bundle at nowhere"),
