@@ -59,6 +59,14 @@ class NodePair:
     backbone: str
     transformer: str
 
+    def __post_init__(self) -> None:
+        """Hash once: every frame looks its node pair up."""
+        object.__setattr__(self, "_hash", hash((self.backbone, self.transformer)))
+
+    def __hash__(self) -> int:
+        """Of both nodes."""
+        return self._hash  # type: ignore[attr-defined,no-any-return]
+
     @classmethod
     def parse(cls, text: str) -> NodePair:
         """Read a placement's name, or `backbone=NODE,transformer=NODE`.
