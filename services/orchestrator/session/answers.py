@@ -1,4 +1,4 @@
-"""Writes what a stage found into a client's answer, and counts and learns from each answer."""
+"""Writes what a stage found into a client's answer, and counts each answer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from common.wire.placements import placement_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.arrivals import Arrival
-from services.orchestrator.session.crowd import Turn
 from services.orchestrator.session.deadlines import FrameWeight
-from services.orchestrator.session.learning import SessionLearning
 from services.orchestrator.session.resources import SessionResources
 
 log = structlog.get_logger()
@@ -23,15 +21,12 @@ log = structlog.get_logger()
 class SessionAnswers:
     """Makes one session's answers; nothing here waits."""
 
-    def __init__(
-        self, session_id: str, model: str, resources: SessionResources, learning: SessionLearning
-    ) -> None:
+    def __init__(self, session_id: str, model: str, resources: SessionResources) -> None:
         """Count in `resources`, for the frames of `model`; `session_id` is for logs."""
         self._session_id = session_id
         self._model = model
         self._frames = resources.frames
         self._metrics = resources.metrics
-        self._learning = learning
 
     def fill(
         self,
@@ -74,21 +69,14 @@ class SessionAnswers:
         arrival: Arrival,
         route: Optional[Route],
         span: Span = NOT_TRACED,
-        *,
-        turn: Optional[Turn],
-        in_flight: int,
-        needed_bytes: Optional[int] = None,
     ) -> None:
-        """Tell in an answer how long it took; log and count it, and learn from detections.
+        """Tell in an answer how long it took; log it if it is an error, and count it.
 
         Args:
             response: the answer, complete but for that.
             arrival: the frame.
             route: that it took; None if it was not served.
             span: of the frame, if it is traced.
-            turn: that the frame has; None if it has none.
-            in_flight: frames of the session that are, this one among them.
-            needed_bytes: of video, what a frame like this takes on the way; None: a picture.
         """
         timing = response.timing
         timing.total_seconds = seconds = arrival.elapsed_seconds
@@ -101,7 +89,5 @@ class SessionAnswers:
                 frame=response.frame_id,
                 error=response.error.message,
             )
-        elif route is not None and turn is not None:
-            self._learning.learn(route, timing, turn, needed_bytes, in_flight)
         node_pair = route.node_pair if route else None
         self._frames.answered(node_pair, outcome, seconds, span, model=self._model)

@@ -98,7 +98,7 @@ class Session:
             is_live=options.overload is OverloadPolicy.DROP_OLDEST,
         )
         self._gate = self._learning.gate
-        self._answers = SessionAnswers(session_id, self._router.model, resources, self._learning)
+        self._answers = SessionAnswers(session_id, self._router.model, resources)
         self._frames_answered = 0
         self._frames_in_flight = 0
 
@@ -176,20 +176,40 @@ class Session:
     def came_back(self, frame: FrameInFlight, result: stage_pb2.FrameResult) -> None:
         """See `FrameOwner`."""
         trip, turn = self._end_trip(frame)
-        came_back, arrival, answers = CameBack(trip, result), frame.arrival, self._answers
-        response, in_flight = Response(frame_id=result.frame_id), self._frames_in_flight
+        arrival, route = frame.arrival, trip.route
+        came_back, response = CameBack(trip, result), Response(frame_id=result.frame_id)
         try:
-            is_served = self.dispatcher.usual.accept(trip, arrival.frame, result)
-            if is_served:
-                answers.fill(response, arrival, trip.weight, trip.route, result)
-                answers.finish(response, arrival, trip.route, turn=turn, in_flight=in_flight)
+            has_detections = self.dispatcher.usual.accept(trip, result)
+            if has_detections:
+                self._answers.fill(response, arrival, trip.weight, route, result)
+                self._answers.finish(response, arrival, route)
         except Exception as error:
-            is_served, came_back = False, CameBack(trip, error)
-        if not is_served:
+            has_detections, came_back = False, CameBack(trip, error)
+        if not has_detections:
             frame.follow(self._go_on(arrival, came_back, turn))
             return
-        self._leave(turn)
+        in_flight = self._frames_in_flight
         frame.settle(response)
+        # The writer's turn of the loop comes first: nobody waits for what is learned. It comes
+        # before anything else can be read, so that nobody sees what is not learned yet either.
+        asyncio.get_running_loop().call_soon(
+            self._learn_usual, trip, arrival.frame, response, turn, in_flight
+        )
+
+    def _learn_usual(
+        self,
+        trip: Trip,
+        read: detector_pb2.Frame,
+        response: Response,
+        turn: Turn,
+        in_flight: int,
+    ) -> None:
+        """Learn from a usual frame that was answered."""
+        try:
+            self.dispatcher.usual.learn(trip, read)
+            self._learning.learn(trip.route, response.timing, turn, None, in_flight)
+        finally:
+            self._leave(turn)
 
     def was_lost(self, frame: FrameInFlight, error: TandemError) -> None:
         """See `FrameOwner`."""
@@ -289,12 +309,11 @@ class Session:
             response.error.CopyFrom(error_to_wire(error))
             if not isinstance(error, TandemError):
                 log.exception("frame failed in here", session=self.session_id)
-        self._answers.finish(
-            *(response, arrival, route, span),
-            turn=turn,
-            needed_bytes=needed_bytes,
-            in_flight=self._frames_in_flight,
-        )
+        self._answers.finish(response, arrival, route, span)
+        if route is not None and turn is not None and response.HasField("detections"):
+            self._learning.learn(
+                *(route, response.timing, turn, needed_bytes), self._frames_in_flight
+            )
         return response
 
     async def _serve(

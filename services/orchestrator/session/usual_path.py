@@ -49,11 +49,13 @@ class Trip:
         cost_seconds: the most that it may take for its size.
         extra_seconds: that it may take beyond those before, since it is larger.
         sent_at: when it was sent, by `time.monotonic`.
+        latency_seconds: from then to its result.
         question: names it to the stream.
     """
 
     __slots__ = (
-        *("cost_seconds", "extra_seconds", "question", "route", "sent_at", "used", "weight"),
+        *("cost_seconds", "extra_seconds", "latency_seconds", "question", "route", "sent_at"),
+        *("used", "weight"),
     )
 
     def __init__(
@@ -66,6 +68,7 @@ class Trip:
         self.cost_seconds = cost_seconds
         self.extra_seconds = 0.0
         self.sent_at = time.monotonic()
+        self.latency_seconds = 0.0
         self.question = 0
 
 
@@ -144,8 +147,8 @@ class UsualPath:
         trip.used.opening.result().forget(trip.question)
         self.end(trip)
 
-    def accept(self, trip: Trip, frame: detector_pb2.Frame, result: stage_pb2.FrameResult) -> bool:
-        """Take a frame's detections, and end its trip; returns whether the result has any.
+    def accept(self, trip: Trip, result: stage_pb2.FrameResult) -> bool:
+        """Take a frame's result, and end its trip; returns whether it has detections.
 
         Raises:
             InternalError: the result is none that a stage would give; the trip has ended.
@@ -156,9 +159,11 @@ class UsualPath:
         self.end(trip)
         self._router.table.note_result(route, result)
         checked_result(result, route.backbone.name, _STAGES)
-        if result.WhichOneof("result") != "detections":
-            return False
-        self._choice.served(route)
-        self._pace.served(time.monotonic() - trip.sent_at, trip.cost_seconds)
+        trip.latency_seconds = time.monotonic() - trip.sent_at
+        return result.HasField("detections")
+
+    def learn(self, trip: Trip, frame: detector_pb2.Frame) -> None:
+        """Learn from a frame that has its detections how its route does."""
+        self._choice.served(trip.route)
+        self._pace.served(trip.latency_seconds, trip.cost_seconds)
         self._mirrored.mirror(frame, trip.weight)
-        return True
