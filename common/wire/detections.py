@@ -167,17 +167,19 @@ def _result_fault(result: stage_pb2.FrameResult, served_by: Iterable[Stage]) -> 
     if kind == "error":
         code = result.error.code
         return "" if code in ERROR_CODES else f"with an error of the unknown code {code}"
-    if len(result.detections.detections) > _MAX_DETECTIONS:
-        return f"with {len(result.detections.detections)} detections"
-    for each in result.detections.detections:
+    detections = result.detections.detections
+    if len(detections) > _MAX_DETECTIONS:
+        return f"with {len(detections)} detections"
+    for each in detections:
         box = each.box
         # Finite as long as their sum is: a float's sum overflows no double.
         if not abs(each.score + box.x_min + box.y_min + box.x_max + box.y_max) < float("inf"):
             return "with numbers that are not finite"
         if len(each.category_name) > MAX_NAME_CHARACTERS:
             return f"with a category name of {len(each.category_name)} characters"
+    timing = result.timing
     for stage in served_by:
-        if not result.timing.HasField(stage.value):
+        if not timing.HasField(stage.value):
             return f"without the {stage.value}'s timing"
     return ""
 
