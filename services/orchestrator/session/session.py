@@ -162,10 +162,14 @@ class Session:
         turn = None if way is None else self._turn_at_once()
         if way is None or turn is None:
             return False
-        frame.turn, frame.trip = turn, usual.send(way, arrival.frame, frame)
+        try:
+            frame.trip = usual.send(way, arrival.frame, frame)
+        finally:
+            if frame.trip is None:
+                self._leave(turn)
         if frame.trip is None:
-            self._leave(turn)
             return False
+        frame.turn = turn
         self._resources.metrics.in_flight.inc()
         return True
 
