@@ -249,9 +249,9 @@ class Metrics:
         self, placement: str, outcome: str, seconds: float, span: Span = NOT_TRACED
     ) -> None:
         """Record one answered frame; for `span` see `observe_stage`."""
-        self.count_frame(placement, outcome)
-        latency = self._series(self.frame_latency, self._placements.label(placement))
-        latency.observe(seconds, _exemplar(span))
+        label = self._placements.label(placement)
+        self._series(self.frames, label, outcome).inc()
+        self._series(self.frame_latency, label).observe(seconds, _exemplar(span))
 
     def count_model_frame(self, model: str, outcome: str) -> None:
         """Count a frame that was answered, by its model; empty: the default one."""
