@@ -9,6 +9,7 @@ from google.rpc import code_pb2
 
 from common.domain.placement import Stage
 from protos.tandem.v1 import tensor_pb2
+from tests.faulty import tell
 from tests.harness import Cluster
 from tests.streams import boxes, detect, encoded, frame, jpeg, options
 
@@ -69,7 +70,7 @@ async def test_batches_give_the_answers_of_single_frames():
 
 async def test_a_half_that_compiles_for_single_frames_only_serves_these(tmp_path):
     faulty = tmp_path / "faulty"
-    faulty.write_text("load:single")
+    tell(faulty, "load:single")
     cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",), faulty={"edge.backbone": faulty})
     try:
         answers = await detect(cluster.address, requests_of(0))
@@ -82,7 +83,7 @@ async def test_a_bad_frame_spoils_no_other_of_its_batch(tmp_path):
     faulty = tmp_path / "faulty"
     cluster = Cluster(stage_arguments=BATCHES, nodes=("edge",), faulty={"edge.backbone": faulty})
     try:
-        faulty.write_text("white:fail")
+        tell(faulty, "white:fail")
         bad = [options(), *(frame(number, WHITE) for number in range(FRAMES))]
         good = [detect(cluster.address, requests_of(stream)) for stream in range(4)]
         failed, *answers = await asyncio.gather(detect(cluster.address, bad), *good)

@@ -15,6 +15,7 @@ from google.rpc import code_pb2
 from common.domain.codec import LATENT_CODECS
 from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.meddling import meddling, refusal
 from tests.streams import boxes, detect, encoded, frame, jpeg, options, picture
@@ -231,11 +232,11 @@ async def test_a_part_that_fails_takes_its_stage_out_of_service_until_it_compute
     )
     process = cluster.stages["edge.transformer"]
     try:
-        told.write_text("part:fail")
+        tell(told, "part:fail")
         requests = [options(codec=FINE), *(frame(number) for number in range(8))]
         answering = asyncio.ensure_future(detect(cluster.address, requests))
         await logged(process, "the engine still fails")
-        told.unlink()
+        tell(told, "")
         answers = await answering
     finally:
         cluster.close()

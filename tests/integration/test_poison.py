@@ -14,6 +14,7 @@ from common.domain.placement import NodePair
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.session.attempts import MOST_REJECTIONS
 from tests.cameras import Camera, streaming
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.misbehaving import answering, good_answer
 from tests.streams import LiveStream, detect, encoded, frame, options, status, watch_until
@@ -28,7 +29,7 @@ def faulty_cluster(folder, names=BACKBONES, told="", **more):
     """A cluster in which some engines do what `files[name]` says."""
     files = {name: folder / name for name in names}
     for file in files.values():
-        file.write_text(told)
+        tell(file, told)
     running = Cluster(stage_arguments=PACE, faulty=files, **more)
     try:
         yield running, files
@@ -59,13 +60,13 @@ async def test_an_engine_that_fails_is_reloaded_and_no_frame_is_the_worse_for_it
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(5)
-            files["edge.backbone"].write_text("every:fail")
+            tell(files["edge.backbone"], "every:fail")
             state = await watch_until(
                 cluster.address, lambda state: "3 times" in reason_of(state, "edge.backbone")
             )
             assert "being reloaded" in reason_of(state, "edge.backbone")
             await camera.served(20)
-            files["edge.backbone"].write_text("")
+            tell(files["edge.backbone"], "")
             await watch_until(cluster.address, lambda state: not reason_of(state, "edge.backbone"))
             await camera.served(20)
     assert set(camera.outcomes) == {"detections"}
@@ -75,7 +76,7 @@ async def test_an_engine_that_fails_is_reloaded_and_no_frame_is_the_worse_for_it
 
 async def test_outputs_that_are_not_finite_open_the_circuit_breaker(tmp_path):
     with faulty_cluster(tmp_path, ("edge.transformer",)) as (cluster, files):
-        files["edge.transformer"].write_text("every:nan")
+        tell(files["edge.transformer"], "every:nan")
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(60)
@@ -153,17 +154,17 @@ async def test_a_frame_that_hangs_an_engine_is_served_elsewhere(tmp_path):
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(10)
-            files["edge.backbone"].write_text("every:hang")
+            tell(files["edge.backbone"], "every:hang")
             await camera.until(lambda: camera.pair and camera.pair.backbone == "workstation")
             await camera.served(20)
-            files["edge.backbone"].write_text("")
+            tell(files["edge.backbone"], "")
     assert set(camera.outcomes) == {"detections"}
 
 
 @contextmanager
 def stage_process(folder, told, *arguments, stage="transformer"):
     file = folder / "told"
-    file.write_text(told)
+    tell(file, told)
     process = ServiceProcess(
         f"tests.faulty.{stage}",
         *("--bundle", str(TOY_BUNDLE), "--node", "edge", "--engine", "faulty"),
@@ -199,7 +200,7 @@ async def test_sigterm_while_an_engine_hangs_ends_the_service_in_its_grace(tmp_p
         async with LiveStream(cluster.address) as stream:
             await stream.send(options(placement=detector_pb2.PLACEMENT_FULL), frame(0))
             await stream.receive(1)
-            files["edge.backbone"].write_text("every:hang")
+            tell(files["edge.backbone"], "every:hang")
             await stream.send(frame(1))
             backbone = cluster.stages["edge.backbone"]
             while backbone.metric("tandem_in_flight_frames") < 1:
@@ -368,10 +369,10 @@ async def test_the_only_node_serves_soon_after_its_engine_hung(tmp_path):
         async with streaming(cluster.address, live, other):
             await live.served(10)
             await other.served(10)
-            file.write_text("every:hang")
+            tell(file, "every:hang")
             # Both sessions give the route up.
             await watch_until(cluster.address, lambda told: told.events.failovers["stalled"] >= 2)
-            file.write_text("")
+            tell(file, "")
             since = time.monotonic()
             await live.served(1)
             await other.served(1)

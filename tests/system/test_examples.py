@@ -25,11 +25,11 @@ from common.security.tokens import new_token, token_digest
 from tandem.shipped import shipped_bundle, shipped_clip
 from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import write_clip_set
-from tests.integration.tandem.commands import wait_until
 from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
 from tests.streams import picture
 from tests.unit.tandem.factories import encoded, write_camera_video, write_video
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

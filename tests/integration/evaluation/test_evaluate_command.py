@@ -15,8 +15,9 @@ from tandem.evaluation.cli import ANSWERS_NAME
 from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import ClipSet
 from tests.integration.evaluation.conftest import BUNDLE
-from tests.integration.tandem.commands import TANDEM, json_of, started, tandem, wait_until
+from tests.integration.tandem.commands import TANDEM, json_of, started, tandem
 from tests.integration.tandem.toy_orchestrator import ToyDetector, serving
+from tests.waiting import wait_until
 
 SLOW = ("--engine-threads", "1", "--paced-milliseconds", "100")
 CODEC = ("--codec", "fp32")

@@ -20,7 +20,6 @@ from tests.integration.tandem.commands import (
     json_of,
     started,
     tandem,
-    wait_until,
 )
 from tests.unit.tandem.factories import (
     encoded,
@@ -28,6 +27,7 @@ from tests.unit.tandem.factories import (
     write_camera_video,
     write_video,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,11 @@ import pytest
 
 from tandem.pictures import encode_png
 from tests.harness import TOY_BUNDLE, Cluster
-from tests.integration.tandem.commands import started, tandem, wait_until
+from tests.integration.tandem.commands import started, tandem
 from tests.network_cameras import camera, jpeg
 from tests.unit.tandem.factories import encoded, read_video, write_video
 from tests.unit.tandem.test_videos import write_variable
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

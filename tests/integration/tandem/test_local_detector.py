@@ -23,9 +23,9 @@ from tandem.pictures import decode_picture, encode_png
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
 from tests.harness import TOY_BUNDLE, TOY_TENSORS, Cluster
-from tests.integration.tandem.commands import wait_until
 from tests.integration.test_cut_tensors import FRAMES, Whole
 from tests.unit.tandem.factories import encoded, pixels
+from tests.waiting import wait_until
 
 STAGE_THREADS = {"prepare", "frames", *(stage.value for stage in Stage)}
 

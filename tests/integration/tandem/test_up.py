@@ -14,8 +14,8 @@ from tests.integration.tandem.commands import (
     started,
     tandem,
     up,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
