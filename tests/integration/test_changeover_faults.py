@@ -21,6 +21,7 @@ from tests.faulty import tell
 from tests.harness import Cluster
 from tests.integration.security.calls import channel_to
 from tests.integration.tandem.commands import tandem
+from tests.waiting import until
 
 ORCHESTRATOR = "orchestrator/main"
 SERVER_NAME = Identity.parse(ORCHESTRATOR).server_name
@@ -110,12 +111,7 @@ class System:
 
     async def hangs(self, file):
         """Wait until the transformer's engine says by a file that it hangs."""
-
-        async def there():
-            while not self.told.with_name(file).exists():
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(there(), 30)
+        await until(self.told.with_name(file).exists)
         self.told.with_name(file).unlink()
 
     def hang_up(self, stage):

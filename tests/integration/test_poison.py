@@ -18,6 +18,7 @@ from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.misbehaving import answering, good_answer
 from tests.streams import LiveStream, detect, encoded, frame, options, status, watch_until
+from tests.waiting import PATIENCE_SECONDS, until, wait_until
 
 PACE = ("--paced-milliseconds", "10")
 WHITE = encoded(np.full((120, 160, 3), 255, np.uint8), ".png")
@@ -110,14 +111,14 @@ async def test_many_frames_that_fail_everywhere_take_no_engine_out(tmp_path):
         responses = await detect(cluster.address, [options(), *bad, frame(12)])
         state = await status(cluster.address)
         # It was tested each time, and found to be sound.
-        told = [
-            event
-            for name in BACKBONES
-            for event in cluster.stages[name].log_events()
-            if "sound" in event["event"]
-        ]
+        await until(
+            lambda: any(
+                "sound" in event["event"]
+                for name in BACKBONES
+                for event in cluster.stages[name].log_events()
+            )
+        )
     assert outcomes_of(responses) == ["error"] * 12 + ["detections"]
-    assert told
     assert all(stage.healthy for stage in state.stages)
 
 
@@ -141,12 +142,18 @@ async def test_a_frame_that_kills_stages_kills_two_at_most_and_harms_nobody(tmp_
             responses = await detect(cluster.address, [options(), *poisoned(12, poison_at=5)])
             for camera in cameras:
                 await camera.served(20)
-        dead = [name for name in names if cluster.stages[name].process.poll() is not None]
+        # That a process has ended comes to be known a little later.
+        dead = await until(lambda: two_or_more_ended([cluster.stages[name] for name in names]))
     assert list(messages_of(responses)) == [5], messages_of(responses)
     assert "not sent a third time" in responses[5].error.message
     assert len(dead) == 2
     for camera in cameras:
         assert set(camera.outcomes) == {"detections"}, camera.outcomes
+
+
+def two_or_more_ended(services):
+    ended = [each for each in services if each.process.poll() is not None]
+    return ended if len(ended) >= 2 else None
 
 
 async def test_a_frame_that_hangs_an_engine_is_served_elsewhere(tmp_path):
@@ -179,13 +186,10 @@ def stage_process(folder, told, *arguments, stage="transformer"):
 
 def test_sigterm_while_an_engine_loads_ends_the_service(tmp_path):
     with stage_process(tmp_path, "load:hang", "--grace-seconds", "1") as (process, file):
-        deadline = time.monotonic() + 60
-        while not file.with_name("loading").exists():
-            assert time.monotonic() < deadline, process.log_text()
-            time.sleep(0.02)
+        assert wait_until(file.with_name("loading").exists), process.log_text()
         began = time.monotonic()
-        assert process.terminate(60) == 0
         # The engine loads for ever; the grace is a second.
+        assert process.terminate() == 0
         assert time.monotonic() - began < 15
         # It never said that it was serving.
         assert process.process.stdout.read() == ""
@@ -203,11 +207,11 @@ async def test_sigterm_while_an_engine_hangs_ends_the_service_in_its_grace(tmp_p
             tell(files["edge.backbone"], "every:hang")
             await stream.send(frame(1))
             backbone = cluster.stages["edge.backbone"]
-            while backbone.metric("tandem_in_flight_frames") < 1:
-                await asyncio.sleep(0.01)
+            await until(lambda: backbone.metric("tandem_in_flight_frames") >= 1)
             began = time.monotonic()
             backbone.process.terminate()
-            await asyncio.get_running_loop().run_in_executor(None, backbone.process.wait, 60)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, backbone.process.wait, PATIENCE_SECONDS)
             elapsed = time.monotonic() - began
     # Its grace is 20 s, the hang endless.
     assert elapsed < 20 + 15
