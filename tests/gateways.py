@@ -113,7 +113,9 @@ def browser():
     # Root has no sandbox to go into.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments, timeout=1000 * PATIENCE_SECONDS
+        )
         try:
             yield chromium
         finally:

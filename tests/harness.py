@@ -106,6 +106,11 @@ class ServiceProcess:
             if line.startswith((name + "{", name + " ")) and all(each in line for each in wanted)
         )
 
+    def failovers(self) -> float:
+        """Of an orchestrator, but for those because a busy machine made a stage's answers late."""
+        name = "tandem_failovers_total"
+        return self.metric(name) - self.metric(name, reason="stalled")
+
     def log_text(self) -> str:
         # Not by `seek`: the service writes to the same open file, and would go on from there.
         number = self.log.fileno()

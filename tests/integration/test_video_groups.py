@@ -91,5 +91,6 @@ async def test_a_group_over_the_limit_is_refused_until_the_next_key_frame(cluste
     assert 2 < served < 18
     responses = await detect(cluster.address, [options(video=H264), *requests(units)])
     kinds = [each.WhichOneof("result") for each in responses]
-    assert kinds == ["detections"] * served + ["error"] * (20 - served) + ["detections"] * 4
+    expected = ["detections"] * served + ["error"] * (20 - served) + ["detections"] * 4
+    assert kinds == expected, responses[20]
     assert "max_group_mebibytes" in responses[served].error.message

@@ -46,6 +46,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sources")
     (path / "a.png").write_bytes(encoded(height=360, width=480))
     write_camera_video(path / "v.mp4", frames=12, height=96, width=128)
+    write_camera_video(path / "long.mp4", frames=600, height=96, width=128)
     (path / "pictures").mkdir()
     for index in range(4):
         (path / f"pictures/{index}.jpg").write_bytes(encoded(".jpg", seed=index))
@@ -210,7 +211,8 @@ def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards
 
 @pytest.mark.parametrize("arguments", [("status", "--watch"), ("detect", "VIDEO", "--live")])
 def test_ctrl_c_is_quiet(server, folder, arguments):
-    named = [folder / "v.mp4" if part == "VIDEO" else part for part in arguments]
+    # It plays for a minute.
+    named = [folder / "long.mp4" if part == "VIDEO" else part for part in arguments]
     with started(*named, *server, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(2)

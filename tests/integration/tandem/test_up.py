@@ -49,11 +49,18 @@ def test_it_tells_every_address_once_all_are_healthy(running):
             assert b"tandem_" in page.read()
 
 
+def are_healthy(server, *more):
+    told = json_of(tandem("status", *server, *more, "--json"))
+    placements = [each["available"] for each in told["placements"]]
+    return all(stage["healthy"] for stage in told["stages"]) and all(placements[:4])
+
+
 def test_status_and_placement(running):
     server = ("--server", running[1]["orchestrator"]["address"])
+    # A busy machine may have let one be silent for longer than such nodes may be.
+    assert wait_until(lambda: are_healthy(server))
     status = json_of(tandem("status", *server, "--json"))
     assert status["placement_setting"] == "auto"
-    assert all(stage["healthy"] for stage in status["stages"])
     assert [one["placement"] for one in status["placements"] if one["available"]] == [
         "full",
         "backbone",
@@ -163,8 +170,9 @@ def test_other_machines_may_reach_it_with_certificates(tmp_path):
     with up("--host", "0.0.0.0", "--certificates", made) as (_, told):
         server = ("--server", "localhost:" + told["orchestrator"]["address"].rpartition(":")[2])
         assert told["orchestrator"]["metrics"].startswith("https://")
+        assert wait_until(lambda: are_healthy(server, *known_as("operator")))
         status = json_of(tandem("status", *server, *known_as("operator"), "--json"))
-        assert [stage["healthy"] for stage in status["stages"]] == [True] * 4
+        assert len(status["stages"]) == 4
         assert status["warnings"] == []
         assert tandem("placement", "full", *server, *known_as("client")).returncode == 1
         assert tandem("status", *server).returncode == 1
