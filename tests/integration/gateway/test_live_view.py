@@ -207,9 +207,8 @@ async def test_a_lost_orchestrator_is_told_and_found_again(own_cluster, pictures
     cameras = [{"name": "yard", "url": str(pictures), "frames_per_second": 20}]
     with gateway(own_cluster.address, tmp_path, cameras) as process:
         async with page(process, shows=True) as looking:
-            await looking.until(
-                lambda page: len(page.frames) >= 2 and page.state and page.state["system"]
-            )
+            await looking.until(lambda page: page.state and page.state["system"])
+            await looking.until(lambda page: len(page.frames) >= 2)
             own_cluster.orchestrator.kill()
             await looking.until(lambda page: page.state["system"] is None)
             assert "orchestrator" in looking.state["problem"]

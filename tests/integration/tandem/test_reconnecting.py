@@ -68,7 +68,7 @@ class Stream:
 
 
 class Pictures:
-    """Goes on until it is told to end, so that frames are left however late what happens happens."""
+    """Goes on until told to end, so that frames are left however late something happens."""
 
     def __init__(self):
         self.sent = 0
