@@ -194,7 +194,7 @@ def test_without_a_server_no_process_is_started(folder):
     with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
         assert process.stdout.readline()
         assert descendants(process.pid) == []
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
 
 
@@ -203,7 +203,7 @@ def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards
     with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
         assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
         assert json.loads(out)["frame_id"] == 0
         assert are_gone(children)
@@ -216,7 +216,7 @@ def test_ctrl_c_is_quiet(server, folder, arguments):
     with started(*named, *server, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(2)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
 
 

@@ -115,7 +115,7 @@ def test_who_interrupts_finds_a_whole_file(server, tmp_path, number, name):
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=120)
         assert errors == ""
     if number == signal.SIGKILL:
         assert run.returncode == -signal.SIGKILL
@@ -229,7 +229,7 @@ def test_who_interrupts_a_long_video_finds_a_whole_file(model, long_video, tmp_p
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=120)
         assert (run.returncode, errors) == (128 + number, "")
     assert list(output.parent.iterdir()) == [output]
     if name == "out.jsonl":
@@ -288,7 +288,7 @@ def test_a_pipe_is_written_to_as_one(model, tmp_path):
     (tmp_path / "a.png").write_bytes(encoded())
     with started("detect", tmp_path / "a.png", *model, "-o", pipe) as run:
         assert json.loads(pipe.read_text())["name"] == "a.png"
-        run.communicate(timeout=60)
+        run.communicate(timeout=120)
         assert run.returncode == 0
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert cv2.imread(str(tmp_path / "a.png")) is not None

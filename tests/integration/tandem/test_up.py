@@ -93,7 +93,7 @@ def test_a_signal_stops_everything_quietly():
     """SIGTERM; SIGINT is sent where the live view is one of the children."""
     with up() as (process, told):
         process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, out, errors) == (143, "", "")
         assert are_gone(pids(told))
 
@@ -103,7 +103,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind():
         assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
         assert are_gone(children)
 
@@ -126,7 +126,7 @@ def test_a_stage_that_dies_is_told_and_the_rest_goes_on_while_there_is_an_orches
         assert wait_until(lambda: not edge_backbone_healthy(server))
         assert process.poll() is None
         os.kill(told["orchestrator"]["pid"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         assert "tandem: the orchestrator ended with exit code -9" in errors
         assert are_gone(pids(told))
@@ -147,7 +147,7 @@ def test_a_stage_that_does_not_start_is_told_with_its_last_words(tmp_path):
     for name in set(manifest["files"]) - {"backbone.onnx"}:
         (tmp_path / name).write_bytes((TOY_BUNDLE / name).read_bytes())
     with started("up", "--port", 0, "--bundle", tmp_path) as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         (line,) = errors.splitlines()
         assert line.startswith("tandem: the ")
@@ -193,6 +193,6 @@ def test_the_live_view_is_a_further_child():
         gateway = told["gateway"]["pid"]
         assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, out, errors) == (130, "", "")
         assert are_gone([gateway, *pids(told)])
