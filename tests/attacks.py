@@ -7,6 +7,7 @@ from typing import Any, AsyncIterator, Optional, Set, Tuple
 import grpc
 
 from common.wire.connections import CallEnding
+from tests.waiting import PATIENCE_SECONDS
 
 DETECT = "/tandem.v1.Detector/Detect"
 BACKBONE = "/tandem.v1.Backbone/Process"
@@ -51,8 +52,8 @@ class RawStream:
                 pass
 
         with suppress(grpc.aio.AioRpcError):
-            await asyncio.wait_for(read(), 60)
-        await asyncio.wait_for(self.ending.wait(), 60)
+            await asyncio.wait_for(read(), PATIENCE_SECONDS)
+        await asyncio.wait_for(self.ending.wait(), PATIENCE_SECONDS)
         return self.ending.code, self.ending.details
 
 

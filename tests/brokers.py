@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
 
+from tests.waiting import PATIENCE_SECONDS
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 WHY_NOT = "Mosquitto is not installed: apt-get install mosquitto"
 
@@ -70,7 +72,7 @@ class Listener:
                 self.latest[topic] = payload
                 self._come.notify_all()
 
-    async def until(self, condition, seconds=20.0):
+    async def until(self, condition, seconds=PATIENCE_SECONDS):
         async with asyncio.timeout(seconds), self._come:
             await self._come.wait_for(lambda: condition(self))
 

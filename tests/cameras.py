@@ -15,6 +15,7 @@ from common.domain.placement import NodePair
 from tandem.client import DetectorClient
 from tandem.results import FrameResult
 from tests.streams import jpeg
+from tests.waiting import PATIENCE_SECONDS
 
 PICTURES = 8
 """How many pictures a camera shows in turn: frame n is picture n modulo this."""
@@ -91,7 +92,7 @@ class Camera:
             self.boxes[result.frame_id] = np.array(boxes).reshape(-1, 4)
         self._came.set()
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for an answer after which `condition` holds."""
         end = time.monotonic() + seconds
         while not condition():

@@ -8,6 +8,7 @@ import grpc
 
 from protos.tandem.v1 import operations_pb2, operations_pb2_grpc
 from tests.streams import LiveStream, frame, jpeg, options, status
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 class Watched:
@@ -27,7 +28,7 @@ class Watched:
 
     async def __aexit__(self, *_):
         self._ends = True
-        await asyncio.wait_for(asyncio.gather(*self._tasks), 30)
+        await asyncio.wait_for(asyncio.gather(*self._tasks), PATIENCE_SECONDS)
         await self.stream.__aexit__()
 
     @property
@@ -41,10 +42,12 @@ class Watched:
 
     async def until(self, bundle, frames=1):
         """Wait until so many frames were answered with a bundle."""
-        deadline = time.monotonic() + 30
-        while self.bundles.count(bundle) < frames:
-            assert time.monotonic() < deadline
-            await asyncio.wait(self._tasks, timeout=0.02)
+        await until(lambda: self._has_failed or self.bundles.count(bundle) >= frames)
+        assert not self._has_failed
+
+    @property
+    def _has_failed(self):
+        return any(each.done() for each in self._tasks)
 
     async def _feed(self):
         data, number = jpeg(1), 0
@@ -75,12 +78,14 @@ async def deploy(address, name, bundle, **more):
         **{"bundle": name, "bundle_digest": bundle.digest, **more}
     )
     async with grpc.aio.insecure_channel(address) as channel:
-        return await operations_pb2_grpc.OperationsStub(channel).DeployBundle(request, timeout=60)
+        return await operations_pb2_grpc.OperationsStub(channel).DeployBundle(
+            request, timeout=PATIENCE_SECONDS
+        )
 
 
 async def until_one_is_loaded(cluster):
     """Wait until both stages have released what they do not serve."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     loop = asyncio.get_running_loop()
     for stage in cluster.stages.values():
         while await loop.run_in_executor(None, stage.metric, "tandem_loaded_bundles") != 1:
@@ -93,7 +98,7 @@ def served(state):
 
 
 async def until_warned(address, words):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not any(re.search(words, each) for each in (await status(address)).warnings):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)

@@ -10,6 +10,8 @@ from typing import Callable, Dict, List, NamedTuple
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from tests.waiting import PATIENCE_SECONDS
+
 # How far the clocks of two processes of one machine, and what timings round, may be apart.
 TOLERANCE_NANOSECONDS = 2_000_000
 # So that a test does not wait for the exporter.
@@ -68,7 +70,7 @@ class Collector:
 
     def wait_for(self, condition: Callable[[List[Received]], bool]) -> List[Received]:
         """All spans, once the condition holds for them."""
-        end = time.monotonic() + 60.0
+        end = time.monotonic() + PATIENCE_SECONDS
         with self._changed:
             while not condition(self.spans):
                 left = end - time.monotonic()

@@ -13,6 +13,7 @@ import yaml
 from websockets.asyncio.client import connect
 
 from tests.harness import ServiceProcess
+from tests.waiting import PATIENCE_SECONDS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(
@@ -62,7 +63,7 @@ class Page:
         self.state = None
         self.frames = []
 
-    async def until(self, condition, seconds=60.0):
+    async def until(self, condition, seconds=PATIENCE_SECONDS):
         """Read until something holds of this page."""
         async with asyncio.timeout(seconds):
             while not condition(self):
@@ -70,7 +71,7 @@ class Page:
 
     async def states(self, count):
         """Read until so many more states have come."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while count:
                 count -= await self._read()
 
@@ -112,7 +113,9 @@ def browser():
     # Root has no sandbox to go into.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments, timeout=1000 * PATIENCE_SECONDS
+        )
         try:
             yield chromium
         finally:

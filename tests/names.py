@@ -20,7 +20,7 @@ _PORT = 53
 _TRIES = 100
 _SERVED, _NO_SUCH_NAME, _REFUSED = 0, 3, 5
 _TYPE_A = 1
-_RESOLV_CONF = "nameserver {}\noptions timeout:1 attempts:1\n"
+_RESOLV_CONF = "nameserver {}\noptions timeout:30 attempts:1\n"
 # For the resolver's files alone, so that the processes share all else with this one.
 _MOUNT = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 

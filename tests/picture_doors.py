@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tests.harness import ServiceProcess
+from tests.waiting import PATIENCE_SECONDS
 
 FREE_PORTS = ("--port", "0", "--http-port", "0", "--metrics-port", "0")
 
@@ -40,7 +41,7 @@ class Caller:
         self._where = urlsplit(gateway.announcement["http"])
 
     def connect(self):
-        return HTTPConnection(self._where.hostname, self._where.port, timeout=60)
+        return HTTPConnection(self._where.hostname, self._where.port, timeout=PATIENCE_SECONDS)
 
     def get(self, path):
         return self.request("GET", path)

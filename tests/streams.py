@@ -16,6 +16,7 @@ from protos.tandem.v1 import (
     operations_pb2,
     operations_pb2_grpc,
 )
+from tests.waiting import PATIENCE_SECONDS
 
 
 def picture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
@@ -94,14 +95,14 @@ class LiveStream:
             await self.call.write(request)
 
     async def receive(self, count: int) -> List[detector_pb2.DetectResponse]:
-        return [await asyncio.wait_for(self.call.read(), 60) for _ in range(count)]
+        return [await asyncio.wait_for(self.call.read(), PATIENCE_SECONDS) for _ in range(count)]
 
     async def rest(self) -> List[detector_pb2.DetectResponse]:
         """Half-close and read to the end."""
         await self.call.done_writing()
         responses = []
         while True:
-            response = await asyncio.wait_for(self.call.read(), 60)
+            response = await asyncio.wait_for(self.call.read(), PATIENCE_SECONDS)
             if response is grpc.aio.EOF:
                 return responses
             responses.append(response)
@@ -127,7 +128,7 @@ async def watch_until(address: str, condition) -> operations_pb2.SystemStatus:
     request.interval.FromMilliseconds(100)
     async with grpc.aio.insecure_channel(address) as channel:
         async for state in operations_pb2_grpc.OperationsStub(channel).WatchStatus(
-            request, timeout=60
+            request, timeout=PATIENCE_SECONDS
         ):
             if condition(state):
                 return state

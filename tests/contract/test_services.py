@@ -71,7 +71,7 @@ def service_of(cluster, name) -> ServiceProcess:
 
 
 def scrape(service: ServiceProcess) -> str:
-    with urllib.request.urlopen(service.metrics_url, timeout=10) as response:
+    with urllib.request.urlopen(service.metrics_url, timeout=60) as response:
         return response.read().decode()
 
 

@@ -1,7 +1,8 @@
 """ONNX Runtime, but for what the file named by FAULTY_ENGINE says at each execution.
 
 Its words are `WHAT:ACTION`. WHAT is `every` execution, one of a `white` picture, one of a `part`
-of the bottleneck, or one of what was loaded `last`; ACTION is
+of the bottleneck, one of what was loaded `last`, or with `after3` one that begins after three
+others have since the words were first read; ACTION is
 `fail`, `memory` (MemoryError), `nan` (outputs that are not finite), `exit`, or `hang` until the
 file says otherwise. `load:hang` hangs while loading, `load:fail` fails to, and `load:single` loads
 for single frames only, as a compiler does with a graph of a fixed batch. `has:Sigmoyd` is an engine
@@ -31,6 +32,9 @@ WHITE = 2.2
 class FaultyEngine:
     # How many were loaded.
     count = 0
+    # The latest words, and how many executions have begun since these were first read.
+    words = ""
+    begun = 0
 
     def __init__(self, engine, file: Path) -> None:
         self._engine = engine
@@ -43,13 +47,19 @@ class FaultyEngine:
         return f"faulty {self._engine.description}"
 
     def run(self, inputs):
-        what, _, action = told(self._file).partition(":")
+        words = told(self._file)
+        if words != FaultyEngine.words:
+            FaultyEngine.words, FaultyEngine.begun = words, 0
+        FaultyEngine.begun += 1
+        what, _, action = words.partition(":")
         is_meant = {
             "every": True,
             "white": is_white(inputs),
             "part": is_of_a_part(inputs),
             "last": self._number == FaultyEngine.count,
         }
+        if what.startswith("after"):
+            is_meant[what] = FaultyEngine.begun > int(what[len("after") :])
         if is_meant.get(what, False):
             if action == "fail":
                 raise EngineError("sticky error at 0xdead")
@@ -59,7 +69,7 @@ class FaultyEngine:
                 os._exit(3)
             if action == "hang":
                 self._file.with_name("hanging").touch()
-            hang_while(self._file, "hang")
+                hang_while(self._file, words)
             if action == "nan":
                 return {n: np.full_like(a, np.nan) for n, a in self._engine.run(inputs).items()}
         return self._engine.run(inputs)
@@ -72,8 +82,8 @@ def told(file: Path) -> str:
     return file.read_text().strip() if file.exists() else ""
 
 
-def hang_while(file: Path, action: str) -> None:
-    while told(file).endswith(action):
+def hang_while(file: Path, words: str) -> None:
+    while told(file) == words:
         time.sleep(0.02)
 
 

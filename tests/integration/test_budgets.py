@@ -21,6 +21,7 @@ from tests.attacks import (
 )
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import LiveStream, detect, detect_until_error, frame, jpeg, options
+from tests.waiting import PATIENCE_SECONDS, until
 
 MEBIBYTE = 1 << 20
 DIGEST = load_bundle(TOY_BUNDLE).digest
@@ -183,7 +184,9 @@ async def test_frames_of_one_id_are_answered_by_a_stage(cluster):
         stream = RawStream(channel, BACKBONE)
         await stream.send(first.SerializeToString(), *[same.SerializeToString()] * 8)
         answers = [
-            stage_pb2.StageResponse.FromString(await asyncio.wait_for(stream.call.read(), 60))
+            stage_pb2.StageResponse.FromString(
+                await asyncio.wait_for(stream.call.read(), PATIENCE_SECONDS)
+            )
             for _ in range(9)
         ]
     assert [each.result.frame_id for each in answers[1:]] == [7] * 8
@@ -237,7 +240,7 @@ async def test_connections_to_the_metrics_that_send_nothing_lock_nobody_out(clus
         for connection in idle[90:]:
             connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
         for _ in range(3):
-            with urllib.request.urlopen(url, timeout=30) as page:
+            with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as page:
                 assert b"tandem_frames" in page.read()
     finally:
         for connection in idle:
@@ -246,7 +249,7 @@ async def test_connections_to_the_metrics_that_send_nothing_lock_nobody_out(clus
 
 async def test_a_head_without_end_is_cut(cluster):
     host, _, port = cluster.orchestrator.metrics_url.split("/")[2].rpartition(":")
-    with create_connection((host, int(port)), timeout=30) as connection:
+    with create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\n" + b"X: " + b"y" * 30_000)
         answer = b""
         while True:
@@ -261,7 +264,8 @@ async def test_a_head_without_end_is_cut(cluster):
 
 
 async def test_silence_ends_a_stream_and_the_orchestrator_opens_another():
-    short = ("--max-silence-seconds", "1")
+    # Longer than a machine stops a process in the midst of a frame.
+    short = ("--max-silence-seconds", "3")
     cluster = Cluster(stage_arguments=short, nodes=("edge",))
     try:
         async with LiveStream(cluster.address) as stream:
@@ -272,13 +276,12 @@ async def test_silence_ends_a_stream_and_the_orchestrator_opens_another():
             def ended():
                 return [e for e in backbone.log_events() if e["event"] == "stream ended"]
 
-            while not ended():
-                await asyncio.sleep(0.05)
+            await until(ended)
             await stream.send(frame(2))
             (answer,) = await stream.receive(1)
             assert answer.WhichOneof("result") == "detections"
-        assert cluster.orchestrator.metric("tandem_failovers_total") == 0
-        assert "1 s" in ended()[0]["error"]
+        assert cluster.orchestrator.failovers() == 0
+        assert "3 s" in ended()[0]["error"]
     finally:
         cluster.close()
 
@@ -306,8 +309,7 @@ async def test_a_client_that_says_nothing_or_takes_nothing_is_ended():
 
             sending = asyncio.ensure_future(send())
             events = cluster.orchestrator.log_events
-            while not any("not taken" in str(each.get("error")) for each in events()):
-                await asyncio.sleep(0.1)
+            await until(lambda: any("not taken" in str(each.get("error")) for each in events()))
             sending.cancel()
             assert len(await detect(cluster.address, [frame(1)])) == 1
     finally:

@@ -17,9 +17,11 @@ from tandem.client import DetectorClient
 from tests.authorities import Realm
 from tests.bundles import version_of_toy
 from tests.changing import Watched
+from tests.faulty import tell
 from tests.harness import Cluster
 from tests.integration.security.calls import channel_to
 from tests.integration.tandem.commands import tandem
+from tests.waiting import until
 
 ORCHESTRATOR = "orchestrator/main"
 SERVER_NAME = Identity.parse(ORCHESTRATOR).server_name
@@ -109,12 +111,7 @@ class System:
 
     async def hangs(self, file):
         """Wait until the transformer's engine says by a file that it hangs."""
-
-        async def there():
-            while not self.told.with_name(file).exists():
-                await asyncio.sleep(0.01)
-
-        await asyncio.wait_for(there(), 30)
+        await until(self.told.with_name(file).exists)
         self.told.with_name(file).unlink()
 
     def hang_up(self, stage):
@@ -180,17 +177,17 @@ async def test_what_is_not_signed_by_the_key_changes_nothing_and_says_so(system)
 
 async def test_frames_go_on_while_a_bundle_is_loaded_and_warmed_up(system):
     async with system.used() as (stream, client):
-        system.told.write_text("load:hang")
+        tell(system.told, "load:hang")
         deploying = system.deploy(client, "second")
         await system.hangs("loading")
         await more(stream, "first")
         with pytest.raises(PreconditionError, match="second is being deployed at the moment"):
             await client.deploy("first", system.bundles["first"].digest)
-        system.told.write_text("last:hang")
+        tell(system.told, "last:hang")
         await system.hangs("hanging")
         await more(stream, "first")
         assert not deploying.done()
-        system.told.write_text("")
+        tell(system.told, "")
         assert served(await deploying) == {"second"}
         await more(stream, "second")
         await system.deploy(client, "first")
@@ -199,11 +196,11 @@ async def test_frames_go_on_while_a_bundle_is_loaded_and_warmed_up(system):
 
 async def test_a_stage_that_is_told_by_sighup_amid_a_deployment_follows_that_after_it(system):
     async with system.operating() as client:
-        system.told.write_text("load:hang")
+        tell(system.told, "load:hang")
         deploying = system.deploy(client, "second")
         await system.hangs("loading")
         system.hang_up("backbone")
-        system.told.write_text("")
+        tell(system.told, "")
         await deploying
         async for state in client.watch_status(0.1):
             if differing(state):
@@ -222,14 +219,14 @@ async def test_a_stage_that_is_told_by_sighup_amid_a_deployment_follows_that_aft
 async def test_a_stage_that_dies_amid_a_deployment_ends_it_and_the_next_one_works(system, name):
     async with system.used() as (stream, client):
         await more(stream, "first")
-        system.told.write_text("load:hang")
+        tell(system.told, "load:hang")
         deploying = system.deploy(client, "second")
         await system.hangs("loading")
         system.cluster.stages[name].kill()
         stage = name.partition(".")[2]
         with pytest.raises(UnavailableError, match=f"{stage} on edge"):
             await deploying
-        system.told.write_text("")
+        tell(system.told, "")
         system.cluster.restart(name).announcement  # noqa: B018 - waits until it is healthy
         await more(stream, "first")
         async for state in client.watch_status(0.1):

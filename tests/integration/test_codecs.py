@@ -17,6 +17,7 @@ from common.wire.frames import codec_to_wire, tensor_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import boxes, detect, frame, options
+from tests.waiting import PATIENCE_SECONDS
 
 FRAMES = [frame(number) for number in range(30)]
 # How far a score (0 to 1) and a side of a box (as a share of the frame's) are from fp32's, root
@@ -190,7 +191,7 @@ def test_a_default_that_cannot_be_served_is_refused_at_start(uncalibrated, tmp_p
     arguments = ("--node", "edge", "--bundle", str(folder), "--port", "0", "--metrics-port", "0")
     service = ServiceProcess("services.transformer", *arguments)
     try:
-        assert service.process.wait(30) != 0
+        assert service.process.wait(PATIENCE_SECONDS) != 0
         assert "default codec q3 needs a calibration" in service.log_text()
         assert "Traceback" not in service.log_text()
     finally:

@@ -13,13 +13,13 @@ from google.rpc import code_pb2
 from common.wire.connections import CallEnding
 from protos.tandem.v1 import (
     detector_pb2,
-    detector_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
     stage_pb2,
     stage_pb2_grpc,
     tensor_pb2,
 )
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.streams import (
     LiveStream,
@@ -31,6 +31,7 @@ from tests.streams import (
     status,
     watch_until,
 )
+from tests.waiting import PATIENCE_SECONDS, until
 
 FULL = detector_pb2.PLACEMENT_FULL
 BACKBONE = detector_pb2.PLACEMENT_BACKBONE
@@ -52,9 +53,11 @@ def slow_cluster():
 @pytest.mark.parametrize("stage", ["edge.backbone", "workstation.transformer"])
 async def test_where_a_stream_insists_a_killed_stage_is_named_with_each_frame(slow_cluster, stage):
     async with LiveStream(slow_cluster.address) as stream:
-        await stream.send(options(placement=BACKBONE), *(frame(number) for number in range(10)))
+        await stream.send(options(placement=BACKBONE), *(frame(number) for number in range(8)))
         before = await stream.receive(2)
         slow_cluster.stages[stage].kill()
+        # Whoever was stopped here may have all answers already.
+        await stream.send(frame(8), frame(9))
         rest = await stream.rest()
     responses = before + rest
     assert [each.frame_id for each in responses] == list(range(10))
@@ -109,54 +112,50 @@ async def test_a_placement_that_cannot_serve_is_not_set(own_cluster):
 
 
 async def test_a_draining_orchestrator_answers_what_it_read_and_exits_well(slow_cluster):
-    requests = [options(), *(frame(number) for number in range(200))]
-    async with grpc.aio.insecure_channel(slow_cluster.address) as channel:
-        call = detector_pb2_grpc.DetectorStub(channel).Detect(paced(requests, 0.005))
-        ending = CallEnding(call)
-        responses = []
+    async with LiveStream(slow_cluster.address) as stream:
+        ending = CallEnding(stream.call)
+        await stream.send(options(), *(frame(number) for number in range(200)))
+        responses = await stream.receive(5)
+        slow_cluster.orchestrator.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
-            async for response in call:
-                responses.append(response)
-                if len(responses) == 5:
-                    slow_cluster.orchestrator.process.send_signal(signal.SIGTERM)
+            while True:
+                responses += await stream.receive(1)
     assert ending.code is grpc.StatusCode.UNAVAILABLE
     assert "draining" in ending.details
     # The window's frames were in flight when the signal came.
     assert len(responses) >= 8
     assert [each.frame_id for each in responses] == list(range(len(responses)))
     assert {each.WhichOneof("result") for each in responses} == {"detections"}
-    assert slow_cluster.orchestrator.process.wait(10) == 0
+    assert slow_cluster.orchestrator.process.wait(PATIENCE_SECONDS) == 0
 
 
-async def test_a_draining_backbone_answers_what_it_holds_and_exits_well(slow_cluster):
-    async with LiveStream(slow_cluster.address) as stream:
-        await stream.send(options(placement=FULL), *(frame(number) for number in range(4)))
-        await stream.receive(1)
-        assert slow_cluster.stages["edge.backbone"].terminate() == 0
-        rest = await stream.rest()
-    assert [each.frame_id for each in rest] == [1, 2, 3]
+@pytest.mark.parametrize("stage", ["backbone", "transformer"])
+async def test_a_draining_stage_answers_what_it_holds_and_exits_well(tmp_path, stage):
+    name, told = f"edge.{stage}", tmp_path / "told"
+    cluster = Cluster(
+        orchestrator_arguments=("--window", "4"), nodes=("edge",), faulty={name: told}
+    )
+    draining = cluster.stages[name]
+    try:
+        async with LiveStream(cluster.address) as stream:
+            await stream.send(options(placement=FULL), frame(0))
+            await stream.receive(1)
+            tell(told, "every:hang")
+            await stream.send(*(frame(number) for number in range(1, 5)))
+            await until(lambda: draining.metric("tandem_in_flight_frames") == 4)
+            draining.process.send_signal(signal.SIGTERM)
+            tell(told, "")
+            rest = await stream.rest()
+        assert draining.process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        cluster.close()
+    assert [each.frame_id for each in rest] == [1, 2, 3, 4]
     assert {each.WhichOneof("result") for each in rest} == {"detections"}
-
-
-async def test_a_draining_transformer_answers_what_it_holds_and_exits_well(slow_cluster):
-    async with LiveStream(slow_cluster.address) as stream:
-        await stream.send(options(placement=FULL), *(frame(number) for number in range(4)))
-        await stream.receive(1)
-        transformer = slow_cluster.stages["edge.transformer"]
-        while transformer.metric("tandem_in_flight_frames") < 1:
-            await asyncio.sleep(0.001)
-        assert transformer.terminate() == 0
-        rest = await stream.rest()
-    assert [each.frame_id for each in rest] == [1, 2, 3]
-    # The first had reached it, the others may still be in the backbone, which then says why.
-    assert rest[0].WhichOneof("result") == "detections"
-    for each in rest[1:]:
-        assert each.HasField("detections") or each.error.code == code_pb2.UNAVAILABLE
 
 
 async def test_an_idle_service_exits_well_on_sigterm(own_cluster):
     services = [own_cluster.orchestrator, *own_cluster.stages.values()]
-    assert [service.terminate(10) for service in services] == [0] * 5
+    assert [service.terminate() for service in services] == [0] * 5
 
 
 async def test_halves_of_different_bundles_never_run_together(tmp_path):
@@ -244,7 +243,7 @@ async def test_a_live_stream_drops_the_oldest_and_answers_every_frame(slow_clust
     assert outcomes[-1] == "detections"
     served = [each.timing.total_seconds for each in responses if each.HasField("detections")]
     # Of a hundred frames in a row, the median would wait for two seconds and more.
-    assert statistics.median(served) < 0.5
+    assert statistics.median(served) < 1.25
 
 
 async def test_a_fast_client_is_held_back_to_the_pace_of_the_engine(slow_cluster):

@@ -10,7 +10,7 @@ from common.server.health import REASON_CHARACTERS, REASON_KEY, DrainingHealth
 
 ROUNDS = 30
 WATCHES = 8
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 60.0
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 

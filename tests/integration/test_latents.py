@@ -15,9 +15,11 @@ from google.rpc import code_pb2
 from common.domain.codec import LATENT_CODECS
 from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.meddling import meddling, refusal
 from tests.streams import boxes, detect, encoded, frame, jpeg, options, picture
+from tests.waiting import until
 
 FRAMES = 30
 NAMES = {1: "person", 3: "car", 17: "cat"}
@@ -203,19 +205,29 @@ async def test_latents_and_features_share_an_engine_that_batches():
         pictures = [frame(number, jpeg(1000 * stream + number)) for number in range(8)]
         return [options(codec=codec), *pictures]
 
-    paced = ("--paced-milliseconds", "20", "--paced-batch", "8=40", "--max-batch", "8")
+    def executed():
+        """Of each stage: frames, and executions."""
+        for stage in ("backbone", "transformer"):
+            process = cluster.stages[f"edge.{stage}"]
+            frames, executions = (
+                process.metric(f"tandem_batch_frames_{what}", stage=stage)
+                for what in ("sum", "count")
+            )
+            yield frames, executions
+
+    # Longer than a busy machine takes to bring the next frame.
+    paced = ("--paced-milliseconds", "60", "--paced-batch", "8=80", "--max-batch", "8")
     cluster = Cluster(stage_arguments=paced, nodes=("edge",))
     try:
         alone = [await detect(cluster.address, requests_of(stream)) for stream in range(4)]
+        before = list(executed())
         beside = await asyncio.gather(
             *(detect(cluster.address, requests_of(stream)) for stream in range(16))
         )
-        for stage in ("backbone", "transformer"):
-            process = cluster.stages[f"edge.{stage}"]
-            executions = process.metric("tandem_batch_frames_count", stage=stage)
-            frames = process.metric("tandem_batch_frames_sum", stage=stage)
-            assert frames - 4 * 8 == 16 * 8
-            assert (frames - 4 * 8) / (executions - 4 * 8) > 1.5
+        for (frames, executions), (frames_before, executions_before) in zip(executed(), before):
+            # Frames that a busy machine has wait for too long are sent again.
+            assert frames - frames_before >= 16 * 8
+            assert (frames - frames_before) / (executions - executions_before) > 1.5
     finally:
         cluster.close()
     for own, others in zip(alone, beside):
@@ -231,11 +243,11 @@ async def test_a_part_that_fails_takes_its_stage_out_of_service_until_it_compute
     )
     process = cluster.stages["edge.transformer"]
     try:
-        told.write_text("part:fail")
+        tell(told, "part:fail")
         requests = [options(codec=FINE), *(frame(number) for number in range(8))]
         answering = asyncio.ensure_future(detect(cluster.address, requests))
         await logged(process, "the engine still fails")
-        told.unlink()
+        tell(told, "")
         answers = await answering
     finally:
         cluster.close()
@@ -244,8 +256,7 @@ async def test_a_part_that_fails_takes_its_stage_out_of_service_until_it_compute
 
 async def logged(process, event):
     """Wait until a service has logged an event."""
-    for _ in range(600):
-        if any(each["event"] == event for each in process.log_events()):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{event!r} is not in the log: {process.log_text()}")
+    await until(
+        lambda: any(each["event"] == event for each in process.log_events()),
+        f"{event!r} is not in the log",
+    )

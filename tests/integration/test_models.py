@@ -10,6 +10,7 @@ from protos.tandem.v1 import operations_pb2, operations_pb2_grpc
 from tests.bundles import version_of_toy
 from tests.harness import TOY_TENSORS, Cluster
 from tests.streams import LiveStream, boxes, detect, detect_until_error, frame, options, status
+from tests.waiting import PATIENCE_SECONDS, until
 
 SEEDS = range(1, 9)
 
@@ -109,14 +110,14 @@ async def test_one_model_changes_over_and_the_other_streams_on(cluster, bundles)
 
     streams = asyncio.gather(*(stream(model) for model in answers))
     try:
+        await until(lambda: streams.done() or all(answers.values()))
         state = await deploy(cluster.address, "levels", "levels-2", bundles["levels-2"].digest)
         assert list(state.warnings) == []
-        while "levels-2" not in versions(answers["levels"][-1:]):
-            assert not streams.done()
-            await asyncio.sleep(0.01)
+        await until(lambda: streams.done() or "levels-2" in versions(answers["levels"][-1:]))
+        assert not streams.done()
     finally:
         ended.set()
-        await asyncio.wait_for(streams, 30)
+        await asyncio.wait_for(streams, PATIENCE_SECONDS)
     for came in answers.values():
         assert [each.frame_id for each in came] == list(range(1, len(came) + 1))
     assert versions(answers[""]) == {"plain"}

@@ -112,7 +112,7 @@ async def test_an_interval_may_be_long(three, seconds):
     request.interval.seconds = seconds
     async with grpc.aio.insecure_channel(three.address) as channel:
         call = operations_pb2_grpc.OperationsStub(channel).WatchStatus(request)
-        assert stages_up(await call.read()) == 6
+        assert len((await call.read()).stages) == 6
         call.cancel()
 
 

@@ -78,6 +78,8 @@ def test_every_frame_s_components_add_up_to_its_latency(folder):
             total = sum(float(row[f"{part}_seconds"]) for part in parts)
             assert total == pytest.approx(float(row["latency_seconds"]))
             is_split = "backbone" in name
+            # The device takes so long for each half that it runs, however late the answers come.
+            assert float(row["edge_seconds"]) >= (0.03 if is_split else 0.06)
             assert (float(row["workstation_seconds"]) > 0) == is_split
             assert (int(row["link_bytes"]) > 0) == is_split
 
@@ -88,9 +90,8 @@ def test_memory_is_sampled_on_the_nodes_that_are_used(folder):
     assert (full["placement"], backbone["placement"]) == ("full", "backbone")
     assert float(full["edge_memory_bytes"]) > float(backbone["edge_memory_bytes"]) > 1e7
     assert full["workstation_memory_bytes"] == ""
-    # One device has both halves to run, or each of two has one; answers come a little unevenly.
-    assert 0 < float(full["fps"]) < 1.1 * 1000 / 60
-    assert 0 < float(backbone["fps"]) < 1.1 * 1000 / 30
+    assert float(full["fps"]) > 0
+    assert float(backbone["fps"]) > 0
 
 
 def test_the_record_names_the_model_the_machine_and_the_commit(folder):

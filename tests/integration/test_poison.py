@@ -14,9 +14,11 @@ from common.domain.placement import NodePair
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.session.attempts import MOST_REJECTIONS
 from tests.cameras import Camera, streaming
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster, ServiceProcess
 from tests.misbehaving import answering, good_answer
 from tests.streams import LiveStream, detect, encoded, frame, options, status, watch_until
+from tests.waiting import PATIENCE_SECONDS, until, wait_until
 
 PACE = ("--paced-milliseconds", "10")
 WHITE = encoded(np.full((120, 160, 3), 255, np.uint8), ".png")
@@ -28,7 +30,7 @@ def faulty_cluster(folder, names=BACKBONES, told="", **more):
     """A cluster in which some engines do what `files[name]` says."""
     files = {name: folder / name for name in names}
     for file in files.values():
-        file.write_text(told)
+        tell(file, told)
     running = Cluster(stage_arguments=PACE, faulty=files, **more)
     try:
         yield running, files
@@ -59,13 +61,13 @@ async def test_an_engine_that_fails_is_reloaded_and_no_frame_is_the_worse_for_it
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(5)
-            files["edge.backbone"].write_text("every:fail")
+            tell(files["edge.backbone"], "every:fail")
             state = await watch_until(
                 cluster.address, lambda state: "3 times" in reason_of(state, "edge.backbone")
             )
             assert "being reloaded" in reason_of(state, "edge.backbone")
             await camera.served(20)
-            files["edge.backbone"].write_text("")
+            tell(files["edge.backbone"], "")
             await watch_until(cluster.address, lambda state: not reason_of(state, "edge.backbone"))
             await camera.served(20)
     assert set(camera.outcomes) == {"detections"}
@@ -75,7 +77,7 @@ async def test_an_engine_that_fails_is_reloaded_and_no_frame_is_the_worse_for_it
 
 async def test_outputs_that_are_not_finite_open_the_circuit_breaker(tmp_path):
     with faulty_cluster(tmp_path, ("edge.transformer",)) as (cluster, files):
-        files["edge.transformer"].write_text("every:nan")
+        tell(files["edge.transformer"], "every:nan")
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(60)
@@ -109,14 +111,14 @@ async def test_many_frames_that_fail_everywhere_take_no_engine_out(tmp_path):
         responses = await detect(cluster.address, [options(), *bad, frame(12)])
         state = await status(cluster.address)
         # It was tested each time, and found to be sound.
-        told = [
-            event
-            for name in BACKBONES
-            for event in cluster.stages[name].log_events()
-            if "sound" in event["event"]
-        ]
+        await until(
+            lambda: any(
+                "sound" in event["event"]
+                for name in BACKBONES
+                for event in cluster.stages[name].log_events()
+            )
+        )
     assert outcomes_of(responses) == ["error"] * 12 + ["detections"]
-    assert told
     assert all(stage.healthy for stage in state.stages)
 
 
@@ -140,7 +142,8 @@ async def test_a_frame_that_kills_stages_kills_two_at_most_and_harms_nobody(tmp_
             responses = await detect(cluster.address, [options(), *poisoned(12, poison_at=5)])
             for camera in cameras:
                 await camera.served(20)
-        dead = [name for name in names if cluster.stages[name].process.poll() is not None]
+        # That a process has ended comes to be known a little later.
+        dead = await until(lambda: two_or_more_ended([cluster.stages[name] for name in names]))
     assert list(messages_of(responses)) == [5], messages_of(responses)
     assert "not sent a third time" in responses[5].error.message
     assert len(dead) == 2
@@ -148,22 +151,27 @@ async def test_a_frame_that_kills_stages_kills_two_at_most_and_harms_nobody(tmp_
         assert set(camera.outcomes) == {"detections"}, camera.outcomes
 
 
+def two_or_more_ended(services):
+    ended = [each for each in services if each.process.poll() is not None]
+    return ended if len(ended) >= 2 else None
+
+
 async def test_a_frame_that_hangs_an_engine_is_served_elsewhere(tmp_path):
     with faulty_cluster(tmp_path, ("edge.backbone",)) as (cluster, files):
         camera = Camera("camera")
         async with streaming(cluster.address, camera):
             await camera.served(10)
-            files["edge.backbone"].write_text("every:hang")
+            tell(files["edge.backbone"], "every:hang")
             await camera.until(lambda: camera.pair and camera.pair.backbone == "workstation")
             await camera.served(20)
-            files["edge.backbone"].write_text("")
+            tell(files["edge.backbone"], "")
     assert set(camera.outcomes) == {"detections"}
 
 
 @contextmanager
 def stage_process(folder, told, *arguments, stage="transformer"):
     file = folder / "told"
-    file.write_text(told)
+    tell(file, told)
     process = ServiceProcess(
         f"tests.faulty.{stage}",
         *("--bundle", str(TOY_BUNDLE), "--node", "edge", "--engine", "faulty"),
@@ -178,13 +186,10 @@ def stage_process(folder, told, *arguments, stage="transformer"):
 
 def test_sigterm_while_an_engine_loads_ends_the_service(tmp_path):
     with stage_process(tmp_path, "load:hang", "--grace-seconds", "1") as (process, file):
-        deadline = time.monotonic() + 60
-        while not file.with_name("loading").exists():
-            assert time.monotonic() < deadline, process.log_text()
-            time.sleep(0.02)
+        assert wait_until(file.with_name("loading").exists), process.log_text()
         began = time.monotonic()
-        assert process.terminate(60) == 0
         # The engine loads for ever; the grace is a second.
+        assert process.terminate() == 0
         assert time.monotonic() - began < 15
         # It never said that it was serving.
         assert process.process.stdout.read() == ""
@@ -199,14 +204,14 @@ async def test_sigterm_while_an_engine_hangs_ends_the_service_in_its_grace(tmp_p
         async with LiveStream(cluster.address) as stream:
             await stream.send(options(placement=detector_pb2.PLACEMENT_FULL), frame(0))
             await stream.receive(1)
-            files["edge.backbone"].write_text("every:hang")
+            tell(files["edge.backbone"], "every:hang")
             await stream.send(frame(1))
             backbone = cluster.stages["edge.backbone"]
-            while backbone.metric("tandem_in_flight_frames") < 1:
-                await asyncio.sleep(0.01)
+            await until(lambda: backbone.metric("tandem_in_flight_frames") >= 1)
             began = time.monotonic()
             backbone.process.terminate()
-            await asyncio.get_running_loop().run_in_executor(None, backbone.process.wait, 60)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, backbone.process.wait, PATIENCE_SECONDS)
             elapsed = time.monotonic() - began
     # Its grace is 20 s, the hang endless.
     assert elapsed < 20 + 15
@@ -368,10 +373,10 @@ async def test_the_only_node_serves_soon_after_its_engine_hung(tmp_path):
         async with streaming(cluster.address, live, other):
             await live.served(10)
             await other.served(10)
-            file.write_text("every:hang")
+            tell(file, "every:hang")
             # Both sessions give the route up.
             await watch_until(cluster.address, lambda told: told.events.failovers["stalled"] >= 2)
-            file.write_text("")
+            tell(file, "")
             since = time.monotonic()
             await live.served(1)
             await other.served(1)

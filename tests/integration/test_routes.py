@@ -14,7 +14,7 @@ from protos.tandem.v1 import detector_pb2
 from services.orchestrator.routing.routes import Route
 from services.orchestrator.session.route_streams import RouteStreams
 from tests.integration.test_stage_client import OPENED, never_opens, result, serving
-from tests.integration.test_stage_faults import until
+from tests.waiting import until
 
 BACKBONE = StageAddress("edge", Stage.BACKBONE, "not dialled")
 ROUTE = Route(BACKBONE, StageAddress("edge", Stage.TRANSFORMER, "not dialled"))

@@ -10,6 +10,7 @@ from common.domain.placement import Stage
 from common.wire import stage_client as client
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
+from tests.waiting import PATIENCE_SECONDS
 
 OPENED = stage_pb2.StageResponse(opened=stage_pb2.Opened(node="edge", bundle_digest="d"))
 
@@ -180,7 +181,8 @@ async def test_answers_that_nobody_asked_for_are_passed_over():
     ],
 )
 async def test_a_stream_that_does_not_open_says_why(monkeypatch, behaviour, kind, words):
-    monkeypatch.setattr(client, "OPEN_TIMEOUT_SECONDS", 0.2)
+    patience_seconds = 0.2 if behaviour is never_opens else PATIENCE_SECONDS
+    monkeypatch.setattr(client, "OPEN_TIMEOUT_SECONDS", patience_seconds)
     async with serving(behaviour) as channel:
         with pytest.raises(kind, match=words):
             await opened(channel)

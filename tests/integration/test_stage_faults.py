@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-import time
+from typing import NamedTuple
 
 import grpc
 import pytest
@@ -13,27 +13,37 @@ from common.domain.placement import Stage
 from common.server.options import channel_options
 from common.wire.stage_client import StageStream
 from protos.tandem.v1 import detector_pb2, stage_pb2
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, ServiceProcess
 from tests.streams import jpeg
+from tests.waiting import PATIENCE_SECONDS, until
 
-SLOW_SECONDS = 0.25
-PATIENCE_SECONDS = 60.0
+FLOOD = 16
 ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0")
-SLOW = ("--paced-milliseconds", str(1000 * SLOW_SECONDS))
 
 
 @pytest.fixture(scope="module")
-def stages():
-    """A backbone on `edge`; two slow transformers on `far`, one on `edge`."""
+def told(tmp_path_factory):
+    """The file that tells the first transformer on `far` what its engine does."""
+    return tmp_path_factory.mktemp("engine") / "told"
+
+
+@pytest.fixture(scope="module")
+def stages(told):
+    """A backbone on `edge`; two transformers on `far`, one on `edge`."""
     started = []
 
-    def start(kind, node, *arguments):
-        started.append(ServiceProcess(f"services.{kind}", *ARGUMENTS, "--node", node, *arguments))
+    def start(kind, node, *arguments, package="services", **more):
+        own = (*ARGUMENTS, "--node", node, *arguments)
+        started.append(ServiceProcess(f"{package}.{kind}", *own, **more))
         return started[-1]
 
     try:
         near = start("transformer", "edge")
-        far = [start("transformer", "far", *SLOW) for _ in range(2)]
+        environment = {"FAULTY_ENGINE": str(told)}
+        engine = ("--engine", "faulty")
+        obedient = {"package": "tests.faulty", "environment": environment}
+        far = [start("transformer", "far", *engine, **obedient), start("transformer", "far")]
         addresses = {"edge": near.address, "far": [each.address for each in far]}
         backbone = start("backbone", "edge", "--transformers", json.dumps(addresses))
         yield {"edge": near, "far": far, "backbone": backbone}
@@ -65,12 +75,27 @@ def ask(stream, frame_id):
     return asyncio.ensure_future(stream.ask(stage_pb2.BackboneRequest(frame=frame), frame_id))
 
 
-async def until(condition):
-    """Wait for a condition, some seconds at the most."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+class Flood(NamedTuple):
+    """Frames that are in the first transformer on `far`, the first of them in its engine."""
+
+    stream: StageStream
+    asked: list
+
+
+@pytest.fixture
+async def flood(stages, told, channel):
+    """One that stands still, until `told` says otherwise."""
+    far = stages["far"][0]
+    await until(lambda: far.metric("tandem_in_flight_frames") == 0)
+    tell(told, "every:hang")
+    stream = await open_stream(channel, "far", session="flood")
+    asked = [ask(stream, frame_id) for frame_id in range(FLOOD)]
+    await until(lambda: far.metric("tandem_in_flight_frames") == FLOOD)
+    await until(told.with_name("hanging").exists)
+    yield Flood(stream, asked)
+    tell(told, "")
+    await stream.close()
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def test_the_opening_chooses_the_replica(stages, channel):
@@ -97,34 +122,33 @@ async def test_a_replica_that_is_not_there_is_refused_by_node_and_count(channel)
         await open_stream(channel, "edge", 1)
 
 
-async def test_a_caller_that_leaves_frees_the_engine(stages, channel):
+async def test_a_caller_that_leaves_frees_the_engine(stages, told, channel, flood):
     far = stages["far"][0]
-    gone = await open_stream(channel, "far", session="gone")
-    asked = [ask(gone, frame_id) for frame_id in range(16)]
-    await until(lambda: far.metric("tandem_in_flight_frames") == 16)
-    await gone.close()
-    await asyncio.wait(asked)
-    assert all(isinstance(each.exception(), UnavailableError) or each.cancelled() for each in asked)
+    before = far.metric("tandem_batch_frames_count", stage="transformer")
+    await flood.stream.close()
+    outcomes = await asyncio.gather(*flood.asked, return_exceptions=True)
+    assert {type(each) for each in outcomes} <= {asyncio.CancelledError, UnavailableError}
+    await until(lambda: far.metric("tandem_in_flight_frames") <= 1)
+    tell(told, "")
     stream = await open_stream(channel, "far", session="next")
-    result = await ask(stream, 1)
+    assert (await ask(stream, 1)).WhichOneof("result") == "detections"
     # The execution under way is waited for; the fifteen behind it are not run.
-    assert result.timing.transformer.queue_seconds < 10 * SLOW_SECONDS
+    assert far.metric("tandem_batch_frames_count", stage="transformer") - before <= 2
     await until(lambda: far.metric("tandem_in_flight_frames") == 0)
     await stream.close()
 
 
-async def test_a_flooding_stream_does_not_starve_another(stages, channel):
-    flood = await open_stream(channel, "far", session="flood")
+async def test_a_flooding_stream_does_not_starve_another(stages, told, channel, flood):
+    far = stages["far"][0]
     camera = await open_stream(channel, "far", session="camera")
-    asked = [ask(flood, frame_id) for frame_id in range(16)]
-    await until(lambda: stages["far"][0].metric("tandem_in_flight_frames") == 16)
-    result = await ask(camera, 1)
+    asked = ask(camera, 1)
+    await until(lambda: far.metric("tandem_in_flight_frames") == FLOOD + 1)
     # Behind the execution under way, and one of the other stream at the most.
-    assert result.timing.transformer.queue_seconds < 10 * SLOW_SECONDS
-    assert sum(each.done() for each in asked) < 8
-    await flood.close()
+    tell(told, "after2:hang")
+    result = await asyncio.wait_for(asked, PATIENCE_SECONDS)
+    assert result.WhichOneof("result") == "detections"
+    assert sum(each.done() for each in flood.asked) <= 2
     await camera.close()
-    await asyncio.wait(asked)
 
 
 @pytest.mark.parametrize("which", ["transformer", "backbone"])

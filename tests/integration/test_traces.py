@@ -266,7 +266,7 @@ async def test_services_go_on_without_a_collector(nobody, monkeypatch):
         answers = await detect(running.address, [options(), *map(frame, range(40))])
         assert [each.WhichOneof("result") for each in answers] == ["detections"] * 40
         backbone = running.stages["edge.backbone"]
-        assert backbone.terminate(10.0) == 0
+        assert backbone.terminate() == 0
         told = [each for each in backbone.log_events() if "export" in str(each["event"])]
         assert 1 <= len(told) <= 3
         assert told[0]["level"] == "warning"

@@ -13,6 +13,7 @@ from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from tandem.client import DetectorClient
 from tandem.cluster import ClusterOptions, LocalCluster
 from tandem.local_detector import LocalDetector
+from tests.faulty import tell
 from tests.harness import TOY_BUNDLE, Cluster
 from tests.integration.tandem.commands import json_of, tandem
 from tests.streams import jpeg
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 def cluster(folder, tmp_path_factory):
     """Both nodes run it; the workstation's transformer has an engine that knows the operator."""
     told = tmp_path_factory.mktemp("engine") / "told"
-    told.write_text("has:Sigmoyd")
+    tell(told, "has:Sigmoyd")
     orchestrator = ("--health-interval-seconds", "0.2", "--unavailable-after", "1")
     running = Cluster(folder, (), orchestrator, faulty={"workstation.transformer": told})
     yield running

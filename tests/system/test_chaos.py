@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from services.orchestrator.settings import OrchestratorSettings
 from tests.cameras import Camera, assert_own_boxes, boxes_of_pictures, streaming
 from tests.harness import Cluster
 from tests.streams import status
@@ -22,6 +23,15 @@ from tests.video_cameras import VideoCamera, boxes_of_clip
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
+# What users get who set nothing, and not the patience of other tests.
+AS_SHIPPED = tuple(
+    word
+    for setting in ("health_timeout_seconds", "unavailable_after")
+    for word in (
+        "--" + setting.replace("_", "-"),
+        str(OrchestratorSettings.model_fields[setting].default),
+    )
+)
 # Latents that are coded given the frame before, and of which none keeps its level: a frame's boxes
 # depend on its own picture alone, unless it is decoded given another than its reference.
 OVER_TIME = "latent-fine"
@@ -44,7 +54,7 @@ def chaos(pytestconfig, capsys):
             places = {"edge": link.near, "workstation": link.far}
         cluster = Cluster(
             stage_arguments=("--paced-milliseconds", "20"),
-            orchestrator_arguments=("--located-at", "edge"),
+            orchestrator_arguments=("--located-at", "edge", *AS_SHIPPED),
             places=places,
         )
         stack.callback(cluster.close)

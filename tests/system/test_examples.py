@@ -25,11 +25,11 @@ from common.security.tokens import new_token, token_digest
 from tandem.shipped import shipped_bundle, shipped_clip
 from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import write_clip_set
-from tests.integration.tandem.commands import wait_until
 from tests.issued import files_of, folder_with, secured_by
 from tests.network_cameras import rtsp_camera
 from tests.streams import picture
 from tests.unit.tandem.factories import encoded, write_camera_video, write_video
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -363,7 +363,7 @@ def machine(node, bundle, **hosts):
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -410,7 +410,7 @@ def test_two_machines(tmp_path):
         told = run(*picture, *wanted, **known_as("client"))
         assert json.loads(told)["placement"] == "backbone"
         here.send_signal(signal.SIGTERM)
-        here.wait(30)
+        here.wait(PATIENCE_SECONDS)
         # Nobody is left behind.
         assert wait_until(lambda: is_free(edge))
 
@@ -441,7 +441,7 @@ def prometheus(folder, metrics):
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_SECONDS)
 
 
 @needs("prometheus")

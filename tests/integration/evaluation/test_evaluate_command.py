@@ -15,8 +15,9 @@ from tandem.evaluation.cli import ANSWERS_NAME
 from tests.harness import ROOT, TOY_BUNDLE, Cluster, clean_environment
 from tests.integration.evaluation.clip_set import ClipSet
 from tests.integration.evaluation.conftest import BUNDLE
-from tests.integration.tandem.commands import TANDEM, json_of, started, tandem, wait_until
+from tests.integration.tandem.commands import TANDEM, json_of, started, tandem
 from tests.integration.tandem.toy_orchestrator import ToyDetector, serving
+from tests.waiting import wait_until
 
 SLOW = ("--engine-threads", "1", "--paced-milliseconds", "100")
 CODEC = ("--codec", "fp32")
@@ -103,11 +104,16 @@ def test_a_killed_run_resumes_to_the_same_figures(slow_cluster, clip_set, tmp_pa
     whole = json_of(tandem(*arguments, "--output", tmp_path / "whole"))
     halves = (*arguments, "--output", tmp_path / "halves")
     unfinished = tmp_path / "halves" / ANSWERS_NAME
-    with started(*halves) as process:
-        assert wait_until(lambda: answers_in(unfinished) >= 5, seconds=60)
-        process.kill()
-        process.wait()
-    answered = answers_in(unfinished)
+    # Whoever was stopped before the kill finds the whole run done, and has to try another one.
+    for _ in range(5):
+        shutil.rmtree(unfinished.parent, ignore_errors=True)
+        with started(*halves) as process:
+            assert wait_until(lambda: answers_in(unfinished) >= 5)
+            process.kill()
+            process.wait()
+        answered = answers_in(unfinished)
+        if answered < 24:
+            break
     assert 5 <= answered < 24
     resumed = json_of(tandem(*halves))
     assert {name: resumed[name] for name in FIGURES} == {name: whole[name] for name in FIGURES}
@@ -146,7 +152,7 @@ async def test_no_frame_that_was_answered_is_sent_again(clip_set, tmp_path):
         arguments = ("evaluate", *clip_set.options, "--server", address, "--output", tmp_path)
         process = await evaluate_process(*arguments)
         path = tmp_path / ANSWERS_NAME
-        assert await asyncio.to_thread(wait_until, lambda: answers_in(path) == 9, 60)
+        assert await asyncio.to_thread(wait_until, lambda: answers_in(path) == 9)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 128 + signal.SIGTERM
         detector.may_go_on.set()

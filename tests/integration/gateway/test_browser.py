@@ -15,6 +15,7 @@ from tests.gateways import browser, gateway, needs_chromium, url_of
 from tests.streams import encoded, jpeg, picture
 from tests.unit.tandem.factories import read_video
 from tests.videos import encoded as encoded_video
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = needs_chromium
 
@@ -55,6 +56,7 @@ def opened(chromium):
     def open_page(process, script="", **more):
         context = chromium.new_context(**more)
         contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
         context.add_init_script(script)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -12,6 +12,7 @@ from tandem.client import DetectorClient
 from tests.harness import Cluster
 from tests.picture_doors import Caller, gateway_of
 from tests.streams import encoded, jpeg, picture
+from tests.waiting import wait_until
 
 VISION = "/v1/vision/detection"
 
@@ -269,7 +270,7 @@ def test_an_orchestrator_that_is_away_or_has_no_nodes():
             caller = Caller(gateway)
             body, headers = as_frigate(jpeg(0))
             assert caller.post(VISION, body, headers).status == 200
-            assert caller.get("/v2/health/ready").status == 200
+            assert wait_until(lambda: caller.get("/v2/health/ready").status == 200)
             system.stages["edge.transformer"].kill()
             for _ in range(2):
                 answer = caller.post(VISION, body, headers)

@@ -43,10 +43,10 @@ async def test_objects_of_a_camera_appear_stay_when_a_stage_dies_and_leave(own_c
             address = f"127.0.0.1:{broker.port}"
             arguments = ("--mqtt", "--mqtt-broker", address)
             with gateway(own_cluster.address, tmp_path, [camera], *arguments) as process:
-                await listener.until(lambda it: len(objects(it, "new")) == 4, seconds=60)
+                await listener.until(lambda it: len(objects(it, "new")) == 4)
                 before = NodePair.parse(latest_frame(listener)["placement"])
                 own_cluster.stages[f"{before.transformer}.transformer"].kill()
-                await listener.until(lambda it: has_left(it, before), seconds=60)
+                await listener.until(lambda it: has_left(it, before))
                 assert process.terminate() == 0
             await listener.until(lambda it: it.latest["tandem/available"] == "offline")
         assert sorted(objects(listener, "new")) == sorted(objects(listener, "end"))

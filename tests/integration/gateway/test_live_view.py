@@ -72,12 +72,16 @@ async def test_frames_come_as_they_were_with_their_boxes(served, pictures):
     assert x_min <= x_max and y_min <= y_max and name and 0 <= score <= 1
 
 
+def used_links(page):
+    return {(link["source"], link["content"]) for link in page.state["traffic"]}
+
+
 async def test_the_system_is_told_with_what_crosses_each_link(served):
     async with page(served) as looking:
         await looking.until(
             lambda page: (
                 page.state
-                and len(page.state["traffic"]) >= 2
+                and used_links(page) >= {("orchestrator", "frames"), ("edge", "features")}
                 and page.state["system"]
                 and all(stage["healthy"] for stage in page.state["system"]["stages"])
             )
@@ -86,24 +90,26 @@ async def test_the_system_is_told_with_what_crosses_each_link(served):
     assert {stage["node"] for stage in system["stages"]} == {"edge", "workstation"}
     assert system["setting"] == "auto"
     assert system["explanation"]
-    used = {(link["source"], link["content"]) for link in looking.state["traffic"]}
-    assert ("orchestrator", "frames") in used
-    assert ("edge", "features") in used
     assert all(link["bytes_per_second"] > 0 for link in looking.state["traffic"])
+
+
+def numbers_of_yard(page):
+    return [head["number"] for head, _ in page.frames if head["camera"] == "yard"]
 
 
 async def test_a_browser_that_shows_nothing_gets_no_more_than_two_frames_and_then_the_newest(
     served,
 ):
     async with page(served) as looking:
-        await looking.states(3)
-        own = [head["number"] for head, _ in looking.frames if head["camera"] == "yard"]
-        assert len(own) == 2
+        await looking.until(lambda page: len(numbers_of_yard(page)) == 2)
+        own = numbers_of_yard(looking)
+        # Another one would come before the states that tell of later frames.
+        await looking.states(2)
+        await looking.until(lambda page: states_by_name(page)["yard"]["frames"] > own[-1] + 5)
+        assert numbers_of_yard(looking) == own
         await looking.see("yard")
-        await looking.until(
-            lambda page: len([1 for head, _ in page.frames if head["camera"] == "yard"]) == 3
-        )
-        newest = [head["number"] for head, _ in looking.frames if head["camera"] == "yard"][-1]
+        await looking.until(lambda page: len(numbers_of_yard(page)) == 3)
+        newest = numbers_of_yard(looking)[-1]
     # Of the frames that have come in the meantime, 20 a second, none has waited anywhere.
     assert newest > own[-1] + 3
 
@@ -160,7 +166,10 @@ def test_a_door_holds_its_limits(cluster, pictures, tmp_path):
             413,
             {"error": "the request has more than 4096 bytes"},
         )
-        statuses = [fetch(url + "/live/main.js")[0] for _ in range(30)]
+        statuses = []
+        # A machine that is slower than one request a second never reaches the limit.
+        while 429 not in statuses and len(statuses) < 1000:
+            statuses.append(fetch(url + "/live/main.js")[0])
         assert statuses[:5] == [200] * 5
         assert 429 in statuses
         # A health check is nobody's request.
@@ -198,7 +207,8 @@ async def test_a_lost_orchestrator_is_told_and_found_again(own_cluster, pictures
     cameras = [{"name": "yard", "url": str(pictures), "frames_per_second": 20}]
     with gateway(own_cluster.address, tmp_path, cameras) as process:
         async with page(process, shows=True) as looking:
-            await looking.until(lambda page: len(page.frames) >= 2 and page.state["system"])
+            await looking.until(lambda page: page.state and page.state["system"])
+            await looking.until(lambda page: len(page.frames) >= 2)
             own_cluster.orchestrator.kill()
             await looking.until(lambda page: page.state["system"] is None)
             assert "orchestrator" in looking.state["problem"]

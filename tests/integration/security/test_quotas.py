@@ -85,6 +85,6 @@ async def test_sessions_over_the_quota_are_refused(secured, realm, limited):
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert caught.value.details() == "1 sessions of client/limited are open, which is its quota"
         under_way.stop()
-        assert await asyncio.wait_for(task, 30) is grpc.StatusCode.OK
+        assert await asyncio.wait_for(task, 60) is grpc.StatusCode.OK
         under_way.check_nothing_lost()
     assert outcomes(await responses_of(secured, credentials, [frame(0, PICTURE)])) == ["detections"]

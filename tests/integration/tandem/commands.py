@@ -7,12 +7,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 
 from tests.forked import COMMAND, ForkServer
 from tests.harness import ROOT, TOY_BUNDLE, clean_environment
+from tests.waiting import wait_until
 
 TANDEM = (sys.executable, "-m", "tandem")
 TIMEOUT_SECONDS = 180
@@ -93,16 +93,6 @@ def descendants(pid):
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def wait_until(condition, seconds=30.0):
-    """Poll; False if it does not come true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def is_alive(pid):

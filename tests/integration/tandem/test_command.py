@@ -20,7 +20,6 @@ from tests.integration.tandem.commands import (
     json_of,
     started,
     tandem,
-    wait_until,
 )
 from tests.unit.tandem.factories import (
     encoded,
@@ -28,6 +27,7 @@ from tests.unit.tandem.factories import (
     write_camera_video,
     write_video,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sources")
     (path / "a.png").write_bytes(encoded(height=360, width=480))
     write_camera_video(path / "v.mp4", frames=12, height=96, width=128)
+    write_camera_video(path / "long.mp4", frames=600, height=96, width=128)
     (path / "pictures").mkdir()
     for index in range(4):
         (path / f"pictures/{index}.jpg").write_bytes(encoded(".jpg", seed=index))
@@ -193,7 +194,7 @@ def test_without_a_server_no_process_is_started(folder):
     with started("detect", folder / "v.mp4", "--bundle", TOY_BUNDLE, "--json") as process:
         assert process.stdout.readline()
         assert descendants(process.pid) == []
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
 
 
@@ -202,7 +203,7 @@ def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards
     with started("detect", folder / "a.png", "--bundle", TOY_BUNDLE, *asked) as process:
         assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
         assert json.loads(out)["frame_id"] == 0
         assert are_gone(children)
@@ -210,11 +211,12 @@ def test_a_placement_without_a_server_takes_local_nodes_that_are_gone_afterwards
 
 @pytest.mark.parametrize("arguments", [("status", "--watch"), ("detect", "VIDEO", "--live")])
 def test_ctrl_c_is_quiet(server, folder, arguments):
-    named = [folder / "v.mp4" if part == "VIDEO" else part for part in arguments]
+    # It plays for a minute.
+    named = [folder / "long.mp4" if part == "VIDEO" else part for part in arguments]
     with started(*named, *server, "--json") as process:
         assert process.stdout.readline()
         process.send_signal(2)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
 
 

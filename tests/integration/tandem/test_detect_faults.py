@@ -13,10 +13,11 @@ import pytest
 
 from tandem.pictures import encode_png
 from tests.harness import TOY_BUNDLE, Cluster
-from tests.integration.tandem.commands import started, tandem, wait_until
+from tests.integration.tandem.commands import started, tandem
 from tests.network_cameras import camera, jpeg
 from tests.unit.tandem.factories import encoded, read_video, write_video
 from tests.unit.tandem.test_videos import write_variable
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def test_who_interrupts_finds_a_whole_file(server, tmp_path, number, name):
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=120)
         assert errors == ""
     if number == signal.SIGKILL:
         assert run.returncode == -signal.SIGKILL
@@ -152,7 +153,7 @@ def test_who_interrupts_while_connecting_does_not_wait(server):
 
 
 def test_a_camera_that_does_not_come_back_is_a_failure(server, tmp_path):
-    script = [step for seed in range(20) for step in (jpeg(seed), 0.1)]
+    script = [step for seed in range(15) for step in (jpeg(seed), 0.2)]
     output = tmp_path / "out.mp4"
     with camera(script, []) as one:
         finished = tandem("detect", one.url, *server, "--reconnect-seconds", 1, "-o", output)
@@ -162,9 +163,9 @@ def test_a_camera_that_does_not_come_back_is_a_failure(server, tmp_path):
     assert ended.endswith("is lost: it hung up, and did not come back within 1 s")
     assert "geheim" not in finished.stderr
     assert "secret1" not in finished.stderr
-    # What was seen is there, as long as it took.
+    # What was seen is there, as long as it took: at a usual rate it would last half a second.
     with av.open(str(output)) as container:
-        assert 1.5 < container.duration / av.time_base < 2.6
+        assert 1.2 < container.duration / av.time_base < 60
 
 
 def test_one_picture_that_is_too_large_does_not_cost_the_others(server, tmp_path):
@@ -228,7 +229,7 @@ def test_who_interrupts_a_long_video_finds_a_whole_file(model, long_video, tmp_p
         for _ in range(5):
             assert run.stdout.readline()
         run.send_signal(number)
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=120)
         assert (run.returncode, errors) == (128 + number, "")
     assert list(output.parent.iterdir()) == [output]
     if name == "out.jsonl":
@@ -287,7 +288,7 @@ def test_a_pipe_is_written_to_as_one(model, tmp_path):
     (tmp_path / "a.png").write_bytes(encoded())
     with started("detect", tmp_path / "a.png", *model, "-o", pipe) as run:
         assert json.loads(pipe.read_text())["name"] == "a.png"
-        run.communicate(timeout=60)
+        run.communicate(timeout=120)
         assert run.returncode == 0
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert cv2.imread(str(tmp_path / "a.png")) is not None

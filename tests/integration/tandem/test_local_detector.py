@@ -23,9 +23,9 @@ from tandem.pictures import decode_picture, encode_png
 from tandem.shipped import shipped_bundle, shipped_clip
 from tandem.sources import open_source
 from tests.harness import TOY_BUNDLE, TOY_TENSORS, Cluster
-from tests.integration.tandem.commands import wait_until
 from tests.integration.test_cut_tensors import FRAMES, Whole
 from tests.unit.tandem.factories import encoded, pixels
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 STAGE_THREADS = {"prepare", "frames", *(stage.value for stage in Stage)}
 
@@ -135,7 +135,7 @@ def test_an_answer_does_not_wait_for_the_next_frame(detector):
 
     def frames():
         yield encoded()
-        assert answered.wait(20)
+        assert answered.wait(PATIENCE_SECONDS)
 
     results = detector.detect(frames())
     assert next(results).frame_id == 0
@@ -299,7 +299,7 @@ def test_a_script_that_is_interrupted_ends_at_once(tmp_path):
     with run:
         assert run.stdout.readline() == "0\n"
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=20)
+        _, errors = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
 

@@ -19,12 +19,13 @@ from tandem.client import DetectorClient
 from tests.harness import ROOT, Cluster, clean_environment
 from tests.integration.tandem.toy_orchestrator import RefusingDetector, ToyDetector, serving
 from tests.streams import jpeg, picture
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 # Within so long of the orchestrator's return a stream has to go on. It is connected again within a
 # second, but a busy machine takes longer.
-GOES_ON_SECONDS = 15.0
+GOES_ON_SECONDS = 45.0
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def cluster():
 class Stream:
     """A stream that is read in the background; every result with the time of its coming."""
 
-    def __init__(self, address, frames, reconnect_seconds=30.0, **options):
+    def __init__(self, address, frames, reconnect_seconds=60.0, **options):
         self.results = []
         self.times = []
         self._task = asyncio.ensure_future(self._run(address, frames, reconnect_seconds, options))
@@ -50,9 +51,11 @@ class Stream:
                 self.times.append(time.monotonic())
 
     async def reach(self, count):
-        while len(self.results) < count:
-            assert not self._task.done(), self._task.result()
-            await asyncio.sleep(0.01)
+        await self.until(lambda: len(self.results) >= count)
+
+    async def until(self, condition):
+        await until(lambda: self._task.done() or condition())
+        assert condition(), self._task.result()
 
     async def ended(self):
         await asyncio.wait_for(self._task, 120)
@@ -62,6 +65,19 @@ class Stream:
 
     def first_after(self, moment):
         return next(at for at in self.times if at > moment) - moment
+
+
+class Pictures:
+    """Goes on until told to end, so that frames are left however late something happens."""
+
+    def __init__(self):
+        self.sent = 0
+        self.has_to_end = False
+
+    def __iter__(self):
+        while not self.has_to_end:
+            yield jpeg(self.sent % 8)
+            self.sent += 1
 
 
 def killed(orchestrator):
@@ -79,31 +95,37 @@ def hung_and_killed(orchestrator):
 
 @pytest.mark.parametrize("lost", [killed, drained, hung_and_killed])
 async def test_a_stream_goes_on_when_the_orchestrator_is_back(cluster, lost):
-    stream = Stream(cluster.address, (jpeg(each % 8) for each in range(150)))
+    pictures = Pictures()
+    stream = Stream(cluster.address, pictures)
     await stream.reach(30)
     await asyncio.to_thread(lost, cluster.orchestrator)
     await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
     back = time.monotonic()
+    await stream.reach(len(stream.results) + 50)
+    pictures.has_to_end = True
     await stream.ended()
-    assert stream.ids() == list(range(150))
+    assert stream.ids() == list(range(pictures.sent))
     assert {result.error for result in stream.results} == {None}
     assert all(result.detections for result in stream.results)
     assert stream.first_after(back) < GOES_ON_SECONDS
 
 
 async def test_a_stream_outlives_an_orchestrator_that_hangs_for_a_while(cluster):
-    stream = Stream(cluster.address, (jpeg(each % 8) for each in range(60)))
+    pictures = Pictures()
+    stream = Stream(cluster.address, pictures)
     await stream.reach(20)
     cluster.orchestrator.hang()
     # What it had answered still comes.
     await asyncio.sleep(1)
     count = len(stream.results)
     await asyncio.sleep(1)
-    assert len(stream.results) == count < 60
+    assert len(stream.results) == count
     cluster.orchestrator.go_on()
     back = time.monotonic()
+    await stream.reach(count + 20)
+    pictures.has_to_end = True
     await stream.ended()
-    assert stream.ids() == list(range(60))
+    assert stream.ids() == list(range(pictures.sent))
     assert stream.first_after(back) < GOES_ON_SECONDS
 
 
@@ -122,16 +144,21 @@ async def test_frames_of_a_live_stream_are_dropped_while_there_is_no_orchestrato
     await asyncio.to_thread(cluster.orchestrator.kill)
     lost = len(stream.results)
     # It goes on answering the camera's frames, each as dropped.
-    await stream.reach(lost + 30)
-    assert all(result.dropped for result in stream.results[lost + 5 :])
+    await stream.until(
+        lambda: (
+            len(stream.results) >= lost + 30
+            and all(result.dropped for result in stream.results[-30:])
+        )
+    )
     await asyncio.to_thread(lambda: cluster.restart_orchestrator().announcement)
     back = time.monotonic()
-    while not any(
-        result.detections and at > back
-        for result, at in zip(stream.results, stream.times, strict=True)
-    ):
-        await asyncio.sleep(0.01)
-        assert time.monotonic() - back < GOES_ON_SECONDS
+    await stream.until(
+        lambda: any(
+            result.detections and at > back
+            for result, at in zip(stream.results, stream.times, strict=True)
+        )
+    )
+    assert time.monotonic() - back < GOES_ON_SECONDS
     done.set()
     await stream.ended()
     assert stream.ids() == list(range(len(stream.results)))
@@ -257,9 +284,9 @@ import asyncio, sys
 from tandem.client import DetectorClient
 from tests.streams import jpeg
 
-async def main(address, seconds):
+async def main(address, seconds, frames):
     async with DetectorClient(address, reconnect_seconds=float(seconds)) as client:
-        async for result in client.detect(jpeg(0) for _ in range(120)):
+        async for result in client.detect(jpeg(0) for _ in range(int(frames))):
             print(result.frame_id, bool(result.detections), flush=True)
 
 try:
@@ -269,10 +296,10 @@ except Exception as error:
 """
 
 
-async def stopped_meanwhile(cluster, reconnect_seconds):
+async def stopped_meanwhile(cluster, reconnect_seconds, frames):
     """What a client prints that was stopped until the orchestrator gave its stream up."""
     with subprocess.Popen(
-        [sys.executable, "-c", PAUSING, cluster.address, reconnect_seconds],
+        [sys.executable, "-c", PAUSING, cluster.address, reconnect_seconds, str(frames)],
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -280,10 +307,7 @@ async def stopped_meanwhile(cluster, reconnect_seconds):
     ) as process:
         lines = [await asyncio.to_thread(process.stdout.readline) for _ in range(20)]
         os.kill(process.pid, signal.SIGSTOP)
-        end = time.monotonic() + 90
-        while open_sessions(cluster.orchestrator):
-            assert time.monotonic() < end
-            await asyncio.sleep(0.1)
+        await until(lambda: not open_sessions(cluster.orchestrator))
         os.kill(process.pid, signal.SIGCONT)
         rest, _ = await asyncio.to_thread(process.communicate, None, 120)
     return [*"".join(lines).splitlines(), *rest.splitlines()]
@@ -297,10 +321,10 @@ def open_sessions(orchestrator):
 async def test_a_client_that_was_stopped_goes_on_or_tells_that_its_connection_is_lost(cluster):
     """As after Ctrl-Z and fg, or when a laptop was closed: the orchestrator has given it up."""
     patient, impatient = await asyncio.gather(
-        stopped_meanwhile(cluster, "30"), stopped_meanwhile(cluster, "0")
+        stopped_meanwhile(cluster, "60", 120), stopped_meanwhile(cluster, "0", 2000)
     )
     assert patient == [f"{each} True" for each in range(120)]
     *answers, last = impatient
     assert last == f"UnavailableError orchestrator at {cluster.address}: connection lost"
     assert answers == [f"{each} True" for each in range(len(answers))]
-    assert len(answers) < 120
+    assert len(answers) < 2000

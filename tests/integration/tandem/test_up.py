@@ -14,8 +14,8 @@ from tests.integration.tandem.commands import (
     started,
     tandem,
     up,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +49,18 @@ def test_it_tells_every_address_once_all_are_healthy(running):
             assert b"tandem_" in page.read()
 
 
+def are_healthy(server, *more):
+    told = json_of(tandem("status", *server, *more, "--json"))
+    placements = [each["available"] for each in told["placements"]]
+    return all(stage["healthy"] for stage in told["stages"]) and all(placements[:4])
+
+
 def test_status_and_placement(running):
     server = ("--server", running[1]["orchestrator"]["address"])
+    # A busy machine may have let one be silent for longer than such nodes may be.
+    assert wait_until(lambda: are_healthy(server))
     status = json_of(tandem("status", *server, "--json"))
     assert status["placement_setting"] == "auto"
-    assert all(stage["healthy"] for stage in status["stages"])
     assert [one["placement"] for one in status["placements"] if one["available"]] == [
         "full",
         "backbone",
@@ -86,7 +93,7 @@ def test_a_signal_stops_everything_quietly():
     """SIGTERM; SIGINT is sent where the live view is one of the children."""
     with up() as (process, told):
         process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, out, errors) == (143, "", "")
         assert are_gone(pids(told))
 
@@ -96,7 +103,7 @@ def test_a_signal_while_it_starts_leaves_nothing_behind():
         assert wait_until(lambda: len(descendants(process.pid)) >= 5)
         children = [child.pid for child in descendants(process.pid)]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (130, "")
         assert are_gone(children)
 
@@ -119,7 +126,7 @@ def test_a_stage_that_dies_is_told_and_the_rest_goes_on_while_there_is_an_orches
         assert wait_until(lambda: not edge_backbone_healthy(server))
         assert process.poll() is None
         os.kill(told["orchestrator"]["pid"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         assert "tandem: the orchestrator ended with exit code -9" in errors
         assert are_gone(pids(told))
@@ -140,7 +147,7 @@ def test_a_stage_that_does_not_start_is_told_with_its_last_words(tmp_path):
     for name in set(manifest["files"]) - {"backbone.onnx"}:
         (tmp_path / name).write_bytes((TOY_BUNDLE / name).read_bytes())
     with started("up", "--port", 0, "--bundle", tmp_path) as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         (line,) = errors.splitlines()
         assert line.startswith("tandem: the ")
@@ -163,8 +170,9 @@ def test_other_machines_may_reach_it_with_certificates(tmp_path):
     with up("--host", "0.0.0.0", "--certificates", made) as (_, told):
         server = ("--server", "localhost:" + told["orchestrator"]["address"].rpartition(":")[2])
         assert told["orchestrator"]["metrics"].startswith("https://")
+        assert wait_until(lambda: are_healthy(server, *known_as("operator")))
         status = json_of(tandem("status", *server, *known_as("operator"), "--json"))
-        assert [stage["healthy"] for stage in status["stages"]] == [True] * 4
+        assert len(status["stages"]) == 4
         assert status["warnings"] == []
         assert tandem("placement", "full", *server, *known_as("client")).returncode == 1
         assert tandem("status", *server).returncode == 1
@@ -185,6 +193,6 @@ def test_the_live_view_is_a_further_child():
         gateway = told["gateway"]["pid"]
         assert gateway in {child.pid for child in psutil.Process(process.pid).children()}
         process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
         assert (process.returncode, out, errors) == (130, "", "")
         assert are_gone([gateway, *pids(told)])

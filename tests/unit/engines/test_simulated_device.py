@@ -71,12 +71,14 @@ def test_two_processes_share_the_devices_time_evenly(sharers):
     first, second = (ended_after(now, each, 50) for each in sharers)
     for ended in (first, second):
         mean_seconds = (ended[-1] - ended[0]) / (len(ended) - 1)
-        assert mean_seconds > 1.95 * DURATION_SECONDS
+        # Alone it would be one; while the other is stopped by the machine, each has more.
+        assert mean_seconds > 1.5 * DURATION_SECONDS
     both = [(moment, 0) for moment in first] + [(moment, 1) for moment in second]
     shared_from, shared_to = max(first[0], second[0]), min(first[-1], second[-1])
     order = [who for moment, who in sorted(both) if shared_from <= moment <= shared_to]
     # Whoever wakes late may be told after the next; but turns go round.
-    assert all(0 < sum(order[at : at + 6]) < 6 for at in range(len(order) - 6))
+    changes = sum(one != next_one for one, next_one in zip(order, order[1:]))
+    assert changes > len(order) / 3
 
 
 @pytest.mark.alone

@@ -20,6 +20,7 @@ from tests.authorities import Authority
 from tests.brokers import MOSQUITTO, WHY_NOT, Mosquitto, listening
 from tests.unit.gateway.doors import gateway, metric, running, settings, subscribed
 from tests.unit.gateway.frames import ShownCamera, found
+from tests.waiting import PATIENCE_SECONDS
 
 UP = "tandem_events_receiver_up"
 
@@ -273,7 +274,7 @@ async def test_the_broker_may_ask_for_a_password_and_be_encrypted(tmp_path):
         broker.stop()
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=PATIENCE_SECONDS):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

@@ -136,14 +136,14 @@ async def test_a_frame_that_two_routes_failed_with_is_shown_to_no_third():
         # It says nothing of the routes: the next frame may take each of them at once.
         for toy in toys.values():
             toy.answer = serves
-        began = time.monotonic()
+        table = orchestra.router.table
+        assert all(table.is_available(route) for route in table.routes)
         await serve(dispatcher, 2)
-        assert time.monotonic() - began < 0.9
         await dispatcher.close()
 
 
 async def test_each_outage_has_its_whole_time():
-    patience_seconds = 1.0
+    patience_seconds = 2.0
     toy = ToyBackbone()
     async with running({"edge": toy}, unavailable_after_seconds=patience_seconds) as orchestra:
         dispatcher = orchestra.dispatcher()

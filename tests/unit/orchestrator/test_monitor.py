@@ -12,9 +12,10 @@ from services.orchestrator.routing.monitor import StageMonitor
 from services.orchestrator.routing.routes import DIED, SILENT
 from services.orchestrator.routing.routes import NOT_SERVING as NOT_SERVING_FAULT
 from tests.unit.orchestrator.toys import NOT_SERVING, SERVING, ToyBackbone, stage_address
+from tests.waiting import PATIENCE_SECONDS
 
 SERVICE = "tandem.v1.Backbone"
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = PATIENCE_SECONDS
 
 
 class HangingHealth(DrainingHealth):
@@ -43,7 +44,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(*addresses, timeout_seconds=1.0):
+async def watching(*addresses, timeout_seconds=60.0):
     told = Watched()
     channels = {each: ServerChannel(each.address) for each in addresses}
     monitor = StageMonitor(
@@ -141,7 +142,7 @@ async def test_heartbeats_tell_the_round_trip():
     async with ToyBackbone().running() as toy, watching(toy_address(toy)) as told:
         address, seconds = await asyncio.wait_for(told.heartbeats.get(), WAIT_SECONDS)
         assert address == toy_address(toy)
-        assert 0 < seconds < 1.0
+        assert 0 < seconds < WAIT_SECONDS
 
 
 async def test_the_first_look_waits_for_no_machine_that_does_not_answer():
@@ -153,19 +154,30 @@ async def test_the_first_look_waits_for_no_machine_that_does_not_answer():
             began = time.monotonic()
             await told.monitor.first_look()
             assert (await told.next_change()).healthy
-            assert time.monotonic() - began < 4.0
+            # It never would.
+            assert time.monotonic() - began < 60.0
 
 
 async def test_a_stage_that_answers_frames_gets_few_heartbeats():
     async with ToyBackbone().running() as toy, watching(toy_address(toy)) as told:
         assert (await told.next_change()).healthy
-        beats = 0
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
-            told.answered_at = time.monotonic()
-            await asyncio.sleep(0.01)
-            while not told.heartbeats.empty():
-                told.heartbeats.get_nowait()
-                beats += 1
+        # Whenever this process is stopped for an interval, no answers are seen, and a heartbeat is
+        # sent; a monitor that sends too many does so each time.
+        beats = [await beats_beside_answers(told)]
+        while len(beats) < 10 and not 1 <= beats[-1] <= 6:
+            beats.append(await beats_beside_answers(told))
         # Of twenty intervals, every fifth; and one that was under way.
-        assert 1 <= beats <= 6
+        assert 1 <= beats[-1] <= 6, beats
+
+
+async def beats_beside_answers(told):
+    """How many heartbeats come in a second in which frames are answered all the time."""
+    beats = 0
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        told.answered_at = time.monotonic()
+        await asyncio.sleep(0.01)
+        while not told.heartbeats.empty():
+            told.heartbeats.get_nowait()
+            beats += 1
+    return beats

@@ -194,7 +194,8 @@ async def test_a_frame_waits_for_the_other_half_while_stages_change_over():
 async def test_halves_that_do_not_match_are_told_at_once_or_after_the_usual_wait(
     changed_seconds_ago,
 ):
-    async with served(unavailable_after_seconds=0.3) as (toy, orchestra, address):
+    # Long enough for a second opening on a slow machine.
+    async with served(unavailable_after_seconds=1.5) as (toy, orchestra, address):
         toy.refused.add(tensor_pb2.CODEC_UNSPECIFIED)
         changed_at = time.monotonic() - changed_seconds_ago
         orchestra.resources.models.changed(orchestra.backbones["edge"], changed_at)

@@ -73,7 +73,7 @@ def context(folder, holder=None):
 
 def scrape(server, tls, **headers):
     request = urllib.request.Request(f"https://localhost:{server.port}/metrics", headers=headers)
-    with urllib.request.urlopen(request, context=tls, timeout=10) as page:
+    with urllib.request.urlopen(request, context=tls, timeout=60) as page:
         return page.read().decode()
 
 
@@ -90,7 +90,7 @@ FORBIDDEN = (403, b"forbidden\n")
 
 def serial_of(server, tls):
     """Of the certificate that the server shows."""
-    plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    plain = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     with tls.wrap_socket(plain, server_hostname="localhost") as connection:
         return int(connection.getpeercert()["serialNumber"], 16)
 
@@ -115,7 +115,7 @@ def test_a_caller_without_a_certificate_or_of_another_authority_gets_no_answer(
         with pytest.raises((OSError, ssl.SSLError)):
             scrape(server, tls)
     with pytest.raises((OSError, ValueError)):
-        urllib.request.urlopen(f"http://localhost:{server.port}/metrics", timeout=10)
+        urllib.request.urlopen(f"http://localhost:{server.port}/metrics", timeout=60)
 
 
 def test_an_expired_monitor_gets_no_answer(folder, server):
@@ -167,7 +167,8 @@ def test_strangers_that_never_shake_hands_keep_nobody_out(folder, server):
         for _ in range(2 * MAX_CONNECTIONS):
             connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         assert "tandem_toy 7.0" in scrape(server, monitor)
-    assert time.monotonic() - started < 5
+    # Each of them may take ten seconds.
+    assert time.monotonic() - started < 9.5
 
 
 def test_a_revoked_monitor_is_forbidden_from_then_on(folder, server):
@@ -196,7 +197,7 @@ def test_a_monitor_may_have_a_token_instead(folder):
 def test_monitors_that_hang_up_leave_no_traceback(folder, server, capfd):
     monitor = context(folder, MONITOR)
     for _ in range(20):
-        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         # Closing resets the connection, so that the answer cannot be written.
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with monitor.wrap_socket(plain, server_hostname="localhost") as connection:

@@ -113,7 +113,7 @@ def test_who_closes_a_mute_camera_does_not_wait_for_it():
         begun = time.monotonic()
         source.close()
         # Its silence would be noticed after ten seconds.
-        assert time.monotonic() - begun < 5.0
+        assert time.monotonic() - begun < 9.0
 
 
 @pytest.mark.alone

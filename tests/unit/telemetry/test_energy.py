@@ -125,7 +125,7 @@ def served(metrics: Metrics) -> str:
     server = MetricsServer(metrics, "127.0.0.1", 0)
     try:
         url = f"http://127.0.0.1:{server.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return response.read().decode()
     finally:
         server.close()

@@ -198,7 +198,7 @@ def test_the_end_of_the_server_of_decoders_is_not_the_fault_of_the_image(
     while server.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     child.kill()
-    thread.join(20)
+    thread.join(60)
     (error,) = outcomes
     assert isinstance(error, UnavailableError)
     # Both are started anew.
