@@ -1,5 +1,6 @@
 """Streams that leave it to the server outlive what dies and hangs; each has its fair share."""
 
+import asyncio
 import statistics
 from contextlib import contextmanager
 
@@ -63,6 +64,20 @@ def all_served(camera):
 def executed(service, stage):
     """Frames that a stage has executed."""
     return service.metric("tandem_stage_seconds_count", stage=stage, step="execute")
+
+
+async def test_an_orchestrator_that_stood_still_itself_blames_no_route(patient):
+    before = patient.orchestrator.metric("tandem_failovers_total")
+    camera = Camera("camera")
+    async with streaming(patient.address, camera):
+        await camera.served(10)
+        patient.orchestrator.hang()
+        # Longer than a route may go without an answer.
+        await asyncio.sleep(3.0)
+        patient.orchestrator.go_on()
+        await camera.served(10)
+    assert all_served(camera)
+    assert patient.orchestrator.metric("tandem_failovers_total") == before
 
 
 @pytest.mark.alone

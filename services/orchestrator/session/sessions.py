@@ -99,11 +99,15 @@ class Sessions:
     async def run(self) -> None:
         """Look after the sessions' routes, the automatic choice and the metrics until cancelled."""
         while True:
+            due = time.monotonic() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
+            # If this process itself stood still meanwhile, answers are here that it has yet to read.
+            was_held_up = now - due > _TICK_SECONDS
             self.resources.crowd.look(now)
             for session in tuple(self.open.values()):
-                session.dispatcher.check_progress(now)
+                if not was_held_up:
+                    session.dispatcher.check_progress(now)
                 await session.dispatcher.leave_idle_routes(now)
             self.resources.router.tick()
             for session in tuple(self.open.values()):
