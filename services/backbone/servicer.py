@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from typing import Any, AsyncIterator, Optional, Set, Tuple
 
@@ -216,7 +215,8 @@ class BackboneStream(FrameStream):
         if features.kept is not None and _lacks_reference(result):
             result = await self._ask_again(features.kept, result, span)
         result.frame_id = frame.frame_id
-        return result, replace(features.timing, codec=self._codec)
+        features.timing.codec = self._codec
+        return result, features.timing
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
         video = None if self._decoder is None else self._decoder.video

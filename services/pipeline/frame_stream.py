@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, AsyncIterator, ClassVar, Generic, Iterator, Tuple
+from dataclasses import dataclass, field
+from typing import Any, AsyncIterator, ClassVar, Generic, Tuple
 
 import structlog
 
@@ -29,7 +28,7 @@ from common.server.ordered_stream import OrderedStream
 from common.server.traced_calls import tell_answer
 from common.telemetry.metrics import LabelNames, Metrics
 from common.telemetry.tracing import Span, Traces
-from common.wire.detections import options_from_wire, stage_timing_to_wire
+from common.wire.detections import options_from_wire, write_stage_timing
 from common.wire.errors import error_to_wire
 from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
@@ -53,15 +52,6 @@ class FramesHeld:
     def __init__(self) -> None:
         """Begin without any."""
         self.count = 0
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count a frame while it is held."""
-        self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
 
 
 @dataclass(frozen=True)
@@ -179,6 +169,9 @@ class FrameStream(ABC):
         self.facts = facts
         self.stream = stream
         self.traces = host.traces.stream(stream.metadata)
+        # An Enum's value, and a name that is put together, take a call each time.
+        self._stage_name = host.stage.value
+        self._placement_name = facts.nodes.name
 
     @abstractmethod
     def size_bytes(self, frame: Any) -> int:
@@ -236,12 +229,12 @@ class FrameStream(ABC):
 
     def _span_of(self, frame: Any, size_bytes: int) -> Span:
         return self.traces.frame(
-            *(self.host.stage.value, frame.traceparent),
+            *(self._stage_name, frame.traceparent),
             frame_id=frame.frame_id,
             session=self.facts.session_id,
             node=self.host.node,
             sender=self.facts.sender,
-            placement=self.facts.nodes.name,
+            placement=self._placement_name,
             request_bytes=size_bytes,
         )
 
@@ -249,39 +242,39 @@ class FrameStream(ABC):
         started, received_at_seconds = time.perf_counter(), time.time()
         metrics = self.host.metrics
         metrics.count_bytes(self.facts.sender, "received", size_bytes)
-        timing = StageTiming(node=self.host.node)
-        with metrics.in_flight.track_inprogress(), self.host.held.counted():
-            try:
-                result, timing = await self.result_of(frame, span)
-            # Whatever failed, only this frame fails; the others of the stream go on.
-            except Exception as error:
-                self.log_failure(frame.frame_id, error)
-                failure = error_to_wire(self._as_told(error))
-                result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
-        timing = replace(
-            timing,
-            held_seconds=time.perf_counter() - started,
-            request_bytes=size_bytes,
-            received_at_seconds=received_at_seconds,
-            power_watts=metrics.sensors.device_watts(),
-        )
+        self.host.held.count += 1
+        try:
+            result, timing = await self.result_of(frame, span)
+        # Whatever failed, only this frame fails; the others of the stream go on.
+        except Exception as error:
+            self.log_failure(frame.frame_id, error)
+            failure = error_to_wire(self._as_told(error))
+            result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
+            timing = StageTiming(node=self.host.node)
+        finally:
+            self.host.held.count -= 1
+        timing.held_seconds = time.perf_counter() - started
+        timing.request_bytes = size_bytes
+        timing.received_at_seconds = received_at_seconds
+        timing.power_watts = metrics.sensors.device_watts()
         self._record(result, timing, span)
         return result
 
     def _record(self, result: stage_pb2.FrameResult, timing: StageTiming, span: Span) -> None:
         """Put what the stage tells of itself into the result, the metrics and the trace."""
-        stage, metrics = self.host.stage, self.host.metrics
-        if stage is Stage.BACKBONE:
+        metrics = self.host.metrics
+        if self.host.stage is Stage.BACKBONE:
             result.backbone_in_flight = self.host.held.count
+            write_stage_timing(timing, result.timing.backbone)
         else:
             result.transformer_in_flight = self.host.held.count
-        own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
-        own.CopyFrom(stage_timing_to_wire(timing))
-        metrics.observe_stage(stage.value, timing, span)
+            write_stage_timing(timing, result.timing.transformer)
+        metrics.observe_stage(self._stage_name, timing, span)
         outcome = result.WhichOneof("result") or "error"
-        metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds, span)
-        tell_answer(span, result)
-        span.add_steps(timing)
+        metrics.observe_frame(self._placement_name, outcome, timing.held_seconds, span)
+        if span.trace_id:
+            tell_answer(span, result)
+            span.add_steps(timing)
 
     def _as_told(self, error: Exception) -> TandemError:
         """What the peer is told of a failure; the words of an unforeseen one stay in the log."""

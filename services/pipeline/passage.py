@@ -84,10 +84,14 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         passage = FramePassage(self, stream, frame, options, finishing)
         # The frame may be large, and is not needed once it is prepared.
         del frame
+        is_lone = self.engine.is_idle
         # It gets its place in the stream's order now, because workers may swap frames.
         self.engine.expect(passage)
         if preparing is not None:
             preparing.submit(passage.prepare)
+        elif is_lone and self.stage.prepares_quickly:
+            # Waking a worker first, and by it the engine's thread, would take longer.
+            self.engine.prepare_here(passage.prepare)
         else:
             self.workers.usual.submit((stream, "prepare"), passage.prepare)
         try:
@@ -126,7 +130,8 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
     def stuck_seconds(self) -> float:
         """How long a worker has been at one frame if that is far too long, else 0."""
         limits = self.stage.stuck_after_seconds()
-        busy = (self.workers.usual.busy_seconds(), self.workers.slow.busy_seconds())
+        usual = max(self.workers.usual.busy_seconds(), self.engine.preparing_seconds())
+        busy = (usual, self.workers.slow.busy_seconds())
         return max(now if now > limit else 0.0 for now, limit in zip(busy, limits))
 
 
@@ -167,7 +172,10 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     def prepare(self) -> None:
-        """On a worker: make the engine's inputs, or leave that to the worker for what is slow."""
+        """Make the engine's inputs, or leave that to the worker for what is slow.
+
+        On a worker; of a lone frame that is prepared quickly, on the engine's thread.
+        """
         inputs: Union[Inputs, Slow[Inputs], None] = None
         try:
             if self.is_wanted:
