@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, AsyncIterator, Optional, Set, Tuple
+from typing import Any, AsyncIterator, Optional, Set
 
 from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
-from common.domain.detections import StageTiming
 from common.domain.errors import InvalidInputError, ReferenceMissingError
 from common.domain.placement import NodePair, Stage
 from common.domain.video import AccessUnit
@@ -43,6 +42,7 @@ from services.pipeline.frame_stream import (
     opening_of,
     sender_of,
 )
+from services.pipeline.frame_under_way import FrameUnderWay
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
 
@@ -200,23 +200,33 @@ class BackboneStream(FrameStream):
         """See `FrameStream.tell`."""
         opened.codec = codec_to_wire(self._codec)
 
-    async def result_of(
-        self, frame: detector_pb2.Frame, span: Span
-    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """See `FrameStream.result_of`."""
+    def serve_frame(self, frame: detector_pb2.Frame, under_way: FrameUnderWay) -> None:
+        """See `FrameStream.serve_frame`."""
         encoding = Encoding(frame.frame_id, self._codec, self._latents)
-        features = await self._pipeline.run(
-            *(self.stream, self._content(frame), encoding),
+        under_way.passage = self._pipeline.begin(
+            *(self.stream, self._content(frame), encoding, partial(self.passed, under_way)),
             preparing=None if self._decoder is None else self._decoder.strand,
             finishing=self._in_order,
         )
-        span.tell(codec=self._codec.value)
-        result = await self._ask_transformer(features.encoded, span)
-        if features.kept is not None and _lacks_reference(result):
-            result = await self._ask_again(features.kept, result, span)
-        result.frame_id = frame.frame_id
-        features.timing.codec = self._codec
-        return result, features.timing
+
+    def go_on(self, under_way: FrameUnderWay, outcome: FrameFeatures) -> None:
+        """See `FrameStream.go_on`."""
+        under_way.work(self._detect(under_way, outcome))
+
+    async def _detect(self, under_way: FrameUnderWay, features: FrameFeatures) -> None:
+        """Have the transformer detect, and answer."""
+        span = under_way.span
+        span.bind_to_logs()
+        try:
+            span.tell(codec=self._codec.value)
+            result = await self._ask_transformer(features.encoded, span)
+            if features.kept is not None and _lacks_reference(result):
+                result = await self._ask_again(features.kept, result, span)
+            result.frame_id = under_way.frame_id
+            features.timing.codec = self._codec
+            under_way.served(result, features.timing)
+        except Exception as error:
+            under_way.failed(error)
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
         video = None if self._decoder is None else self._decoder.video
