@@ -59,6 +59,14 @@ class NodePair:
     backbone: str
     transformer: str
 
+    def __post_init__(self) -> None:
+        """Hash once: every frame looks its node pair up."""
+        object.__setattr__(self, "_hash", hash((self.backbone, self.transformer)))
+
+    def __hash__(self) -> int:
+        """Of both nodes."""
+        return self._hash  # type: ignore[attr-defined,no-any-return]
+
     @classmethod
     def parse(cls, text: str) -> NodePair:
         """Read a placement's name, or `backbone=NODE,transformer=NODE`.
@@ -114,9 +122,13 @@ class StageAddress:
     replica: int = 0
     found_by: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        """Hash once: every frame looks several servers up."""
+        object.__setattr__(self, "_hash", hash((self.address, self.node, self.replica)))
+
     def __hash__(self) -> int:
-        """Of what differs between servers; every frame looks several of them up."""
-        return hash((self.address, self.node, self.replica))
+        """Of what differs between servers."""
+        return self._hash  # type: ignore[attr-defined,no-any-return]
 
     @property
     def is_name(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, Optional
 
@@ -65,7 +66,7 @@ class GuardedStream:
         self.account = StreamBytes(budget, self.peer, self._make_way, told_bytes)
         self._requests = requests
         self._write = context.write
-        self._now = asyncio.get_running_loop().time
+        self._now = time.monotonic
         self._active_at = self._now()
         self._reading_since: Optional[float] = None
         self._writing_since: Optional[float] = None

@@ -116,6 +116,8 @@ class TracedSpan(Span):
 class TracedStream(StreamTraces):
     """What is traced of one stream's frames."""
 
+    are_on = True
+
     def __init__(self, tracer: trace.Tracer, kind: SpanKind, parent: Optional[Context]) -> None:
         """Prepare.
 

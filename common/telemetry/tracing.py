@@ -100,7 +100,11 @@ class StreamTraces:
 
     Attributes:
         metadata: of a call that carries these frames on.
+        are_on: whether any frame may be traced here; one that is not may carry a trace on all the
+            same.
     """
+
+    are_on = False
 
     def __init__(self, metadata: Iterable[MetadataItem] = ()) -> None:
         """Pass on what the stream's own call has in its `metadata`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Iterable, Mapping, Tuple
 
 from common.domain.detections import Box, Detection, DetectionOptions, FrameTiming, StageTiming
@@ -117,12 +118,23 @@ def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:
 
 def stage_timing_from_wire(wire: detection_pb2.StageTiming, node: str = "") -> StageTiming:
     """One stage's timing; of this node, or of the one that it names itself."""
-    told = {name: getattr(wire, name) for name in StageTiming.__dataclass_fields__}
-    told["node"] = node or wire.node
-    if not wire.HasField("power_watts"):
-        told["power_watts"] = None
-    told["codec"] = known_codec_from_wire(wire.codec)
-    return StageTiming(**told)
+    # One by one, since every frame has two of them.
+    return StageTiming(
+        node=node or wire.node,
+        decode_seconds=wire.decode_seconds,
+        preprocess_seconds=wire.preprocess_seconds,
+        queue_seconds=wire.queue_seconds,
+        execute_seconds=wire.execute_seconds,
+        encode_seconds=wire.encode_seconds,
+        postprocess_seconds=wire.postprocess_seconds,
+        held_seconds=wire.held_seconds,
+        transfer_seconds=wire.transfer_seconds,
+        request_bytes=wire.request_bytes,
+        received_at_seconds=wire.received_at_seconds,
+        execute_after_seconds=wire.execute_after_seconds,
+        power_watts=wire.power_watts if wire.HasField("power_watts") else None,
+        codec=known_codec_from_wire(wire.codec),
+    )
 
 
 MAX_NAME_CHARACTERS = 64
@@ -139,6 +151,7 @@ _DURATIONS = tuple(
     for name in detection_pb2.StageTiming.DESCRIPTOR.fields_by_name
     if name.endswith("_seconds") and name != "received_at_seconds"
 )
+_durations_of = attrgetter(*_DURATIONS)
 
 
 def checked_result(
@@ -168,17 +181,19 @@ def _result_fault(result: stage_pb2.FrameResult, served_by: Iterable[Stage]) -> 
     if kind == "error":
         code = result.error.code
         return "" if code in ERROR_CODES else f"with an error of the unknown code {code}"
-    if len(result.detections.detections) > _MAX_DETECTIONS:
-        return f"with {len(result.detections.detections)} detections"
-    for each in result.detections.detections:
+    detections = result.detections.detections
+    if len(detections) > _MAX_DETECTIONS:
+        return f"with {len(detections)} detections"
+    for each in detections:
         box = each.box
         # Finite as long as their sum is: a float's sum overflows no double.
         if not abs(each.score + box.x_min + box.y_min + box.x_max + box.y_max) < float("inf"):
             return "with numbers that are not finite"
         if len(each.category_name) > MAX_NAME_CHARACTERS:
             return f"with a category name of {len(each.category_name)} characters"
+    timing = result.timing
     for stage in served_by:
-        if not result.timing.HasField(stage.value):
+        if not timing.HasField(stage.value):
             return f"without the {stage.value}'s timing"
     return ""
 
@@ -187,10 +202,12 @@ def _timing_fault(timing: detection_pb2.Timing) -> str:
     for stage in (timing.backbone, timing.transformer):
         if len(stage.node) > MAX_NAME_CHARACTERS:
             return f"a node name of {len(stage.node)} characters"
-        for name in _DURATIONS:
-            # Comparisons with NaN are false.
-            if not 0.0 <= getattr(stage, name) <= _MAX_SECONDS:
-                return f"{name} is {getattr(stage, name)}"
+        durations = _durations_of(stage)
+        # Comparisons with NaN are false, and a sum with one is NaN.
+        if not (min(durations) >= 0.0 and sum(durations) <= _MAX_SECONDS):
+            for name, seconds in zip(_DURATIONS, durations):
+                if not 0.0 <= seconds <= _MAX_SECONDS:
+                    return f"{name} is {seconds}"
         if not 0.0 <= stage.received_at_seconds <= _MAX_CLOCK_SECONDS:
             return f"received_at_seconds is {stage.received_at_seconds}"
         if not -_MAX_WATTS <= stage.power_watts <= _MAX_WATTS:

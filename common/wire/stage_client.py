@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import Any, Dict, Iterable, Optional, Tuple, Union
+from collections import deque
+from typing import Any, Deque, Dict, Iterable, NamedTuple, Optional, Protocol, Tuple, Union
 
 import grpc
 
@@ -27,6 +28,24 @@ OPEN_TIMEOUT_SECONDS = 15.0
 _SPARE_IDS_FROM = 1 << 62
 
 
+class Asker(Protocol):
+    """Who sent a frame; learns what became of it by one call of one of these, which never waits."""
+
+    def answered(self, result: stage_pb2.FrameResult) -> None:
+        """The stage has answered; its own `transfer_seconds` is filled in."""
+        ...
+
+    def failed(self, error: TandemError) -> None:
+        """The stream was lost before the stage had answered."""
+        ...
+
+
+class _Question(NamedTuple):
+    asker: Asker
+    frame_id: int
+    sent_at: float
+
+
 class StageStream:
     """One stream to a stage.
 
@@ -45,11 +64,15 @@ class StageStream:
         self._call = call
         self._peer = peer
         self._ending = CallEnding(call)
-        self._pending: Dict[int, asyncio.Future[stage_pb2.FrameResult]] = {}
+        self._pending: Dict[int, _Question] = {}
         self._spare_ids = itertools.count(_SPARE_IDS_FROM)
-        self._write_turn = asyncio.Lock()
+        # What is to be sent, each entry requests that follow upon each other.
+        self._outbox: Deque[Iterable[StageRequest]] = deque()
+        self._is_writing = False
+        self._idle_writer: Optional[asyncio.Future[None]] = None
         self._error: Optional[TandemError] = None
         self._reader: asyncio.Task[None]
+        self._writer: asyncio.Task[None]
         self.bundle_digest = ""
         self.codec: Optional[Codec] = None
         self.latent_rates: Tuple[RateFigures, ...] = ()
@@ -91,6 +114,7 @@ class StageStream:
         except BaseException:
             stream._call.cancel()
             raise
+        stream._writer = asyncio.ensure_future(stream._write())
         stream._reader = asyncio.ensure_future(stream._read())
         return stream
 
@@ -109,20 +133,49 @@ class StageStream:
         self.codec = known_codec_from_wire(answer.opened.codec)
         self.latent_rates = latent_rates_from_wire(answer.opened.latent_rates)
 
-    async def tell(self, requests: Iterable[StageRequest]) -> None:
-        """Send what has no answer.
+    def tell(self, requests: Iterable[StageRequest]) -> None:
+        """Send what has no answer, each made when its turn to be sent has come.
 
         Raises:
             TandemError: the stream is lost.
         """
         if self._error is not None:
             raise self._error
-        try:
-            async with self._write_turn:
-                for request in requests:
-                    await self._call.write(request)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._ending.error(self._peer) from error
+        self._post(requests)
+
+    def send(
+        self,
+        request: StageRequest,
+        frame_id: int,
+        asker: Asker,
+        before: Iterable[StageRequest] = (),
+    ) -> int:
+        """Send one frame, without waiting for anything.
+
+        Args:
+            request: the frame, or its features.
+            frame_id: of that frame.
+            asker: learns of the answer, or that there will be none.
+            before: what has no answer, and is sent first.
+
+        Returns:
+            Names the question, for `forget`.
+
+        Raises:
+            TandemError: the stream is lost; then the asker learns nothing.
+        """
+        if self._error is not None:
+            raise self._error
+        own_id = self._unused_id(request, frame_id)
+        self._pending[own_id] = _Question(asker, frame_id, time.perf_counter())
+        if before:
+            self._outbox.append(before)
+        self._post((request,))
+        return own_id
+
+    def forget(self, own_id: int) -> None:
+        """Nobody wants to know the answer to a question any more."""
+        self._pending.pop(own_id, None)
 
     async def ask(
         self, request: StageRequest, frame_id: int, before: Iterable[StageRequest] = ()
@@ -141,39 +194,20 @@ class StageStream:
             TandemError: the stream is lost.
             ServiceError: the stage answered what is no answer, and the stream is lost.
         """
-        if self._error is not None:
-            raise self._error
-        answer: asyncio.Future[stage_pb2.FrameResult]
-        answer = asyncio.get_running_loop().create_future()
-        own_id = self._unused_id(request, frame_id)
-        self._pending[own_id] = answer
-        started = time.perf_counter()
+        waiting = _Waiting()
+        own_id = self.send(request, frame_id, waiting, before)
+        # It may be large, and its answer long in coming.
+        del request
         try:
-            # gRPC takes one write at a time; the lock lets them through in the order asked.
-            async with self._write_turn:
-                for each in before:
-                    await self._call.write(each)
-                await self._call.write(request)
-            # It may be large, and its answer long in coming.
-            del request
-            result = await answer
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._ending.error(self._peer) from error
-        finally:
-            self._pending.pop(own_id, None)
-            if not answer.cancel() and not answer.cancelled():
-                # Taken note of, or asyncio would report an error that nobody asked for.
-                answer.exception()
-        result.frame_id = frame_id
-        elapsed_seconds = time.perf_counter() - started
-        timing = _answering_stage(result)
-        timing.transfer_seconds = max(0.0, elapsed_seconds - timing.held_seconds)
-        return result
+            return await waiting.answer
+        except asyncio.CancelledError:
+            self.forget(own_id)
+            raise
 
     @property
     def writes(self) -> bool:
         """Whether something waits to be sent."""
-        return self._write_turn.locked()
+        return self._is_writing or bool(self._outbox)
 
     @property
     def lost(self) -> bool:
@@ -192,7 +226,36 @@ class StageStream:
     async def close(self) -> None:
         """End the stream. Questions under way fail."""
         self._call.cancel()
-        await asyncio.wait([self._reader])
+        await asyncio.wait([self._reader, self._writer])
+
+    def _post(self, requests: Iterable[StageRequest]) -> None:
+        self._outbox.append(requests)
+        idle = self._idle_writer
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
+    async def _write(self) -> None:
+        """Send what is posted, in that order; gRPC takes one message at a time."""
+        outbox = self._outbox
+        try:
+            while True:
+                self._is_writing = True
+                while outbox:
+                    for request in outbox.popleft():
+                        await self._call.write(request)
+                        # It may be large, and the next one long in coming.
+                        del request
+                self._is_writing = False
+                self._idle_writer = asyncio.get_running_loop().create_future()
+                await self._idle_writer
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The call has ended; the reader learns why.
+            pass
+        except Exception:
+            self._call.cancel()
+            raise
+        finally:
+            outbox.clear()
 
     async def _read(self) -> None:
         fault: Optional[ServiceError] = None
@@ -201,10 +264,7 @@ class StageStream:
                 response = await self._call.read()
                 if response is grpc.aio.EOF:
                     break
-                result = self._parsed(response).result
-                answer = self._pending.get(result.frame_id)
-                if answer is not None and not answer.done():
-                    answer.set_result(result)
+                self._take_answer(self._parsed(response).result)
         except grpc.aio.AioRpcError:
             # The status of the call, read below, says why.
             pass
@@ -216,9 +276,20 @@ class StageStream:
         finally:
             ended = await self._ending.error(self._peer)
             self._error = fault or ended
-            for answer in self._pending.values():
-                if not answer.done():
-                    answer.set_exception(self._error)
+            self._writer.cancel()
+            pending, self._pending = self._pending, {}
+            for question in pending.values():
+                question.asker.failed(self._error)
+
+    def _take_answer(self, result: stage_pb2.FrameResult) -> None:
+        question = self._pending.pop(result.frame_id, None)
+        if question is None:
+            return
+        result.frame_id = question.frame_id
+        timing = _answering_stage(result)
+        elapsed_seconds = time.perf_counter() - question.sent_at
+        timing.transfer_seconds = max(0.0, elapsed_seconds - timing.held_seconds)
+        question.asker.answered(result)
 
     def _parsed(self, data: bytes) -> stage_pb2.StageResponse:
         try:
@@ -236,6 +307,22 @@ class StageStream:
         )
         frame.frame_id = own_id
         return own_id
+
+
+class _Waiting:
+    """An asker that waits."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[stage_pb2.FrameResult]
+        self.answer = asyncio.get_running_loop().create_future()
+
+    def answered(self, result: stage_pb2.FrameResult) -> None:
+        if not self.answer.done():
+            self.answer.set_result(result)
+
+    def failed(self, error: TandemError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 def _answering_stage(result: stage_pb2.FrameResult) -> detection_pb2.StageTiming:

@@ -65,12 +65,14 @@ class PairCounters:
         self._served: Counter[NodePair] = Counter()
         self._recent: Dict[NodePair, Deque[float]] = {}
 
-    def served(self, node_pair: NodePair) -> None:
-        """Count a frame answered with detections."""
+    def served(self, node_pair: NodePair, now: float) -> None:
+        """Count a frame answered with detections; `now` by `time.monotonic`."""
         self._served[node_pair] += 1
-        recent = self._recent.setdefault(node_pair, deque())
-        recent.append(time.monotonic())
-        _forget_old(recent)
+        recent = self._recent.get(node_pair)
+        if recent is None:
+            recent = self._recent[node_pair] = deque()
+        recent.append(now)
+        _forget_old(recent, now)
 
     def frames(self, node_pair: NodePair) -> int:
         """Frames answered with detections since the start."""
@@ -81,7 +83,7 @@ class PairCounters:
         recent = self._recent.get(node_pair)
         if recent is None:
             return 0
-        _forget_old(recent)
+        _forget_old(recent, time.monotonic())
         return len(recent)
 
 
@@ -126,8 +128,12 @@ class FrameCounters:
             return
         self._metrics.observe_frame(name, outcome, seconds, span)
         if node_pair is not None and outcome == "detections":
-            self._all.served(node_pair)
-            self._of_models.setdefault(model, PairCounters()).served(node_pair)
+            now = time.monotonic()
+            self._all.served(node_pair, now)
+            of_model = self._of_models.get(model)
+            if of_model is None:
+                of_model = self._of_models[model] = PairCounters()
+            of_model.served(node_pair, now)
 
     def frames_served(self, node_pair: NodePair, model: Optional[str] = None) -> int:
         """Frames answered with detections since the start, of a model; None: of all."""
@@ -142,7 +148,7 @@ class FrameCounters:
         return self._all if model is None else self._of_models.get(model, PairCounters())
 
 
-def _forget_old(recent: Deque[float]) -> None:
-    oldest = time.monotonic() - RATE_WINDOW_SECONDS
+def _forget_old(recent: Deque[float], now: float) -> None:
+    oldest = now - RATE_WINDOW_SECONDS
     while recent and recent[0] < oldest:
         recent.popleft()

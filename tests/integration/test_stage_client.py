@@ -118,6 +118,51 @@ async def test_answers_are_matched_whatever_their_order():
         await stream.close()
 
 
+async def test_who_gives_a_question_up_takes_nothing_from_the_others():
+    async with serving(answers_backwards) as channel:
+        stream = await opened(channel)
+        requests = [
+            stage_pb2.BackboneRequest(frame=detector_pb2.Frame(frame_id=each)) for each in range(4)
+        ]
+        asked = [
+            asyncio.ensure_future(stream.ask(request, each))
+            for each, request in enumerate(requests)
+        ]
+        # Each of them has asked by then; the messages are being sent, or wait to be.
+        await asyncio.sleep(0)
+        asked[1].cancel()
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 60)
+        assert isinstance(answers.pop(1), asyncio.CancelledError)
+        assert [each.frame_id for each in answers] == [0, 2, 3]
+        assert not stream.lost
+        await stream.close()
+
+
+async def test_what_is_told_before_a_question_is_sent_before_it():
+    async def counts(requests, context):
+        await requests.__anext__()
+        await context.write(OPENED)
+        told = 0
+        async for request in requests:
+            told += request.HasField("decode_only")
+            if request.HasField("frame"):
+                assert told == request.frame.frame_id
+                await context.write(result(request.frame.frame_id))
+
+    def decode_only():
+        return stage_pb2.BackboneRequest(decode_only=detector_pb2.Frame())
+
+    async with serving(counts) as channel:
+        stream = await opened(channel)
+        stream.tell([decode_only(), decode_only()])
+        request = stage_pb2.BackboneRequest(frame=detector_pb2.Frame(frame_id=3))
+        asking = stream.ask(request, 3, (decode_only() for _ in range(1)))
+        assert (await asyncio.wait_for(asking, 60)).frame_id == 3
+        await stream.close()
+        with pytest.raises(UnavailableError):
+            stream.tell([decode_only()])
+
+
 async def test_answers_that_nobody_asked_for_are_passed_over():
     async with serving(answers_what_nobody_asked) as channel:
         stream = await opened(channel)

@@ -104,17 +104,10 @@ class EstimateKeeper:
         """
         self._stages.observe(backbone, transformer, backlogged=backlogged, now=now)
         self.machines.used(self, stage_keys(node_pair), now)
-        links = (
-            (self._located_at, node_pair.backbone, Stage.BACKBONE, backbone),
-            (node_pair.backbone, node_pair.transformer, Stage.TRANSFORMER, transformer),
+        self._observe_link(self._located_at, node_pair.backbone, Stage.BACKBONE, backbone, now)
+        self._observe_link(
+            *(node_pair.backbone, node_pair.transformer), Stage.TRANSFORMER, transformer, now
         )
-        for sender, receiver, stage, timing in links:
-            key = (sender, receiver, stage)
-            # It crossed before it was held; behind a slow link that can be seconds ago.
-            crossed_at = now - timing.held_seconds
-            self.machines.links.observe(
-                key, timing.request_bytes, timing.transfer_seconds, crossed_at
-            )
         if frame_bytes is not None:
             self._frame_bytes.append(frame_bytes)
         elif self._frame_codec is None or node_pair.backbone != self._located_at:
@@ -123,11 +116,25 @@ class EstimateKeeper:
         self._feature_bytes.append(transformer.request_bytes)
         if backbone.codec is not None:
             self._codecs.observe(backbone.codec, transformer.request_bytes, now)
-        self._pairs.setdefault(node_pair, PairRate()).observe(
+        pair = self._pairs.get(node_pair)
+        if pair is None:
+            pair = self._pairs[node_pair] = PairRate()
+        pair.observe(
             backbone.queue_seconds + transformer.queue_seconds,
             backbone.transfer_seconds + transformer.transfer_seconds,
             backlogged=backlogged,
             now=now,
+        )
+
+    def _observe_link(
+        self, sender: str, receiver: str, stage: Stage, timing: StageTiming, now: float
+    ) -> None:
+        if sender == receiver:
+            return
+        # It crossed before it was held; behind a slow link that can be seconds ago.
+        crossed_at = now - timing.held_seconds
+        self.machines.links.observe(
+            (sender, receiver, stage), timing.request_bytes, timing.transfer_seconds, crossed_at
         )
 
     def observe_round_trip(self, node: str, seconds: float, now: float) -> None:

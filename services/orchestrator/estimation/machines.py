@@ -64,8 +64,13 @@ class Machines:
     def used(self, model: Hashable, stages: Iterable[StageKey], now: float) -> None:
         """A frame of a model has come back from these stages."""
         for key in stages:
-            models = self._used_at.setdefault(key, {})
-            models.setdefault(model, deque(maxlen=_SHARED_FRAMES)).append(now)
+            models = self._used_at.get(key)
+            if models is None:
+                models = self._used_at[key] = {}
+            at = models.get(model)
+            if at is None:
+                at = models[model] = deque(maxlen=_SHARED_FRAMES)
+            at.append(now)
 
     def is_shared(self, model: Hashable, nodes: Iterable[str], now: float) -> bool:
         """Whether one of these nodes has served frames of another model just now."""

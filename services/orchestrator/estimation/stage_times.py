@@ -115,14 +115,14 @@ class StageTimes:
             backlogged: whether more frames of the session were on the same nodes.
             now: when its answer came.
         """
-        served = ((Stage.BACKBONE, backbone), (Stage.TRANSFORMER, transformer))
         together = backlogged and backbone.node == transformer.node
-        alone = [
-            not together and self._is_alone(timing.node, stage, now) for stage, timing in served
-        ]
-        for (stage, timing), was_alone in zip(served, alone):
-            record = self._records.setdefault((timing.node, stage), _StageRecord())
-            record.add(timing, was_alone, now)
+        # Both are told before either is noted.
+        backbone_alone = not together and self._is_alone(backbone.node, Stage.BACKBONE, now)
+        transformer_alone = not together and self._is_alone(
+            transformer.node, Stage.TRANSFORMER, now
+        )
+        self._record((backbone.node, Stage.BACKBONE)).add(backbone, backbone_alone, now)
+        self._record((transformer.node, Stage.TRANSFORMER)).add(transformer, transformer_alone, now)
 
     def estimates(
         self, now: float, shared_seconds: Mapping[str, float]
@@ -134,6 +134,12 @@ class StageTimes:
             shared_seconds: by node, between two frames while it served both stages, saturated.
         """
         return {key: self._estimate(key, now, shared_seconds.get(key[0])) for key in self._records}
+
+    def _record(self, key: StageKey) -> _StageRecord:
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _StageRecord()
+        return record
 
     def _is_alone(self, node: str, stage: Stage, now: float) -> bool:
         other = self._records.get((node, _OTHER[stage]))

@@ -78,18 +78,20 @@ class Measurements:
                 took. A frame of video may have brought others along that its decoder lacked.
         """
         now = time.monotonic()
-        self._answered_at.update(dict.fromkeys(route.servers, now))
-        stages = [
-            # By the names of the configuration, whatever the stages call themselves.
-            stage_timing_from_wire(each, server.node)
-            for each, server in zip((timing.backbone, timing.transformer), route.servers)
-        ]
+        self._answered_at[route.backbone] = self._answered_at[route.transformer] = now
+        # By the names of the configuration, whatever the stages call themselves.
+        backbone = stage_timing_from_wire(timing.backbone, route.backbone.node)
+        transformer = stage_timing_from_wire(timing.transformer, route.transformer.node)
         self._keeper.observe(
-            route.node_pair, *stages, now=now, backlogged=backlogged, frame_bytes=frame_bytes
+            *(route.node_pair, backbone, transformer),
+            now=now,
+            backlogged=backlogged,
+            frame_bytes=frame_bytes,
         )
-        for stage in stages:
-            if stage.power_watts is not None:
-                self._keeper.observe_power(stage.node, stage.power_watts)
+        if backbone.power_watts is not None:
+            self._keeper.observe_power(backbone.node, backbone.power_watts)
+        if transformer.power_watts is not None:
+            self._keeper.observe_power(transformer.node, transformer.power_watts)
 
     def observe_heartbeat(self, server: StageAddress, seconds: float) -> None:
         """Learn from the round trip of a heartbeat."""

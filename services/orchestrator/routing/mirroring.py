@@ -28,6 +28,11 @@ class Mirroring:
         self._model = model
         self._node_pair: Optional[NodePair] = None
 
+    @property
+    def has_target(self) -> bool:
+        """Whether there is something to be measured."""
+        return self._node_pair is not None
+
     def earn(self) -> None:
         """Take note that a frame was answered."""
         self._budget.earn()

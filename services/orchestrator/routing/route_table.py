@@ -231,6 +231,13 @@ class RouteTable:
             for servers in self._servers(node_pair, model)
         )
 
+    def only_route(self, node_pair: NodePair, model: str = DEFAULT_MODEL) -> Optional[Route]:
+        """The route of a node pair that has just one; None if there are others, or none."""
+        available = self._available.get((node_pair, model))
+        if available is None or len(available.routes) != 1:
+            return None
+        return available.routes[0][0]
+
     def least_busy(
         self,
         node_pair: NodePair,

@@ -147,7 +147,12 @@ class Router:
             UnavailableError: no route can serve now; the message names what is unavailable.
             ResourceExhaustedError: no route has room for this client's stream now.
         """
-        fixed_pair = requested_pair or self.operator_pair
+        fixed_pair = requested_pair or self._shared.operator_pair
+        if not unavailable:
+            only = self._only_route(fixed_pair)
+            if only is not None and not penalty(only):
+                # Nearly every frame: there is nothing to choose from.
+                return only
         if fixed_pair is not None:
             return self.table.least_busy(fixed_pair, unavailable, penalty, self.model)
         chosen = self.decision.node_pair
@@ -266,6 +271,11 @@ class Router:
             route, timing, backlogged=backlogged, frame_bytes=frame_bytes
         )
 
+    @property
+    def measures(self) -> bool:
+        """Whether there is something that a mirrored request should measure."""
+        return self._mirroring.has_target
+
     def take_mirror_route(
         self,
         unusable: Container[Route],
@@ -309,6 +319,13 @@ class Router:
         if before is not None and after is not None and reason != START:
             self.events.switched(reason)
         self._shared.notify()
+
+    def _only_route(self, fixed_pair: Optional[NodePair]) -> Optional[Route]:
+        """The only route of the pair that frames take, if it has just one that is available."""
+        chosen = fixed_pair or self.decision.node_pair
+        if chosen is None or (fixed_pair is None and chosen in self.decision.excluded):
+            return None
+        return self.table.only_route(chosen, self.model)
 
     def _look_anew(self, now: float) -> None:
         self.measurements.refresh(now)

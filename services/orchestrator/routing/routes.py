@@ -77,6 +77,14 @@ class Route:
     backbone: StageAddress
     transformer: StageAddress
 
+    def __post_init__(self) -> None:
+        """Hash once: every frame looks its route up several times."""
+        object.__setattr__(self, "_hash", hash((self.backbone, self.transformer)))
+
+    def __hash__(self) -> int:
+        """Of both servers."""
+        return self._hash  # type: ignore[attr-defined,no-any-return]
+
     @cached_property
     def node_pair(self) -> NodePair:
         """The nodes of its servers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import Deque, Dict, FrozenSet, Iterator, List, Optional
+from typing import Deque, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from common.domain.errors import PreconditionError, UnavailableError
 from common.domain.models import DEFAULT_MODEL, StageModels, told_models
@@ -31,9 +31,12 @@ class ServedModels:
         self._changed_at: Dict[StageAddress, float] = {}
         # Digests by the model's name, the latest last.
         self._recent: Dict[str, Deque[str]] = {}
+        # What `bundle_for` says until a stage tells something else; every frame asks.
+        self._bundles: Dict[Tuple[Route, str], Optional[str]] = {}
 
     def told(self, server: StageAddress, models: StageModels, now: float) -> None:
         """A stage has told what it serves; `now` in seconds, of any steady clock."""
+        self._bundles.clear()
         before = self.known.get(server)
         if before is not None and _digests(before) != _digests(models):
             self.changed(server, now)
@@ -50,6 +53,7 @@ class ServedModels:
 
     def left(self, server: StageAddress) -> None:
         """A server is gone for good."""
+        self._bundles.clear()
         self.known.pop(server, None)
         self._changed_at.pop(server, None)
 
@@ -69,6 +73,12 @@ class ServedModels:
         Returns:
             The digest; None if it is not known, or if there is no bundle that both have.
         """
+        key = (route, model)
+        if key not in self._bundles:
+            self._bundles[key] = self._bundle_for(route, model)
+        return self._bundles[key]
+
+    def _bundle_for(self, route: Route, model: str) -> Optional[str]:
         backbone, transformer = (self.known.get(server) for server in route.servers)
         if backbone is None or transformer is None:
             return None
@@ -83,6 +93,7 @@ class ServedModels:
         """A server was lost: what was wrong with its models may not be any more."""
         told = self.known.get(server)
         if told is not None:
+            self._bundles.clear()
             in_order = tuple(replace(model, out_of_order="") for model in told.models)
             self.known[server] = replace(told, models=in_order)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from common.domain.errors import TandemError
 from common.domain.video import AccessUnit, VideoFormat
@@ -13,8 +12,7 @@ from protos.tandem.v1 import detector_pb2
 from services.orchestrator.session.groups import NOTHING, DecoderProgress, KeptVideo, Place
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A frame that was read.
 
     Attributes:

@@ -25,6 +25,7 @@ from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.route_choice import RouteChoice
 from services.orchestrator.session.route_streams import RouteStreams
 from services.orchestrator.session.sender import FrameSender
+from services.orchestrator.session.usual_path import CameBack, UsualPath
 
 _IDLE_SECONDS = 2.0
 # Whatever else failed at the same moment is known by then: a frame must not be taken for the one
@@ -41,6 +42,7 @@ class Dispatcher:
     Attributes:
         rates: by which codec features travel.
         video: what of the session's video may have to be sent again.
+        usual: sends the frames that need nothing of what is done here.
     """
 
     def __init__(
@@ -98,6 +100,12 @@ class Dispatcher:
             *(router, self._choice, self._sender, account, self.video),
             measures=options.requested_pair is None,
         )
+        self.usual = UsualPath(
+            *(router, self._choice, self._streams),
+            pace=self._pace,
+            mirrored=self._mirrored,
+            account=account,
+        )
 
     async def serve(
         self,
@@ -105,6 +113,8 @@ class Dispatcher:
         weight: FrameWeight,
         place: Optional[Place] = None,
         span: Span = NOT_TRACED,
+        *,
+        came_back: Optional[CameBack] = None,
     ) -> Tuple[Route, stage_pb2.FrameResult]:
         """Have a frame served; its result may be an error of the frame's own.
 
@@ -113,6 +123,7 @@ class Dispatcher:
             weight: of this frame.
             place: of the frame in the session's video; None if it is a picture.
             span: of the frame, if it is traced; each attempt is a span within it.
+            came_back: how the frame's first attempt ended, on the usual path; None: it begins here.
 
         Raises:
             UnavailableError: no route could serve it for as long as the server waits.
@@ -123,6 +134,17 @@ class Dispatcher:
         """
         attempts = FrameAttempts()
         try:
+            if came_back is not None:
+                trip, outcome = came_back
+                result = self._sender.judge(trip.route, frame, attempts, outcome)
+                latency_seconds = time.monotonic() - trip.sent_at
+                served = self._served(
+                    *(trip.route, frame, weight, attempts, result),
+                    place=place,
+                    latency_seconds=latency_seconds,
+                )
+                if served is not None:
+                    return served
             while True:
                 served = await self._attempt(frame, weight, place, attempts, span=span)
                 if served is not None:
@@ -169,15 +191,33 @@ class Dispatcher:
             raise again(place.group.failed)
         sent_at = time.monotonic()
         result = await self._sender.send(route, frame, weight, attempts, place, span=span)
+        latency_seconds = time.monotonic() - sent_at
+        served = self._served(
+            *(route, frame, weight, attempts, result), place=place, latency_seconds=latency_seconds
+        )
+        if served is not None and self._account.sends_large:
+            # While it idled, a stage would keep room for another such frame.
+            await self._streams.leave_idle(time.monotonic())
+        return served
+
+    def _served(
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        weight: FrameWeight,
+        attempts: FrameAttempts,
+        result: Optional[stage_pb2.FrameResult],
+        *,
+        place: Optional[Place],
+        latency_seconds: float,
+    ) -> Optional[Tuple[Route, stage_pb2.FrameResult]]:
+        """Take note of what an attempt gave; see `_attempt`."""
         if result is None:
             self._retry_or_fail(attempts, place)
             return None
-        self._learn(route, weight, time.monotonic() - sent_at)
+        self._learn(route, weight, latency_seconds)
         if result.WhichOneof("result") == "detections":
             self._use_served(frame, weight, attempts, place)
-        if self._account.sends_large:
-            # While it idled, a stage would keep room for another such frame.
-            await self._streams.leave_idle(time.monotonic())
         return route, result
 
     def decode_only(self, place: Place) -> None:
@@ -230,6 +270,8 @@ class Dispatcher:
         return self._router.table.models.bundle_for(route, self._router.model)
 
     def _codec_for(self, route: Route) -> Optional[Codec]:
+        if not self.rates.chooses:
+            return self._own_codec
         bundle, measurements = self._bundle_for(route), self._router.measurements
         if bundle is not None and not measurements.latent_rates_of(bundle):
             # It has none to choose from, or its first stream is yet to tell.

@@ -61,6 +61,13 @@ class NewestWinsGate:
         """Whether a frame is waiting, so that those being served are not all there are."""
         return self._waiting is not None
 
+    def enter_at_once(self) -> Optional[Turn]:
+        """The turn with a slot taken, as of `enter`; None where that needs a wait."""
+        turn = self._turns.take_at_once() if self._free > 0 else None
+        if turn is not None:
+            self._free -= 1
+        return turn
+
     async def enter(self) -> Optional[Turn]:
         """Wait for a slot, and for a turn.
 
@@ -68,9 +75,8 @@ class NewestWinsGate:
             The turn with a slot taken, to be given back by `leave`; None when a newer frame took
             this one's place.
         """
-        at_once = self._turns.take_at_once() if self._free > 0 else None
+        at_once = self.enter_at_once()
         if at_once is not None:
-            self._free -= 1
             return at_once
         if self._waiting is not None:
             self._waiting.set_result(None)

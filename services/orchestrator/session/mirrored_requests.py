@@ -70,6 +70,8 @@ class MirroredRequests:
             place: of the frame in the session's video; None if it is a picture.
         """
         to_prepare = self._choice.take_route_to_prepare()
+        if to_prepare is None and not (self._measures and self._router.measures):
+            return
         unusable = {*self._under_way, *self._choice.unavailable()}
         route = to_prepare
         if route is None and self._measures:

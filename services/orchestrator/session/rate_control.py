@@ -32,6 +32,9 @@ class RateControl:
     """Chooses the latent rate of one session, for each node pair that its frames take.
 
     It has no clock of its own: every method is told the time, in seconds of one steady clock.
+
+    Attributes:
+        chooses: whether it does; otherwise the client or the bundle has chosen.
     """
 
     def __init__(self, options: StreamOptions, policy: Policy, *, is_live: bool) -> None:
@@ -44,7 +47,7 @@ class RateControl:
         """
         self._codec = options.codec
         self._limit = options.max_link_bits_per_second / 8 or None
-        self._chooses = options.codec is None and (policy.chooses_rate or self._limit is not None)
+        self.chooses = options.codec is None and (policy.chooses_rate or self._limit is not None)
         self._is_live = is_live
         self._arrivals: Deque[float] = deque()
         self._queue = LinkQueue()
@@ -58,7 +61,7 @@ class RateControl:
             estimates: what was measured.
             now: for a first choice.
         """
-        if not self._chooses or node_pair.backbone == node_pair.transformer:
+        if not self.chooses or node_pair.backbone == node_pair.transformer:
             return self._codec
         if node_pair not in self._choices:
             self._choose(node_pair, estimates, now)
@@ -72,6 +75,8 @@ class RateControl:
 
     def arrived(self, now: float) -> None:
         """A frame of the client's has come; costs the same however many came before."""
+        if not self.chooses:
+            return
         self._arrivals.append(now)
         while self._arrivals[0] < now - _ARRIVAL_SECONDS:
             self._arrivals.popleft()
@@ -94,7 +99,7 @@ class RateControl:
             round_trip_seconds: of a small message over the link between the nodes; 0: not known.
             now: when the answer came.
         """
-        if self._chooses:
+        if self.chooses:
             self._queue.observe(
                 node_pair,
                 stage_timing_from_wire(timing.backbone),

@@ -15,7 +15,7 @@ from services.orchestrator.session.quotas import UNLIMITED, Allowance
 
 
 class ClientRequests:
-    """Reads a client's stream: `options` once, then `frames`."""
+    """Reads a client's stream: its `options` once, then it is an iterator of the frames."""
 
     def __init__(self, stream: GuardedStream, allowance: Allowance = UNLIMITED) -> None:
         """Read from `stream`, no faster than the allowance has it."""
@@ -24,6 +24,7 @@ class ClientRequests:
         self._is_live = False
         # A first request that was a frame.
         self._first: Optional[detector_pb2.DetectRequest] = None
+        self._latest_id = -1
 
     async def options(self) -> Optional[StreamOptions]:
         """The options: the stream's first message, or all defaults where that is a frame.
@@ -46,40 +47,50 @@ class ClientRequests:
             self._first = first
         return options
 
-    async def frames(self) -> AsyncIterator[detector_pb2.Frame]:
-        """The frames of the stream, each with a greater id than the one before.
+    def __aiter__(self) -> AsyncIterator[detector_pb2.Frame]:
+        """Iterate over the frames of the stream, each with a greater id than the one before."""
+        return self
+
+    async def __anext__(self) -> detector_pb2.Frame:
+        """The next frame, once the quota allows it.
 
         Raises:
             InvalidInputError: an id does not increase, or options come late.
         """
-        latest_id = -1
         request, self._first = self._first, None
         if request is None:
             request = await self._next()
-        while request is not None:
-            self._check(request, latest_id)
-            latest_id = request.frame.frame_id
-            self._allowance.take(content_bytes(request.frame), live=self._is_live)
-            yield request.frame
-            # It may be large, and the next may be long in coming.
-            del request
-            request = await self._next()
+        if request is None:
+            raise StopAsyncIteration
+        frame: detector_pb2.Frame = request.frame
+        self._check(request, frame.frame_id)
+        self._latest_id = frame.frame_id
+        if self._allowance is not UNLIMITED:
+            self._allowance.take(content_bytes(frame), live=self._is_live)
+        return frame
 
-    def _check(self, request: detector_pb2.DetectRequest, latest_id: int) -> None:
+    def _check(self, request: detector_pb2.DetectRequest, frame_id: int) -> None:
         if request.WhichOneof("request") != "frame":
-            raise InvalidInputError(f"after frame {latest_id}: options have to come first, once")
-        if request.frame.frame_id <= latest_id:
             raise InvalidInputError(
-                f"frame id {request.frame.frame_id} does not increase: {latest_id} came before"
+                f"after frame {self._latest_id}: options have to come first, once"
+            )
+        if frame_id <= self._latest_id:
+            raise InvalidInputError(
+                f"frame id {frame_id} does not increase: {self._latest_id} came before"
             )
 
     async def _next(self) -> Optional[detector_pb2.DetectRequest]:
         """The next request, once the quota allows it; None after the last."""
+        if self._allowance is not UNLIMITED:
+            await self._wait_for_quota()
+        try:
+            return await self._stream.__anext__()  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            return None
+
+    async def _wait_for_quota(self) -> None:
         wait_seconds = self._allowance.wait_seconds(live=self._is_live)
         if wait_seconds > 0:
             # Nothing is read meanwhile, so that others may have the room.
             self._stream.account.unreserve()
             await asyncio.sleep(wait_seconds)
-        async for request in self._stream:
-            return request  # type: ignore[no-any-return]
-        return None

@@ -93,6 +93,15 @@ class RouteChoice:
                 raise error
             return best if attempts.is_retry else self._switch_or_stay(best)
 
+    def route_at_once(self) -> Optional[Route]:
+        """The route of a frame's first attempt; None if it may have to wait for one."""
+        try:
+            return self._switch_or_stay(
+                self._router.choose(self._requested_pair, self.unavailable())
+            )
+        except TandemError:
+            return None
+
     def is_usable(self, route: Route) -> bool:
         """Whether this session's frames may take a route now."""
         return self._router.is_available(route) and route not in self.unavailable()
@@ -178,7 +187,7 @@ class RouteChoice:
 
     def _switch_or_stay(self, best: Route) -> Route:
         current = self.current
-        if current == best:
+        if current is best or current == best:
             return best
         stays = current is not None and self.is_usable(current) and self._is_open(current)
         ready = best in self._prepared and self._is_open(best)

@@ -70,6 +70,7 @@ class RouteStream:
         turns: in which the frames are sent.
         encoder: encodes its frames before they are sent; None: they are sent as they came.
         feeding: sends what is only to be decoded, if anything was ever sent so.
+        stream: that the opening gave; None while it has not.
     """
 
     opening: asyncio.Task[StageStream]
@@ -83,6 +84,14 @@ class RouteStream:
     turns: Turns = field(default_factory=Turns)
     encoder: Optional[FrameEncoder] = None
     feeding: Optional[asyncio.Task[None]] = None
+    stream: Optional[StageStream] = None
+
+    def picture_stream(self) -> Optional[StageStream]:
+        """What a picture can be sent on now as it came, before nobody else; None if it cannot."""
+        stream = self.stream
+        if stream is None or stream.lost or self.given_up is not None or self.encoder is not None:
+            return None
+        return stream if self.turns.are_free else None
 
     def goes_on(self, terms: StreamTerms, place: Optional[Place]) -> bool:
         """Whether a frame can take it at once, for which these terms are wanted."""
@@ -137,7 +146,7 @@ class RouteStream:
             try:
                 async with turn:
                     stream = self.opening.result()
-                await stream.tell(decode_only(frames))
+                stream.tell(decode_only(frames))
             except (TandemError, asyncio.CancelledError):
                 # The stream is lost, or given up: nothing of it is needed any more.
                 pass

@@ -65,6 +65,9 @@ class RouteStreams:
     Usually one; two while the frames in flight on a left route come home, or while the next route
     is being prepared; and two on one route while its frames change from one codec or bundle to
     another, or while frames of video are sent again.
+
+    Attributes:
+        under_way: counts the frames on them.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class RouteStreams:
             metadata: of the calls to the backbones.
             message_bytes: tells the size of the session's largest frame so far.
         """
-        self._under_way = UnderWay(in_flight, extra_seconds)
+        self.under_way = UnderWay(in_flight, extra_seconds)
         self._codec_for = codec_for or (lambda route: options.codec)
         self._bundle_for = bundle_for
         self._opener = StreamOpener(
@@ -131,6 +134,14 @@ class RouteStreams:
             return min(lacks, key=_frames_of, default=None)
         return place.group.part(0, place.offset)
 
+    def for_picture(self, route: Route) -> Optional[RouteStream]:
+        """The stream that nearly every picture takes; None if another may have to be opened."""
+        latest = self._latest.get(route)
+        if latest is None or latest.picture_stream() is None:
+            return None
+        streams = self._streams.get(route, ())
+        return latest if len(streams) == 1 and latest.suits(self._terms_for(route)) else None
+
     async def ask(
         self,
         route: Route,
@@ -155,7 +166,7 @@ class RouteStreams:
         """
         used = self._stream_to_use(route, place)
         lack = self._take_over(used, route, place)
-        with self._under_way.counted(used, route, extra_seconds(lack)) as mark:
+        with self.under_way.counted(used, route, extra_seconds(lack)) as mark:
             try:
                 # No wait up to here: turns are in the order of what was found to be lacking.
                 result = await (
@@ -263,7 +274,7 @@ class RouteStreams:
         """
         own = sum(stream.extra_seconds for stream in self._streams.get(route, ()))
         # Not exactly 0 when all are gone, since these are sums of floats.
-        return 0.0 if own < 1e-3 else self._under_way.extra_seconds(route.backbone)
+        return 0.0 if own < 1e-3 else self.under_way.extra_seconds(route.backbone)
 
     def without_progress(
         self, now: float, deadline_seconds: Mapping[Route, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import structlog
 
@@ -111,6 +111,28 @@ class FrameSender:
             call.tell(transfer_seconds=result.timing.backbone.transfer_seconds)
             tell_answer(call, result)
         return self._judge_result(route, frame, attempts, result)
+
+    def judge(
+        self,
+        route: Route,
+        frame: detector_pb2.Frame,
+        attempts: FrameAttempts,
+        outcome: Union[stage_pb2.FrameResult, Exception],
+    ) -> Optional[stage_pb2.FrameResult]:
+        """Judge what a frame came back with that was sent already; returns and raises as `send`.
+
+        Args:
+            route: that the frame took.
+            frame: that was to be served.
+            attempts: takes note of this one.
+            outcome: its result; or why there is none that could be used.
+        """
+        if isinstance(outcome, TandemError):
+            self._judge_failed_call(route, frame, attempts, outcome, under_way=True)
+            return None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return self._judge_result(route, frame, attempts, outcome)
 
     def lack(self, route: Route, place: Place) -> Optional[Lack]:
         """See `RouteStreams.lack`."""

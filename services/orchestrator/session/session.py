@@ -9,36 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import AsyncIterator, Optional
+from typing import Optional, Tuple, cast
 
 import structlog
 
-from common.domain.codec import Codec
 from common.domain.detections import OverloadPolicy, StreamOptions
 from common.domain.errors import TandemError
-from common.domain.placement import NodePair, Stage
 from common.domain.status import SessionStatus
 from common.security.identity import Identity
 from common.server.guard import GuardedStream
-from common.server.ordered_stream import OrderedStream
+from common.server.ordered_stream import OrderedAnswers
 from common.server.traced_calls import tell_answer
-from common.telemetry.tracing import Span
+from common.telemetry.tracing import NOT_TRACED, Span
 from common.wire.errors import error_to_wire
-from common.wire.frames import known_codec_from_wire
-from common.wire.placements import placement_to_wire
-from protos.tandem.v1 import detection_pb2, detector_pb2
+from protos.tandem.v1 import detector_pb2, stage_pb2
 from services.orchestrator.routing.router import Router
 from services.orchestrator.routing.routes import Route
+from services.orchestrator.session.answers import SessionAnswers
 from services.orchestrator.session.arrivals import Arrival, Arrivals
 from services.orchestrator.session.crowd import SessionTurns, Turn
 from services.orchestrator.session.deadlines import FrameWeight
 from services.orchestrator.session.dispatcher import Dispatcher
-from services.orchestrator.session.gate import NewestWinsGate, WindowSlots
+from services.orchestrator.session.frame_in_flight import FrameInFlight
+from services.orchestrator.session.learning import SessionLearning
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
 from services.orchestrator.session.requests import ClientRequests
 from services.orchestrator.session.resources import SessionResources
 from services.orchestrator.session.tracks import SessionTracks
-from services.orchestrator.session.window import MIN_WINDOW, Transfer, WindowEstimator
+from services.orchestrator.session.usual_path import CameBack, Trip
 
 log = structlog.get_logger()
 
@@ -93,14 +91,14 @@ class Session:
         self._resources = resources
         self._router = resources.router.of(options.model)
         self._allowance = allowance
-        is_live = options.overload is OverloadPolicy.DROP_OLDEST
         self._turns = SessionTurns(resources.crowd)
-        self._gate = NewestWinsGate(MIN_WINDOW, self._turns) if is_live else None
-        self._estimator = WindowEstimator(is_live=is_live)
-        self._adapts_window = is_live or not resources.window
-        self._slots = WindowSlots(resources.window or self._estimator.window)
-        self._node_pair: Optional[NodePair] = None
-        self._codec: Optional[Codec] = None
+        self._learning = SessionLearning(
+            *(self._router, self.dispatcher.rates, self._turns, resources.metrics),
+            window=resources.window,
+            is_live=options.overload is OverloadPolicy.DROP_OLDEST,
+        )
+        self._gate = self._learning.gate
+        self._answers = SessionAnswers(session_id, self._router.model, resources)
         self._frames_answered = 0
         self._frames_in_flight = 0
 
@@ -109,11 +107,11 @@ class Session:
         """What is told of the session."""
         return SessionStatus(
             self.session_id,
-            self._node_pair,
+            self._learning.node_pair,
             self._frames_answered,
             self._frames_in_flight,
-            self._codec,
-            self.dispatcher.rates.why(self._node_pair),
+            self._learning.codec,
+            self.dispatcher.rates.why(self._learning.node_pair),
             self._router.model,
         )
 
@@ -128,24 +126,123 @@ class Session:
         Raises:
             InvalidInputError: a frame id does not increase, or options come late.
         """
-        slots = self._slots if self._gate is None else asyncio.Semaphore(_LIVE_LIMIT)
-        stream = OrderedStream(self._admit_and_answer, self._write, slots, self._stream.take)
-        self._resources.metrics.window.inc(self._slots.size)
+        learning = self._learning
+        slots = learning.slots if self._gate is None else asyncio.Semaphore(_LIVE_LIMIT)
+        learning.begin()
         try:
-            await stream.run(self._received(requests), self._resources.draining.wait())
+            answers = OrderedAnswers(self._begin, self._write, slots)
+            await answers.run(requests, self._resources.draining.wait())
         finally:
-            self._resize_window(0)
+            learning.end()
             self._turns.leave_pool()
             await self.dispatcher.close()
 
-    async def _received(self, requests: ClientRequests) -> AsyncIterator[Arrival]:
-        async for frame in requests.frames():
-            self._frames_in_flight += 1
-            if not frame.encoded_video.decode_only:
-                self.dispatcher.rates.arrived(time.monotonic())
-            yield self._arrivals.receive(frame)
-            # It may be large, and the next may be long in coming.
-            del frame
+    def _begin(self, read: detector_pb2.Frame) -> FrameInFlight:
+        """Begin with a frame that was read."""
+        self._frames_in_flight += 1
+        rates = self.dispatcher.rates
+        if rates.chooses and not read.encoded_video.decode_only:
+            rates.arrived(time.monotonic())
+        arrival = self._arrivals.receive(read)
+        frame = FrameInFlight(self, arrival, self._stream.take())
+        if not self._send_at_once(frame):
+            frame.follow(self._admit_and_answer(arrival))
+        return frame
+
+    def _send_at_once(self, frame: FrameInFlight) -> bool:
+        """Send a frame on the usual path; returns whether it is one that can be."""
+        arrival, usual = frame.arrival, self.dispatcher.usual
+        if arrival.place is not None or arrival.refusal is not None:
+            return False
+        if self._traces.are_on or arrival.frame.traceparent:
+            return False
+        way = usual.open_way()
+        turn = None if way is None else self._turn_at_once()
+        if way is None or turn is None:
+            return False
+        frame.turn, frame.trip = turn, usual.send(way, arrival.frame, frame)
+        if frame.trip is None:
+            self._leave(turn)
+            return False
+        self._resources.metrics.in_flight.inc()
+        return True
+
+    def _turn_at_once(self) -> Optional[Turn]:
+        """A turn for the frame that has just been read, if that needs no wait."""
+        if self._gate is None:
+            return self._turns.take_at_once()
+        return self._gate.enter_at_once() if self._allowance is UNLIMITED else None
+
+    def came_back(self, frame: FrameInFlight, result: stage_pb2.FrameResult) -> None:
+        """See `FrameOwner`."""
+        trip, turn = self._end_trip(frame)
+        arrival, route = frame.arrival, trip.route
+        came_back, response = CameBack(trip, result), Response(frame_id=result.frame_id)
+        try:
+            has_detections = self.dispatcher.usual.accept(trip, result)
+            if has_detections:
+                self._answers.fill(response, arrival, trip.weight, route, result)
+                self._answers.finish(response, arrival, route)
+        except Exception as error:
+            has_detections, came_back = False, CameBack(trip, error)
+        if not has_detections:
+            frame.follow(self._go_on(arrival, came_back, turn))
+            return
+        in_flight = self._frames_in_flight
+        frame.settle(response)
+        # The writer's turn of the loop comes first: nobody waits for what is learned. It comes
+        # before anything else can be read, so that nobody sees what is not learned yet either.
+        asyncio.get_running_loop().call_soon(
+            self._learn_usual, trip, arrival.frame, response, turn, in_flight
+        )
+
+    def _learn_usual(
+        self,
+        trip: Trip,
+        read: detector_pb2.Frame,
+        response: Response,
+        turn: Turn,
+        in_flight: int,
+    ) -> None:
+        """Learn from a usual frame that was answered."""
+        try:
+            self.dispatcher.usual.learn(trip, read)
+            self._learning.learn(trip.route, response.timing, turn, None, in_flight)
+        finally:
+            self._leave(turn)
+
+    def was_lost(self, frame: FrameInFlight, error: TandemError) -> None:
+        """See `FrameOwner`."""
+        trip, turn = self._end_trip(frame)
+        self.dispatcher.usual.end(trip)
+        came_back = CameBack(trip, trip.used.given_up or error)
+        frame.follow(self._go_on(frame.arrival, came_back, turn))
+
+    def given_up(self, frame: FrameInFlight) -> None:
+        """See `FrameOwner`."""
+        trip, turn = self._end_trip(frame)
+        self.dispatcher.usual.give_up(trip)
+        self._leave(turn)
+
+    def _end_trip(self, frame: FrameInFlight) -> Tuple[Trip, Turn]:
+        """Take a frame off the usual path."""
+        self._resources.metrics.in_flight.dec()
+        trip, turn = cast(Trip, frame.trip), cast(Turn, frame.turn)
+        frame.trip = frame.turn = None
+        return trip, turn
+
+    def _leave(self, turn: Turn) -> None:
+        if self._gate is None:
+            turn.leave()
+        else:
+            self._gate.leave(turn)
+
+    async def _go_on(self, arrival: Arrival, came_back: CameBack, turn: Turn) -> Response:
+        """Answer a frame that has come back from the usual path without detections."""
+        try:
+            return await self._answer(arrival, NOT_TRACED, turn, came_back)
+        finally:
+            self._leave(turn)
 
     async def _admit_and_answer(self, arrival: Arrival) -> Response:
         """Answer a frame that has its slot, unless a newer live frame takes its place."""
@@ -166,7 +263,7 @@ class Session:
         if arrival.refusal is not None:
             return await self._answer(arrival, span)
         if self._gate is None:
-            turn = self._turns.take_at_once() or await self._turns.take()
+            turn = await self._turns.take()
             try:
                 return await self._answer(arrival, span, turn)
             finally:
@@ -194,24 +291,34 @@ class Session:
             self.dispatcher.decode_only(arrival.place)
         return _dropped(arrival)
 
-    async def _answer(self, arrival: Arrival, span: Span, turn: Optional[Turn] = None) -> Response:
+    async def _answer(
+        self,
+        arrival: Arrival,
+        span: Span,
+        turn: Optional[Turn] = None,
+        came_back: Optional[CameBack] = None,
+    ) -> Response:
         """The answer to a frame: its detections, or why it has none."""
         response = Response(frame_id=arrival.frame.frame_id)
         route: Optional[Route] = None
         needed_bytes = self._arrivals.needed_bytes(arrival)
         try:
-            route = await self._serve(arrival, response, span)
+            route = await self._serve(arrival, response, span, came_back)
         # Whatever it is, it is this frame's alone: the stream's other frames go on.
         except Exception as error:
             response.error.CopyFrom(error_to_wire(error))
             if not isinstance(error, TandemError):
                 log.exception("frame failed in here", session=self.session_id)
-        response.timing.total_seconds = arrival.elapsed_seconds
-        response.timing.received_at_seconds = arrival.unix_seconds
-        self._note_answer(response, route, needed_bytes, span, turn)
+        self._answers.finish(response, arrival, route, span)
+        if route is not None and turn is not None and response.HasField("detections"):
+            self._learning.learn(
+                *(route, response.timing, turn, needed_bytes), self._frames_in_flight
+            )
         return response
 
-    async def _serve(self, arrival: Arrival, response: Response, span: Span) -> Route:
+    async def _serve(
+        self, arrival: Arrival, response: Response, span: Span, came_back: Optional[CameBack]
+    ) -> Route:
         """Have a frame served and write its result into the response.
 
         Raises:
@@ -219,49 +326,13 @@ class Session:
         """
         if arrival.refusal is not None:
             raise arrival.refusal
-        metrics, weight = self._resources.metrics, FrameWeight.of(arrival.frame)
-        with metrics.in_flight.track_inprogress():
+        weight = came_back.trip.weight if came_back else FrameWeight.of(arrival.frame)
+        with self._resources.metrics.in_flight.track_inprogress():
             route, result = await self.dispatcher.serve(
-                *(arrival.frame, weight, arrival.place), span
+                *(arrival.frame, weight, arrival.place), span, came_back=came_back
             )
-        # Fewer than its own if it was encoded for the link. With a frame of video these are its own
-        # and those of others, which are counted by themselves.
-        sent_bytes = result.timing.backbone.request_bytes if arrival.place is None else 0
-        sent_bytes = sent_bytes or weight.data_bytes
-        metrics.count_bytes(route.backbone.node, "sent", sent_bytes)
-        seconds = result.timing.backbone.transfer_seconds
-        metrics.observe_transfer(Stage.BACKBONE.value, seconds, span)
-        span.tell(placement=route.node_pair.name, request_bytes=sent_bytes)
-        response.placement = placement_to_wire(route.node_pair.placement)
-        response.timing.CopyFrom(result.timing)
-        if result.WhichOneof("result") == "error":
-            response.error.CopyFrom(result.error)
-        else:
-            response.detections.CopyFrom(result.detections)
+        self._answers.fill(response, arrival, weight, route, result, span=span)
         return route
-
-    def _note_answer(
-        self,
-        response: Response,
-        route: Optional[Route],
-        needed_bytes: Optional[int],
-        span: Span,
-        turn: Optional[Turn],
-    ) -> None:
-        """Log and count an answer, and learn from one with detections."""
-        outcome = response.WhichOneof("result") or "error"
-        if outcome == "error":
-            log.warning(
-                "frame failed",
-                session=self.session_id,
-                frame=response.frame_id,
-                error=response.error.message,
-            )
-        elif route is not None and turn is not None:
-            self._learn(route, response.timing, needed_bytes, turn)
-        node_pair = route.node_pair if route else None
-        seconds = response.timing.total_seconds
-        self._resources.frames.answered(node_pair, outcome, seconds, span, model=self._router.model)
 
     async def _write(self, response: Response) -> None:
         self._frames_in_flight -= 1
@@ -269,69 +340,6 @@ class Session:
         await self._stream.write(response)
         self._frames_answered += 1
 
-    def _learn(
-        self,
-        route: Route,
-        timing: detection_pb2.Timing,
-        needed_bytes: Optional[int],
-        turn: Turn,
-    ) -> None:
-        """Learn from an answer how fast the route is, and how many frames should be in flight."""
-        if route.node_pair != self._node_pair:
-            self._node_pair = route.node_pair
-            self._estimator.reset()
-            self._turns.join(route.node_pair)
-        window_is_full = self._frames_in_flight >= self._slots.size
-        backlogged = window_is_full if self._gate is None else self._gate.crowded
-        self._router.served(route, timing, backlogged=backlogged, frame_bytes=needed_bytes)
-        self._learn_rate(route.node_pair, timing, backlogged=backlogged)
-        self._adapt_windows(timing, backlogged, turn)
-
-    def _learn_rate(
-        self, node_pair: NodePair, timing: detection_pb2.Timing, *, backlogged: bool
-    ) -> None:
-        self._codec = known_codec_from_wire(timing.backbone.codec)
-        estimates = self._router.measurements.estimates
-        link = estimates.link(node_pair.backbone, node_pair.transformer)
-        self.dispatcher.rates.answered(
-            node_pair,
-            timing,
-            backlogged=backlogged,
-            round_trip_seconds=link.latency_seconds if link else 0.0,
-            now=time.monotonic(),
-        )
-
-    def _adapt_windows(self, timing: detection_pb2.Timing, backlogged: bool, turn: Turn) -> None:
-        backbone, transformer = timing.backbone, timing.transformer
-        queue_seconds = backbone.queue_seconds + transformer.queue_seconds
-        transfers = _transfer(backbone), _transfer(transformer)
-        execute_seconds = backbone.execute_seconds + transformer.execute_seconds
-        turn.learn(queue_seconds, execute_seconds, transfers)
-        if not self._adapts_window:
-            return
-        if not backlogged:
-            self._estimator.pause()
-            return
-        self._estimator.observe(
-            time.perf_counter(),
-            timing.total_seconds,
-            queue_seconds + turn.waited_seconds,
-            transfers,
-            max(backbone.execute_seconds, transformer.execute_seconds),
-        )
-        if self._gate is None:
-            self._resize_window(self._estimator.window)
-        else:
-            self._gate.resize(self._estimator.window)
-
-    def _resize_window(self, size: int) -> None:
-        self._resources.metrics.window.inc(size - self._slots.size)
-        self._slots.resize(size)
-
 
 def _dropped(arrival: Arrival) -> Response:
     return Response(frame_id=arrival.frame.frame_id, dropped=detector_pb2.Dropped())
-
-
-def _transfer(timing: detection_pb2.StageTiming) -> Transfer:
-    return Transfer(timing.request_bytes, timing.transfer_seconds)

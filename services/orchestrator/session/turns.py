@@ -14,6 +14,11 @@ class Turns:
         """Nobody has a turn yet."""
         self._latest: Optional[asyncio.Future[None]] = None
 
+    @property
+    def are_free(self) -> bool:
+        """Whether nobody has a turn or waits for one."""
+        return self._latest is None or self._latest.done()
+
     def take(self) -> Turn:
         """Take the next turn; it has to be entered."""
         turn = Turn(self._latest)

@@ -32,20 +32,30 @@ class UnderWay:
     @contextmanager
     def counted(self, used: RouteStream, route: Route, extra_seconds: float) -> Iterator[object]:
         """Count a frame while it is under way; gives its mark."""
+        mark = object()
+        self.begin(mark, used, route, extra_seconds)
+        try:
+            yield mark
+        finally:
+            self.end(mark, used, route, extra_seconds)
+
+    def begin(self, mark: object, used: RouteStream, route: Route, extra_seconds: float) -> None:
+        """Count a frame, by its mark, until `end` is told the same."""
         if not used.frames:
             used.progress = time.monotonic()
-        mark = object()
         used.was_used = True
         used.frames.append(mark)
         self._in_flight[route.backbone] += 1
         self._in_flight[route.transformer] += 1
-        self._add_extra(used, route, extra_seconds)
-        try:
-            yield mark
-        finally:
-            used.frames.remove(mark)
-            self._in_flight[route.backbone] -= 1
-            self._in_flight[route.transformer] -= 1
+        if extra_seconds:
+            self._add_extra(used, route, extra_seconds)
+
+    def end(self, mark: object, used: RouteStream, route: Route, extra_seconds: float) -> None:
+        """A frame is under way no more."""
+        used.frames.remove(mark)
+        self._in_flight[route.backbone] -= 1
+        self._in_flight[route.transformer] -= 1
+        if extra_seconds:
             self._add_extra(used, route, -extra_seconds)
 
     def extra_seconds(self, backbone: StageAddress) -> float:
@@ -53,7 +63,6 @@ class UnderWay:
         return self._extra_seconds.get(backbone, 0.0)
 
     def _add_extra(self, used: RouteStream, route: Route, seconds: float) -> None:
-        if seconds:
-            used.extra_seconds += seconds
-            total = self._extra_seconds.get(route.backbone, 0.0) + seconds
-            self._extra_seconds[route.backbone] = total
+        used.extra_seconds += seconds
+        total = self._extra_seconds.get(route.backbone, 0.0) + seconds
+        self._extra_seconds[route.backbone] = total

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from common.server.ordered_stream import OrderedStream
+from common.server.ordered_stream import OrderedAnswers, OrderedStream, PendingAnswer
 
 
 class Script:
@@ -140,3 +140,87 @@ async def test_an_empty_stream_ends():
     script.send(None)
     await script.run()
     assert script.written == []
+
+
+class Held:
+    """What a request is charged for."""
+
+    def __init__(self):
+        self.released = 0
+
+    def release(self):
+        self.released += 1
+
+
+class Begun:
+    """Requests that no task works on: the test settles each of them."""
+
+    def __init__(self):
+        self.script = Script()
+        self.pending = {}
+        self.held = Held()
+        self.stream = OrderedAnswers(self._begin, self.script._write, asyncio.Semaphore(8))
+        self.script.stream = self.stream
+
+    def _begin(self, request):
+        pending = self.pending[request] = PendingAnswer(self.held)
+        if request == "at once":
+            pending.settle("here")
+        if request == "by a task":
+            pending.follow(self.script._handle(request))
+        return pending
+
+
+async def test_answers_that_are_settled_keep_the_order_too():
+    begun = Begun()
+    running = begun.script.run()
+    begun.script.send(1, 2, "by a task", "at once", 3, None)
+    await settle()
+    begun.pending[3].settle("three")
+    begun.pending[2].settle("two")
+    begun.script.let("by a task")
+    await settle()
+    assert begun.script.written == []
+    assert begun.held.released == 4
+    begun.pending[1].settle("one")
+    await running
+    assert begun.script.written == ["one", "two", "by a task" * 10, "here", "three"]
+    assert begun.held.released == 5
+
+
+async def test_a_second_answer_is_left_aside():
+    begun = Begun()
+    running = begun.script.run()
+    begun.script.send(1, None)
+    await settle()
+    begun.pending[1].settle("first")
+    begun.pending[1].settle("second")
+    begun.pending[1].fail(ValueError("late"))
+    await running
+    assert begun.script.written == ["first"]
+    assert begun.held.released == 1
+
+
+async def test_what_fails_ends_the_stream_after_the_answers_before():
+    begun = Begun()
+    running = begun.script.run()
+    begun.script.send(1, 2, 3)
+    await settle()
+    begun.pending[2].fail(ValueError("two"))
+    begun.pending[1].settle("one")
+    with pytest.raises(ValueError, match="two"):
+        await running
+    assert begun.script.written == ["one"]
+    assert begun.held.released == 3
+
+
+async def test_cancelling_releases_what_nobody_works_on():
+    begun = Begun()
+    running = begun.script.run()
+    begun.script.send(1, "by a task")
+    await settle()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert begun.held.released == 2
+    assert len(asyncio.all_tasks()) == 1
