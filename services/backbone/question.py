@@ -37,7 +37,7 @@ class Question:
         """Send the features; `answered` or `failed` follows."""
         request = self._request(features)
         try:
-            self._stream.transformer.send(request, self._under_way.frame_id, self)
+            self._stream.transformer.send(request, features.frame_id, self)
         except TandemError as error:
             self.failed(error)
 
@@ -65,9 +65,11 @@ class Question:
         """
         self._under_way.span.bind_to_logs()
         try:
-            request = self._request(await self._stream.encoded_again(kept))
+            # By an id of its own: later frames are coded given what it decodes to.
+            features = await self._stream.encoded_again(kept)
+            request = self._request(features)
             try:
-                result = await self._stream.transformer.ask(request, self._under_way.frame_id)
+                result = await self._stream.transformer.ask(request, features.frame_id)
             except BaseException as error:
                 self._end_call(error)
                 raise
