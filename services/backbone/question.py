@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from common.domain.codec import EncodedFeatures
 from common.domain.errors import ReferenceMissingError, TandemError
@@ -13,7 +13,7 @@ from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
 from common.wire.frames import write_features
 from protos.tandem.v1 import stage_pb2
-from services.backbone.stage import FrameFeatures, KeptLatents
+from services.backbone.stage import FrameFeatures
 from services.pipeline.frame_under_way import FrameUnderWay
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Question:
         # Not the features, which are large.
         self._kept, self._timing = features.kept, features.timing
         self._call: Span = NOT_TRACED
+        # The transformer's answer that it lacked what the latents refer to.
+        self._first: Optional[stage_pb2.FrameResult] = None
 
     def ask(self, features: EncodedFeatures) -> None:
         """Send the features; `answered` or `failed` follows."""
@@ -47,7 +49,9 @@ class Question:
             self._accept(result)
             is_wanted = self._under_way.pending is not None
             if is_wanted and self._kept is not None and _lacks_reference(result):
-                self._under_way.work(self._ask_again(self._kept, result))
+                # Coded alone, and once, since nothing can be missing then.
+                kept, self._kept, self._first = self._kept, None, result
+                self._stream.encode_again(kept, self._coded_again)
             else:
                 self._answer(result)
         except Exception as error:
@@ -58,29 +62,14 @@ class Question:
         self._end_call(error)
         self._under_way.failed(error)
 
-    async def _ask_again(self, kept: KeptLatents, first: stage_pb2.FrameResult) -> None:
-        """Have a frame's latents coded alone, and send them: the transformer lacks what they need.
-
-        Once, since nothing can be missing then.
-        """
-        self._under_way.span.bind_to_logs()
-        try:
-            # By an id of its own: later frames are coded given what it decodes to.
-            features = await self._stream.encoded_again(kept)
-            request = self._request(features)
-            try:
-                result = await self._stream.transformer.ask(request, features.frame_id)
-            except BaseException as error:
-                self._end_call(error)
-                raise
-            self._accept(result)
-            # What the frame cost is what both of its ways cost.
-            timing = result.timing.transformer
-            timing.request_bytes += first.timing.transformer.request_bytes
-            timing.transfer_seconds += first.timing.transformer.transfer_seconds
-            self._answer(result)
-        except Exception as error:
+    def _coded_again(
+        self, features: Optional[EncodedFeatures], error: Optional[BaseException]
+    ) -> None:
+        """On the event loop, in the order of the codings, which is that of sending too."""
+        if error is not None:
             self._under_way.failed(error)
+        elif features is not None and self._under_way.pending is not None:
+            self.ask(features)
 
     def _end_call(self, error: BaseException) -> None:
         self._call.fail(type(error).__name__, str(error))
@@ -115,6 +104,11 @@ class Question:
 
     def _answer(self, result: stage_pb2.FrameResult) -> None:
         result.frame_id = self._under_way.frame_id
+        if self._first is not None:
+            # What the frame cost is what both of its ways cost.
+            timing, first = result.timing.transformer, self._first.timing.transformer
+            timing.request_bytes += first.request_bytes
+            timing.transfer_seconds += first.transfer_seconds
         self._timing.codec = self._stream.codec
         self._under_way.served(result, self._timing)
 

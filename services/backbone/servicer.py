@@ -41,6 +41,7 @@ from services.pipeline.frame_stream import (
 from services.pipeline.frame_under_way import FrameUnderWay
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
+from services.pipeline.strand import Told
 
 # Of one stream, frames that are only decoded and that wait for their turn.
 _MOST_DECODED_AT_ONCE = 32
@@ -269,9 +270,9 @@ class BackboneStream(FrameStream):
         finally:
             charge.release()
 
-    async def encoded_again(self, kept: KeptLatents) -> EncodedFeatures:
-        """A frame's latents, coded alone."""
+    def encode_again(self, kept: KeptLatents, tell: Told[EncodedFeatures]) -> None:
+        """Have a frame's latents coded alone; `tell` gets them on the event loop."""
         if self._latents is None or self._in_order is None:
             raise ValueError("the stream has no latents")
         again = partial(self._latents.encode_again, kept.latents, kept.geometry)
-        return await self._in_order.call(again)
+        self._in_order.begin(again, tell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Awaitable, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional
 
 from common.domain.detections import StageTiming
 from common.domain.errors import InternalError, TandemError
@@ -68,12 +68,6 @@ class FrameUnderWay:
         failure = error_to_wire(self._as_told(error))
         result = stage_pb2.FrameResult(frame_id=self.frame_id, error=failure)
         self.served(result, StageTiming(node=self._stream.host.node))
-
-    def work(self, work: Awaitable[None]) -> None:
-        """Have a task work on the frame, which answers it; cancelled when the frame is given up."""
-        if self.pending is not None:
-            # What it returns comes after the answer.
-            self.pending.follow(cast(Any, work))
 
     def release(self) -> None:
         """The frame has its answer, or was given up; see `Held`."""

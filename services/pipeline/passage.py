@@ -15,12 +15,9 @@ from common.domain.errors import PreconditionError, TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
-from services.pipeline.strand import Strand
+from services.pipeline.strand import Strand, Told
 from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 from services.pipeline.workers import Workers
-
-# Gets the result, or what was raised.
-Tell = Callable[[Optional[Result], Optional[BaseException]], None]
 
 
 class Pipeline(Generic[Frame, Inputs, Options, Result]):
@@ -67,7 +64,7 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         stream: Hashable,
         frame: Frame,
         options: Options,
-        tell: Tell[Result],
+        tell: Told[Result],
         *,
         preparing: Optional[Strand] = None,
         finishing: Optional[Strand] = None,
@@ -153,7 +150,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         frame: Frame,
         options: Options,
         *,
-        tell: Tell[Result],
+        tell: Told[Result],
         finishing: Optional[Strand],
     ) -> None:
         """Made on the event loop, which gets the answer."""
