@@ -1,8 +1,10 @@
 """One client's stream, from its first frame to its last answer.
 
-A frame is received and checked (`ClientRequests.frames`), waits for its slot (`WindowSlots`, taken
-by `OrderedStream`; of a live stream also `NewestWinsGate`), is sent along a route and again along
-another one where that is needed (`Dispatcher.serve`), and is answered in the order of the frames.
+A frame is read and checked (`ClientRequests`) once it has its slot (`WindowSlots`, taken by
+`OrderedAnswers`). A usual one is sent at once (`UsualPath`), and finished when its result comes
+back (`Session.came_back`). For any other a task waits for what it needs: its place in the gate of a
+live stream, a turn, a route, another attempt (`Dispatcher.serve`). Either way it is answered in the
+order of the frames.
 """
 
 from __future__ import annotations
@@ -160,10 +162,14 @@ class Session:
         turn = None if way is None else self._turn_at_once()
         if way is None or turn is None:
             return False
-        frame.turn, frame.trip = turn, usual.send(way, arrival.frame, frame)
+        try:
+            frame.trip = usual.send(way, arrival.frame, frame)
+        finally:
+            if frame.trip is None:
+                self._leave(turn)
         if frame.trip is None:
-            self._leave(turn)
             return False
+        frame.turn = turn
         self._resources.metrics.in_flight.inc()
         return True
 

@@ -153,6 +153,8 @@ async def test_a_frame_that_a_stage_answers_wrongly_is_served_by_another():
         responses = await client.rest()
         assert [each.WhichOneof("result") for each in responses] == ["detections"] * 2
         assert wrongly == [1]
+        assert sum(toy.frame_ids.count(1) for toy in toys) == 2
+        assert responses[0].timing.HasField("transformer")
 
 
 async def test_a_frame_on_a_route_that_is_given_up_is_answered_once():
