@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Match, Set, Tuple
+from typing import Any, Match, Optional, Sequence, Set, Tuple, Union
 
 import yaml
 
@@ -42,13 +42,21 @@ def read_yaml(path: Path) -> Any:
         ConfigurationError: it cannot be read, or is not YAML. The sentence quotes none of its
             lines, which may hold a password.
     """
+    return parse_yaml(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a YAML file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not YAML: it is no text in UTF-8") from None
-    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, name: str) -> Any:
@@ -66,6 +74,33 @@ def parse_yaml(text: str, name: str) -> Any:
     except ValueError:
         # Of a date or a number that there is not.
         raise ConfigurationError(f"{name} is not YAML: it has an impossible value") from None
+
+
+def line_of(text: str, path: Sequence[Union[int, str]]) -> Optional[int]:
+    """In which line of YAML a value begins, or the nearest that holds its place; from 1.
+
+    Args:
+        text: of the file.
+        path: keys and indices that lead to the value.
+    """
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return None
+    for step in path:
+        below = _below(node, step)
+        if below is None:
+            break
+        node = below
+    return None if node is None else node.start_mark.line + 1
+
+
+def _below(node: Optional[yaml.Node], step: Union[int, str]) -> Optional[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    return None
 
 
 def _place(error: yaml.MarkedYAMLError) -> str:

@@ -18,8 +18,8 @@ from common.domain.errors import ConfigurationError
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.families.export import FamilyDescription, export_family
 from detr.families.importing import folder_of, import_family
-from detr.families.published import published_config
-from detr.families.registry import family_of
+from detr.families.published import published_config, require_no_size
+from detr.families.registry import family_of, naming_what_is_assumed
 from detr.families.reports import family_json, family_text
 from detr.importing import ImportedModel, import_weights
 from detr.importing.hub import PREPROCESSOR_NAME
@@ -114,7 +114,11 @@ def import_model(
     """Turn published weights into a bundle, checked against the model in torch."""
     policy = None if input_size is None else parse_input_size(input_size)
     console = Console(stderr=True, quiet=as_json)
-    config = published_config(weights) if random_weights else read_config(weights)
+    if random_weights:
+        config = published_config(weights)
+    else:
+        require_no_size(weights)
+        config = read_config(weights)
     family = family_of(config)
     if family.name != DETR_FAMILY:
         if split is not SplitName.PROJECTED or heads is not None or dilation is not None:
@@ -151,7 +155,8 @@ def import_model(
             "--sampling discrete and --random-weights are for other families than DETR"
         )
     with console.status("reading the weights") as status:
-        imported = import_weights(weights, heads=heads, dilation=dilation)
+        with naming_what_is_assumed(weights, config):
+            imported = import_weights(weights, heads=heads, dilation=dilation)
         if policy is None:
             # What it was trained with, or a word about what Tandem does not do.
             stated = family.preparation(read_config(weights, PREPROCESSOR_NAME), config)

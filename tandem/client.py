@@ -37,6 +37,7 @@ from protos.tandem.v1 import detector_pb2_grpc, operations_pb2, operations_pb2_g
 from tandem.access import Credentials, refusal_of
 from tandem.asked import checked_limit, codec_named, pair_named
 from tandem.client_traces import client_traces
+from tandem.handshake import is_refused
 from tandem.keepalive import CHANNEL_OPTIONS
 from tandem.pictures import JPEG_QUALITY
 from tandem.results import FrameResult, VideoResult
@@ -281,7 +282,7 @@ class DetectorClient:
             async for status in call:
                 yield self._status(status)
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error.code(), error.details()) from error
+            raise await self._translated(error.code(), error.details()) from error
         finally:
             call.cancel()
 
@@ -332,7 +333,7 @@ class DetectorClient:
         try:
             return self._status(await method(request, metadata=self._metadata()))
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error.code(), error.details()) from error
+            raise await self._translated(error.code(), error.details()) from error
 
     def _status(self, answer: operations_pb2.SystemStatus | None) -> SystemStatus:
         # What gRPC gives for an answer that cannot be parsed.
@@ -348,7 +349,7 @@ class DetectorClient:
     def _metadata(self) -> tuple[tuple[str, str], ...] | None:
         return None if self._credentials is None else self._credentials.metadata
 
-    def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
+    async def _translated(self, code: grpc.StatusCode, details: str | None) -> TandemError:
         fault = connection_fault(code, details)
         if fault is ConnectionFault.UNKNOWN_NAME:
             host = self._address.host
@@ -357,5 +358,11 @@ class DetectorClient:
             return UnavailableError(f"no Tandem orchestrator answers at {self._address}")
         if fault is ConnectionFault.NOT_GRPC or code is grpc.StatusCode.UNIMPLEMENTED:
             return UnavailableError(f"what answers at {self._address} is no Tandem orchestrator")
+        if (
+            fault is ConnectionFault.CLOSED
+            and self._credentials is not None
+            and not await is_refused(self._address, self._credentials)
+        ):
+            return UnavailableError(f"the connection to the server at {self._address} was lost")
         refusal = refusal_of(code, fault, str(self._address), self._credentials)
         return refusal or error_from_rpc(code, details, f"orchestrator at {self._address}")

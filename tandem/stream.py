@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Server:
     """
 
     open_call: Callable[[bool], Any]
-    error: Callable[[grpc.StatusCode, str], TandemError]
+    error: Callable[[grpc.StatusCode, str], Awaitable[TandemError]]
     accepts_again: Callable[[], bool]
     reconnect_seconds: float
 
@@ -197,7 +197,7 @@ class DetectStream:
         """
         code, details = self._ending.code or error.code(), self._ending.details
         await _cancelled(self._sender)
-        failure = self._server.error(code, details)
+        failure = await self._server.error(code, details)
         lost = code is grpc.StatusCode.UNAVAILABLE or connection_fault(code, details) is not None
         if code is grpc.StatusCode.UNAUTHENTICATED:
             lost = self._server.accepts_again()

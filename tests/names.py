@@ -1,5 +1,6 @@
 """Names that only some processes can look up, by a DNS server of the test's own; Linux, root."""
 
+import errno
 import os
 import random
 import shutil
@@ -10,14 +11,16 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import List, Sequence
+from typing import List, Sequence, Type
 
 from tests.harness import Place
 
-_ADDRESS = "127.0.0.153"
+# A resolver asks at this port alone, so each server has an address of its own on this machine.
+_PORT = 53
+_TRIES = 100
 _SERVED, _NO_SUCH_NAME, _REFUSED = 0, 3, 5
 _TYPE_A = 1
-_RESOLV_CONF = f"nameserver {_ADDRESS}\noptions timeout:1 attempts:1\n"
+_RESOLV_CONF = "nameserver {}\noptions timeout:1 attempts:1\n"
 # For the resolver's files alone, so that the processes share all else with this one.
 _MOUNT = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
@@ -50,9 +53,8 @@ class NameServer:
         self.is_broken = False
         self.asked = 0
         self._folder = tempfile.TemporaryDirectory()
-        file = Path(self._folder.name) / "resolv.conf"
-        file.write_text(_RESOLV_CONF)
-        self.place = Place("127.0.0.1", ("unshare", "-m", "sh", "-c", _MOUNT, str(file)))
+        self._file = Path(self._folder.name) / "resolv.conf"
+        self.place = Place("127.0.0.1", ("unshare", "-m", "sh", "-c", _MOUNT, str(self._file)))
 
     def __enter__(self) -> "NameServer":
         names = self
@@ -62,7 +64,8 @@ class NameServer:
                 question, sender = self.request
                 sender.sendto(names._answer(question), self.client_address)
 
-        self._server = socketserver.UDPServer((_ADDRESS, 53), Handler)
+        self._server = _server_somewhere(Handler)
+        self._file.write_text(_RESOLV_CONF.format(self._server.server_address[0]))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -89,6 +92,18 @@ class NameServer:
             for host in hosts
         ]
         return _message(question, asked, _SERVED, records)
+
+
+def _server_somewhere(handler: Type[socketserver.BaseRequestHandler]) -> socketserver.UDPServer:
+    """A server at an address of the loopback where no other is, of another run of tests say."""
+    for _ in range(_TRIES):
+        address = "127.{}.{}.{}".format(*(random.randint(1, 254) for _ in range(3)))
+        try:
+            return socketserver.UDPServer((address, _PORT), handler)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise RuntimeError(f"port {_PORT} is taken at {_TRIES} addresses")
 
 
 def _message(question: bytes, asked: bytes, code: int, records: Sequence[bytes] = ()) -> bytes:

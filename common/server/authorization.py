@@ -42,6 +42,10 @@ ALLOWED: Dict[str, FrozenSet[Role]] = {
     "/inference.GRPCInferenceService/ModelReady": _READERS,
     "/inference.GRPCInferenceService/ModelMetadata": _READERS,
     "/inference.GRPCInferenceService/ModelConfig": _READERS,
+    "/inference.GRPCInferenceService/RepositoryIndex": _READERS,
+    # Answered to nobody but by a sentence.
+    "/inference.GRPCInferenceService/RepositoryModelLoad": _READERS,
+    "/inference.GRPCInferenceService/RepositoryModelUnload": _READERS,
     "/inference.GRPCInferenceService/ModelInfer": frozenset({Role.CLIENT}),
     "/inference.GRPCInferenceService/ModelStreamInfer": frozenset({Role.CLIENT}),
     "/grpc.health.v1.Health/Check": frozenset({Role.ORCHESTRATOR, Role.MONITOR}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -259,6 +260,10 @@ def run_service(main: Callable[[], Coroutine[Any, Any, bool]], program: str) -> 
         program: its name, for what is said on stderr.
     """
     raise_file_limit()
+    # What was imported lasts as long as the process. To look through it for garbage takes 30 to
+    # 90 ms in which no other thread goes on, each time that memory is given back.
+    gc.collect()
+    gc.freeze()
     try:
         ended = asyncio.run(main())
     except TandemError as error:

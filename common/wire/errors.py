@@ -104,8 +104,9 @@ _NO_CONNECTION = (
     (
         ConnectionFault.CLOSED,
         re.compile(
+            # The last: an alert behind a handshake of TLS 1.3, which takes the certificate last.
             r"failed to connect to all addresses.*"
-            r"(socket closed|reset by peer|broken pipe|handshake failed)",
+            r"(socket closed|reset by peer|broken pipe|handshake (read )?failed|unwrap failed)",
             re.IGNORECASE | re.DOTALL,
         ),
     ),

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from common.bundle import Category
 from detr.coco.categories import COCO_CATEGORIES
 from detr.errors import WeightsError
-from detr.importing.hub import NOT_USED
+from detr.importing.hub import NOT_USED, used_names
 
 # How the labels that RT-DETR and D-FINE are published with call some of COCO's 80 categories.
 _SYNONYMS = {
@@ -56,7 +56,7 @@ def categories_of(
         differs = any(each.id != each.class_index for each in found)
         return found, ("the names are COCO's, so COCO's ids are taken.",) if differs else ()
     named = {row: names.get(row, f"class {row}") for row in range(rows)}
-    return tuple(_category(folder, row, n) for row, n in named.items() if n != NOT_USED), ()
+    return tuple(_category(folder, row, n) for row, n in used_names(folder, named).items()), ()
 
 
 def _coco(name: str) -> Category | None:

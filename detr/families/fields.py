@@ -7,43 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detr.errors import WeightsError
+from detr.importing.known_fields import ABSENT, COMMON, TEXT, TRAINING, names
 from detr.importing.reading import CONFIG_NAME
 from detr.importing.stated import shown
 
-
-def names(text: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(text.split())
-
-
-# Of saving, of transformers' own running, and of names, which are read elsewhere.
-COMMON = names(
-    "_attn_implementation _commit_hash _name_or_path architectures attn_implementation "
-    "chunk_size_feed_forward disable_custom_kernels dtype id2label is_encoder_decoder label2id "
-    "model_type num_labels "
-    "output_attentions output_hidden_states problem_type return_dict tie_word_embeddings "
-    "torch_dtype transformers_version use_cache"
-)
-# Of training: starting values, losses and their matching, noise, what is frozen.
-TRAINING = names(
-    "activation_dropout attention_dropout attention_probs_dropout_prob auxiliary_loss bbox_cost "
-    "bbox_loss_coefficient box_noise_scale class_cost class_loss_coefficient classifier_dropout "
-    "cls_loss_coefficient decoder_layerdrop dice_loss_coefficient drop_path_rate dropout "
-    "encoder_layerdrop eos_coefficient focal_alpha focal_loss_alpha focal_loss_gamma "
-    "freeze_backbone_batch_norms giou_cost giou_loss_coefficient group_detr hidden_dropout_prob "
-    "init_std init_xavier_std initializer_bias_prior_prob initializer_range label_noise_ratio "
-    "layerscale_value mask_loss_coefficient matcher_alpha matcher_bbox_cost matcher_class_cost "
-    "matcher_gamma matcher_giou_cost num_denoising use_focal_loss weight_loss_bbox "
-    "weight_loss_ddf weight_loss_fgl weight_loss_giou weight_loss_vfl"
-)
-# Of text that is generated; releases before 5 write them into every configuration in another one.
-TEXT = names(
-    "diversity_penalty encoder_no_repeat_ngram_size length_penalty max_length min_length "
-    "no_repeat_ngram_size num_beam_groups num_beams num_return_sequences repetition_penalty "
-    "temperature top_k top_p typical_p"
-)
-# What older releases write of a backbone that stands in `backbone_config`.
-_ABSENT: tuple[Any, ...] = (None, False, [], {})
+__all__ = ["COMMON", "Fields", "names"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +48,7 @@ class Fields:
                 raise WeightsError(
                     f"{source}: {name} is {shown(value)}, and Tandem takes only {choice} there."
                 )
-            if name not in self.known and value not in _ABSENT:
+            if name not in self.known and value not in ABSENT:
                 raise WeightsError(
                     f"{source}: {name} is {shown(value)}, and Tandem cannot tell what it changes."
                 )

@@ -59,6 +59,11 @@ class Halves:
         )
         self._transformer = _session(model)
 
+    @property
+    def reads_cells(self) -> bool:
+        """Whether sampling is discrete, so that a graph tells which cells it reads."""
+        return bool(self._cells)
+
     def levels(self, pixels: NDArray[np.float32]) -> Arrays:
         """The cut tensors of pixels [N,3,H,W], by name."""
         names = [output.name for output in self._backbone.get_outputs()]

@@ -192,3 +192,15 @@ def published_config(path: Path) -> Mapping[str, Any]:
     if str(path) not in PUBLISHED:
         raise WeightsError(f"{path} is no folder and none of {', '.join(PUBLISHED)}.")
     return PUBLISHED[str(path)]
+
+
+def require_no_size(path: Path) -> None:
+    """Refuse the name of a published size where weights are to be read.
+
+    Raises:
+        WeightsError: it is such a name, and no file or folder has it.
+    """
+    if str(path) in PUBLISHED and not path.exists():
+        raise WeightsError(
+            f"{path} does not exist; a published size is named so with --random-weights only."
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from detr.errors import WeightsError
@@ -36,6 +38,25 @@ def family_of(config: Mapping[str, Any]) -> Family:
     raise WeightsError(
         f"{CONFIG_NAME}: model_type is {shown(model_type)}, and Tandem knows the families {known}."
     )
+
+
+@contextmanager
+def naming_what_is_assumed(weights: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """While Hugging Face weights are read as a DETR's since no configuration names their family.
+
+    Raises:
+        WeightsError: as what is done meanwhile; that no configuration was there is added.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        files = weights.glob("*.safetensors") if weights.is_dir() else [weights]
+        if config or not any(file.suffix == ".safetensors" and file.exists() for file in files):
+            raise
+        told = str(error).rstrip(".")
+        raise WeightsError(
+            f"{told}. It was read as a DETR, since no {CONFIG_NAME} names another family."
+        ) from error
 
 
 def _require_detection(config: Mapping[str, Any]) -> None:

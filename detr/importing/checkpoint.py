@@ -15,15 +15,15 @@ from common.bundle import Architecture, Category
 from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing.hub import (
-    NOT_USED,
     PREPROCESSOR_NAME,
     Preprocessing,
     stated_by_config,
     stated_preprocessing,
+    used_names,
 )
 from detr.importing.layouts import Layout, recognise
 from detr.importing.reading import CONFIG_NAME, read_config, read_weights
-from detr.importing.stated import DEFAULT_HEADS, Stated, stated_by_args
+from detr.importing.stated import DEFAULT_HEADS, Stated, shown, stated_by_args
 from detr.model import DETR
 from detr.model.resnet import BLOCKS, Bottleneck
 
@@ -102,7 +102,15 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Stated, list[str]]:
         examples = ", ".join(sorted(read.tensors)[:_MOST_KEYS_NAMED])
         raise WeightsError(f"{path}: these are not DETR's keys in any known layout: {examples}")
     stated = stated_by_args(read.args) if read.args else stated_by_config(read_config(path))
-    return Checkpoint(path, read.tensors, layout), stated, list(read.remarks)
+    remarks = list(read.remarks)
+    if stated.unknown:
+        named, more = stated.unknown[:_MOST_KEYS_NAMED], len(stated.unknown) - _MOST_KEYS_NAMED
+        remarks.append(
+            f"{stated.source} has {', '.join(map(shown, named))}"
+            f"{f' and {more} more' if more > 0 else ''}, which no DETR of transformers uses: it is "
+            "not looked at. If what was trained depends on it, this is another model."
+        )
+    return Checkpoint(path, read.tensors, layout), stated, remarks
 
 
 def _chosen(
@@ -249,7 +257,7 @@ def _categories(path: Path, classes: int, names: Mapping[int, str] | None) -> tu
             f"{path}: id2label names class {beyond[0]}, but the weights have {classes} classes."
         )
     named = {row: names.get(row, f"class {row}") for row in range(classes)}
-    return tuple(_category(path, row, name) for row, name in named.items() if name != NOT_USED)
+    return tuple(_category(path, row, name) for row, name in used_names(path, named).items())
 
 
 def _category(path: Path, row: int, name: str) -> Category:

@@ -1,8 +1,10 @@
 """Hugging Face's `config.json` and `preprocessor_config.json`: what changes what a model computes.
 
-The fields are those of transformers' `DetrConfig`, versions 4.20 to 5.5, and of what it holds: each
-is used, held against the weights, or refused by name. Fields of training (dropout, costs,
-coefficients, auxiliary losses, initialisation) and of saving (versions, dtype) are not looked at.
+Fields are those of `DetrConfig` in transformers 4.20 to 5.23, and of what it holds: each is used,
+held against the weights, or refused by name. Of a field that is unknown a remark is made, since
+transformers' DETR would not use it either (`detr.importing.known_fields`). Fields of training
+(dropout, costs, coefficients, auxiliary losses, initialisation) and of saving (versions, dtype) are
+not looked at.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from common.bundle import Normalization, ShortestEdgeInput
 from detr.errors import WeightsError
+from detr.importing.known_fields import unknown_to_detr
 from detr.importing.reading import CONFIG_NAME
 from detr.importing.stated import DEFAULT_HEADS, Reader, Stated, shown
 
@@ -56,6 +60,10 @@ def stated_by_config(config: Mapping[str, Any]) -> Stated:
         raise WeightsError(
             f"{CONFIG_NAME}: quantization_config is given; the weights have to be whole."
         )
+    if config.get("auto_map"):
+        raise WeightsError(
+            f"{CONFIG_NAME}: auto_map names code of the model's own, which Tandem does not run."
+        )
     sizes: dict[str, tuple[str, Any]] = {}
     for key, names in _SIZES.items():
         value = config.get(names[0]) if config.get(names[0]) == 0 else reader.whole(*names)
@@ -72,6 +80,7 @@ def stated_by_config(config: Mapping[str, Any]) -> Stated:
         bool(dilation),
         sizes,
         names_of_rows(config),
+        unknown_to_detr(config),
     )
 
 
@@ -211,6 +220,25 @@ def names_of_rows(config: Mapping[str, Any]) -> Mapping[int, str] | None:
     if not names or all(_NO_NAME.fullmatch(name) for name in names.values()):
         return None
     return names
+
+
+def used_names(folder: Path, names: Mapping[int, str]) -> dict[int, str]:
+    """The rows of the class head that stand for something.
+
+    Args:
+        folder: of the model, for messages.
+        names: of all rows.
+
+    Raises:
+        WeightsError: none does, so that the model would detect nothing.
+    """
+    used = {row: name for row, name in names.items() if name != NOT_USED}
+    if not used:
+        raise WeightsError(
+            f"{folder}: id2label calls every class {NOT_USED!r}, which stands for a class that is "
+            "not used: nothing would be left to detect."
+        )
+    return used
 
 
 PREPROCESSOR_NAME = "preprocessor_config.json"

@@ -28,6 +28,7 @@ class Stated:
         sizes: for a field of `Architecture`, its name in the source and its value there. The
             weights show these values too, and must agree.
         names: names of the class head's rows; None where nothing names them.
+        unknown: fields of the source that mean nothing to a DETR.
     """
 
     source: str = ""
@@ -35,6 +36,7 @@ class Stated:
     dilation: bool | None = None
     sizes: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     names: Mapping[int, str] | None = None
+    unknown: tuple[str, ...] = ()
 
     def check(self, path: Path, architecture: Architecture) -> None:
         """Compare it with what the weights show.

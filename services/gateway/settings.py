@@ -139,6 +139,20 @@ class GatewaySettings(PictureSettings, ServerSettings):
         """What the HTTP port listens on."""
         return self.http_host or self.host
 
+    @field_validator(
+        "cameras",
+        "mqtt_password_file",
+        "mqtt_ca",
+        "mqtt_certificate",
+        "mqtt_key",
+        "webhook_targets",
+        mode="before",
+    )
+    @classmethod
+    def _may_be_left_empty(cls, value: object) -> object:
+        # Compose passes on a variable that is not set as an empty one.
+        return None if value == "" else value
+
     @field_validator("orchestrator", "orchestrator_tokens")
     @classmethod
     def _is_an_address(cls, value: str) -> str:

@@ -26,7 +26,6 @@ class Changeover(Generic[Core]):
 
     def __init__(
         self,
-        stage_name: str,
         configured: ConfiguredBundles,
         bundles: StageBundles[Core],
         loader: BundleLoader[Core],
@@ -34,12 +33,10 @@ class Changeover(Generic[Core]):
         """Change nothing yet.
 
         Args:
-            stage_name: such as `backbone on edge`, for errors.
             configured: finds the bundles.
             bundles: those in memory.
             loader: loads others.
         """
-        self._stage_name = stage_name
         self._configured = configured
         self._bundles = bundles
         self._loader = loader
@@ -72,13 +69,14 @@ class Changeover(Generic[Core]):
 
         Raises:
             InvalidInputError: that is no name of a folder.
-            PreconditionError: it cannot be served, or another change is under way.
+            PreconditionError: it cannot be served, or another change is under way; whoever asked
+                knows which stage says so.
         """
         self._bundles.serving(model)
         if self._turn.locked():
             raise PreconditionError(
-                f"{self._stage_name} is changing over to {self._loading} at the moment: try again "
-                "when it has done so"
+                f"it is changing over to {self._loading} at the moment: try again when it has done "
+                "so"
             )
         async with self._turn:
             self._loading = name
@@ -89,7 +87,7 @@ class Changeover(Generic[Core]):
                 loaded.pipeline.require_able()
             except (PreconditionError, ConfigurationError, EngineError) as error:
                 log.warning("bundle not prepared", bundle=name, digest=digest, reason=str(error))
-                raise PreconditionError(f"{self._stage_name}: {error}") from error
+                raise PreconditionError(str(error)) from error
             with self._bundles.held(loaded):
                 yield loaded
 

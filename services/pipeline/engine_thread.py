@@ -16,7 +16,7 @@ import structlog
 from common.domain.errors import EngineError, UnavailableError, UnsupportedGraphError
 from common.engines.base import Engine
 from services.pipeline.batches import put_together, taken_apart
-from services.pipeline.execution_turn import ExecutionTurn
+from services.pipeline.execution_turn import ExecutionTurn, Place
 from services.pipeline.turns import TurnThreads
 from services.pipeline.waiting_frames import BatchLimits, EngineFrame, ExecutedFrame, WaitingFrames
 
@@ -40,6 +40,7 @@ class EngineThread:
     own, works best with one execution at a time.
 
     Attributes:
+        place: at the turn that the engines of one device take.
         limits: how many frames are executed together.
         failures_in_a_row: how many frames have failed since the last one that did not.
         out_of_service: why no frame is executed; empty while frames are executed.
@@ -61,7 +62,7 @@ class EngineThread:
                 may tune kernels for minutes; None: no other engine wants the device.
         """
         self._stuck_after_seconds = stuck_after_seconds
-        self._turn = ExecutionTurn() if turn is None else turn
+        self.place = Place(ExecutionTurn() if turn is None else turn)
         self._thread = TurnThreads(1, "engine")
         self._frames = WaitingFrames()
         self._engine: Optional[Engine] = None
@@ -202,6 +203,16 @@ class EngineThread:
         if self._frames:
             # The next frames of their streams may have been ready before them.
             self.execute_ready()
+        try:
+            self._execute_all(frames)
+            # A frame of the bundle that replaces this one waits, and is younger than the next one.
+            while frames and self.place.has_turn:
+                frames = self._frames.take(replace(self.limits, wait_seconds=0.0))
+                self._execute_all(frames)
+        finally:
+            self.place.leave()
+
+    def _execute_all(self, frames: Sequence[EngineFrame]) -> None:
         wanted = [frame for frame in frames if frame.is_wanted]
         if len(wanted) > 1 and not self.out_of_service:
             self._execute_together(wanted)
@@ -212,8 +223,7 @@ class EngineThread:
     def _execute_together(self, frames: Sequence[EngineFrame]) -> None:
         """Execute a batch; if it fails, execute each frame alone, so that only bad ones fail."""
         inputs = put_together([frame.tensors for frame in frames])
-        with self._turn:
-            outcome = self._outcome([frame.ready_at or 0.0 for frame in frames], inputs)
+        outcome = self._outcome_in_turn([frame.ready_at or 0.0 for frame in frames], inputs)
         if isinstance(outcome, BaseException):
             log.warning("batch failed", frames=len(frames), error=str(outcome))
             if all([self._execute(frame) for frame in frames]):
@@ -232,8 +242,7 @@ class EngineThread:
         if reason:
             frame.executed(UnavailableError(reason), others_wait=True)
             return False
-        with self._turn:
-            outcome = self._outcome([frame.ready_at or 0.0], frame.tensors)
+        outcome = self._outcome_in_turn([frame.ready_at or 0.0], frame.tensors)
         failed = isinstance(outcome, BaseException)
         self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
         self._frames.note_outcome(frame.stream, failed=failed)
@@ -247,6 +256,15 @@ class EngineThread:
             others_wait=bool(self._frames),
         )
         return not failed
+
+    def _outcome_in_turn(
+        self, ready_at: Sequence[float], inputs: Mapping[str, np.ndarray]
+    ) -> Union[List[ExecutedFrame], BaseException]:
+        self.place.take(min(ready_at))
+        try:
+            return self._outcome(ready_at, inputs)
+        finally:
+            self.place.pass_on(self._frames.ready_since)
 
     def _outcome(
         self, ready_at: Sequence[float], inputs: Mapping[str, np.ndarray]

@@ -16,7 +16,7 @@ from common.server.budget import FrameCost, return_free_memory
 from common.server.server import ServiceServer
 from services.pipeline.core import StageCore
 from services.pipeline.engine_thread import CLOSE_SECONDS, EngineThread
-from services.pipeline.execution_turn import ExecutionTurn
+from services.pipeline.execution_turn import ExecutionTurn, Place
 from services.pipeline.frame_cost import frame_cost
 from services.pipeline.loading import load_stage_engine
 from services.pipeline.passage import Pipeline
@@ -72,6 +72,11 @@ class LoadedBundle(Generic[Core]):
     def is_hanging(self) -> bool:
         """Whether an execution of its engine does not return, for which all others wait."""
         return self.pipeline.engine.stuck_seconds() > 0
+
+    @property
+    def place(self) -> Place:
+        """Of its engine among those that want the device."""
+        return self.pipeline.engine.place
 
     @property
     def name(self) -> str:

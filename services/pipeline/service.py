@@ -65,7 +65,7 @@ class StageService(Generic[Core]):
         self.bundles: StageBundles[Core] = StageBundles(name, self._loader.release)
         configured = ConfiguredBundles(stage, settings)
         self._starting = configured.starting()
-        self._changeover = Changeover(name, configured, self.bundles, self._loader)
+        self._changeover = Changeover(configured, self.bundles, self._loader)
         self._budget = _budget(stage, settings, (each.bundle for each in self._starting.values()))
         models = ModelsServicer(self.bundles, self._changeover, server.draining)
         server.add(models_pb2_grpc.add_ModelsServicer_to_server, models, "tandem.v1.Models")

@@ -144,6 +144,8 @@ class StageBundles(Generic[Core]):
     ) -> None:
         """Have new streams of a model take this bundle."""
         before = self._serving.get(model)
+        if not self.is_served(loaded):
+            loaded.place.begin_line()
         self._loaded[loaded.bundle.digest] = loaded
         self._serving[model] = Serving(loaded, source, note)
         if before is not None and before.loaded is not loaded:
@@ -151,6 +153,9 @@ class StageBundles(Generic[Core]):
             if before.loaded.was_opened or model not in self._former:
                 self._former[model] = before.loaded
             loaded.was_opened = False
+            if not self.is_served(before.loaded):
+                # Its frames on their way are older, and streams answer in order.
+                before.loaded.place.join(loaded.place)
         self._sweep()
         self._note_change()
 

@@ -55,6 +55,11 @@ class Turns(Generic[T]):
                 self._waiting[stream] = items
         return item
 
+    def heads(self) -> List[T]:
+        """The next item of each stream."""
+        with self._lock:
+            return [items[0] for items in self._waiting.values()]
+
     def fill(self, taken: List[T], limit: int, fits: Callable[[T, List[T]], bool]) -> None:
         """Move the items whose turn it is to the end of `taken`, at most one of each stream.
 

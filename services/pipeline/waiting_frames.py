@@ -131,6 +131,11 @@ class WaitingFrames:
         self._is_gathering = False
         return frames
 
+    def ready_since(self) -> Optional[float]:
+        """When the frame became ready that has been so for longest; None if none is ready."""
+        times = [frame.ready_at for frame in self._turns.heads()]
+        return min((each for each in times if each is not None), default=None)
+
     def __bool__(self) -> bool:
         """Whether there are any frames, ready or not."""
         return bool(self._turns)

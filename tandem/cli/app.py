@@ -24,17 +24,29 @@ def run_command(arguments: list[str]) -> int:
         TandemError: the command failed.
     """
     _tell_faults_of_traces()
+    command = build_command()
     try:
-        code = build_command().main(
-            args=arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False
-        )
+        code = command.main(args=arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         sentence = " ".join(error.format_message().split()).rstrip(".")
+        # How the parser begins what is wrong with one of several names.
+        sentence = sentence.replace(": Value error, ", ": ")
         context = getattr(error, "ctx", None)
-        path = context.command_path if context else PROGRAM
+        path = context.command_path if context else _path_of(command, arguments)
         sys.stderr.write(f"{PROGRAM}: {fit_to_show(sentence)} (see {path} --help)\n")
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _path_of(command: Any, arguments: list[str]) -> str:
+    """The command that arguments name, for those faults of which the parser does not say."""
+    path = [PROGRAM]
+    for name in arguments:
+        command = getattr(command, "commands", {}).get(name)
+        if command is None:
+            break
+        path.append(name)
+    return " ".join(path)
 
 
 def _tell_faults_of_traces() -> None:

@@ -23,10 +23,9 @@ from tandem.sources.ffmpeg import FFmpegReader
 from tandem.sources.moving import LiveSource, VideoSource
 from tandem.sources.readers import SILENCE_SECONDS, CameraReader, PipeFile
 from tandem.sources.stills import FolderSource, PictureSource, is_picture, readable_name
+from tandem.sources.urls import SCHEMES, refuse_malformed, scheme_of
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# FFmpeg knows more of them, which name files, or several sources at once.
-_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "tcp", "udp", "rtp")
 # Of Video4Linux devices.
 _VIDEO_MAJOR = 81
 _MOST_CAMERAS = 1000
@@ -128,10 +127,14 @@ def _unreadable(path: Path, error: OSError) -> InvalidInputError:
 
 def _open_url(url: str, options: SourceOptions) -> Source:
     name = masked_url(readable_name(url))
-    if not url.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):
+    if scheme_of(url) not in SCHEMES:
         raise InvalidInputError(
-            f"{name} is no kind of URL that can be read; known: {', '.join(_SCHEMES)}"
+            f"{name} is no kind of URL that can be read; known: {', '.join(SCHEMES)}"
         )
+    try:
+        refuse_malformed(url)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name} leads to nobody: {error}") from error
 
     def connect(seconds: float) -> FFmpegReader:
         return FFmpegReader(url, name, seconds)

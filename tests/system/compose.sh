@@ -194,10 +194,13 @@ get_it_back() {
   "$PYTHON" tests/system/count.py "$FRAMES" backbone <"$ANSWERS" || die "wrong answers"
 }
 
+# How many serve; nothing, and the command's own sentence, while there is no status.
 transformers() {
-  as operator "$PYTHON" -m tandem status --server "$ADDRESS:50050" --json | "$PYTHON" -c "import json, sys
+  local status
+  status=$(as operator "$PYTHON" -m tandem status --server "$ADDRESS:50050" --json) || return
+  "$PYTHON" -c "import json, sys
 print(sum(each['healthy'] and (each['node'], each['stage']) == ('workstation', 'transformer')
-          for each in json.load(sys.stdin)['stages']))"
+          for each in json.loads(sys.argv[1])['stages']))" "$status"
 }
 there_are() { [ "$(transformers)" = "$1" ]; }
 all_of_them_serve() {

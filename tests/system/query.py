@@ -16,6 +16,11 @@ def samples(server, expression):
 
 
 if __name__ == "__main__":
-    for value, labels in samples(*sys.argv[1:]):
+    try:
+        found = samples(*sys.argv[1:])
+    except OSError as error:
+        # Of a server that starts: it is asked again.
+        sys.exit(f"query.py: no answer: {error}")
+    for value, labels in found:
         names = ",".join(f"{name}={text}" for name, text in sorted(labels.items()))
         sys.stdout.write(f"{value:g} {names}\n")

@@ -12,7 +12,6 @@ frames_per_second: 10
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
 from common.wire.placements import checked_model
-from services.gateway.yaml_options import read_options, refuse_same_names
+from services.gateway.yaml_options import OptionsFile
 from tandem.asked import pair_named
+from tandem.sources.urls import refuse_malformed, scheme_of
 
 MOST_CAMERAS = 64
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Reports(StrEnum):
@@ -88,6 +87,15 @@ class CameraOptions(BaseModel):
         # YAML reads the number of a local camera as one, unless it is quoted.
         return str(value) if type(value) is int else value
 
+    @field_validator("url")
+    @classmethod
+    def _is_well_formed(cls, value: str) -> str:
+        try:
+            refuse_malformed(value)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from None
+        return value
+
     @field_validator("name")
     @classmethod
     def _is_readable(cls, value: str) -> str:
@@ -130,13 +138,14 @@ def read_cameras(path: Path) -> tuple[CameraOptions, ...]:
     Raises:
         ConfigurationError: it cannot be read, or makes no sense; the sentence shows no URL.
     """
-    cameras = read_options(path, _CameraFile).cameras
-    refuse_same_names(path, "cameras", [camera.name for camera in cameras])
+    file = OptionsFile.read(path, _CameraFile)
+    cameras = file.options.cameras
+    file.refuse_same_names("cameras", [camera.name for camera in cameras])
     return tuple(
         camera.model_copy(update={"url": _seen_from(path.parent, camera.url)}) for camera in cameras
     )
 
 
 def _seen_from(folder: Path, url: str) -> str:
-    is_path = not _URL.match(url) and not url.isdecimal()
+    is_path = scheme_of(url) is None and not url.isdecimal()
     return str(folder / url) if is_path else url

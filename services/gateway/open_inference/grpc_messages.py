@@ -9,6 +9,7 @@ from protos.inference import open_inference_pb2 as messages
 from services.gateway.open_inference.model import (
     PLATFORM,
     VERSION,
+    IndexedModel,
     InferenceRequest,
     Parameter,
     refuse_unsupported,
@@ -84,6 +85,14 @@ def metadata_to_wire(name: str) -> messages.ModelMetadataResponse:
         inputs=[_described(each) for each in INPUTS],
         outputs=[_described(each) for each in OUTPUTS],
     )
+
+
+def index_to_wire(models: Sequence[IndexedModel]) -> messages.RepositoryIndexResponse:
+    """Which models there are."""
+    answer = messages.RepositoryIndexResponse()
+    for each in models:
+        answer.models.add(name=each.name, version=VERSION, state=each.state, reason=each.reason)
+    return answer
 
 
 def config_to_wire(name: str) -> messages.ModelConfigResponse:

@@ -18,6 +18,7 @@ from common.domain.errors import InvalidInputError
 from services.gateway.open_inference.model import (
     PLATFORM,
     VERSION,
+    IndexedModel,
     InferenceRequest,
     refuse_unsupported,
 )
@@ -50,6 +51,10 @@ class _Request(BaseModel):
     parameters: _Parameters = Field(default_factory=dict)
     inputs: list[_Tensor]
     outputs: list[_Output] = Field(default_factory=list)
+
+
+class _IndexRequest(BaseModel):
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,26 @@ def metadata_to_http(name: str) -> dict[str, Any]:
         "inputs": [_described(each) for each in INPUTS],
         "outputs": [_described(each) for each in OUTPUTS],
     }
+
+
+def index_to_http(models: Sequence[IndexedModel]) -> list[dict[str, str]]:
+    """Which models there are."""
+    return [
+        {"name": each.name, "version": VERSION, "state": each.state, "reason": each.reason}
+        for each in models
+    ]
+
+
+def wants_ready_only(body: bytes) -> bool:
+    """Whether the request of an index is for models alone that can serve now.
+
+    Raises:
+        InvalidInputError: it is malformed.
+    """
+    try:
+        return _IndexRequest.model_validate_json(body or b"{}").ready
+    except ValidationError:
+        raise InvalidInputError("the request is no JSON object, or its ready no boolean") from None
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[_Request, bytes]:

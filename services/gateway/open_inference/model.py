@@ -44,6 +44,36 @@ class UnsupportedError(InvalidInputError):
     """The protocol has it, and Tandem does not."""
 
 
+NO_LOADING = (
+    "models are neither loaded nor unloaded here: stages load those of their settings, and "
+    "`tandem model deploy` changes them"
+)
+"""What is told of the protocol's control of models."""
+
+
+@dataclass(frozen=True)
+class IndexedModel:
+    """A model, as the index of the repository tells of it.
+
+    Attributes:
+        name: that callers know it by.
+        is_ready: whether it can serve pictures now.
+    """
+
+    name: str
+    is_ready: bool
+
+    @property
+    def state(self) -> str:
+        """The protocol's word for it."""
+        return "READY" if self.is_ready else "UNAVAILABLE"
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot serve; empty if it can."""
+        return "" if self.is_ready else "nothing can serve it now"
+
+
 @dataclass(frozen=True)
 class InferenceRequest:
     """One request of any transport.
@@ -91,6 +121,18 @@ class Models:
         except UnknownModelError:
             return False
         return await self._readiness.is_ready(model)
+
+    async def index(self, *, ready: bool) -> list[IndexedModel]:
+        """All models by their names, the default one first.
+
+        Args:
+            ready: only those that can serve pictures now.
+        """
+        further = sorted(await self._readiness.models() - {self._name})
+        asked = (DEFAULT_MODEL, *further)
+        are_ready = await asyncio.gather(*map(self._readiness.is_ready, asked))
+        found = map(IndexedModel, (self._name, *further), are_ready)
+        return [each for each in found if each.is_ready or not ready]
 
     async def named(self, name: str, version: str) -> str:
         """The orchestrator's name of a model.

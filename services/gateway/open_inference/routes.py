@@ -14,11 +14,18 @@ from common.wire.errors import public_message
 from services.gateway.http_answers import http_status, while_connected
 from services.gateway.open_inference.http_messages import (
     HEADER_LENGTH,
+    index_to_http,
     metadata_to_http,
     request_from_http,
     response_to_http,
+    wants_ready_only,
 )
-from services.gateway.open_inference.model import Models, UnknownModelError, UnsupportedError
+from services.gateway.open_inference.model import (
+    NO_LOADING,
+    Models,
+    UnknownModelError,
+    UnsupportedError,
+)
 from services.gateway.open_inference.servicer import SERVER_NAME
 from services.gateway.readiness import Readiness
 
@@ -31,7 +38,7 @@ def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
     async def server_metadata() -> JSONResponse:
         """What serves here."""
         told = {"name": SERVER_NAME, "version": tandem.__version__}
-        return JSONResponse({**told, "extensions": ["binary_tensor_data"]})
+        return JSONResponse({**told, "extensions": ["binary_tensor_data", "model_repository"]})
 
     @router.get("/health/live")
     async def server_live() -> Response:
@@ -64,6 +71,21 @@ def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
             return _refused(error)
         ready = await readiness.is_ready(model)
         return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+
+    @router.post("/repository/index")
+    async def repository_index(request: Request) -> Response:
+        """All models, and whether each can serve now."""
+        try:
+            ready = wants_ready_only(await request.body())
+        except TandemError as error:
+            return _refused(error)
+        return JSONResponse(index_to_http(await models.index(ready=ready)))
+
+    @router.post("/repository/models/{name}/load")
+    @router.post("/repository/models/{name}/unload")
+    async def model_control(name: str) -> Response:
+        """Always an error: models are loaded in other ways."""
+        return _refused(UnsupportedError(NO_LOADING))
 
     @router.post("/models/{name}/versions/{version}/infer")
     @router.post("/models/{name}/infer")

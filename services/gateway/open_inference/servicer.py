@@ -22,11 +22,17 @@ from protos.inference import open_inference_pb2_grpc
 from services.gateway.limits import DoorGuard
 from services.gateway.open_inference.grpc_messages import (
     config_to_wire,
+    index_to_wire,
     metadata_to_wire,
     request_from_wire,
     response_to_wire,
 )
-from services.gateway.open_inference.model import Models, UnknownModelError, UnsupportedError
+from services.gateway.open_inference.model import (
+    NO_LOADING,
+    Models,
+    UnknownModelError,
+    UnsupportedError,
+)
 from services.gateway.readiness import Readiness
 from services.gateway.traced_requests import traced_request
 
@@ -97,7 +103,7 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         return messages.ServerMetadataResponse(
             name=SERVER_NAME,
             version=tandem.__version__,
-            extensions=["binary_tensor_data", "model_configuration"],
+            extensions=["binary_tensor_data", "model_configuration", "model_repository"],
         )
 
     async def ModelMetadata(  # noqa: N802
@@ -113,6 +119,25 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         """The same in Triton's words."""
         await self._check_model(request, context)
         return config_to_wire(request.name)
+
+    async def RepositoryIndex(  # noqa: N802
+        self, request: messages.RepositoryIndexRequest, context: Context
+    ) -> messages.RepositoryIndexResponse:
+        """All models, and whether each can serve now."""
+        with self._door_guard.admitted(host_of(context.peer())):
+            return index_to_wire(await self._models.index(ready=request.ready))
+
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: messages.RepositoryModelLoadRequest, context: Context
+    ) -> messages.RepositoryModelLoadResponse:
+        """Refuse it."""
+        await _abort(context, UnsupportedError(NO_LOADING))
+
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: messages.RepositoryModelUnloadRequest, context: Context
+    ) -> messages.RepositoryModelUnloadResponse:
+        """Refuse it."""
+        await _abort(context, UnsupportedError(NO_LOADING))
 
     async def ModelInfer(  # noqa: N802
         self, request: messages.ModelInferRequest, context: Context

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from common.domain.errors import ConfigurationError
 from common.server.exposure import reaches_others
 from services.gateway.events.secrets import client_context, read_secret
-from services.gateway.yaml_options import read_options, refuse_same_names
+from services.gateway.yaml_options import OptionsFile
 
 MOST_TARGETS = 16
 SECRET_PREFIX = "whsec_"
@@ -119,8 +119,9 @@ def read_targets(path: Path, cameras: frozenset[str]) -> tuple[Target, ...]:
         ConfigurationError: it cannot be read, or makes no sense; the sentence shows no value that
             may be secret.
     """
-    found = read_options(path, _TargetFile).webhooks
-    refuse_same_names(path, "webhooks", [each.name for each in found])
+    file = OptionsFile.read(path, _TargetFile)
+    found = file.options.webhooks
+    file.refuse_same_names("webhooks", [each.name for each in found])
     for each in found:
         unknown = sorted(set(each.cameras) - cameras)
         if unknown:

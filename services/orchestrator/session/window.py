@@ -12,6 +12,13 @@ MAX_WINDOW = 16
 # late, with many they only grow old.
 _LEAST_BACKLOG_FRAMES = 0.7
 _MOST_BACKLOG_FRAMES = 2.0
+# An engine that is nearly always at work, and yet has gaps time after time, waits for frames whose
+# other steps take now less and now more: more of them have to wait so that one always does.
+_WITH_GAPS_SHARE = 0.75
+_WITHOUT_GAPS_SHARE = 0.97
+_ROUNDS_WITH_GAPS = 2
+_LEAST_UNEVEN_BACKLOG_FRAMES = 1.5
+_MOST_UNEVEN_BACKLOG_FRAMES = 3.0
 # A live frame that waits grows old: only as many as are at work, and none more once an engine is
 # busy nearly all the time.
 _LEAST_LIVE_BACKLOG_FRAMES = 0.25
@@ -83,6 +90,9 @@ class WindowEstimator:
         self._wait_free_seconds: List[float] = []
         self._links = (WaitFreeTransfer(), WaitFreeTransfer())
         self._every_transfer_waited = True
+        self._rounds_with_gaps = 0
+        # Whether more frames wait than usual because the engine had gaps.
+        self._is_uneven = False
 
     def observe(
         self,
@@ -136,6 +146,7 @@ class WindowEstimator:
     def reset(self) -> None:
         """Forget the links as well: frames take another route now."""
         self._links = (WaitFreeTransfer(), WaitFreeTransfer())
+        self._rounds_with_gaps, self._is_uneven = 0, False
         self.pause()
 
     def _adjust(self, backlog_frames: float, busy_share: float) -> None:
@@ -143,9 +154,24 @@ class WindowEstimator:
             may_grow = backlog_frames < _LEAST_LIVE_BACKLOG_FRAMES and busy_share < _BUSY_SHARE
             may_shrink = backlog_frames > _MOST_LIVE_BACKLOG_FRAMES
         else:
-            may_grow = backlog_frames < _LEAST_BACKLOG_FRAMES
-            may_shrink = backlog_frames > _MOST_BACKLOG_FRAMES
+            has_gaps = self._note_gaps(busy_share)
+            may_grow = backlog_frames < (
+                _LEAST_UNEVEN_BACKLOG_FRAMES if has_gaps else _LEAST_BACKLOG_FRAMES
+            )
+            may_shrink = backlog_frames > (
+                _MOST_UNEVEN_BACKLOG_FRAMES if self._is_uneven else _MOST_BACKLOG_FRAMES
+            )
         if may_grow:
             self.window = min(MAX_WINDOW, self.window + 1)
+            self._rounds_with_gaps = 0
         elif may_shrink:
             self.window = max(MIN_WINDOW, self.window - 1)
+            self._rounds_with_gaps, self._is_uneven = 0, False
+
+    def _note_gaps(self, busy_share: float) -> bool:
+        """Returns whether the slower engine has had gaps for some rounds with this window."""
+        has_gaps = _WITH_GAPS_SHARE <= busy_share < _WITHOUT_GAPS_SHARE
+        self._rounds_with_gaps = self._rounds_with_gaps + 1 if has_gaps else 0
+        has_gaps = self._rounds_with_gaps >= _ROUNDS_WITH_GAPS
+        self._is_uneven |= has_gaps
+        return has_gaps

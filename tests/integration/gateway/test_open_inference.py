@@ -27,8 +27,8 @@ FAILURES = {
     "classification": ("UNIMPLEMENTED", "501", "not supported"),
     "bad parameter": ("INVALID_ARGUMENT", "400", "score_threshold"),
     "statistics": ("UNIMPLEMENTED", "404", ""),
-    "repository": ("UNIMPLEMENTED", "404", ""),
-    "load": ("UNIMPLEMENTED", "404", ""),
+    "load": ("UNIMPLEMENTED", "501", "`tandem model deploy` changes them"),
+    "unload": ("UNIMPLEMENTED", "501", "`tandem model deploy` changes them"),
 }
 
 
@@ -91,6 +91,11 @@ async def test_a_further_model_is_known_by_the_name_that_it_has_at_the_stages(to
 def test_the_gateway_is_ready_over_both(told):
     assert told["ready"] == [[True, True, True]] * 2
     assert told["chosen"] == [["x", ["labels", "boxes"]]] * 2
+
+
+def test_the_index_lists_every_model_by_name(told):
+    expected = [[name, "1", "READY", ""] for name in ("tandem", "levels")]
+    assert told["index"] == [expected] * 2
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -47,7 +47,15 @@ def failure(call):
     return None
 
 
+def index(module, client):
+    told = client.get_model_repository_index()
+    if module is tritonclient.grpc:
+        return [[each.name, each.version, each.state, each.reason] for each in told.models]
+    return [[each[key] for key in ("name", "version", "state", "reason")] for each in told]
+
+
 def infer(module, client, picture, file):
+    tell("index", index(module, client))
     tell(
         "ready",
         [client.is_server_live(), client.is_server_ready(), client.is_model_ready("tandem")],
@@ -82,8 +90,8 @@ def infer(module, client, picture, file):
         ),
         "bad parameter": lambda: client.infer("tandem", [one], parameters={"score_threshold": 7}),
         "statistics": lambda: client.get_inference_statistics("tandem"),
-        "repository": client.get_model_repository_index,
         "load": lambda: client.load_model("tandem"),
+        "unload": lambda: client.unload_model("tandem"),
     }
     tell("failures", {name: failure(call) for name, call in bad.items()})
 

@@ -312,6 +312,8 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
     [
         (("nonsense",), 2, "No such command 'nonsense' (see tandem --help)"),
         (("detect",), 2, "Missing argument 'SOURCE' (see tandem detect --help)"),
+        (("status", "--server"), 2, "requires an argument (see tandem status --help)"),
+        (("model", "deploy", "--server"), 2, "an argument (see tandem model deploy --help)"),
         (("detect", "x", "--threshold", "2"), 2, "'--threshold'"),
         (("detect", "x", "--placement", "moon"), 2, "'--placement'"),
         (("detect", "x", "--server", "h:1", "--bundle", "b"), 2, "--bundle sets up local nodes"),
@@ -326,6 +328,7 @@ def test_model_info_refuses_a_damaged_bundle(tmp_path):
         (("detect", "A.PNG", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("status", "--server", "127.0.0.1:1"), 1, "no Tandem orchestrator answers at 127.0.0.1:1"),
         (("placement", "moon"), 2, "'moon'"),
+        (("bench", "--placement", "x"), 2, "'--placement': 'x' is not one of 'full'"),
         (("bench", "--paced", "x=1"), 2, "'x=1' is not backbone=MS or transformer=MS"),
         (("up", "--bundle", "nowhere"), 1, "no bundle at nowhere"),
         (("model", "info", "nowhere"), 1, "no bundle at nowhere"),

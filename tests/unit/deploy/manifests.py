@@ -62,6 +62,7 @@ def containers(manifests):
     files = {
         each["metadata"]["name"]: each["data"]["settings.yaml"]
         for each in of_kind(manifests, "ConfigMap")
+        if "settings.yaml" in each["data"]
     }
     for workload in workloads(manifests):
         spec = pod(workload)

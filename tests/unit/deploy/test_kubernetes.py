@@ -350,25 +350,33 @@ def test_autoscalers_ask_for_what_services_tell():
         assert "replicas" not in deployments[each["spec"]["scaleTargetRef"]["name"]]["spec"]
 
 
+def with_components(folder, name, *components, more=""):
+    """What an overlay becomes by components, as an overlay of one's own names them."""
+    folder.mkdir()
+    up = "../" * len(folder.resolve().parts)
+    resource, *parts = (
+        f"{up}{(FOLDER / each).relative_to('/')}" for each in (f"overlays/{name}", *components)
+    )
+    (folder / "kustomization.yaml").write_text(
+        f"resources: [{resource}]\ncomponents: [{', '.join(parts)}]\n{more}"
+    )
+    return rendered(folder)
+
+
+def stages_of(found, name):
+    stages = [
+        (workload, container)
+        for workload, container, _ in containers(found)
+        if container["args"][0] in ("services.backbone", "services.transformer")
+    ]
+    assert len(stages) == (2 if name == "one-node" else 4)
+    return stages
+
+
 def test_a_model_of_ones_own_takes_the_place_of_the_demo_in_both_halves(tmp_path):
     for name in OVERLAYS:
-        folder = tmp_path / name
-        folder.mkdir()
-        up = "../" * len(folder.resolve().parts)
-        resource, component = (
-            f"{up}{(FOLDER / each).relative_to('/')}"
-            for each in (f"overlays/{name}", "components/own-model")
-        )
-        (folder / "kustomization.yaml").write_text(
-            f"resources: [{resource}]\ncomponents: [{component}]\n"
-        )
-        found = rendered(folder)
-        stages = [
-            (workload, container)
-            for workload, container, _ in containers(found)
-            if container["args"][0] in ("services.backbone", "services.transformer")
-        ]
-        assert len(stages) == (2 if name == "one-node" else 4)
+        found = with_components(tmp_path / name, name, "components/own-model")
+        stages = stages_of(found, name)
         for workload, container in stages:
             assert variables(container)["TANDEM_BUNDLE"]["value"] == "/bundle"
             (init,) = pod(workload)["initContainers"]
@@ -378,6 +386,47 @@ def test_a_model_of_ones_own_takes_the_place_of_the_demo_in_both_halves(tmp_path
         for each in found:
             if not each["apiVersion"].startswith(FOREIGN):
                 kubernetes_validate.validate(each, "1.25", strict=True)
+
+
+FURTHER = """
+namespace: tandem
+images: [{name: tandem-further-models, newName: registry.example/models, newTag: "7"}]
+configMapGenerator:
+  - name: further-models
+    literals: ['models={"fast": "/models/fast", "large": "/models/large"}']
+"""
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_further_models_are_served_beside_ones_own_by_their_names(tmp_path, told, name, order):
+    components = ("components/own-model", "components/further-models")[::order]
+    found = with_components(tmp_path / "mine", name, *components, more=FURTHER)
+    maps = {each["metadata"]["name"]: each["data"] for each in of_kind(found, "ConfigMap")}
+    texts = {container["args"][0]: text for _, container, text in containers(found)}
+    for workload, container in stages_of(found, name):
+        reference = variables(container)["TANDEM_MODELS"]["valueFrom"]["configMapKeyRef"]
+        # The name has a hash of the content, so that a change replaces the pods.
+        assert reference["name"] != "further-models"
+        value = maps[reference["name"]][reference["key"]]
+        resolved = [*container["env"], {"name": "TANDEM_MODELS", "value": value}]
+        settings = told({**container, "env": resolved}, texts[container["args"][0]])
+        mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+        assert {"/bundle", "/models"} <= set(mounts)
+        for path in settings.models.values():
+            assert path.is_relative_to("/models")
+        assert set(settings.models) == {"fast", "large"}
+        inits = {each["name"]: each for each in pod(workload)["initContainers"]}
+        assert set(inits) == {"model", "further-models"}
+        further = inits["further-models"]
+        assert further["image"] == "registry.example/models:7"
+        assert further["securityContext"] == container["securityContext"]
+        assert further["volumeMounts"][0]["name"] == mounts["/models"]["name"]
+        volumes = {each["name"] for each in pod(workload)["volumes"]}
+        assert {"model", "further-models", *(each["name"] for each in mounts.values())} <= volumes
+    for each in found:
+        if not each["apiVersion"].startswith(FOREIGN):
+            kubernetes_validate.validate(each, "1.25", strict=True)
 
 
 def test_kubectl_finds_nothing_to_warn_of():

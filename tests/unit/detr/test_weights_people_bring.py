@@ -391,6 +391,55 @@ def test_with_91_classes_id2label_comes_first(labels, expected, tmp_path):
     assert all(category.id == category.class_index for category in categories)
 
 
+# As transformers 4.20, 4.35 and 5.23 write them, and as trainers leave them.
+OF_RELEASES = {
+    "max_position_embeddings": 1024,
+    "num_hidden_layers": 1,
+    "use_pretrained_backbone": True,
+    "_name_or_path": "somebody/detr",
+    "architectures": ["DetrForObjectDetection"],
+    "_num_labels": 91,
+    "max_length": 20,
+    "top_p": 1.0,
+    "gradient_checkpointing": True,
+    "tie_word_embeddings": True,
+    "dtype": "float32",
+    "finetuning_task": None,
+    "some_switch": False,
+}
+
+
+def test_what_releases_write_of_themselves_is_no_remark(state, tmp_path):
+    config = {**CONFIG, **OF_RELEASES, "dilation": False}
+    assert import_weights(save_hub_folder(state, tmp_path, config)).remarks == ()
+
+
+def test_fields_that_mean_nothing_to_a_detr_are_named(state, tmp_path):
+    config = config_without(
+        "backbone",
+        use_timm_backbone=False,
+        dilation=False,
+        backbone_config={**OWN_RESNET, "se_ratio": 4},
+        two_stage=True,
+        pre_norm_decoder=[1],
+    )
+    (remark,) = import_weights(save_hub_folder(state, tmp_path, config)).remarks
+    assert "'pre_norm_decoder', 'two_stage', 'backbone_config.se_ratio', which no DETR" in remark
+
+
+def test_code_beside_the_weights_is_refused(state, tmp_path):
+    folder = save_hub_folder(state, tmp_path, {**CONFIG, "auto_map": {"AutoModel": "own.Model"}})
+    with pytest.raises(WeightsError, match="auto_map names code of the model's own"):
+        import_weights(folder)
+
+
+def test_a_model_that_would_detect_nothing_is_refused(state, tmp_path):
+    labels = {str(row): "N/A" for row in range(3)}
+    folder = save_hub_folder(state, tmp_path, {**CONFIG, "id2label": labels})
+    with pytest.raises(WeightsError, match="calls every class 'N/A'"):
+        import_weights(folder)
+
+
 def test_flags_go_before_config_json_and_that_is_said(state, tmp_path):
     imported = import_weights(save_hub_folder(state, tmp_path, CONFIG), heads=2)
     assert imported.model.architecture.heads == 2

@@ -1,5 +1,7 @@
 """A field of a configuration is honoured, does not matter, or is refused by its name."""
 
+from pathlib import Path
+
 import pytest
 from transformers import CONFIG_MAPPING
 
@@ -157,3 +159,10 @@ def test_names_and_ids(tmp_path):
 
 def test_families_have_names_of_their_own():
     assert len({family.name for family in FAMILIES}) == len(FAMILIES) == 5
+
+
+def test_a_model_that_would_detect_nothing_is_refused():
+    with pytest.raises(WeightsError, match="calls every class 'N/A'"):
+        categories_of(Path("model"), 2, {0: "N/A", 1: "N/A"})
+    found, _ = categories_of(Path("model"), 2, {0: "N/A"})
+    assert [each.name for each in found] == ["class 1"]

@@ -1,6 +1,7 @@
 """Hugging Face folders: what is read of them, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -196,3 +197,30 @@ def test_published_configurations_are_honoured(name, tmp_path):
 def test_an_unknown_size_is_told_those_that_are_known(tmp_path):
     with pytest.raises(WeightsError, match="rf_detr_nano"):
         published_config(tmp_path / "yolo")
+
+
+def test_the_name_of_a_size_is_no_folder_of_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"d_fine_n does not exist.*--random-weights only\.$"):
+        import_model(Path("d_fine_n"), out=tmp_path / "bundle")
+    (tmp_path / "d_fine_n").mkdir()
+    with pytest.raises(WeightsError, match=r"neither model\.safetensors .* with their index\.?$"):
+        import_model(Path("d_fine_n"), out=tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["rt_detr_v2", "rf_detr"])
+def test_a_folder_without_configuration_is_told_what_it_was_read_as(name, tmp_path):
+    path = tmp_path / "model"
+    built(name).save_pretrained(path)
+    (path / "config.json").unlink()
+    for given in (path, path / "model.safetensors"):
+        with pytest.raises(WeightsError, match=r"read as a DETR, since no config\.json names"):
+            import_model(given, out=tmp_path / "bundle")
+
+
+def test_a_damaged_detr_with_its_configuration_is_told_what_is_missing_only(tmp_path):
+    path = tmp_path / "model"
+    built("rt_detr_v2").save_pretrained(path)
+    (path / "config.json").write_text(json.dumps({"model_type": "detr"}))
+    with pytest.raises(WeightsError, match=r"\S+ is missing\.?$|in any known layout: [^.]"):
+        import_model(path, out=tmp_path / "bundle")

@@ -51,6 +51,16 @@ cameras:
             "cameras: [{name: a, url: b, url: c}]",
             "line 1, column 29: a key stands here for the second",
         ),
+        (
+            "cameras:\n- {name: Hof, url: a}\n- name: hof\n  url: b",
+            "line 3: 'hof' and 'Hof' differ only in capitals",
+        ),
+        (
+            "cameras:\n- {name: STRASSE, url: a}\n- {name: straße, url: b}",
+            "line 3: 'straße' and 'STRASSE' differ only in capitals",
+        ),
+        ("cameras:\n- name: a\n  url: rtsp://h:x/", "line 3: cameras.0.url: a URL's port is a"),
+        ("cameras:\n- name: a\n  url: rtps://h/", "line 3: cameras.0.url: rtps:// is no kind"),
         ("cameras: [{name: a, url: true}]", "cameras.0.url"),
         ("cameras: [{name: a, url: b", "is not YAML"),
     ],
@@ -66,3 +76,27 @@ def test_no_error_shows_a_password(tmp_path):
     with pytest.raises(ConfigurationError) as error:
         read(tmp_path, "cameras: [{name: a, url: 'rtsp://u:geheim@h/', threshold: high}]")
     assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://u:geheim@h:70000/",
+        "rtsp://u:ge/heim@h/",
+        "rtsp://u:geheim@[::1/",
+        "rtsp://u:geheim@",
+        "rtsp:/u:geheim@h/",
+        "u:geheim@10.0.0.7/live",
+        "gopher://u:geheim@h/",
+    ],
+)
+def test_a_malformed_url_is_refused_without_its_password(tmp_path, url):
+    with pytest.raises(ConfigurationError) as error:
+        read(tmp_path, f"cameras:\n- name: a\n  url: '{url}'")
+    assert "line 3: cameras.0.url: " in str(error.value)
+    assert "heim" not in str(error.value)
+
+
+def test_two_cameras_may_look_at_the_same_url(tmp_path):
+    cameras = read(tmp_path, "cameras: [{name: a, url: rtsp://h/}, {name: b, url: rtsp://h/}]")
+    assert [camera.url for camera in cameras] == ["rtsp://h/"] * 2

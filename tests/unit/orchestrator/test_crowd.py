@@ -119,7 +119,7 @@ class Limit:
     def window(self):
         return self._found.frames
 
-    def observe(self, now, latency_seconds, queue_seconds, transfers):
+    def observe(self, now, latency_seconds, queue_seconds, transfers, _execute_seconds):
         self._found.observe(
             *(now, latency_seconds, queue_seconds, self._execute_seconds, transfers)
         )

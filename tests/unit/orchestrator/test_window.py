@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import random
 
 import pytest
 
@@ -22,6 +23,7 @@ class Pipeline:
 
     `delay_seconds` is spent between the stations' services without occupying any. Pictures cross a
     link of `bytes_per_second`, one after the other; they are of the sizes `picture_bytes` in turn.
+    Before each station a frame takes some time more, of the mean `uneven_seconds`; none overtakes.
     """
 
     def __init__(
@@ -31,12 +33,16 @@ class Pipeline:
         estimator=None,
         picture_bytes=(1,),
         bytes_per_second=1e9,
+        *,
+        uneven_seconds=0.0,
     ):
         self.estimator = estimator or WindowEstimator()
         self._service_seconds = service_seconds
         self._picture_bytes = itertools.cycle(picture_bytes)
         self._bytes_per_second = bytes_per_second
         self._link_free_at = 0.0
+        self._uneven_seconds = uneven_seconds
+        self._random = random.Random(0)
         self.delay_seconds = delay_seconds
         self._free_at = [0.0] * len(service_seconds)
         self._in_flight = []
@@ -64,6 +70,8 @@ class Pipeline:
         picture = Transfer(picture_bytes, time - sent_at + self.delay_seconds)
         queue_seconds = 0.0
         for station, seconds in enumerate(self._service_seconds):
+            if self._uneven_seconds:
+                time += self._random.expovariate(1 / self._uneven_seconds)
             start = max(time, self._free_at[station])
             queue_seconds += start - time
             time = self._free_at[station] = start + seconds
@@ -76,7 +84,9 @@ class Pipeline:
         self.answered += 1
         if full:
             latency = self.now - sent_at
-            self.estimator.observe(self.now, latency, queue_seconds, (picture, _AT_ONCE))
+            transfers = (picture, _AT_ONCE)
+            execute_seconds = max(self._service_seconds)
+            self.estimator.observe(self.now, latency, queue_seconds, transfers, execute_seconds)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +129,28 @@ def test_a_picture_larger_than_others_takes_longer_without_waiting(scene_frames)
     frame_by_frame_seconds = (0.020 + large_bytes / bytes_per_second) / 2
     assert throughput >= 0.99 / frame_by_frame_seconds
     assert pipeline.estimator.window <= 5
+
+
+def test_uneven_steps_that_leave_an_engine_gaps_get_a_frame_more():
+    pipeline = Pipeline([0.005, 0.005], uneven_seconds=0.002)
+    assert pipeline.run(3000) >= 0.94 / 0.005
+    assert pipeline.estimator.window == 5
+
+
+def test_uneven_steps_that_leave_an_engine_no_gaps_get_no_more():
+    pipeline = Pipeline([0.020, 0.020], uneven_seconds=0.002)
+    assert pipeline.run(1500) == pytest.approx(50, rel=0.02)
+    assert pipeline.estimator.window <= 4
+
+
+def test_frames_that_uneven_steps_needed_are_taken_back_with_another_route():
+    uneven = Pipeline([0.005, 0.005], uneven_seconds=0.002)
+    uneven.run(3000)
+    assert uneven.estimator.window > 4
+    uneven.estimator.reset()
+    even = Pipeline([0.005, 0.001], 0.0, uneven.estimator)
+    assert even.run(600) == pytest.approx(200, rel=0.02)
+    assert even.estimator.window <= 3
 
 
 def test_a_link_that_becomes_slower_is_measured_anew_without_backlog():

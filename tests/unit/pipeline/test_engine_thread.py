@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from common.bundle import load_bundle
-from common.domain.errors import EngineError
+from common.domain.errors import EngineError, UnavailableError
 from common.domain.placement import Stage
 from common.engines.paced import PacedEngine
 from common.engines.registry import load_engine
 from services.pipeline.engine_thread import EngineThread
+from services.pipeline.execution_turn import ExecutionTurn
 from services.pipeline.watchdog import Watchdog
 from tests.harness import TOY_BUNDLE
 from tests.unit.pipeline.frames import Frame, Gate, numbered
@@ -80,6 +81,69 @@ async def test_a_streams_frames_wait_for_those_before_them_to_get_ready(gated):
     engine.withdraw(withdrawn)
     await asyncio.wait_for(asyncio.gather(early.outcome, last.outcome), 30)
     assert gate.ran == [10, 0, 11, 2, 3]
+
+
+class Change:
+    """Two engines of one device: one executes a frame and has two more, the other has two."""
+
+    def __init__(self):
+        self.gate = Gate()
+        self.turn = ExecutionTurn()
+        self.old, self.new = EngineThread(turn=self.turn), EngineThread(turn=self.turn)
+        self.frames = []
+
+    async def load(self):
+        for engine in (self.old, self.new):
+            await engine.load(lambda: self.gate)
+
+    async def give_frames(self):
+        self.frames += [Frame(self.old, "before", numbered(number)) for number in range(3)]
+        await self.gate.is_entered()
+        self.frames += [Frame(self.new, "after", numbered(number)) for number in (10, 11)]
+        while not self.turn.waiting:
+            await asyncio.sleep(0)
+
+    async def executed(self):
+        self.gate.let(5)
+        await asyncio.gather(*(frame.outcome for frame in self.frames if frame.is_wanted))
+        return self.gate.ran
+
+
+@pytest.fixture
+async def change():
+    engines = Change()
+    await engines.load()
+    yield engines
+    engines.gate.let(1000)
+    await asyncio.gather(engines.old.close(), engines.new.close())
+
+
+async def test_no_frame_of_a_new_bundle_goes_before_those_of_the_one_before(change):
+    change.old.place.join(change.new.place)
+    await change.give_frames()
+    assert await change.executed() == [0, 1, 2, 10, 11]
+
+
+async def test_engines_of_two_models_take_turns(change):
+    await change.give_frames()
+    assert (await change.executed())[:2] == [0, 10]
+
+
+async def test_frames_that_nobody_wants_do_not_keep_the_turn(change):
+    change.old.place.join(change.new.place)
+    await change.give_frames()
+    for frame in change.frames[1:3]:
+        frame.is_wanted = False
+    assert await change.executed() == [0, 10, 11]
+
+
+async def test_an_engine_that_is_out_of_service_does_not_keep_the_turn(change):
+    change.old.place.join(change.new.place)
+    await change.give_frames()
+    change.old.out_of_service = "it is tested"
+    assert await change.executed() == [0, 10, 11]
+    with pytest.raises(UnavailableError):
+        raise await change.frames[2].outcome
 
 
 async def never_called():

@@ -9,6 +9,7 @@ from common.bundle import load_bundle
 from common.domain.errors import PreconditionError
 from common.domain.models import DEFAULT_MODEL, BundleSource
 from common.server.budget import FrameCost
+from services.pipeline.execution_turn import ExecutionTurn, Place
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.stage_bundles import StageBundles
 from tests.harness import TOY_BUNDLE
@@ -31,7 +32,7 @@ class Memory:
 
 def loaded(letter):
     bundle = replace(load_bundle(TOY_BUNDLE), digest=letter * 64)
-    pipeline = SimpleNamespace(engine=SimpleNamespace(unable=""))
+    pipeline = SimpleNamespace(engine=SimpleNamespace(unable="", place=Place(ExecutionTurn())))
     return LoadedBundle(bundle, None, pipeline, FrameCost(1))
 
 
@@ -131,3 +132,29 @@ def test_a_bundle_that_is_not_there_is_refused_with_those_that_are(memory):
         pass
     with pytest.raises(PreconditionError, match="no model 'fast'; its models are: the default"):
         memory.bundles.serving("fast")
+
+
+def test_a_bundle_has_one_turn_with_the_one_that_replaces_it(memory):
+    memory.serve(memory.new)
+    memory.serve(memory.newest)
+    lines = {each.place.line for each in (memory.old, memory.new, memory.newest)}
+    assert len(lines) == 1
+    memory.serve(memory.old)
+    assert {each.place.line for each in (memory.old, memory.new, memory.newest)} != lines
+    assert memory.newest.place.line == memory.old.place.line
+
+
+def test_a_bundle_that_still_serves_another_model_has_a_turn_of_its_own(memory):
+    memory.bundles.serve("other", memory.old, SETTINGS)
+    memory.serve(memory.new)
+    assert memory.old.place.line != memory.new.place.line
+    memory.bundles.serve("other", memory.new, DEPLOYED)
+    assert memory.old.place.line == memory.new.place.line
+
+
+def test_a_bundle_that_comes_back_for_another_model_leaves_its_former_line(memory):
+    memory.bundles.serve("other", memory.newest, SETTINGS)
+    memory.serve(memory.new)
+    memory.bundles.serve("other", memory.old, DEPLOYED)
+    assert memory.old.place.line != memory.new.place.line
+    assert memory.old.place.line == memory.newest.place.line

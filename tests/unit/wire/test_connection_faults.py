@@ -91,6 +91,9 @@ def test_the_handshake_failed(handshake, words, fault):
         ),
         ("Socket closed", ConnectionFault.CLOSED),
         ("recvmsg:Connection reset by peer", ConnectionFault.CLOSED),
+        ("Handshake read failed (Socket closed)", ConnectionFault.CLOSED),
+        # An alert of TLS 1.3 behind the handshake.
+        ("Unwrap failed (TSI_DATA_CORRUPTED)", ConnectionFault.CLOSED),
     ],
 )
 def test_a_side_did_not_accept_the_other(words, fault):
