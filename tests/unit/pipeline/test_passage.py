@@ -304,6 +304,8 @@ async def test_a_lone_frame_that_is_prepared_quickly_is_so_where_it_is_executed(
     lone = frame_of(pipeline, "s", lambda: prepared(0))
     await gate.is_entered()
     others = [frame_of(pipeline, "st"[number - 1], partial(prepared, number)) for number in (1, 2)]
+    # They begin before the engine may go on.
+    await asyncio.sleep(0)
     gate.let(3)
     assert await asyncio.gather(lone, *others) == [0, 1, 2]
     assert threads == {0: "engine", 1: "worker", 2: "worker"}
