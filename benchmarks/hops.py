@@ -3,7 +3,9 @@
 `python -m benchmarks.hops` sends one frame at a time through a system whose engines are paced, and
 as many messages of the same sizes to servers that do nothing: from the client's core to the
 orchestrator's, on to the backbone's, and on to the transformer's. Every process has slept for about
-an engine's time when its message comes, and most of a hop is waking it.
+an engine's time when its message comes, and most of a hop is waking it. The same way as a chain of
+servers with nothing of Tandem's (`benchmarks.bare_chain`) shows how much of that no code of its own
+can save.
 """
 
 from __future__ import annotations
@@ -117,6 +119,7 @@ class Measured:
     Attributes:
         beyond: of each repetition, the median of a frame's time beyond its own steps.
         bare: of each repetition, the sum of the medians of the three ping-pongs.
+        chain: of each repetition, the median of a bare chain's time beyond its links' sleeps.
         hops: by name, the median over all frames.
         uses: of each process.
         frames: that took this, warm-up included.
@@ -125,6 +128,7 @@ class Measured:
     placement: Placement
     beyond: list[float]
     bare: list[float]
+    chain: list[float]
     hops: dict[str, float]
     uses: dict[str, Use]
     frames: int
@@ -182,6 +186,7 @@ async def _measure(
     pids = _pids(cluster, placement)
     beyond: list[float] = []
     pings: list[float] = []
+    chains: list[float] = []
     all_answers: list[Answer] = []
     uses = dict.fromkeys(pids, Use())
     for _ in range(repetitions):
@@ -192,11 +197,13 @@ async def _measure(
         all_answers += answers
         beyond.append(percentile_ms([each.round_trip - each.own_steps for each in answers], 0.5))
         pings.append(await _bare_ms(bare, placement, answers))
+        chains.append(await _chain_ms(placement, answers))
     count = repetitions * (_FRAMES + _WARM_UP)
     return Measured(
         placement,
         beyond,
         pings,
+        chains,
         {hop.name: percentile_ms([hop.seconds(each) for each in all_answers], 0.5) for hop in HOPS},
         uses,
         count,
@@ -220,20 +227,54 @@ async def _bare_ms(
     bare: Mapping[Host, str], placement: Placement, answers: Sequence[Answer]
 ) -> float:
     """The three ping-pongs of a frame's way, from core to core as the frame goes."""
-    frame_bytes = round(statistics.fmean(each.frame_bytes for each in answers))
-    feature_bytes = round(statistics.fmean(each.feature_bytes for each in answers))
-    last = LOCAL_WORKSTATION if placement.transformer_node == WORKSTATION else LOCAL_EDGE
-    ways = ((LOCAL_EDGE, frame_bytes), (LOCAL_EDGE, frame_bytes), (last, feature_bytes))
-    return sum([await _ping_ms(bare[host], count) for host, count in ways])
+    frame_bytes, feature_bytes = _mean_bytes(answers)
+    ways = (
+        *((LOCAL_EDGE, frame_bytes), (LOCAL_EDGE, frame_bytes)),
+        (_last_host(placement), feature_bytes),
+    )
+    return sum([await _ping_ms(bare[host], count, PACE_MS) for host, count in ways])
 
 
-async def _ping_ms(address: str, message_bytes: int) -> float:
-    """Ping a bare server at a frame's pace; the median in milliseconds."""
+async def _chain_ms(placement: Placement, answers: Sequence[Answer]) -> float:
+    """A frame's way through bare servers, whose links sleep where an engine would run."""
+    frame_bytes, feature_bytes = _mean_bytes(answers)
+    links: list[ServiceProcess] = []
+
+    async def link(host: Host, milliseconds: float, sent_bytes: int) -> None:
+        further = [links[-1].told["address"], str(sent_bytes)] if links else []
+        arguments = [str(milliseconds), *further]
+        links.append(await host.start("bare link", "benchmarks.bare_chain", arguments))
+        await links[-1].announcement()
+
+    try:
+        # Each has to know the next one's address.
+        await link(_last_host(placement), PACE_MS, 0)
+        await link(LOCAL_EDGE, PACE_MS, feature_bytes)
+        await link(LOCAL_EDGE, 0.0, frame_bytes)
+        # A client sends its next frame at once: the chain itself has slept.
+        return await _ping_ms(links[-1].told["address"], frame_bytes, 0.0) - 2 * PACE_MS
+    finally:
+        for each in links:
+            await each.stop()
+
+
+def _mean_bytes(answers: Sequence[Answer]) -> tuple[int, int]:
+    """Of a frame, and of its features."""
+    frame_bytes = statistics.fmean(each.frame_bytes for each in answers)
+    return round(frame_bytes), round(statistics.fmean(each.feature_bytes for each in answers))
+
+
+def _last_host(placement: Placement) -> Host:
+    return LOCAL_WORKSTATION if placement.transformer_node == WORKSTATION else LOCAL_EDGE
+
+
+async def _ping_ms(address: str, message_bytes: int, pace_ms: float) -> float:
+    """Ping a bare server at this pace; the median in milliseconds."""
     message, seconds = bytes(message_bytes), []
     async with open_channel(address) as channel:
         call: Any = channel.stream_stream(PROCESS)()
         for _ in range(_WARM_UP + _FRAMES):
-            await asyncio.sleep(PACE_MS / 1000)
+            await asyncio.sleep(pace_ms / 1000)
             began = time.perf_counter()
             await call.write(message)
             await call.read()
@@ -248,6 +289,10 @@ def _table(measured: Sequence[Measured]) -> Table:
         table.add_column(heading)
     for hop in HOPS:
         table.add_row(hop.name, *(f"{each.hops[hop.name]:.2f}" for each in measured))
+    bare = [statistics.median(each.bare) for each in measured]
+    table.add_row("three bare ping-pongs", *(f"{each:.2f}" for each in bare))
+    chains = [statistics.median(each.chain) for each in measured]
+    table.add_row("the same chain with nothing of Tandem's", *(f"{each:.2f}" for each in chains))
     for name in measured[0].uses:
         uses = [(each.uses[name], each.frames) for each in measured]
         processor = [f"{1000 * use.processor_seconds / frames:.2f}" for use, frames in uses]

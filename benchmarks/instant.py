@@ -25,7 +25,7 @@ from protos.tandem.v1 import detection_pb2, stage_pb2, stage_pb2_grpc
 # The empty name stands for the server as a whole.
 _SERVICES = ("", "tandem.v1.Backbone", "tandem.v1.Transformer")
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-_ANSWER_BYTES = 2_400
+ANSWER_BYTES = 2_400
 PROCESS = "/tandem.v1.Backbone/Process"
 
 
@@ -84,7 +84,7 @@ class Answers(grpc.GenericRpcHandler):
 
     async def _answer(self, requests: AsyncIterator[bytes], context: Any) -> None:
         while await context.read() is not grpc.aio.EOF:
-            await context.write(bytes(_ANSWER_BYTES))
+            await context.write(bytes(ANSWER_BYTES))
 
 
 class Sink(grpc.GenericRpcHandler):

@@ -157,7 +157,8 @@ class DetectStream:
                 await call.write(frame.request)
             while (next_frame := await self._supply.next()) is not None:
                 self._unanswered.append(next_frame)
-                await self._write_group_before(next_frame, call)
+                if self._begins:
+                    await self._write_group_before(next_frame, call)
                 await call.write(next_frame.request)
                 if not self._is_sent_again:
                     next_frame.request = None

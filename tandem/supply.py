@@ -88,6 +88,7 @@ class FrameSupply:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._frames: AsyncIterator[SentFrame | TracedFrame] | None = None
         self._reading: asyncio.Task[Supplied | None] | None = None
+        self._waiting: asyncio.Future[None] | None = None
         # A consumer that leaves by an error, and its client, may both close at the same time.
         self._closing: asyncio.Task[None] | None = None
         self._next_id = 0
@@ -110,7 +111,11 @@ class FrameSupply:
         """
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        frame = await asyncio.shield(self._reading)
+        if not self._reading.done():
+            # In place of `asyncio.shield`, which takes one more turn of the event loop.
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        frame = self._reading.result()
         if frame is not None:
             self._reading = None
         return frame
@@ -134,6 +139,14 @@ class FrameSupply:
             await close()
 
     async def _read(self) -> Supplied | None:
+        try:
+            return await self._read_next()
+        finally:
+            # It finds this task done: it comes after this step, which is the last one.
+            if self._waiting is not None and not self._waiting.done():
+                self._waiting.set_result(None)
+
+    async def _read_next(self) -> Supplied | None:
         await self._slots.acquire()
         try:
             if self._frames is None:

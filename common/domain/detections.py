@@ -92,9 +92,12 @@ class StreamOptions(DetectionOptions):
     model: str = DEFAULT_MODEL
 
 
-@dataclass(frozen=True)
+@dataclass
 class StageTiming:
-    """One stage's part, by its own clock; see `StageTiming` in detection.proto for each field."""
+    """One stage's part, by its own clock; see `StageTiming` in detection.proto for each field.
+
+    The stage fills it in as the frame goes; nobody changes it afterwards.
+    """
 
     node: str
     decode_seconds: float = 0.0

@@ -6,12 +6,14 @@ Their names and labels are fixed, because dashboards and alerts rely on them.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Set, Tuple, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from common.domain.detections import StageTiming
 from common.domain.models import MOST_MODELS
+from common.telemetry.notes import NotedRegistry, Notes
 from common.telemetry.sensors.base import Sensor
 from common.telemetry.sensors.collector import SensorCollector
 from common.telemetry.tracing import NOT_TRACED, Span
@@ -62,6 +64,8 @@ class LabelNames:
 class Metrics:
     """One service's metrics, in a registry of their own.
 
+    What frames count and observe is noted, and added up before somebody reads; see `Notes`.
+
     Attributes:
         registry: holds all of them.
         sensors: what this machine's sensors tell; a `MetricsServer` starts and stops reading them.
@@ -69,7 +73,9 @@ class Metrics:
 
     def __init__(self, sensors: Sequence[Sensor] = ()) -> None:
         """Register every metric of the contract, and those of `sensors`."""
-        self.registry = CollectorRegistry()
+        notes = Notes()
+        self.registry = NotedRegistry(notes)
+        self._note = notes.add
         # With all the rest, fewer than 2,000 series.
         self._placements = LabelNames(room=_MAX_PLACEMENTS)
         self._peers = LabelNames(room=_MAX_PEERS)
@@ -235,32 +241,29 @@ class Metrics:
             timing: of the frame.
             span: of the frame; a traced one becomes the exemplar of what is recorded.
         """
-        exemplar = _exemplar(span)
-        for step in STEPS:
-            seconds = getattr(timing, f"{step}_seconds")
-            if seconds > 0.0:
-                self._series(self.stage_seconds, stage, step).observe(seconds, exemplar)
+        self._note(self._observe_stage, stage, timing, span)
 
     def observe_transfer(self, stage: str, seconds: float, span: Span = NOT_TRACED) -> None:
         """Record how long the way to a stage and back took; for `span` see `observe_stage`."""
-        self._series(self.stage_seconds, stage, "transfer").observe(seconds, _exemplar(span))
+        self._note(self._observe_step, stage, "transfer", seconds, _exemplar(span))
 
     def observe_frame(
         self, placement: str, outcome: str, seconds: float, span: Span = NOT_TRACED
     ) -> None:
         """Record one answered frame; for `span` see `observe_stage`."""
-        label = self._placements.label(placement)
-        self._series(self.frames, label, outcome).inc()
-        self._series(self.frame_latency, label).observe(seconds, _exemplar(span))
+        self._note(self._observe_frame, placement, outcome, seconds, span)
+
+    def batches_of(self, stage: str) -> Callable[[int], None]:
+        """What records an execution of so many frames of a stage."""
+        return partial(self._note, self.batch_frames.labels(stage).observe)
 
     def count_model_frame(self, model: str, outcome: str) -> None:
         """Count a frame that was answered, by its model; empty: the default one."""
-        name = self._models.label(model or _DEFAULT_MODEL)
-        self._series(self.model_frames, name, outcome).inc()
+        self._note(self._count_model_frame, model, outcome)
 
     def count_frame(self, placement: str, outcome: str) -> None:
         """Count one answered frame whose latency says nothing, so that it is not recorded."""
-        self._series(self.frames, self._placements.label(placement), outcome).inc()
+        self._note(self._count_frame, placement, outcome)
 
     def count_failed_lookup(self, stage: str, node: str) -> None:
         """Count a lookup of a name that gave no address."""
@@ -268,6 +271,33 @@ class Metrics:
 
     def count_bytes(self, peer: str, direction: str, count: int) -> None:
         """Count bytes that were `sent` to a peer or `received` from it."""
+        self._note(self._count_bytes, peer, direction, count)
+
+    def _observe_stage(self, stage: str, timing: StageTiming, span: Span) -> None:
+        exemplar = _exemplar(span)
+        for step in STEPS:
+            seconds = getattr(timing, f"{step}_seconds")
+            if seconds > 0.0:
+                self._observe_step(stage, step, seconds, exemplar)
+
+    def _observe_step(
+        self, stage: str, step: str, seconds: float, exemplar: Optional[Dict[str, str]]
+    ) -> None:
+        self._series(self.stage_seconds, stage, step).observe(seconds, exemplar)
+
+    def _observe_frame(self, placement: str, outcome: str, seconds: float, span: Span) -> None:
+        label = self._placements.label(placement)
+        self._series(self.frames, label, outcome).inc()
+        self._series(self.frame_latency, label).observe(seconds, _exemplar(span))
+
+    def _count_model_frame(self, model: str, outcome: str) -> None:
+        name = self._models.label(model or _DEFAULT_MODEL)
+        self._series(self.model_frames, name, outcome).inc()
+
+    def _count_frame(self, placement: str, outcome: str) -> None:
+        self._series(self.frames, self._placements.label(placement), outcome).inc()
+
+    def _count_bytes(self, peer: str, direction: str, count: int) -> None:
         self._series(self.link_bytes, self._peers.label(peer), direction).inc(count)
 
     def _series(self, metric: Metric, *labels: str) -> Metric:

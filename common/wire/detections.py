@@ -84,9 +84,23 @@ def checked_threshold(value: float) -> float:
 
 
 def stage_timing_to_wire(timing: StageTiming) -> detection_pb2.StageTiming:
-    """One stage's timing; the fields have the same names on both sides."""
-    told = vars(timing)
-    return detection_pb2.StageTiming(**{**told, "codec": codec_to_wire(timing.codec)})
+    """One stage's timing as it travels."""
+    wire = detection_pb2.StageTiming()
+    write_stage_timing(timing, wire)
+    return wire
+
+
+def write_stage_timing(timing: StageTiming, wire: detection_pb2.StageTiming) -> None:
+    """Write one stage's timing over another; the fields have the same names on both sides."""
+    wire.Clear()
+    # Part of its message even if it tells nothing.
+    wire.SetInParent()
+    for name, value in vars(timing).items():
+        if name == "codec":
+            wire.codec = codec_to_wire(value)
+        # Of the power, zero is a measurement; all else is zero where it is not written.
+        elif value or (name == "power_watts" and value is not None):
+            setattr(wire, name, value)
 
 
 def timing_from_wire(response: detector_pb2.DetectResponse) -> FrameTiming:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
-from typing import Any, AsyncIterator, Optional, Set, Tuple
+from typing import Any, AsyncIterator, Optional, Set
 
 from common.codec import KeyReason, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
-from common.domain.detections import StageTiming
-from common.domain.errors import InvalidInputError, ReferenceMissingError
-from common.domain.placement import NodePair, Stage
+from common.domain.errors import InvalidInputError
+from common.domain.placement import NodePair
 from common.domain.video import AccessUnit
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
-from common.server.traced_calls import tell_answer
-from common.telemetry.tracing import Span
-from common.wire.detections import add_category_names, checked_result
-from common.wire.errors import error_from_wire
 from common.wire.frames import (
     codec_from_wire,
     codec_to_wire,
     content_bytes,
     content_from_wire,
-    write_features,
 )
 from common.wire.message_sizes import message_bytes_metadata
 from common.wire.stage_client import StageStream
@@ -33,6 +26,7 @@ from common.wire.video import optional_video_from_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc
 from services.backbone.pictures import Picture
 from services.backbone.places import FramePlaces
+from services.backbone.question import Question
 from services.backbone.stage import BackboneStage, Content, Encoding, FrameFeatures, KeptLatents
 from services.backbone.transformers import Transformers
 from services.backbone.video import VideoFrame, VideoStream, VideoStreams
@@ -44,8 +38,10 @@ from services.pipeline.frame_stream import (
     opening_of,
     sender_of,
 )
+from services.pipeline.frame_under_way import FrameUnderWay
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
+from services.pipeline.strand import Told
 
 # Of one stream, frames that are only decoded and that wait for their turn.
 _MOST_DECODED_AT_ONCE = 32
@@ -136,7 +132,13 @@ class BackboneServicer(stage_pb2_grpc.BackboneServicer):
 
 
 class BackboneStream(FrameStream):
-    """One stream of frames, each served by the pipeline and then by a transformer."""
+    """One stream of frames, each served by the pipeline and then by a transformer.
+
+    Attributes:
+        codec: of its features.
+        transformer: gets them.
+        category_names: of its bundle's categories, by their ids.
+    """
 
     kind = "frame"
 
@@ -165,13 +167,13 @@ class BackboneStream(FrameStream):
             decoder: of frames that are access units; closed by the caller. None: they are pictures.
         """
         super().__init__(host, loaded.bundle, facts, stream)
-        self._category_names = {each.id: each.name for each in loaded.bundle.manifest.categories}
+        self.category_names = {each.id: each.name for each in loaded.bundle.manifest.categories}
         self._pipeline: BackbonePipeline = loaded.pipeline
-        self._codec = codec
+        self.codec = codec
         self._latents = latents
         # Each frame's latents are coded given those of the frame before, and sent in this order.
         self._in_order = None if latents is None else self._pipeline.strand(stream)
-        self._transformer = transformer
+        self.transformer = transformer
         self._decoder = decoder
         self._decoding: Set[asyncio.Task[None]] = set()
 
@@ -183,15 +185,15 @@ class BackboneStream(FrameStream):
         """
         try:
             await self.agree()
-            draining, lost = self.host.draining.wait(), self._transformer.wait_lost()
+            draining, lost = self.host.draining.wait(), self.transformer.wait_lost()
             await self.ordered().run(self.frames(), draining, lost)
-            if self._transformer.lost:
-                raise await self._transformer.wait_lost()
+            if self.transformer.lost:
+                raise await self.transformer.wait_lost()
             self.host.raise_if_draining()
         finally:
             for decoding in tuple(self._decoding):
                 decoding.cancel()
-            await self._transformer.close()
+            await self.transformer.close()
 
     def size_bytes(self, frame: detector_pb2.Frame) -> int:
         """See `FrameStream.size_bytes`."""
@@ -199,24 +201,21 @@ class BackboneStream(FrameStream):
 
     def tell(self, opened: stage_pb2.Opened) -> None:
         """See `FrameStream.tell`."""
-        opened.codec = codec_to_wire(self._codec)
+        opened.codec = codec_to_wire(self.codec)
 
-    async def result_of(
-        self, frame: detector_pb2.Frame, span: Span
-    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """See `FrameStream.result_of`."""
-        encoding = Encoding(frame.frame_id, self._codec, self._latents)
-        features = await self._pipeline.run(
-            *(self.stream, self._content(frame), encoding),
+    def serve_frame(self, frame: detector_pb2.Frame, under_way: FrameUnderWay) -> None:
+        """See `FrameStream.serve_frame`."""
+        encoding = Encoding(frame.frame_id, self.codec, self._latents)
+        under_way.passage = self._pipeline.begin(
+            *(self.stream, self._content(frame), encoding, partial(self.passed, under_way)),
             preparing=None if self._decoder is None else self._decoder.strand,
             finishing=self._in_order,
         )
-        span.tell(codec=self._codec.value)
-        result = await self._ask_transformer(features.encoded, span)
-        if features.kept is not None and _lacks_reference(result):
-            result = await self._ask_again(features.kept, result, span)
-        result.frame_id = frame.frame_id
-        return result, replace(features.timing, codec=self._codec)
+
+    def go_on(self, under_way: FrameUnderWay, outcome: FrameFeatures) -> None:
+        """See `FrameStream.go_on`."""
+        under_way.span.tell(codec=self.codec.value)
+        Question(self, under_way, outcome).ask(outcome.encoded)
 
     def _content(self, frame: detector_pb2.Frame) -> Content:
         video = None if self._decoder is None else self._decoder.video
@@ -271,47 +270,9 @@ class BackboneStream(FrameStream):
         finally:
             charge.release()
 
-    async def _ask_again(
-        self, kept: KeptLatents, first: stage_pb2.FrameResult, span: Span
-    ) -> stage_pb2.FrameResult:
-        """Have a frame's latents coded alone, and send them: the transformer lacks what they need.
-
-        Once, since nothing can be missing then.
-        """
-        encoded = await self._encoded_again(kept)
-        result = await self._ask_transformer(encoded, span)
-        # What the frame cost is what both of its ways cost.
-        timing = result.timing.transformer
-        timing.request_bytes += first.timing.transformer.request_bytes
-        timing.transfer_seconds += first.timing.transformer.transfer_seconds
-        return result
-
-    async def _encoded_again(self, kept: KeptLatents) -> EncodedFeatures:
+    def encode_again(self, kept: KeptLatents, tell: Told[EncodedFeatures]) -> None:
+        """Have a frame's latents coded alone; `tell` gets them on the event loop."""
         if self._latents is None or self._in_order is None:
             raise ValueError("the stream has no latents")
         again = partial(self._latents.encode_again, kept.latents, kept.geometry)
-        return await self._in_order.call(again)
-
-    async def _ask_transformer(
-        self, features: EncodedFeatures, span: Span
-    ) -> stage_pb2.FrameResult:
-        node, metrics = self.facts.nodes.transformer, self.host.metrics
-        request, size_bytes = stage_pb2.TransformerRequest(), features.payload_bytes
-        write_features(features, request.features)
-        metrics.count_bytes(node, "sent", size_bytes)
-        with span.call("transfer", node=node, request_bytes=size_bytes) as call:
-            request.features.traceparent = call.traceparent
-            result = await self._transformer.ask(request, features.frame_id)
-            checked_result(result, f"transformer on {node}", (Stage.TRANSFORMER,))
-            seconds = result.timing.transformer.transfer_seconds
-            call.tell(transfer_seconds=seconds)
-            tell_answer(call, result)
-        add_category_names(result.detections, self._category_names)
-        metrics.observe_transfer(Stage.TRANSFORMER.value, seconds, span)
-        return result
-
-
-def _lacks_reference(result: stage_pb2.FrameResult) -> bool:
-    if result.WhichOneof("result") != "error":
-        return False
-    return isinstance(error_from_wire(result.error), ReferenceMissingError)
+        self._in_order.begin(again, tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
@@ -163,7 +163,7 @@ class BackboneStage(StageCore[Content, Picture, Encoding, FrameFeatures]):
             encoded = options.latents.encode(options.frame_id, kept.latents, inputs.geometry)
         else:
             encoded = self._encoded(outputs, inputs.geometry, options)
-        timing = replace(timing, encode_seconds=time.perf_counter() - started)
+        timing.encode_seconds = time.perf_counter() - started
         return FrameFeatures(encoded, timing, kept)
 
     def _encoded(

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Callable, Dict, Generic, Mapping, Protocol, Sequence, Tuple, TypeVar, Union
+from typing import (
+    Callable,
+    ClassVar,
+    Dict,
+    Generic,
+    Mapping,
+    Protocol,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 
@@ -44,7 +55,14 @@ class Slow(Generic[Inputs]):
 
 
 class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
-    """What a stage does to a frame before and after the engine, without threads or transport."""
+    """What a stage does to a frame before and after the engine, without threads or transport.
+
+    Attributes:
+        prepares_quickly: whether `prepare` takes so little, whatever the frame, that other frames
+            may wait for it as they do for each other's executions.
+    """
+
+    prepares_quickly: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, frame: Frame) -> Union[Inputs, Slow[Inputs]]:
@@ -75,7 +93,7 @@ class StageCore(ABC, Generic[Frame, Inputs, Options, Result]):
             inputs: as they were prepared.
             outputs: the engine's, by name.
             options: what the frame's stream asked for.
-            timing: of the steps before.
+            timing: of the steps before; this step's is to be filled in.
 
         Raises:
             TandemError: the outputs are of no use.

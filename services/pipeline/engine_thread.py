@@ -74,6 +74,7 @@ class EngineThread:
         self.on_executed: Callable[[int], None] = lambda frames: None
         # When the current execution began, and its number of frames.
         self._running: Optional[Tuple[float, int]] = None
+        self._preparing_since: Optional[float] = None
         self._recent_seconds: DefaultDict[int, Deque[float]] = defaultdict(_recent)
 
     async def load(self, load: Callable[[], Engine]) -> Engine:
@@ -105,6 +106,26 @@ class EngineThread:
         """Have the thread execute the expected frames that are ready, each in its turn."""
         self._frames.note_ready()
         self._thread.submit("frames", self._execute_next)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no frame is expected and nothing is executed."""
+        return not self._frames and self._thread.is_idle
+
+    def prepare_here(self, prepare: Callable[[], None]) -> None:
+        """Have the thread prepare an expected frame itself, before it executes it."""
+
+        def prepare_timed() -> None:
+            self._preparing_since = time.perf_counter()
+            prepare()
+            self._preparing_since = None
+
+        self._thread.submit("frames", prepare_timed)
+
+    def preparing_seconds(self) -> float:
+        """How long the thread has been preparing a frame; 0 if it is not."""
+        since = self._preparing_since
+        return 0.0 if since is None else time.perf_counter() - since
 
     def withdraw(self, frame: EngineFrame) -> None:
         """An expected frame will never be ready."""

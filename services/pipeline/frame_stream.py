@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, AsyncIterator, ClassVar, Generic, Iterator, Tuple
+from dataclasses import dataclass, field
+from typing import Any, AsyncIterator, ClassVar, Generic, Optional, cast
 
 import structlog
 
 from common.bundle import Bundle
-from common.domain.detections import DetectionOptions, StageTiming
+from common.domain.detections import DetectionOptions
 from common.domain.errors import (
     CallerError,
-    InternalError,
     InvalidInputError,
     ReferenceMissingError,
     TandemError,
@@ -25,15 +22,14 @@ from common.domain.placement import ORCHESTRATOR, NodePair, Stage
 from common.security.identity import Role
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream, StreamGuard
-from common.server.ordered_stream import OrderedStream
-from common.server.traced_calls import tell_answer
+from common.server.ordered_stream import OrderedAnswers, PendingAnswer
 from common.telemetry.metrics import LabelNames, Metrics
 from common.telemetry.tracing import Span, Traces
-from common.wire.detections import options_from_wire, stage_timing_to_wire
-from common.wire.errors import error_to_wire
+from common.wire.detections import options_from_wire
 from common.wire.latent_rates import latent_rates_to_wire
 from common.wire.placements import placement_from_wire
 from protos.tandem.v1 import stage_pb2
+from services.pipeline.frame_under_way import FrameUnderWay
 from services.pipeline.loaded_bundle import Core
 from services.pipeline.stage_bundles import StageBundles
 
@@ -53,15 +49,6 @@ class FramesHeld:
     def __init__(self) -> None:
         """Begin without any."""
         self.count = 0
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count a frame while it is held."""
-        self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
 
 
 @dataclass(frozen=True)
@@ -166,6 +153,8 @@ class FrameStream(ABC):
 
     Attributes:
         kind: name of the field of a request that holds the frame.
+        stage_name: of the stage that serves it.
+        placement_name: of the nodes that do.
     """
 
     kind: ClassVar[str]
@@ -179,17 +168,25 @@ class FrameStream(ABC):
         self.facts = facts
         self.stream = stream
         self.traces = host.traces.stream(stream.metadata)
+        # An Enum's value, and a name that is put together, take a call each time.
+        self.stage_name = host.stage.value
+        self.placement_name = facts.nodes.name
 
     @abstractmethod
     def size_bytes(self, frame: Any) -> int:
         """The size of the frame's image or features, as received."""
 
     @abstractmethod
-    async def result_of(self, frame: Any, span: Span) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """Serve one frame, which is traced by `span`.
+    def serve_frame(self, frame: Any, under_way: FrameUnderWay) -> None:
+        """Have the pipeline serve a frame, and tell `passed`; must not wait.
 
-        Returns:
-            Its detections, and the timing of the stage's own steps.
+        Raises:
+            TandemError: the frame cannot be served.
+        """
+
+    @abstractmethod
+    def go_on(self, under_way: FrameUnderWay, outcome: Any) -> None:
+        """Answer a frame by what the pipeline made of it; must not wait.
 
         Raises:
             TandemError: the frame cannot be served.
@@ -208,10 +205,10 @@ class FrameStream(ABC):
     def tell(self, opened: stage_pb2.Opened) -> None:  # noqa: B027 - most have nothing to add
         """Add to the answer to the opening what this kind of stage has to tell."""
 
-    def ordered(self) -> OrderedStream[Any, stage_pb2.StageResponse]:
+    def ordered(self) -> OrderedAnswers[Any, stage_pb2.StageResponse]:
         """Make the loop that answers the frames; keeping it would make a reference cycle."""
         slots = asyncio.Semaphore(self.host.max_frames_in_flight)
-        return OrderedStream(self.answer, self.stream.write, slots, self.stream.take)
+        return OrderedAnswers(self.begin, self.stream.write, slots)
 
     async def frames(self) -> AsyncIterator[Any]:
         """The frames after the opening.
@@ -226,71 +223,50 @@ class FrameStream(ABC):
             # The request may be large, and the next one may take long to come.
             del request
 
-    async def answer(self, frame: Any) -> stage_pb2.StageResponse:
-        """Serve one frame; its answer holds its detections or its error, and its timing."""
-        size_bytes = self.size_bytes(frame)
-        with self._span_of(frame, size_bytes) as span:
-            span.bind_to_logs()
-            result = await self._result(frame, size_bytes, span)
-        return stage_pb2.StageResponse(result=result)
+    def begin(self, frame: Any) -> PendingAnswer[stage_pb2.StageResponse]:
+        """Begin to serve one frame; its answer holds its detections or its error, and its timing.
 
-    def _span_of(self, frame: Any, size_bytes: int) -> Span:
+        No task works on it: each would cost a lone frame two turns of the event loop.
+        """
+        pending: PendingAnswer[stage_pb2.StageResponse]
+        under_way = FrameUnderWay(self, frame, self.stream.take())
+        pending = cast(Any, under_way.pending)
+        try:
+            self.serve_frame(frame, under_way)
+        # Whatever failed, only this frame fails; the others of the stream go on.
+        except Exception as error:
+            under_way.failed(error)
+        return pending
+
+    def span_of(self, frame: Any, size_bytes: int) -> Span:
+        """Begin the span of a frame of so many bytes."""
         return self.traces.frame(
-            *(self.host.stage.value, frame.traceparent),
+            *(self.stage_name, frame.traceparent),
             frame_id=frame.frame_id,
             session=self.facts.session_id,
             node=self.host.node,
             sender=self.facts.sender,
-            placement=self.facts.nodes.name,
+            placement=self.placement_name,
             request_bytes=size_bytes,
         )
 
-    async def _result(self, frame: Any, size_bytes: int, span: Span) -> stage_pb2.FrameResult:
-        started, received_at_seconds = time.perf_counter(), time.time()
-        metrics = self.host.metrics
-        metrics.count_bytes(self.facts.sender, "received", size_bytes)
-        timing = StageTiming(node=self.host.node)
-        with metrics.in_flight.track_inprogress(), self.host.held.counted():
+    def passed(
+        self, under_way: FrameUnderWay, outcome: Any, error: Optional[BaseException]
+    ) -> None:
+        """The pipeline is done with a frame; called on the event loop.
+
+        Args:
+            under_way: the frame.
+            outcome: what the pipeline made of it.
+            error: why it made nothing.
+        """
+        if error is not None:
+            under_way.failed(error)
+        elif under_way.pending is not None:
             try:
-                result, timing = await self.result_of(frame, span)
-            # Whatever failed, only this frame fails; the others of the stream go on.
-            except Exception as error:
-                self.log_failure(frame.frame_id, error)
-                failure = error_to_wire(self._as_told(error))
-                result = stage_pb2.FrameResult(frame_id=frame.frame_id, error=failure)
-        timing = replace(
-            timing,
-            held_seconds=time.perf_counter() - started,
-            request_bytes=size_bytes,
-            received_at_seconds=received_at_seconds,
-            power_watts=metrics.sensors.device_watts(),
-        )
-        self._record(result, timing, span)
-        return result
-
-    def _record(self, result: stage_pb2.FrameResult, timing: StageTiming, span: Span) -> None:
-        """Put what the stage tells of itself into the result, the metrics and the trace."""
-        stage, metrics = self.host.stage, self.host.metrics
-        if stage is Stage.BACKBONE:
-            result.backbone_in_flight = self.host.held.count
-        else:
-            result.transformer_in_flight = self.host.held.count
-        own = result.timing.backbone if stage is Stage.BACKBONE else result.timing.transformer
-        own.CopyFrom(stage_timing_to_wire(timing))
-        metrics.observe_stage(stage.value, timing, span)
-        outcome = result.WhichOneof("result") or "error"
-        metrics.observe_frame(self.facts.nodes.name, outcome, timing.held_seconds, span)
-        tell_answer(span, result)
-        span.add_steps(timing)
-
-    def _as_told(self, error: Exception) -> TandemError:
-        """What the peer is told of a failure; the words of an unforeseen one stay in the log."""
-        if isinstance(error, TandemError):
-            return error
-        return InternalError(
-            f"the {self.host.stage.value} on {self.host.node} failed on this frame "
-            f"({type(error).__name__}); the cause is in its log"
-        )
+                self.go_on(under_way, outcome)
+            except Exception as failure:
+                under_way.failed(failure)
 
     def log_failure(self, frame_id: int, error: Exception) -> None:
         """Write to the log why a frame failed."""

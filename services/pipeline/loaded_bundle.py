@@ -130,8 +130,7 @@ class BundleLoader(Generic[Core]):
         loop = asyncio.get_running_loop()
         core = await loop.run_in_executor(None, self._make_core, bundle)
         engine = EngineThread(turn=self._turn)
-        metrics = self._server.metrics
-        engine.on_executed = metrics.batch_frames.labels(self._stage.value).observe
+        engine.on_executed = self._server.metrics.batches_of(self._stage.value)
         pipeline = Pipeline(core, engine, self._settings.node, self._workers)
         cost = frame_cost(bundle.manifest, self._stage, self._settings.max_batch)
         loaded = LoadedBundle(bundle, core, pipeline, cost)

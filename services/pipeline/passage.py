@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Generic, Hashable, Optional, Union
+from typing import Callable, Dict, Generic, Hashable, Optional, Union
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from common.domain.errors import PreconditionError, TandemError
 from services.pipeline.batches import frames_worth_batching
 from services.pipeline.core import Frame, Inputs, Options, Result, Slow, StageCore
 from services.pipeline.engine_thread import EngineThread
-from services.pipeline.strand import Strand
+from services.pipeline.strand import Strand, Told
 from services.pipeline.waiting_frames import BatchLimits, ExecutedFrame, Outcome
 from services.pipeline.workers import Workers
 
@@ -59,43 +59,42 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
         """A new strand of a stream on the workers, for `run`."""
         return Strand(self.workers.usual, (stream, "in order"))
 
-    async def run(
+    def begin(
         self,
         stream: Hashable,
         frame: Frame,
         options: Options,
+        tell: Told[Result],
         *,
         preparing: Optional[Strand] = None,
         finishing: Optional[Strand] = None,
-    ) -> Result:
-        """Take one frame through the stage; if cancelled, it skips the steps that have not begun.
+    ) -> FramePassage[Frame, Inputs, Options, Result]:
+        """Begin to take one frame through the stage; called on the event loop, and does not wait.
 
         Args:
             stream: the stream that the frame is of.
             frame: what the stage prepares.
             options: what the stream asked for.
+            tell: is told on the event loop what was made of the frame, or what was raised: a
+                TandemError where it cannot be served or the engine failed, or whatever it was.
             preparing: on which the frame is prepared, if that depends on the frame before.
             finishing: on which the frame is finished, if that does.
 
-        Raises:
-            TandemError: the frame cannot be served, or the engine failed.
-            Exception: whatever else a step raised.
+        Returns:
+            Its passage, which skips the steps that have not begun once nobody wants the frame.
         """
-        passage = FramePassage(self, stream, frame, options, finishing)
-        # The frame may be large, and is not needed once it is prepared.
-        del frame
+        passage = FramePassage(*(self, stream, frame, options), tell=tell, finishing=finishing)
+        is_lone = self.engine.is_idle
         # It gets its place in the stream's order now, because workers may swap frames.
         self.engine.expect(passage)
         if preparing is not None:
             preparing.submit(passage.prepare)
+        elif is_lone and self.stage.prepares_quickly:
+            # Waking a worker first, and by it the engine's thread, would take longer.
+            self.engine.prepare_here(passage.prepare)
         else:
             self.workers.usual.submit((stream, "prepare"), passage.prepare)
-        try:
-            return await passage.answer
-        finally:
-            passage.is_wanted = False
-            # An error refers to where it was raised; that would be a cycle which keeps the frame.
-            del passage
+        return passage
 
     async def warm_up(self) -> None:
         """Execute all that a frame may need once, at the usual size.
@@ -126,7 +125,8 @@ class Pipeline(Generic[Frame, Inputs, Options, Result]):
     def stuck_seconds(self) -> float:
         """How long a worker has been at one frame if that is far too long, else 0."""
         limits = self.stage.stuck_after_seconds()
-        busy = (self.workers.usual.busy_seconds(), self.workers.slow.busy_seconds())
+        usual = max(self.workers.usual.busy_seconds(), self.engine.preparing_seconds())
+        busy = (usual, self.workers.slow.busy_seconds())
         return max(now if now > limit else 0.0 for now, limit in zip(busy, limits))
 
 
@@ -139,9 +139,8 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
 
     Attributes:
         stream: the stream that the frame is of.
-        is_wanted: becomes False when nobody waits for the answer any more.
+        is_wanted: set to False when nobody waits for the answer any more.
         ready_at: when the engine's inputs became ready, by `time.perf_counter`; None before.
-        answer: gets the result, or the error.
     """
 
     def __init__(
@@ -150,11 +149,14 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         stream: Hashable,
         frame: Frame,
         options: Options,
+        *,
+        tell: Told[Result],
         finishing: Optional[Strand],
     ) -> None:
         """Made on the event loop, which gets the answer."""
         self._pipeline = pipeline
         self._finishing = finishing
+        self._told = tell
         self.stream = stream
         self._make: Callable[[], Union[Inputs, Slow[Inputs]]]
         self._make = partial(pipeline.stage.prepare, frame)
@@ -164,10 +166,13 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         self._inputs: Optional[Inputs] = None
         self.ready_at: Optional[float] = None
         self._outcome: Optional[Outcome] = None
-        self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
 
     def prepare(self) -> None:
-        """On a worker: make the engine's inputs, or leave that to the worker for what is slow."""
+        """Make the engine's inputs, or leave that to the worker for what is slow.
+
+        On a worker; of a lone frame that is prepared quickly, on the engine's thread.
+        """
         inputs: Union[Inputs, Slow[Inputs], None] = None
         try:
             if self.is_wanted:
@@ -215,7 +220,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
             except BaseException as error:
                 self._fail(error)
             else:
-                self._tell(self.answer.set_result, result)
+                self._tell(result, None)
         elif self._outcome is not None:
             self._fail(self._outcome)
 
@@ -240,11 +245,7 @@ class FramePassage(Generic[Frame, Inputs, Options, Result]):
         if isinstance(error, TandemError):
             # Its traceback would keep what the steps had in hand, and nobody reads it.
             error.__cause__ = error.__context__ = error.__traceback__ = None
-        self._tell(self.answer.set_exception, error)
+        self._tell(None, error)
 
-    def _tell(self, settle: Callable[[Any], None], value: Any) -> None:
-        def settle_if_waited_for() -> None:
-            if not self.answer.done():
-                settle(value)
-
-        self.answer.get_loop().call_soon_threadsafe(settle_if_waited_for)
+    def _tell(self, result: Optional[Result], error: Optional[BaseException]) -> None:
+        self._loop.call_soon_threadsafe(self._told, result, error)

@@ -84,6 +84,7 @@ class StageService(Generic[Core]):
             max_frames_in_flight=self._settings.max_frames_in_flight,
         )
         self._server.tell_in_flight(lambda: host.held.count)
+        self._server.metrics.in_flight.set_function(lambda: host.held.count)
         return host
 
     async def run(self) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Hashable, TypeVar
+from functools import partial
+from typing import Any, Callable, Deque, Hashable, Optional, TypeVar
 
 from services.pipeline.turns import Job, TurnThreads
 
 T = TypeVar("T")
+# Gets the result, or what was raised.
+Told = Callable[[Optional[T], Optional[BaseException]], None]
 
 
 class Strand:
@@ -39,19 +42,23 @@ class Strand:
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function in its turn and wait for what it returns or raises."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.begin(function, partial(_settle, answer))
+        return await answer
+
+    def begin(self, function: Callable[[], T], tell: Told[T]) -> None:
+        """Run a function in its turn; what it returns or raises is told on this event loop."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
 
         def job() -> None:
             try:
                 result = function()
             except BaseException as error:
-                loop.call_soon_threadsafe(_settle, answer, answer.set_exception, error)
+                loop.call_soon_threadsafe(tell, None, error)
             else:
-                loop.call_soon_threadsafe(_settle, answer, answer.set_result, result)
+                loop.call_soon_threadsafe(tell, result, None)
 
         self.submit(job)
-        return await answer
 
     def _run_next(self) -> None:
         self._jobs.popleft()()
@@ -61,6 +68,10 @@ class Strand:
             self._threads.submit(self._stream, self._run_next)
 
 
-def _settle(answer: asyncio.Future[Any], settle: Callable[[Any], None], value: Any) -> None:
-    if not answer.done():
-        settle(value)
+def _settle(answer: asyncio.Future[Any], result: Any, error: Optional[BaseException]) -> None:
+    if answer.done():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)

@@ -128,6 +128,11 @@ class TurnThreads:
         self.submit(self, job)
         return await asyncio.wrap_future(answer)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether a thread waits for jobs."""
+        return bool(self._idle)
+
     def busy_seconds(self) -> float:
         """How long the oldest of the current jobs has been running; 0 if there is none."""
         now = time.perf_counter()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from functools import partial
+from typing import Any
 
 from common.domain.codec import LATENT_CODECS
-from common.domain.detections import DetectionOptions, StageTiming
+from common.domain.detections import DetectionOptions
 from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
-from common.telemetry.tracing import Span
 from common.wire.detections import detections_to_wire
 from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
@@ -21,6 +21,7 @@ from services.pipeline.frame_stream import (
     opening_of,
     sender_of,
 )
+from services.pipeline.frame_under_way import FrameUnderWay
 from services.pipeline.loaded_bundle import LoadedBundle
 from services.pipeline.passage import Pipeline
 from services.transformer.stage import (
@@ -108,17 +109,19 @@ class TransformerStream(FrameStream):
         """See `FrameStream.size_bytes`."""
         return sum(len(tensor.data) for tensor in (frame.tensor, *frame.further_tensors))
 
-    async def result_of(
-        self, frame: stage_pb2.Features, span: Span
-    ) -> Tuple[stage_pb2.FrameResult, StageTiming]:
-        """See `FrameStream.result_of`."""
+    def serve_frame(self, frame: stage_pb2.Features, under_way: FrameUnderWay) -> None:
+        """See `FrameStream.serve_frame`."""
         encoded = features_from_wire(frame)
-        span.tell(codec=encoded.codec.value)
+        under_way.span.tell(codec=encoded.codec.value)
         is_latent = encoded.codec in LATENT_CODECS
         arrived = ArrivedFeatures(encoded, self._latents)
-        found = await self._pipeline.run(
-            *(self.stream, arrived, self.facts.options),
+        under_way.passage = self._pipeline.begin(
+            *(self.stream, arrived, self.facts.options, partial(self.passed, under_way)),
             preparing=self._in_order if is_latent else None,
         )
-        detections = detections_to_wire(found.detections, names=self._names)
-        return stage_pb2.FrameResult(frame_id=frame.frame_id, detections=detections), found.timing
+
+    def go_on(self, under_way: FrameUnderWay, outcome: FrameDetections) -> None:
+        """See `FrameStream.go_on`."""
+        detections = detections_to_wire(outcome.detections, names=self._names)
+        result = stage_pb2.FrameResult(frame_id=under_way.frame_id, detections=detections)
+        under_way.served(result, outcome.timing)

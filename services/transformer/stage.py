@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
@@ -69,6 +69,9 @@ class TransformerStage(
 ):
     """Decodes features, masks and positions them before the engine, reads boxes after it."""
 
+    # Features of a known, bounded size; a stream's latents are decoded in turn, by its strand.
+    prepares_quickly = True
+
     def __init__(self, bundle: Bundle) -> None:
         """Serve this bundle's transformer.
 
@@ -126,7 +129,7 @@ class TransformerStage(
         found = detections(
             logits, boxes, inputs.geometry, manifest.categories, options, scoring=manifest.scoring
         )
-        timing = replace(timing, postprocess_seconds=time.perf_counter() - started)
+        timing.postprocess_seconds = time.perf_counter() - started
         return FrameDetections(found, timing)
 
     def typical_tensors(self) -> List[Dict[str, np.ndarray]]:

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict
 
 import numpy as np
@@ -67,8 +68,27 @@ async def stage():
     pipeline.workers.close()
 
 
+async def result_of(pipeline, stream, frame, options):
+    """What becomes of a frame that is given up if this is cancelled."""
+    answer = asyncio.get_running_loop().create_future()
+
+    def tell(result, error):
+        if not answer.cancelled():
+            answer.set_result((result, error))
+
+    passage = pipeline.begin(stream, frame, options, tell)
+    del frame
+    try:
+        result, error = await answer
+    finally:
+        passage.is_wanted = False
+    if error is not None:
+        raise error
+    return result
+
+
 def frame_of(pipeline, stream, frame, options=None):
-    return asyncio.ensure_future(pipeline.run(stream, frame, options))
+    return asyncio.ensure_future(result_of(pipeline, stream, frame, options))
 
 
 async def test_a_frames_cancelled_steps_are_left_out(stage):
@@ -96,14 +116,14 @@ async def test_what_a_step_raises_is_the_frames_own_failure(stage):
         raise ValueError("no boxes")
 
     with pytest.raises(InvalidInputError, match="no picture"):
-        await pipeline.run("s", refuse, None)
+        await result_of(pipeline, "s", refuse, None)
     with pytest.raises(InvalidInputError, match="no picture"):
-        await pipeline.run("s", lambda: slow(refuse), None)
+        await result_of(pipeline, "s", lambda: slow(refuse), None)
     with pytest.raises(EngineError, match="negative"):
-        await pipeline.run("s", -1, None)
+        await result_of(pipeline, "s", -1, None)
     with pytest.raises(ValueError, match="no boxes"):
-        await pipeline.run("s", 1, stumble)
-    assert await pipeline.run("s", 2, None) == 2
+        await result_of(pipeline, "s", 1, stumble)
+    assert await result_of(pipeline, "s", 2, None) == 2
 
 
 async def test_a_frame_that_cannot_be_prepared_does_not_hold_up_those_behind_it(stage):
@@ -119,7 +139,7 @@ async def test_a_frame_that_cannot_be_prepared_does_not_hold_up_those_behind_it(
     bad = frame_of(pipeline, "s", refuse)
     await asyncio.get_running_loop().run_in_executor(None, begun.wait)
     good = [frame_of(pipeline, "s", number) for number in range(3)]
-    assert await pipeline.run("other", 10, None) == 10
+    assert await result_of(pipeline, "other", 10, None) == 10
     assert gate.ran == [10]
     may_end.set()
     assert await asyncio.gather(*good) == [0, 1, 2]
@@ -159,7 +179,7 @@ async def test_what_is_slow_to_prepare_holds_up_its_own_stream_alone(stage):
     behind = frame_of(pipeline, "slow", 2)
     await asyncio.get_running_loop().run_in_executor(None, begun.wait)
     for number in range(10, 20):
-        assert await pipeline.run("camera", number, None) == number
+        assert await result_of(pipeline, "camera", number, None) == number
     assert not behind.done()
     pipeline.stage.stuck = (10, 30)
     assert pipeline.stuck_seconds() == 0
@@ -210,12 +230,12 @@ async def test_nothing_keeps_a_frame_that_is_answered(stage):
     # No cycle keeps them: nobody collects any.
     gc.disable()
     try:
-        assert await pipeline.run("s", pictures.pop(0), None) == 1
+        assert await result_of(pipeline, "s", pictures.pop(0), None) == 1
         with pytest.raises(InvalidInputError):
-            await pipeline.run("s", pictures.pop(0), None)
+            await result_of(pipeline, "s", pictures.pop(0), None)
         # The workers let go of their last jobs.
         for stream in ("a", "b", "c", "d"):
-            await pipeline.run(stream, 2, None)
+            await result_of(pipeline, stream, 2, None)
         assert [reference() for reference in watched] == [None, None]
     finally:
         gc.enable()
@@ -242,7 +262,9 @@ async def test_frames_of_a_stream_may_be_ready_at_the_same_moment(stage, hasty_t
             both_ready.wait(PATIENCE_SECONDS)
             return n
 
-        pair = [pipeline.run("s", lambda n=n: prepare(n), None) for n in (number, number + 1)]
+        pair = [
+            result_of(pipeline, "s", lambda n=n: prepare(n), None) for n in (number, number + 1)
+        ]
         # A worker that ends by an error would leave its frame without an answer.
         assert await asyncio.wait_for(asyncio.gather(*pair), 30) == [number, number + 1]
     assert gate.ran == list(range(2 * rounds))
@@ -262,3 +284,54 @@ async def test_a_lone_frame_is_finished_where_it_was_executed_and_others_keep_no
     await gate.is_entered()
     gate.let(2)
     assert [await first, await second] == ["worker", "engine"]
+
+
+class Quick(Numbers):
+    prepares_quickly = True
+
+
+async def idle(engine):
+    """The thread has told of its last job before it waits for the next."""
+    while not engine.is_idle:
+        await asyncio.sleep(0)
+
+
+async def test_a_lone_frame_that_is_prepared_quickly_is_so_where_it_is_executed(stage):
+    pipeline, gate = stage
+    pipeline.stage = Quick()
+    threads = {}
+
+    def prepared(number):
+        threads[number] = threading.current_thread().name.rpartition("-")[0]
+        return number
+
+    await idle(pipeline.engine)
+    lone = frame_of(pipeline, "s", lambda: prepared(0))
+    await gate.is_entered()
+    others = [frame_of(pipeline, "st"[number - 1], partial(prepared, number)) for number in (1, 2)]
+    # They begin before the engine may go on.
+    await asyncio.sleep(0)
+    gate.let(3)
+    assert await asyncio.gather(lone, *others) == [0, 1, 2]
+    assert threads == {0: "engine", 1: "worker", 2: "worker"}
+
+
+async def test_a_lone_frame_that_hangs_while_it_is_prepared_is_told_of(stage):
+    pipeline, gate = stage
+    pipeline.stage = Quick()
+    pipeline.stage.stuck = (0.0, 30.0)
+    begun, may_end = threading.Event(), threading.Event()
+    gate.let(1)
+
+    def hang():
+        begun.set()
+        assert may_end.wait(60)
+        return 1
+
+    await idle(pipeline.engine)
+    frame = frame_of(pipeline, "s", hang)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait)
+    assert pipeline.stuck_seconds() > 0
+    may_end.set()
+    assert await frame == 1
+    assert pipeline.stuck_seconds() == 0
