@@ -102,7 +102,7 @@ class Sessions:
             due = time.monotonic() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
-            # If this process itself stood still meanwhile, answers are here that it has yet to read.
+            # If this process itself stood still, answers are here that it has yet to read.
             was_held_up = now - due > _TICK_SECONDS
             self.resources.crowd.look(now)
             for session in tuple(self.open.values()):
