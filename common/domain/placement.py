@@ -9,6 +9,7 @@ from typing import Optional
 
 from common.domain.address import leads_to_several
 from common.domain.errors import InvalidInputError
+from common.domain.hashed_once import hashed_once
 
 EDGE = "edge"
 WORKSTATION = "workstation"
@@ -47,6 +48,7 @@ class Placement(str, Enum):
         return NodePair(self.backbone_node, self.transformer_node)
 
 
+@hashed_once
 @dataclass(frozen=True)
 class NodePair:
     """Which node runs which stage, of any nodes; each `Placement` is a name for one of these.
@@ -58,14 +60,6 @@ class NodePair:
 
     backbone: str
     transformer: str
-
-    def __post_init__(self) -> None:
-        """Hash once: every frame looks its node pair up."""
-        object.__setattr__(self, "_hash", hash((self.backbone, self.transformer)))
-
-    def __hash__(self) -> int:
-        """Of both nodes."""
-        return self._hash  # type: ignore[attr-defined,no-any-return]
 
     @classmethod
     def parse(cls, text: str) -> NodePair:
@@ -102,6 +96,7 @@ class NodePair:
 _PLACEMENTS = {each.node_pair: each for each in Placement}
 
 
+@hashed_once
 @dataclass(frozen=True)
 class StageAddress:
     """Where one stage of one node listens.
@@ -121,14 +116,6 @@ class StageAddress:
     address: str
     replica: int = 0
     found_by: str = field(default="", compare=False)
-
-    def __post_init__(self) -> None:
-        """Hash once: every frame looks several servers up."""
-        object.__setattr__(self, "_hash", hash((self.address, self.node, self.replica)))
-
-    def __hash__(self) -> int:
-        """Of what differs between servers."""
-        return self._hash  # type: ignore[attr-defined,no-any-return]
 
     @property
     def is_name(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Iterable, NamedTuple, Sequence, Tuple
 
+from common.domain.hashed_once import hashed_once
 from common.domain.placement import NodePair, Placement, Stage, StageAddress
 
 # Kinds of faults, as the metric `tandem_failovers_total` names them.
@@ -70,20 +71,13 @@ class StageHealth:
         return self.healthy and (not self.interrupted or now - self.changed_at >= recovery_seconds)
 
 
+@hashed_once
 @dataclass(frozen=True)
 class Route:
     """A node pair resolved to the servers that a frame goes through."""
 
     backbone: StageAddress
     transformer: StageAddress
-
-    def __post_init__(self) -> None:
-        """Hash once: every frame looks its route up several times."""
-        object.__setattr__(self, "_hash", hash((self.backbone, self.transformer)))
-
-    def __hash__(self) -> int:
-        """Of both servers."""
-        return self._hash  # type: ignore[attr-defined,no-any-return]
 
     @cached_property
     def node_pair(self) -> NodePair:
