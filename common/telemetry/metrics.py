@@ -286,9 +286,9 @@ class Metrics:
         self._series(self.stage_seconds, stage, step).observe(seconds, exemplar)
 
     def _observe_frame(self, placement: str, outcome: str, seconds: float, span: Span) -> None:
-        label = self._placements.label(placement)
-        self._series(self.frames, label, outcome).inc()
-        self._series(self.frame_latency, label).observe(seconds, _exemplar(span))
+        self._count_frame(placement, outcome)
+        latency = self._series(self.frame_latency, self._placements.label(placement))
+        latency.observe(seconds, _exemplar(span))
 
     def _count_model_frame(self, model: str, outcome: str) -> None:
         name = self._models.label(model or _DEFAULT_MODEL)

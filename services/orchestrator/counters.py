@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from typing import Deque, Dict, Optional
+from collections import Counter, defaultdict, deque
+from typing import DefaultDict, Deque, Optional
 
 from common.domain.models import DEFAULT_MODEL
 from common.domain.placement import NodePair
@@ -63,14 +63,12 @@ class PairCounters:
     def __init__(self) -> None:
         """Begin at zero."""
         self._served: Counter[NodePair] = Counter()
-        self._recent: Dict[NodePair, Deque[float]] = {}
+        self._recent: DefaultDict[NodePair, Deque[float]] = defaultdict(deque)
 
     def served(self, node_pair: NodePair, now: float) -> None:
         """Count a frame answered with detections; `now` by `time.monotonic`."""
         self._served[node_pair] += 1
-        recent = self._recent.get(node_pair)
-        if recent is None:
-            recent = self._recent[node_pair] = deque()
+        recent = self._recent[node_pair]
         recent.append(now)
         _forget_old(recent, now)
 
@@ -95,7 +93,7 @@ class FrameCounters:
         self._metrics = metrics
         self._started_at = time.monotonic()
         self._all = PairCounters()
-        self._of_models: Dict[str, PairCounters] = {}
+        self._of_models: DefaultDict[str, PairCounters] = defaultdict(PairCounters)
 
     @property
     def uptime_seconds(self) -> float:
@@ -130,10 +128,7 @@ class FrameCounters:
         if node_pair is not None and outcome == "detections":
             now = time.monotonic()
             self._all.served(node_pair, now)
-            of_model = self._of_models.get(model)
-            if of_model is None:
-                of_model = self._of_models[model] = PairCounters()
-            of_model.served(node_pair, now)
+            self._of_models[model].served(node_pair, now)
 
     def frames_served(self, node_pair: NodePair, model: Optional[str] = None) -> int:
         """Frames answered with detections since the start, of a model; None: of all."""

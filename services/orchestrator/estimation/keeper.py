@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import replace
-from typing import Deque, Dict, Mapping, Optional, Tuple
+from typing import DefaultDict, Deque, Dict, Mapping, Optional, Tuple
 
 from common.domain.codec import Codec, RateFigures
 from common.domain.detections import StageTiming
@@ -69,7 +69,7 @@ class EstimateKeeper:
         self._located_at = located_at
         self._frame_codec = frame_codec
         self._stages = StageTimes(replicas)
-        self._pairs: Dict[NodePair, PairRate] = {}
+        self._pairs: DefaultDict[NodePair, PairRate] = defaultdict(PairRate)
         self._compute_shares: Dict[NodePair, Deque[Tuple[float, float]]] = {}
         self._frame_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
         self._feature_bytes: Deque[int] = deque(maxlen=_KEPT_PAYLOADS)
@@ -116,10 +116,7 @@ class EstimateKeeper:
         self._feature_bytes.append(transformer.request_bytes)
         if backbone.codec is not None:
             self._codecs.observe(backbone.codec, transformer.request_bytes, now)
-        pair = self._pairs.get(node_pair)
-        if pair is None:
-            pair = self._pairs[node_pair] = PairRate()
-        pair.observe(
+        self._pairs[node_pair].observe(
             backbone.queue_seconds + transformer.queue_seconds,
             backbone.transfer_seconds + transformer.transfer_seconds,
             backlogged=backlogged,
@@ -129,8 +126,6 @@ class EstimateKeeper:
     def _observe_link(
         self, sender: str, receiver: str, stage: Stage, timing: StageTiming, now: float
     ) -> None:
-        if sender == receiver:
-            return
         # It crossed before it was held; behind a slow link that can be seconds ago.
         crossed_at = now - timing.held_seconds
         self.machines.links.observe(

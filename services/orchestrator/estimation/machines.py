@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
-from typing import Deque, Dict, Hashable, Iterable, Tuple
+from collections import defaultdict, deque
+from functools import partial
+from typing import DefaultDict, Deque, Dict, Hashable, Iterable, Tuple
 
 from common.domain.placement import ORCHESTRATOR
 from services.orchestrator.estimation.link_rates import LinkRates
@@ -36,7 +37,8 @@ class Machines:
         self._encode_seconds: Deque[float] = deque(maxlen=_KEPT_ENCODINGS)
         self._round_trips: Dict[str, Deque[Tuple[float, float]]] = {}
         # When each model's latest frames came back from a node's stage.
-        self._used_at: Dict[StageKey, Dict[Hashable, Deque[float]]] = {}
+        self._used_at: DefaultDict[StageKey, DefaultDict[Hashable, Deque[float]]]
+        self._used_at = defaultdict(_use)
 
     @property
     def encode_seconds(self) -> float:
@@ -64,13 +66,7 @@ class Machines:
     def used(self, model: Hashable, stages: Iterable[StageKey], now: float) -> None:
         """A frame of a model has come back from these stages."""
         for key in stages:
-            models = self._used_at.get(key)
-            if models is None:
-                models = self._used_at[key] = {}
-            at = models.get(model)
-            if at is None:
-                at = models[model] = deque(maxlen=_SHARED_FRAMES)
-            at.append(now)
+            self._used_at[key][model].append(now)
 
     def is_shared(self, model: Hashable, nodes: Iterable[str], now: float) -> bool:
         """Whether one of these nodes has served frames of another model just now."""
@@ -81,3 +77,8 @@ class Machines:
             if node in wanted
             for other, at in models.items()
         )
+
+
+def _use() -> DefaultDict[Hashable, Deque[float]]:
+    """When each model's latest frames came back, before the first."""
+    return defaultdict(partial(deque, maxlen=_SHARED_FRAMES))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
-from typing import Deque, Dict, Mapping, Optional, Tuple
+from collections import defaultdict, deque
+from typing import DefaultDict, Deque, Dict, Mapping, Optional, Tuple
 
 from common.domain.detections import StageTiming
 from common.domain.placement import Stage
@@ -98,7 +98,7 @@ class StageTimes:
     def __init__(self, replicas: Optional[Mapping[StageKey, int]] = None) -> None:
         """Begin without any; `replicas` are the processes of each stage, one unless said."""
         self._replicas = dict(replicas or {})
-        self._records: Dict[StageKey, _StageRecord] = {}
+        self._records: DefaultDict[StageKey, _StageRecord] = defaultdict(_StageRecord)
 
     def replicas_changed(self, key: StageKey, count: int) -> None:
         """So many processes of a stage share its frames now."""
@@ -121,8 +121,8 @@ class StageTimes:
         transformer_alone = not together and self._is_alone(
             transformer.node, Stage.TRANSFORMER, now
         )
-        self._record((backbone.node, Stage.BACKBONE)).add(backbone, backbone_alone, now)
-        self._record((transformer.node, Stage.TRANSFORMER)).add(transformer, transformer_alone, now)
+        self._records[backbone.node, Stage.BACKBONE].add(backbone, backbone_alone, now)
+        self._records[transformer.node, Stage.TRANSFORMER].add(transformer, transformer_alone, now)
 
     def estimates(
         self, now: float, shared_seconds: Mapping[str, float]
@@ -134,12 +134,6 @@ class StageTimes:
             shared_seconds: by node, between two frames while it served both stages, saturated.
         """
         return {key: self._estimate(key, now, shared_seconds.get(key[0])) for key in self._records}
-
-    def _record(self, key: StageKey) -> _StageRecord:
-        record = self._records.get(key)
-        if record is None:
-            record = self._records[key] = _StageRecord()
-        return record
 
     def _is_alone(self, node: str, stage: Stage, now: float) -> bool:
         other = self._records.get((node, _OTHER[stage]))

@@ -75,8 +75,6 @@ class RateControl:
 
     def arrived(self, now: float) -> None:
         """A frame of the client's has come; costs the same however many came before."""
-        if not self.chooses:
-            return
         self._arrivals.append(now)
         while self._arrivals[0] < now - _ARRIVAL_SECONDS:
             self._arrivals.popleft()
