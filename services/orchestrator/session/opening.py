@@ -149,7 +149,6 @@ class StreamOpener:
             begun.terms = begun.terms._replace(bundle=actual)
             if terms.bundle in (None, actual):
                 self._refused.pop((route, terms), None)
-            begun.stream = stream
             return stream
 
         begun = RouteStream(asyncio.ensure_future(noted()), terms)

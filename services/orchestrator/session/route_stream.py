@@ -70,7 +70,6 @@ class RouteStream:
         turns: in which the frames are sent.
         encoder: encodes its frames before they are sent; None: they are sent as they came.
         feeding: sends what is only to be decoded, if anything was ever sent so.
-        stream: that the opening gave; None while it has not.
     """
 
     opening: asyncio.Task[StageStream]
@@ -84,14 +83,11 @@ class RouteStream:
     turns: Turns = field(default_factory=Turns)
     encoder: Optional[FrameEncoder] = None
     feeding: Optional[asyncio.Task[None]] = None
-    stream: Optional[StageStream] = None
 
-    def picture_stream(self) -> Optional[StageStream]:
-        """What a picture can be sent on now as it came, before nobody else; None if it cannot."""
-        stream = self.stream
-        if stream is None or stream.lost or self.given_up is not None or self.encoder is not None:
-            return None
-        return stream if self.turns.are_free else None
+    @property
+    def sends_at_once(self) -> bool:
+        """Whether a picture can be sent as it came, without waiting for those before it."""
+        return self.encoder is None and self.turns.are_free
 
     def goes_on(self, terms: StreamTerms, place: Optional[Place]) -> bool:
         """Whether a frame can take it at once, for which these terms are wanted."""

@@ -136,11 +136,8 @@ class RouteStreams:
 
     def for_picture(self, route: Route) -> Optional[RouteStream]:
         """The stream that nearly every picture takes; None if another may have to be opened."""
-        latest = self._latest.get(route)
-        if latest is None or latest.picture_stream() is None:
-            return None
-        streams = self._streams.get(route, ())
-        return latest if len(streams) == 1 and latest.suits(self._terms_for(route)) else None
+        only = self._only_stream(route, self._terms_for(route), None)
+        return only if only is not None and only.sends_at_once else None
 
     async def ask(
         self,
@@ -233,14 +230,11 @@ class RouteStreams:
         Of several streams it is the one that lacks least of what has to come before the frame.
         """
         terms = self._terms_for(route)
-        latest = self._latest.get(route)
-        if (
-            latest is not None
-            and self._streams.get(route) == [latest]
-            and latest.goes_on(terms, place)
-        ):
+        only = self._only_stream(route, terms, place)
+        if only is not None:
             # Nearly every frame: there is nothing to choose from.
-            return latest
+            return only
+        latest = self._latest.get(route)
         streams = self._streams[route] = [
             stream for stream in self._streams.get(route, ()) if not stream.ended or stream.frames
         ]
@@ -263,6 +257,15 @@ class RouteStreams:
             wanted = latest if latest in ready else ready[-1]
         self._latest[route] = wanted
         return wanted
+
+    def _only_stream(
+        self, route: Route, terms: StreamTerms, place: Optional[Place]
+    ) -> Optional[RouteStream]:
+        """The only stream along a route, if a frame can go on there; None if it cannot."""
+        latest = self._latest.get(route)
+        if latest is None or self._streams.get(route) != [latest]:
+            return None
+        return latest if latest.goes_on(terms, place) else None
 
     def _terms_for(self, route: Route) -> StreamTerms:
         return StreamTerms(self._codec_for(route), self._bundle_for(route))
