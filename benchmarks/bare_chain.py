@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.instant import ANSWER_BYTES, PROCESS
+from benchmarks.instant import ANSWER_BYTES, PROCESS, announced
 from common.wire.connections import open_channel
 
 
@@ -52,11 +52,7 @@ async def serve(milliseconds: str, target: str = "", message_bytes: str = "0") -
     """Serve until killed."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Link(float(milliseconds) / 1000, target, int(message_bytes)),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    sys.stdout.write(f'{{"address": "127.0.0.1:{port}", "metrics": "", "pid": 0}}\n')
-    sys.stdout.flush()
-    await server.wait_for_termination()
+    await announced(server, server.add_insecure_port("127.0.0.1:0"))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,11 @@ async def serve(kind: str, target: str = "", certificates: str = "") -> None:
         port = server.add_secure_port("127.0.0.1:0", TlsFiles(paths).server_credentials())
     else:
         port = server.add_insecure_port("127.0.0.1:0")
+    await announced(server, port)
+
+
+async def announced(server: grpc.aio.Server, port: int) -> None:
+    """Start a server that listens on this port, print where, and wait until it is killed."""
     await server.start()
     announcement = f'{{"address": "127.0.0.1:{port}", "metrics": "", "pid": 0}}\n'
     sys.stdout.write(announcement)
