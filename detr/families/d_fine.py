@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from detr.families.fields import Fields, names
+from detr.families.fields import Fields
 from detr.families.hybrid import HONOURED, ONLY, HybridFamily
+from detr.importing.known_fields import names
 
 NAME = "d_fine"
 _HGNET = Fields(

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detr.errors import WeightsError
-from detr.importing.known_fields import ABSENT, COMMON, TEXT, TRAINING, names
+from detr.importing.known_fields import ABSENT, COMMON, TEXT, TRAINING
 from detr.importing.reading import CONFIG_NAME
 from detr.importing.stated import shown
-
-__all__ = ["COMMON", "Fields", "names"]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from common.bundle import Opset, RecommendedPrecision, SigmoidScoring
 from detr.families.base import Preparation, SplitModel
-from detr.families.fields import Fields, names
+from detr.families.fields import Fields
 from detr.families.loading import build_model, configuration_of, load_model
 from detr.families.norms import thaw_norms
 from detr.families.preparation import NOT_NORMALISED, stretched
 from detr.families.sizes import cut_tensors, require_cells
 from detr.families.whole import Whole
+from detr.importing.known_fields import names
 from detr.importing.reading import read_safetensors
 
 SIDE = 640

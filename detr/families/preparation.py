@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from common.bundle import InputPolicy, Normalization, ShortestEdgeInput, StretchInput
 from detr.errors import WeightsError
 from detr.families.base import Preparation
-from detr.families.fields import Fields, names
+from detr.families.fields import Fields
 from detr.importing.hub import PREPROCESSOR_NAME, three_numbers
+from detr.importing.known_fields import names
 from detr.importing.stated import Reader, shown
 
 NOT_NORMALISED = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

@@ -17,11 +17,12 @@ from common.bundle import Normalization, Opset, RecommendedPrecision, SigmoidSco
 from common.bundle.preparation import LONGEST_INPUT
 from detr.errors import WeightsError
 from detr.families.base import Preparation, SplitModel
-from detr.families.fields import Fields, names
+from detr.families.fields import Fields
 from detr.families.loading import build_model, configuration_of, load_model
 from detr.families.preparation import stretched
 from detr.families.sizes import cut_tensors, require_cells, traced_size
 from detr.families.whole import Whole
+from detr.importing.known_fields import names
 from detr.importing.reading import read_safetensors
 
 NAME = "rf_detr"

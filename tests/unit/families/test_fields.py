@@ -8,9 +8,9 @@ from transformers import CONFIG_MAPPING
 from common.bundle import ShortestEdgeInput, StretchInput
 from detr.errors import WeightsError
 from detr.families.categories import categories_of
-from detr.families.fields import COMMON
 from detr.families.preparation import NOT_NORMALISED
 from detr.families.registry import FAMILIES, family_of
+from detr.importing.known_fields import COMMON
 from tests.tiny_families import CONFIGS
 
 # Of the base class; what they can change is text, labels or how transformers runs.
