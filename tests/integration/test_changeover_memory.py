@@ -1,9 +1,7 @@
 """While a bundle changes, a stage has two models in memory, and afterwards one again."""
 
-import asyncio
 import hashlib
 import json
-import time
 
 import numpy as np
 import onnx
@@ -15,6 +13,7 @@ from tests.bundles import version_of_toy
 from tests.changing import deploy, until_one_is_loaded
 from tests.harness import Cluster
 from tests.streams import detect, frame, options
+from tests.waiting import until
 
 MEBIBYTE = 1 << 20
 # Of the backbone; far more than all else that may come and go in a stage's memory.
@@ -67,10 +66,7 @@ class Memory:
             file.write("5")
 
     async def until_below(self, limit):
-        deadline = time.monotonic() + 30
-        while self.bytes() > limit:
-            assert time.monotonic() < deadline, f"{self.bytes()} bytes, and not {limit}"
-            await asyncio.sleep(0.05)
+        await until(lambda: self.bytes() <= limit, f"it keeps more than {limit} bytes", 30)
 
 
 @pytest.mark.alone

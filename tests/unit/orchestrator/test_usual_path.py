@@ -39,6 +39,21 @@ def all_answer(toys, answer):
         toy.answer = answer
 
 
+class Holds:
+    """A toy's answer to every frame, which waits until it may go; tells which frames have come."""
+
+    def __init__(self):
+        self._came, self.go = asyncio.Queue(), asyncio.Event()
+
+    async def __call__(self, frame_id, context):
+        self._came.put_nowait(frame_id)
+        await self.go.wait()
+        return good_answer(frame_id)
+
+    async def first(self):
+        return await asyncio.wait_for(self._came.get(), 60)
+
+
 def session_of(orchestra):
     (session,) = orchestra.sessions.open.values()
     return session
@@ -60,23 +75,16 @@ def assert_nothing_is_held(orchestra):
 
 async def test_a_usual_frame_needs_no_task_and_an_unusual_one_has_one():
     async with served() as ((toy,), orchestra, client):
-        came, go = asyncio.Queue(), asyncio.Event()
-
-        async def answer(frame_id, context):
-            came.put_nowait(frame_id)
-            await go.wait()
-            return good_answer(frame_id)
-
-        toy.answer = answer
+        toy.answer = held = Holds()
         await client.send(frame(1))
-        assert await asyncio.wait_for(came.get(), 60) == 1
+        assert await held.first() == 1
         assert tasks_of_frames() == []
         assert orchestra.resources.metrics.registry.get_sample_value("tandem_in_flight_frames") == 1
         traced = frame(2)
         traced.frame.traceparent = TRACEPARENT
         await client.send(traced)
         await until(lambda: len(tasks_of_frames()) == 1)
-        go.set()
+        held.go.set()
         assert [each.frame_id for each in await client.rest()] == [1, 2]
         await until(lambda: not orchestra.sessions.open)
         assert_nothing_is_held(orchestra)
@@ -182,15 +190,9 @@ async def test_a_frame_on_a_route_that_is_given_up_is_answered_once():
 
 async def test_a_client_that_leaves_releases_its_usual_frames():
     async with served() as ((toy,), orchestra, client):
-        came = asyncio.Queue()
-
-        async def answer(frame_id, context):
-            came.put_nowait(frame_id)
-            await asyncio.Event().wait()
-
-        toy.answer = answer
+        toy.answer = held = Holds()
         await client.send(frame(1), frame(2))
-        await asyncio.wait_for(came.get(), 60)
+        await held.first()
         await until(lambda: session_of(orchestra).status.frames_in_flight == 2)
         client.call.cancel()
         await until(lambda: not orchestra.sessions.open)
@@ -200,18 +202,11 @@ async def test_a_client_that_leaves_releases_its_usual_frames():
 
 async def test_a_draining_server_answers_its_usual_frames():
     async with served() as ((toy,), orchestra, client):
-        came, go = asyncio.Queue(), asyncio.Event()
-
-        async def answer(frame_id, context):
-            came.put_nowait(frame_id)
-            await go.wait()
-            return good_answer(frame_id)
-
-        toy.answer = answer
+        toy.answer = held = Holds()
         await client.send(frame(1))
-        await asyncio.wait_for(came.get(), 60)
+        await held.first()
         orchestra.draining.set()
-        go.set()
+        held.go.set()
         (response,) = await client.receive(1)
         assert (response.frame_id, response.WhichOneof("result")) == (1, "detections")
         with pytest.raises(grpc.aio.AioRpcError, match="draining"):
