@@ -31,7 +31,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-# Where frames change to another one, a frame of video would be sent with the earlier ones of its group.
+# Frames that change their route would send a frame of video together with the earlier ones of
+# its group.
 ONE_ROUTE = ("--placement", "workstation")
 # The toy model is random: low enough for it to see something.
 SEES = ("--threshold", 0.5)
