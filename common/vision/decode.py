@@ -10,6 +10,9 @@ from common.domain.frames import Image, PixelFormat, RawImage
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize, check_size
 
+# A resize of the halved picture by less than a fourth would blur more than that of the whole one.
+_HALVED_FROM_SCALE = 2.5
+
 
 def decode_image(
     image: Image, max_pixels: int, limits: DecodingLimits = DEFAULT_LIMITS
@@ -77,26 +80,41 @@ def copy_needed(data: bytes, header: ImageHeader, target: np.ndarray) -> None:
         position += end - start
 
 
-def decode_file(data: np.ndarray, size: ImageSize) -> np.ndarray:
+def may_be_halved(header: ImageHeader, wanted: ImageSize) -> bool:
+    """Whether a picture can be decoded to half its size, and still be well above the size wanted.
+
+    libjpeg leaves out half of the frequencies then, and most of the time. Sides of odd length
+    would be rounded up, which moves what is in the picture.
+    """
+    return header.is_jpeg and all(
+        side % 2 == 0 and side >= _HALVED_FROM_SCALE * wanted_side
+        for side, wanted_side in zip(header.size, wanted)
+    )
+
+
+def decode_file(data: np.ndarray, size: ImageSize, halved: bool = False) -> np.ndarray:
     """Decode the parts that a decoder needs of a file whose header has been read.
 
     Args:
         data: uint8 [n], these parts.
         size: the size that the header promises.
+        halved: decode to half of that size, which `may_be_halved` has to allow.
 
     Returns:
-        What `decode_image` returns.
+        What `decode_image` returns, or half of its height and width.
 
     Raises:
         InvalidInputError: the file cannot be decoded.
         MemoryError: there is not enough memory.
     """
+    colour = cv2.IMREAD_REDUCED_COLOR_2 if halved else cv2.IMREAD_COLOR
+    divisor = 2 if halved else 1
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = cv2.imdecode(data, colour | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
         raise InvalidInputError("the image cannot be decoded") from error
-    if bgr is None or bgr.shape[:2] != (size.height, size.width):
+    if bgr is None or bgr.shape[:2] != (size.height // divisor, size.width // divisor):
         raise InvalidInputError("the image cannot be decoded")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)

@@ -37,6 +37,7 @@ class Request(NamedTuple):
         frame_height: the height that the file's header promises, pixels.
         width: the width of the picture that is wanted, pixels.
         height: the height of the picture that is wanted, pixels.
+        halved: decode to half the size first, see `may_be_halved`.
     """
 
     file_bytes: int
@@ -44,9 +45,10 @@ class Request(NamedTuple):
     frame_height: int
     width: int
     height: int
+    halved: bool = False
 
 
-REQUEST = struct.Struct("=QIIII")
+REQUEST = struct.Struct("=QIIII?")
 
 
 def serve(given: Confinement) -> None:
@@ -63,7 +65,7 @@ def _decode(request: Request, buffer: np.ndarray) -> DecodeReply:
     size = ImageSize(request.frame_width, request.frame_height)
     target = picture_in(buffer, request.file_bytes, ImageSize(request.width, request.height))
     try:
-        rgb = decode_file(buffer[: request.file_bytes], size)
+        rgb = decode_file(buffer[: request.file_bytes], size, request.halved)
         cpu_seconds, decoded = time.process_time() - started, time.perf_counter()
         resize_bilinear(rgb, request.height, request.width, target)
     except InvalidInputError:

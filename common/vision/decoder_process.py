@@ -50,6 +50,8 @@ class DecoderProcess(ConfinedProcess):
         size: ImageSize,
         cpu_seconds: float,
         wall_seconds: float,
+        *,
+        halved: bool = False,
     ) -> Decoded:
         """Decode a file and resize the picture.
 
@@ -59,6 +61,7 @@ class DecoderProcess(ConfinedProcess):
             size: the size that the picture is resized to.
             cpu_seconds: the CPU time that it may take.
             wall_seconds: how long to wait for that on a busy machine.
+            halved: decode to half the size first, which `may_be_halved` has to allow.
 
         Raises:
             InvalidInputError: the file cannot be decoded, or crashes the decoder.
@@ -67,7 +70,7 @@ class DecoderProcess(ConfinedProcess):
         """
         file_bytes = header.needed_bytes
         answer = self.ask(
-            REQUEST.pack(*Request(file_bytes, *header.size, *size)),
+            REQUEST.pack(*Request(file_bytes, *header.size, *size, halved)),
             DECODE_REPLY.size,
             lambda buffer: copy_needed(data, header, buffer[:file_bytes]),
             buffer_bytes=picture_offset(file_bytes) + size.height * size.width * 3,

@@ -26,11 +26,13 @@ class ImageHeader:
         size: the size that the decoder will find.
         decode_seconds: roughly the time that decoding takes on one core of a PC.
         parts: the ranges of bytes that the decoder needs, in the order of the file.
+        is_jpeg: whether it is a JPEG, and otherwise a PNG.
     """
 
     size: ImageSize
     decode_seconds: float
     parts: Tuple[Tuple[int, int], ...]
+    is_jpeg: bool = False
 
     @property
     def needed_bytes(self) -> int:
@@ -57,7 +59,8 @@ def read_header(
     """
     if data.startswith(JPEG_MAGIC):
         jpeg = read_jpeg_header(data, max_pixels, limits)
-        return ImageHeader(jpeg.size, _jpeg_seconds(jpeg.size, jpeg.scans, jpeg.end), jpeg.parts)
+        seconds = _jpeg_seconds(jpeg.size, jpeg.scans, jpeg.end)
+        return ImageHeader(jpeg.size, seconds, jpeg.parts, is_jpeg=True)
     if data.startswith(PNG_MAGIC):
         png = read_png_header(data, max_pixels, limits)
         return ImageHeader(png.size, _png_seconds(png.raw_bytes, png.picture_bytes), png.parts)

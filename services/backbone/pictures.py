@@ -21,7 +21,7 @@ from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, FrameGeometry, Image, RawImage
 from common.domain.placement import Stage
 from common.vision.confined_process import CpuTimeError, start_server
-from common.vision.decode import check_raw, decode_raw
+from common.vision.decode import check_raw, decode_raw, may_be_halved
 from common.vision.decoder_process import DecoderProcess
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import (
@@ -75,15 +75,17 @@ class Decoders:
     Attributes:
         max_pixels: the largest width times height of a frame.
         limits: all other limits on frames.
+        halve: decode JPEGs to half their size where the input is smaller still.
         pace: how fast this machine decodes.
         heavy: decodes what is expensive.
         light: those that are free for what is cheap.
     """
 
-    def __init__(self, max_pixels: int, limits: DecodingLimits) -> None:
+    def __init__(self, max_pixels: int, limits: DecodingLimits, halve: bool = False) -> None:
         """Start the server of decoders, which has to be done before gRPC is started."""
         self.max_pixels = max_pixels
         self.limits = limits
+        self.halve = halve
         self.pace = Pace()
         memory_bytes = _MEMORY_BYTES + _MEMORY_BYTES_PER_PIXEL * max_pixels
         self.heavy = DecoderProcess(memory_bytes, _HEAVY_NICENESS)
@@ -223,9 +225,11 @@ class Pictures:
         started = time.perf_counter()
         size = ImageSize(geometry.valid_width, geometry.valid_height)
         wall_seconds = wall_deadline_seconds(cpu_seconds)
-        picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds)
+        halved = self._decoders.halve and may_be_halved(header, size)
+        picture = decoder.decode(image.data, header, size, cpu_seconds, wall_seconds, halved=halved)
         received = time.perf_counter()
-        self._decoders.pace.record(header.decode_seconds, picture.decode_cpu_seconds)
+        if not halved:  # the estimate is that of the whole picture
+            self._decoders.pace.record(header.decode_seconds, picture.decode_cpu_seconds)
         pixels = normalise(picture.rgb, geometry, self._manifest.normalization)
         ended = time.perf_counter()
         # Sending the frame to the decoder and back counts as decoding.

@@ -28,7 +28,8 @@ async def serve_backbone(settings: BackboneSettings) -> bool:
         ConfigurationError: the bundle, the engine or an address is wrong.
     """
     # Before gRPC: it starts a process.
-    decoders = Decoders(settings.max_image_pixels, settings.decoding_limits)
+    halve = settings.jpeg_decoding == "halved"
+    decoders = Decoders(settings.max_image_pixels, settings.decoding_limits, halve)
     security = security_of(settings, Role.BACKBONE, settings.node)
     server = ServiceServer("backbone", settings, settings.node, security)
     video = VideoStreams(settings.video_limits, settings.max_video_streams)

@@ -11,7 +11,7 @@ PYTHON=${PYTHON:-.venv/bin/python}
 ADDRESS=127.0.0.77
 CLIP=models/demo-clip/clip.mp4
 export COMPOSE_PROJECT_NAME=tandem-test-$$ COMPOSE_FILE=docker-compose.yml
-export IMAGE=tandem-workstation:test-$$ ENGINE_THREADS=1 BUNDLE_DIR="" GPU="" MAX_BATCH=""
+export IMAGE=tandem-workstation:test-$$ ENGINE_THREADS=1 BUNDLE_DIR="" GPU="" MAX_BATCH="" JPEG_DECODING=""
 export EDGE_HOST="" ORCHESTRATOR_HOST=""
 export ENGINE=onnxruntime PLACEMENT=auto OBJECTIVE=throughput
 export CLIENT_ADDRESS=$ADDRESS LINK_ADDRESS=$ADDRESS MONITOR_ADDRESS=$ADDRESS

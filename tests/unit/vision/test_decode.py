@@ -15,7 +15,10 @@ from PIL import Image
 
 from common.domain.errors import InvalidInputError
 from common.domain.frames import EncodedImage, PixelFormat, RawImage
-from common.vision.decode import decode_image
+from common.vision.decode import decode_file, decode_image, may_be_halved
+from common.vision.headers import read_header
+from common.vision.limits import ImageSize
+from common.vision.resize import resize_bilinear
 
 if TYPE_CHECKING:
     Picture = Callable[[int, int], np.ndarray]
@@ -205,3 +208,47 @@ def test_raw_frames(picture: Picture, pixel_format: PixelFormat) -> None:
 def test_bad_raw_frames_are_refused(width: int, height: int, size: int, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         decode_image(RawImage(width, height, PixelFormat.RGB8, bytes(size)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "wanted", "expected"),
+    [
+        ("JPEG", (500, 250), (200, 100), True),
+        ("JPEG", (498, 250), (200, 100), False),
+        ("JPEG", (500, 248), (200, 100), False),
+        # An odd side would be rounded up.
+        ("JPEG", (501, 250), (200, 100), False),
+        ("JPEG", (500, 251), (200, 100), False),
+        # libpng has nothing to leave out.
+        ("PNG", (500, 250), (200, 100), False),
+    ],
+)
+def test_what_is_decoded_to_half_its_size(
+    kind: str, size: tuple[int, int], wanted: tuple[int, int], expected: bool
+) -> None:
+    width, height = size
+    data = encoded(np.zeros((height, width, 3), np.uint8), kind)
+    header = read_header(data, LIMIT)
+    assert may_be_halved(header, ImageSize(*wanted)) is expected
+
+
+@pytest.mark.parametrize("kind", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+def test_a_halved_jpeg_is_near_the_whole_one(picture: Picture, kind: dict[str, object]) -> None:
+    data = encoded(picture(480, 640), quality=90, **kind)
+    size = ImageSize(640, 480)
+    whole, halved = (
+        decode_file(np.frombuffer(data, np.uint8), size, each) for each in (False, True)
+    )
+    assert halved.shape == (240, 320, 3)
+    for height, width, mean_bound in ((192, 256, 3.5), (120, 160, 1.5), (60, 80, 0.8)):
+        resized = [resize_bilinear(each, height, width).astype(int) for each in (whole, halved)]
+        assert np.abs(resized[0] - resized[1]).mean() <= mean_bound
+
+
+def test_a_turned_grey_jpeg_is_halved_as_it_lies() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    data = encoded(np.full((80, 160), 99, np.uint8), quality=95, exif=exif)
+    halved = decode_file(np.frombuffer(data, np.uint8), ImageSize(160, 80), halved=True)
+    assert halved.shape == (40, 80, 3)
+    assert np.abs(halved.astype(int) - 99).max() <= 2
