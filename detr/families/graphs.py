@@ -18,6 +18,7 @@ from common.vision.position import transformer_inputs
 from detr.errors import ExportError
 from detr.export.graph import export_graph
 from detr.families.base import SplitModel
+from detr.families.norms import settle_norms
 from detr.families.proposals import Halves, detect_with
 from detr.families.sizes import is_dynamic, traced_size
 
@@ -35,7 +36,9 @@ class Case:
 
 
 def write_halves(split: SplitModel, backbone: Path, transformer: Path) -> None:
-    """Write both graphs."""
+    """Write both graphs, of which the halves get norms of another form, see `settle_norms`."""
+    settle_norms(split.backbone)
+    settle_norms(split.transformer)
     dynamic = is_dynamic(split.preparation)
     sides = {2: "height", 3: "width"} if dynamic else {}
     cells = {2: "rows", 3: "columns"} if dynamic else {}

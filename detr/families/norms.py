@@ -1,9 +1,10 @@
-"""Frozen norms as plain ones, which the exporter folds into the convolution before them."""
+"""Norms in the form that the exporter folds into the convolution before them, alike everywhere."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,3 +24,23 @@ def thaw_norms(module: Module) -> Module:
         else:
             thaw_norms(child)
     return module
+
+
+@torch.no_grad()
+def settle_norms(module: nn.Module) -> None:
+    """Make each norm below `module`, in place, an equal one of mean 0 and variance 1.
+
+    So the exporter, which divides by the root of the variance, has nothing left to round: torch's
+    square root is off by the last bit on some processors, and the bundles of one model would
+    differ with the machine that made them. Numpy rounds as IEEE 754 says.
+    """
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            weight, bias, mean, variance = (
+                getattr(norm, name).detach().numpy()
+                for name in ("weight", "bias", "running_mean", "running_var")
+            )
+            scale = weight / np.sqrt(variance + np.float32(norm.eps))
+            bias -= mean * scale
+            weight[...], mean[...], variance[...] = scale, 0, 1
+            norm.eps = 0.0

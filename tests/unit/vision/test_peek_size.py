@@ -41,9 +41,14 @@ def test_nothing_raises() -> None:
 @pytest.mark.parametrize("unit", [b"\xff", b"\xff\xe0\x00\x02", b"\xff\x01", b"\x00"])
 def test_a_long_file_costs_no_more_than_a_short_one(unit: bytes) -> None:
     data = JPEG_MAGIC[:2] + unit * ((32 << 20) // len(unit))
-    started = time.process_time()
-    assert peek_size(data) is None
-    assert time.process_time() - started < 0.05
+
+    def cpu_seconds() -> float:
+        started = time.thread_time()
+        assert peek_size(data) is None
+        return time.thread_time() - started
+
+    # Whoever shares the core slows it down now and then, but not each time.
+    assert min(cpu_seconds() for _ in range(5)) < 0.05
 
 
 def test_deadlines_grow_with_pixels_and_bytes() -> None:
