@@ -173,8 +173,7 @@ def rate_options(node_pair: NodePair, estimates: Estimates) -> List[RateOption]:
     factor = busy[-1] if busy else 1.0
     options = [
         RateOption(f.codec, recent.get(f.codec, factor * f.bytes_per_frame), f.average_precision)
-        for index, f in enumerate(figures)
-        if not any(_is_as_good(coarser, f) for coarser in figures[index + 1 :])
+        for f in _worthwhile(figures)
     ]
     default = estimates.default_codecs.get(node_pair.backbone)
     is_further = default is not None and default not in {f.codec for f in figures}
@@ -183,12 +182,19 @@ def rate_options(node_pair: NodePair, estimates: Estimates) -> List[RateOption]:
     return options
 
 
-def _is_as_good(coarser: RateFigures, finer: RateFigures) -> bool:
-    """Whether a finer rate is known to bring nothing for its bytes."""
-    if coarser.average_precision is None or finer.average_precision is None:
-        return False
-    cheaper = coarser.bytes_per_frame <= finer.bytes_per_frame
-    return cheaper and coarser.average_precision >= finer.average_precision
+def _worthwhile(figures: Sequence[RateFigures]) -> List[RateFigures]:
+    """The rates by falling AP, without those that keep no more than one of fewer bytes.
+
+    Where the AP of one is not known, they stay as they are named.
+    """
+    known = [(-f.average_precision, f) for f in figures if f.average_precision is not None]
+    if len(known) < len(figures):
+        return list(figures)
+    found: List[RateFigures] = []
+    for _, f in sorted(known, key=lambda each: (each[0], each[1].bytes_per_frame)):
+        if not found or f.bytes_per_frame < found[-1].bytes_per_frame:
+            found.append(f)
+    return found
 
 
 def available_bytes_per_second(link: Optional[LinkEstimate], own: float) -> Optional[float]:

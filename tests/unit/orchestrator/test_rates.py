@@ -232,10 +232,10 @@ def test_what_each_rate_takes_now(codecs, expected):
         ((0.72, 0.71, 0.72), [COARSE]),
         # As of a model that was not trained.
         ((0.0, 0.0, 0.0), [COARSE]),
-        # What was not measured is compared with nothing.
+        # Nothing can be said where one was not measured.
         ((None, None, None), [FINE, LATENT, COARSE]),
-        ((None, 0.71, 0.72), [FINE, COARSE]),
-        ((0.70, None, 0.72), [LATENT, COARSE]),
+        ((None, 0.71, 0.72), [FINE, LATENT, COARSE]),
+        ((0.70, None, 0.72), [FINE, LATENT, COARSE]),
     ],
 )
 def test_a_finer_rate_that_keeps_no_more_is_not_taken(precisions, expected):
@@ -246,10 +246,11 @@ def test_a_finer_rate_that_keeps_no_more_is_not_taken(precisions, expected):
     assert chosen.codec is expected[0]
 
 
-def test_a_rate_that_keeps_more_for_more_bytes_stays_whatever_its_name():
+def test_what_a_rate_keeps_counts_and_not_its_name():
     figures = (replace(FIGURES[0], bytes_per_frame=40, average_precision=0.6), *FIGURES[1:])
     options = rate_options(SPLIT, Estimates(latent_rates={"edge": figures}))
-    assert [each.codec for each in options] == [FINE, LATENT, COARSE]
+    assert [each.codec for each in options] == [LATENT, COARSE, FINE]
+    assert choose_rate(None, options, demand(1e6), 0.0).codec is LATENT
 
 
 def test_a_stream_leaves_a_rate_that_a_new_bundle_makes_pointless():
