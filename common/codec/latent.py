@@ -21,6 +21,10 @@ from common.domain.errors import InvalidInputError, ReferenceMissingError
 
 MAX_LEVELS = 1 << 22
 """The most levels of a frame; a payload of a few bytes can name any shape."""
+# A level takes at most 40 decisions (3 of its own, 6 and 16 of its rest, which has 15 bits), and a
+# decision at most 11 bits. Beside them, a code's last word may be needed in part only.
+_MOST_BYTES_A_LEVEL = 55
+_MOST_BYTES_BESIDE = 32
 _GIVEN_REFERENCE = 0x80
 # Where so many of a frame's levels changed (one in four), it may be shorter as a key frame.
 _MUCH_CHANGED = 4
@@ -96,6 +100,13 @@ class LatentCoder:
             check_shape(reference, shape)
         if not data:
             raise InvalidInputError("the payload of latents has no bytes")
+        # Before anything is made of it, which would take a multiple of its memory.
+        most_bytes = _MOST_BYTES_A_LEVEL * shape[0] * shape[1] * shape[2] + _MOST_BYTES_BESIDE
+        if len(data) > most_bytes:
+            raise InvalidInputError(
+                f"{len(data)} bytes are no payload of levels of shape {shape}, which take at most "
+                f"{most_bytes}"
+            )
         given = None
         if data[0]:
             if not data[0] & _GIVEN_REFERENCE:

@@ -13,6 +13,7 @@ from common.codec.latent_contexts import KINDS
 from common.codec.latent_levels import CodedLevels, levels_of
 from common.codec.latent_order import Question, key_levels, next_levels
 from common.codec.latent_tables import LatentTables, RateTables
+from common.domain.codec import Codec
 from common.domain.errors import InvalidInputError
 
 # Before anything is counted, an entry is taken to be 0 with a variance of 2: one with few decisions
@@ -60,16 +61,15 @@ def measure_latents(
     bottleneck: Bottleneck,
     tables: LatentTables,
     sequences: Sequence[np.ndarray],
-    average_precision: Optional[Mapping[str, float]] = None,
 ) -> Bottleneck:
     """Code sequences, and note what each rate costs.
+
+    What a rate keeps, its AP, stays as it was noted before: other tables change no level.
 
     Args:
         bottleneck: its channels and rates.
         tables: of the same rates.
         sequences: as for `calibrate_latents`, best others than those.
-        average_precision: of each rate, measured on annotated frames; where it is left out, what
-            was noted before stays, since other tables change no level.
 
     Returns:
         The bottleneck with what was measured in its rates.
@@ -87,13 +87,34 @@ def measure_latents(
                 if reference is not None:
                     given.append(len(coder.encode(coded, reference)))
                 reference = coded
-        precision = rate.measured.average_precision if rate.measured else None
         measured = RateMeasurement(
-            average_precision=(average_precision or {}).get(codec, precision),
+            average_precision=rate.measured.average_precision if rate.measured else None,
             bytes_per_frame=round(float(np.mean(given)), 1),
             bytes_per_key_frame=round(float(np.mean(alone)), 1),
         )
         rates[codec] = rate.model_copy(update={"measured": measured})
+    return bottleneck.model_copy(update={"rates": rates})
+
+
+def with_average_precision(
+    bottleneck: Bottleneck, average_precision: Mapping[Codec, float]
+) -> Bottleneck:
+    """Note what rates keep.
+
+    Args:
+        bottleneck: whose rates have been measured, see `measure_latents`.
+        average_precision: of rates, 0 to 1; what is noted of others stays.
+
+    Returns:
+        The bottleneck with the figures, rounded to four digits.
+    """
+    rates = dict(bottleneck.rates)
+    for codec, precision in average_precision.items():
+        rate = rates[codec.value]
+        if rate.measured is None:
+            raise ValueError(f"the bytes of {codec.value} have not been measured")
+        noted = rate.measured.model_copy(update={"average_precision": round(precision, 4)})
+        rates[codec.value] = rate.model_copy(update={"measured": noted})
     return bottleneck.model_copy(update={"rates": rates})
 
 

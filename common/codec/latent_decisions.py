@@ -29,6 +29,8 @@ from common.codec.latent_codes import (
 from common.domain.errors import InvalidInputError
 
 _FIRST_RUN = min(RUN_BITS)
+# Of bytes, whose windows are made when they are needed: eight a byte, each a number of Python's.
+_UNFOLDED_BYTES = 1 << 12
 _NOTHING = np.zeros(0, bool)
 
 
@@ -153,13 +155,10 @@ class DecisionReader:
 
     def __init__(self, data: bytes) -> None:
         """Read from the first bit on."""
-        content = np.frombuffer(data + b"\0\0", np.uint8)
-        self._bits = np.unpackbits(content[:-2]).view(bool)
-        three = (content[:-2].astype(np.int32) << 16) + (content[1:-1].astype(np.int32) << 8)
-        three += content[2:]
-        shifts = np.arange(24 - WINDOW_BITS, 16 - WINDOW_BITS, -1)
-        windows = three[:, None] >> shifts & ((1 << WINDOW_BITS) - 1)
-        self._windows: List[int] = windows.ravel().tolist()
+        self._content = np.frombuffer(data + b"\0\0", np.uint8)
+        self._bits = np.unpackbits(self._content[:-2]).view(bool)
+        # What is read at each bit of the beginning; see `_unfold`.
+        self._windows: List[int] = []
         self._place = 0
         # Of each code, the decisions of its last word that were not needed yet.
         self._left = [_NOTHING] * CODES
@@ -218,16 +217,32 @@ class DecisionReader:
     def _words(self, code: int, missing: int, words: List[int]) -> int:
         """Read words until they have the missing decisions; how many they have."""
         table, windows, place, had = reading_tables()[code], self._windows, self._place, 0
-        try:
-            while had < missing:
-                word = table[windows[place]]
-                words.append(word)
-                place += word & LENGTH_MASK
-                had += word >> COUNT_SHIFT
-        except IndexError as error:
-            raise _too_short() from error
+        while had < missing:
+            try:
+                while had < missing:
+                    word = table[windows[place]]
+                    words.append(word)
+                    place += word & LENGTH_MASK
+                    had += word >> COUNT_SHIFT
+            except IndexError:
+                self._unfold()
         self._place = place
         return had
+
+    def _unfold(self) -> None:
+        """Make the windows of the bytes that follow those that have theirs.
+
+        Raises:
+            InvalidInputError: there are none.
+        """
+        start = len(self._windows) // 8
+        content = self._content[start : start + _UNFOLDED_BYTES + 2].astype(np.int32)
+        three = (content[:-2] << 16) + (content[1:-1] << 8) + content[2:]
+        if not len(three):
+            raise _too_short()
+        shifts = np.arange(24 - WINDOW_BITS, 16 - WINDOW_BITS, -1)
+        windows = three[:, None] >> shifts & ((1 << WINDOW_BITS) - 1)
+        self._windows += windows.ravel().tolist()
 
 
 def _expanded(words: List[int]) -> np.ndarray:

@@ -55,13 +55,17 @@ class LazyCommand(TyperCommand):
         try:
             app = self._command.load()
         except ModuleNotFoundError as error:
-            extra = self._command.extra
-            raise ConfigurationError(
-                f"this command needs {error.name}, which is not installed: run "
-                f"pip install 'tandem-detr[{extra}]', or, in Tandem's folder, "
-                f"pip install -e '.[{extra}]'"
-            ) from error
+            raise missing_extra(error, self._command.extra) from error
         return typer.main.get_group(app).commands[self._name]
+
+
+def missing_extra(error: ModuleNotFoundError, extra: str) -> ConfigurationError:
+    """What to install, for one whose work needs optional dependencies."""
+    return ConfigurationError(
+        f"this command needs {error.name}, which is not installed: run "
+        f"pip install 'tandem-detr[{extra}]', or, in Tandem's folder, "
+        f"pip install -e '.[{extra}]'"
+    )
 
 
 def lazy_commands() -> Iterator[Command]:
@@ -153,7 +157,7 @@ def _model_info() -> typer.Typer:
 
 
 def _calibrate() -> typer.Typer:
-    from tandem.cli.model import calibrate
+    from tandem.cli.calibration import calibrate
 
     return _app_of(calibrate)
 

@@ -1,4 +1,4 @@
-"""`tandem model info`, `calibrate` and `build`: inspect, adapt and compile a bundle."""
+"""`tandem model info` and `build`: inspect and compile a bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from common.bundle import (
     StretchInput,
     load_bundle,
 )
-from common.domain.codec import CALIBRATED_BITS, CALIBRATION_FRAMES, Codec
+from common.domain.codec import CALIBRATED_BITS
 from common.engines.base import CompileOptions, Device, PlanReport
 from common.engines.registry import load_engine
 from services.pipeline.precision import (
@@ -32,10 +32,8 @@ from services.pipeline.precision import (
     choose_precision,
 )
 from services.pipeline.shapes import compile_options
-from tandem.bundle_calibration import CalibratedBundle, calibrate_bundle
-from tandem.cli.console import activity, frame_progress, show_json, show_line, show_table
+from tandem.cli.console import activity, show_json, show_line, show_table
 from tandem.cli.options import ENGINE_PRECISION_VARIABLE, JsonOption, checked_precision
-from tandem.sources import open_source
 
 
 def info(
@@ -52,51 +50,6 @@ def info(
         show_json(bundle_to_json(bundle, sizes))
     else:
         show_table(_table(bundle, sizes))
-
-
-def calibrate(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A bundle's folder; its bundle.json is changed.")
-    ],
-    *,
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Frames like those that the bundle will see: a folder of pictures or a video.",
-        ),
-    ],
-    frames: Annotated[
-        int, typer.Option(min=1, help="How many frames to use, spread evenly over the source.")
-    ] = CALIBRATION_FRAMES,
-    codec: Annotated[
-        Codec | None,
-        typer.Option(metavar="NAME", help="Make this codec the bundle's default."),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="What runs the backbone: onnxruntime, openvino, ...")
-    ] = "onnxruntime",
-    json: JsonOption = False,
-) -> None:
-    """Measure a bundle's features on real frames, for the codecs q6 to q2 and the latent ones.
-
-    Ranges are written into bundle.json. If the bundle has a bottleneck and the source is a video,
-    latent_tables.json is written as well. The bundle's digest changes with it, so give every node
-    the new files and have its stages change over (tandem model deploy), or restart them.
-    """
-    with closing(open_source(images)) as source:
-        available = source.info.frame_count
-        total = min(frames, available) if available else frames
-        with frame_progress(f"calibrating {folder}", total, visible=not json) as advance:
-            calibrated = calibrate_bundle(
-                folder, source, frames, default=codec, engine=engine, advance=advance
-            )
-    if json:
-        show_json(calibration_to_json(calibrated))
-    else:
-        show_table(_calibration_table(calibrated))
-        show_line(f"{folder}: default codec {calibrated.bundle.manifest.codec.default}")
-        show_line(f"new digest {calibrated.bundle.digest}: every node needs this bundle.json")
 
 
 def build(
@@ -175,37 +128,6 @@ def half_to_json(half: BuiltHalf) -> dict[str, Any]:
     }
 
 
-def calibration_to_json(calibrated: CalibratedBundle) -> dict[str, Any]:
-    """The bundle's new digest, and what each codec makes of its features."""
-    codec = calibrated.bundle.manifest.codec
-    return {
-        "folder": str(calibrated.bundle.folder),
-        "digest": calibrated.bundle.digest,
-        "frames": codec.calibration.frames if codec.calibration else 0,
-        "default": codec.default,
-        "codecs": [
-            {
-                "codec": trial.codec.value,
-                "clip": trial.clip,
-                "bytes_per_frame": round(trial.bytes_per_frame),
-                "relative_error": round(trial.relative_error, 5),
-            }
-            for trial in calibrated.trials
-        ],
-    }
-
-
-def _calibration_table(calibrated: CalibratedBundle) -> Table:
-    table = Table("codec")
-    for heading in ("range in standard deviations", "bytes a frame", "relative error"):
-        table.add_column(heading, justify="right")
-    for trial in calibrated.trials:
-        clip = f"+-{trial.clip:g}" if trial.clip is not None else ""
-        error = f"{trial.relative_error:.2%}"
-        table.add_row(trial.codec.value, clip, f"{trial.bytes_per_frame:,.0f}", error)
-    return table
-
-
 def bundle_to_json(bundle: Bundle, sizes: dict[Graph, int]) -> dict[str, Any]:
     """The manifest, with the bundle's digest and the size of each half and part in bytes."""
     return {
@@ -235,8 +157,12 @@ def _bottleneck_sentence(manifest: Manifest) -> str:
         return "none"
     rates = []
     for name, rate in bottleneck.rates.items():
-        cost = rate.measured
-        rates.append(name if cost is None else f"{name} {cost.bytes_per_frame:,.0f} bytes a frame")
+        told = name
+        if rate.measured is not None:
+            told += f" {rate.measured.bytes_per_frame:,.0f} bytes a frame"
+            precision = rate.measured.average_precision
+            told += "" if precision is None else f" at AP {precision:.3f}"
+        rates.append(told)
     return f"{bottleneck.channels} channels; " + ", ".join(rates)
 
 

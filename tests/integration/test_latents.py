@@ -181,6 +181,21 @@ async def test_a_payload_that_is_damaged_on_the_way_is_its_own_fault(cluster, ex
     assert_right(results[6:], expected[6:])
 
 
+async def test_a_payload_longer_than_its_shape_allows_is_its_own_fault(cluster, expected):
+    """A reader that took 16 MiB for latents would be busy for minutes, and need gigabytes."""
+
+    def pad(features):
+        if features.frame_id == 5:
+            features.tensor.data += bytes(16 << 20)
+
+    async with backbone_beside(cluster, pad) as backbone:
+        results = await through(backbone)
+    assert results[5].error.code == code_pb2.INVALID_ARGUMENT
+    assert "are no payload of levels of shape" in results[5].error.message
+    assert_right(results[:5], expected[:5])
+    assert_right(results[6:], expected[6:])
+
+
 async def test_a_camera_that_changes_its_size_goes_on(cluster):
     large = [frame(number, jpeg(number, 240, 320)).frame for number in range(10, 15)]
     frames = [*PAN[:5], *large, *PAN[20:25]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Iterable, List, Mapping, Optional, Tuple
 
+from common.domain.codec import LATENT_CODECS
 from common.domain.placement import ORCHESTRATOR, NodePair, Placement
 from services.orchestrator.decision.prediction import Prediction
 
@@ -34,8 +35,9 @@ class Objective(str, Enum):
     ACCURACY = "accuracy"
 
 
-# To choose a node pair for its throughput is to want all of it.
-_SHARP = (Objective.THROUGHPUT,)
+# To choose a node pair for its throughput is to want all of it; and rates of one bundle are within
+# some hundredths of each other's loss.
+_SHARP = (Objective.THROUGHPUT, Objective.ACCURACY)
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,14 @@ def cost_of(prediction: Prediction, criterion: Objective) -> float:
 
 
 def _loss(prediction: Prediction) -> float:
-    """1 less the AP of the rate; 0 for the bundle's own codec, which is taken to lose nothing."""
-    precision = prediction.rate.average_precision if prediction.rate else None
-    return 0.0 if precision is None else 1 - precision
+    """1 less the AP of the rate; 0 for the bundle's own codec, which is taken to lose nothing.
+
+    What a rate keeps that was not measured is not taken to be more than what another one does.
+    """
+    rate = prediction.rate
+    if rate is None or rate.codec not in LATENT_CODECS:
+        return 0.0
+    return 1.0 if rate.average_precision is None else 1 - rate.average_precision
 
 
 def leading_criterion(objective: Objective) -> Objective:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import List, Mapping, Optional, Sequence
 
-from common.domain.codec import Codec
+from common.domain.codec import Codec, RateFigures
 from common.domain.placement import NodePair
 from services.orchestrator.estimation.estimates import Estimates, LinkEstimate
 from services.orchestrator.estimation.link_rates import MESSAGE_OVERHEAD_BYTES
@@ -150,8 +150,9 @@ def choose_rate(
 def rate_options(node_pair: NodePair, estimates: Estimates) -> List[RateOption]:
     """What a node pair's features can be coded by where a rate is chosen, the finest first.
 
-    The latent rates of its backbone's bundle; before them the bundle's default codec, once frames
-    have shown what it takes. None where the bundle has no bottleneck.
+    The latent rates of its backbone's bundle, but for those that a coarser one makes pointless;
+    before them the bundle's default codec, once frames have shown what it takes. None where the
+    bundle has no bottleneck.
 
     Args:
         node_pair: which nodes run the stages.
@@ -172,13 +173,28 @@ def rate_options(node_pair: NodePair, estimates: Estimates) -> List[RateOption]:
     factor = busy[-1] if busy else 1.0
     options = [
         RateOption(f.codec, recent.get(f.codec, factor * f.bytes_per_frame), f.average_precision)
-        for f in figures
+        for f in _worthwhile(figures)
     ]
     default = estimates.default_codecs.get(node_pair.backbone)
     is_further = default is not None and default not in {f.codec for f in figures}
     if options and default is not None and is_further and default in estimates.codecs:
         options.insert(0, RateOption(default, estimates.codecs[default].payload_bytes))
     return options
+
+
+def _worthwhile(figures: Sequence[RateFigures]) -> List[RateFigures]:
+    """The rates by falling AP, without those that keep no more than one of fewer bytes.
+
+    Where the AP of one is not known, they stay as they are named.
+    """
+    known = [(-f.average_precision, f) for f in figures if f.average_precision is not None]
+    if len(known) < len(figures):
+        return list(figures)
+    found: List[RateFigures] = []
+    for _, f in sorted(known, key=lambda each: (each[0], each[1].bytes_per_frame)):
+        if not found or f.bytes_per_frame < found[-1].bytes_per_frame:
+            found.append(f)
+    return found
 
 
 def available_bytes_per_second(link: Optional[LinkEstimate], own: float) -> Optional[float]:
@@ -191,8 +207,9 @@ def available_bytes_per_second(link: Optional[LinkEstimate], own: float) -> Opti
 
 def explain_rate(chosen: RateOption, options: Sequence[RateOption], demand: RateDemand) -> str:
     """Why a rate is taken, in words."""
-    precision = f" at AP {chosen.average_precision:.2f}" if chosen.average_precision else ""
-    told = f"{chosen.codec.value}: {chosen.payload_bytes:.0f} bytes a frame{precision}"
+    told = f"{chosen.codec.value}: {chosen.payload_bytes:.0f} bytes a frame"
+    if chosen.average_precision is not None:
+        told += f" at AP {chosen.average_precision:.3f}"
     room = demand.room_bytes_per_second
     if room is None:
         return f"{told}; the link is not measured yet"

@@ -7,7 +7,11 @@ import pytest
 
 from common.bundle import Bottleneck, LatentRate, RateMeasurement
 from common.codec.latent import LatentCoder
-from common.codec.latent_calibration import calibrate_latents, measure_latents
+from common.codec.latent_calibration import (
+    calibrate_latents,
+    measure_latents,
+    with_average_precision,
+)
 from common.codec.latent_codes import LARGEST_ODDS, ODDS_UNIT
 from common.codec.latent_levels import CodedLevels
 from common.codec.latent_order import key_levels, next_levels
@@ -120,9 +124,16 @@ def test_what_the_rates_cost_is_measured_and_what_they_keep_stays():
     measured = measure_latents(described, tables, clips).rates["latent"].measured
     assert measured.average_precision == 0.7
     assert 1 < measured.bytes_per_frame < measured.bytes_per_key_frame
-    found = measure_latents(described, tables, clips, {"latent": 0.6}).rates
-    assert found["latent"].measured.average_precision == 0.6
-    assert found["latent-fine"].measured.average_precision == 0.7
+
+
+def test_what_the_rates_keep_is_noted_beside_what_they_cost():
+    before = RateMeasurement(average_precision=0.7, bytes_per_frame=1, bytes_per_key_frame=2)
+    noted = with_average_precision(bottleneck(measured=before), {Codec.LATENT: 0.612345})
+    after = {name: rate.measured for name, rate in noted.rates.items()}
+    assert after["latent-fine"] == after["latent-coarse"] == before
+    assert after["latent"] == before.model_copy(update={"average_precision": 0.6123})
+    with pytest.raises(ValueError, match="bytes of latent have not been measured"):
+        with_average_precision(bottleneck(), {Codec.LATENT: 0.6})
 
 
 def test_what_cannot_be_calibrated_is_refused():

@@ -1,12 +1,14 @@
 """Whatever bytes arrive, latents are decoded or refused, soon."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from common.bundle import LatentRate
 from common.codec.latent import MAX_LEVELS, LatentCoder
+from common.codec.latent_contexts import KINDS
 from common.codec.latent_levels import CodedLevels
 from common.codec.latent_tables import LatentTables
 from common.domain.codec import LATENT_CODECS
@@ -67,6 +69,52 @@ def check_safe(one, data, shape, reference):
     assert coded.levels.shape == shape
     assert np.isfinite(one.latents(coded)).all()
     assert np.abs(one.latents(coded)).max() <= 32767 + 8
+
+
+def longest():
+    """Levels that take as many decisions as any, by tables to which every answer is unlikely."""
+    tables = {
+        kind: {name: (0,) * size.entries(1) for name, size in of_kind.items()}
+        for kind, of_kind in KINDS.items()
+    }
+    for kind in ("key_some", "key_two", "key_more"):
+        tables[kind]["channel"] = (-2048,)
+    tables["key_longer"]["bits"] = (-2048,) * 14 + (2048, 0)
+    return LatentCoder(LatentRate(step=1), tables), np.full((1, 60, 60), 32767, np.int16)
+
+
+def test_the_longest_payload_is_read_and_a_longer_one_costs_nothing():
+    one, levels = longest()
+    data = one.encode(CodedLevels.after(None, levels))
+    # Many times what is unfolded at once.
+    assert len(data) > 30 * levels.size
+    decoded = one.decode(data, levels.shape)
+    np.testing.assert_array_equal(decoded.levels, levels)
+    for end in range(8, len(data), 4001):
+        with pytest.raises(InvalidInputError, match="ends before"):
+            one.decode(data[:end], levels.shape)
+    tracemalloc.start()
+    try:
+        for reference in (None, decoded):
+            with pytest.raises(InvalidInputError, match="take at most"):
+                one.decode(bytes(len(data) + (8 << 20)), levels.shape, reference)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_payload_is_unfolded_only_as_far_as_it_is_read():
+    """One of the memory of its bits, not of a number of Python's for each of them."""
+    shape = (CHANNELS, 60, 60)
+    data = coder().encode(CodedLevels.after(None, np.zeros(shape, np.int16)))
+    padded = data + bytes(1_500_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match="goes on"):
+            coder().decode(padded, shape)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(padded)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("head", range(1, 128))

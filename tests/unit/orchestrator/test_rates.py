@@ -177,7 +177,7 @@ def test_on_a_link_whose_rate_varies_the_choice_does_not_flap():
         (
             demand(5_000),
             COARSE,
-            "latent-coarse: 50 bytes a frame at AP 0.66; latent would take "
+            "latent-coarse: 50 bytes a frame at AP 0.660; latent would take "
             "5.52 kB/s of the 5 kB/s that the link carries",
         ),
         (demand(1e6), FINE, "the finest; it takes 10.3 kB/s of the 1e+03 kB/s"),
@@ -219,6 +219,45 @@ def test_what_each_rate_takes_now(codecs, expected):
     options = rate_options(SPLIT, known(codecs=codecs, default_codecs={"edge": INT8}))
     assert {each.codec: each.payload_bytes for each in options} == expected
     assert [each.codec for each in options] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("precisions", "expected"),
+    [
+        ((0.7292, 0.7270, 0.7242), [FINE, LATENT, COARSE]),
+        # A finer rate has to keep more for its bytes.
+        ((0.7270, 0.7270, 0.7242), [LATENT, COARSE]),
+        ((0.7292, 0.7242, 0.7250), [FINE, COARSE]),
+        ((0.70, 0.71, 0.72), [COARSE]),
+        ((0.72, 0.71, 0.72), [COARSE]),
+        # As of a model that was not trained.
+        ((0.0, 0.0, 0.0), [COARSE]),
+        # Nothing can be said where one was not measured.
+        ((None, None, None), [FINE, LATENT, COARSE]),
+        ((None, 0.71, 0.72), [FINE, LATENT, COARSE]),
+        ((0.70, None, 0.72), [FINE, LATENT, COARSE]),
+    ],
+)
+def test_a_finer_rate_that_keeps_no_more_is_not_taken(precisions, expected):
+    figures = [replace(each, average_precision=ap) for each, ap in zip(FIGURES, precisions)]
+    options = rate_options(SPLIT, Estimates(latent_rates={"edge": tuple(figures)}))
+    assert [each.codec for each in options] == expected
+    chosen = choose_rate(None, options, demand(1e6), 0.0)
+    assert chosen.codec is expected[0]
+
+
+def test_what_a_rate_keeps_counts_and_not_its_name():
+    figures = (replace(FIGURES[0], bytes_per_frame=40, average_precision=0.6), *FIGURES[1:])
+    options = rate_options(SPLIT, Estimates(latent_rates={"edge": figures}))
+    assert [each.codec for each in options] == [LATENT, COARSE, FINE]
+    assert choose_rate(None, options, demand(1e6), 0.0).codec is LATENT
+
+
+def test_a_stream_leaves_a_rate_that_a_new_bundle_makes_pointless():
+    before = chosen(FINE)
+    figures = tuple(replace(each, average_precision=0.7) for each in FIGURES)
+    options = rate_options(SPLIT, Estimates(latent_rates={"edge": figures}))
+    assert choose_rate(before, options, demand(1e6), 1.0).codec is COARSE
 
 
 def test_without_a_bottleneck_there_is_nothing_to_choose():
@@ -302,6 +341,38 @@ def test_of_nodes_that_serve_as_many_frames_the_more_accurate_ones_serve():
     assert decision.node_pair == FULL
 
 
+@pytest.mark.parametrize(
+    ("precisions", "expected"),
+    [
+        # As near to each other as the demo's.
+        ((0.7292, 0.7270, 0.7242), "back"),
+        ((None, 0.7270, 0.7242), "there"),
+        ((None, None, None), "there"),
+    ],
+)
+def test_of_splits_that_serve_as_many_frames_the_one_with_the_finer_rate_serves(
+    precisions, expected
+):
+    """There and back by links of different speed; the faster one has a longer round trip."""
+    there, back = SPLIT, NodePair("workstation", "edge")
+    figures = tuple(replace(each, average_precision=ap) for each, ap in zip(FIGURES, precisions))
+    estimates = replace(
+        nodes_and_link(10_000),
+        frame_bytes=1,
+        latent_rates={"edge": figures, "workstation": figures},
+        default_codecs={},
+        links={
+            ("edge", "workstation"): LinkEstimate(10_000, 0.03, 0.1),
+            ("workstation", "edge"): LinkEstimate(40_000, 0.2, 0.1),
+        },
+    )
+    policy = Policy(objective=Objective.ACCURACY, located_at="edge")
+    decision = Decider(policy).decide(0.0, [there, back], estimates)
+    codecs = [decision.predictions[each].rate.codec for each in (there, back)]
+    assert codecs == [COARSE, FINE]
+    assert decision.node_pair == {"there": there, "back": back}[expected]
+
+
 def test_the_explanation_tells_rate_bytes_precision_and_why():
     policy = Policy(objective=Objective.ACCURACY, located_at="edge")
     estimates = nodes_and_link(16_000)
@@ -312,7 +383,7 @@ def test_the_explanation_tells_rate_bytes_precision_and_why():
     line = next(each for each in told if each.startswith("backbone: "))
     assert "sends its features (0.1 kB) from edge to workstation" in line
     assert (
-        "latent: 100 bytes a frame at AP 0.70; latent-fine would take 21.5 kB/s of the 16 kB/s "
+        "latent: 100 bytes a frame at AP 0.700; latent-fine would take 21.5 kB/s of the 16 kB/s "
         "that the link carries"
     ) in line
 

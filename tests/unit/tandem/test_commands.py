@@ -101,6 +101,18 @@ def test_what_the_library_alone_lacks_is_told_with_the_remedy():
     )
 
 
+def test_what_an_option_needs_is_told_with_the_remedy():
+    """Calibrating does without pycocotools; only judging by annotations needs it."""
+    arguments = ["model", "calibrate", "models/demo-r50", "--images", ".", "--annotations", "no"]
+    code = (
+        "import sys; sys.modules['pycocotools'] = None;"
+        f"sys.argv = ['tandem', *{arguments}]; import tandem.__main__ as m; m.main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 1
+    assert "which is not installed: run pip install 'tandem-detr[evaluate]'" in ran.stderr
+
+
 def test_the_list_of_commands_needs_neither_torch_nor_grpc():
     code = (
         "import sys; sys.modules['torch'] = None;"
