@@ -52,6 +52,8 @@ _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 _HUNG_UP = {errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 # A list of addresses has a length, what it lists may still have none.
 _LISTS = {"hls", "dash", "rtsp", "sdp"}
+# AVFMT_TS_DISCONT of libavformat, which PyAV has no name for.
+_MAY_START_ANEW = 0x0200
 # Within one picture, a rotation is its EXIF orientation, which Tandem leaves as it is stored.
 _PICTURE_CODECS = {"mjpeg", "png", "webp", "tiff", "bmp", "jpegxl"}
 
@@ -109,7 +111,8 @@ class FFmpegReader(Reader):
         self.frames_per_second = float(rate) if rate else None
         self._frames = self._delivered()
         self._frame_at = time.monotonic()
-        self._times = FrameTimes(self.frames_per_second)
+        may_start_anew = bool(self._container.format.flags & _MAY_START_ANEW)
+        self._times = FrameTimes(self.frames_per_second, may_start_anew=may_start_anew)
 
     @property
     def finite(self) -> bool:

@@ -28,6 +28,13 @@ def test_time_goes_on_from_the_frame_before(stamps, seconds):
     assert told == pytest.approx(seconds, abs=1e-6)
 
 
+def test_a_broadcast_leaps_no_further_than_a_camera_is_silent():
+    stamps = (0.0, 9.0, 9.1, 19.2, 19.3, 18_000.0)
+    times = FrameTimes(4.0, may_start_anew=True)
+    told = [times.since_first(stamp) for stamp in stamps]
+    assert told == pytest.approx((0, 9, 9.1, 9.35, 9.45, 9.7))
+
+
 def test_a_video_that_tells_no_rate():
     times = FrameTimes(None)
     assert [times.since_first(stamp) for stamp in (9.0, 1.0)] == [0.0, pytest.approx(0.04)]

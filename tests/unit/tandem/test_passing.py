@@ -290,9 +290,20 @@ def test_a_frame_of_h265_is_a_key_frame_where_it_says_so_itself(tmp_path):
 
 
 @pytest.mark.parametrize("form", VideoForm)
-def test_recordings_that_were_joined_follow_each_other(tmp_path, form):
+@pytest.mark.parametrize("begins_at", [0.0, 18_000.0])
+def test_recordings_that_were_joined_follow_each_other(tmp_path, form, begins_at):
     data = write_camera_video(tmp_path / "v.ts").read_bytes()
-    (tmp_path / "joined.ts").write_bytes(data + data)
+    with (
+        av.open(str(tmp_path / "v.ts")) as read_from,
+        av.open(str(tmp_path / "later.ts"), "w") as written,
+    ):
+        copied = written.add_stream_from_template(read_from.streams.video[0])
+        for packet in (packet for packet in read_from.demux(video=0) if packet.size):
+            later = round(begins_at / packet.time_base)
+            packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = copied
+            written.mux(packet)
+    (tmp_path / "joined.ts").write_bytes(data + (tmp_path / "later.ts").read_bytes())
     frames, told = read(tmp_path / "joined.ts", form)
     assert (len(frames), told) == (24, [])
     steps = np.diff([frame.seconds for frame in frames])
