@@ -40,6 +40,7 @@ from tandem.sources.readers import (
     Reader,
     ReadFrame,
 )
+from tandem.sources.times import FrameTimes
 
 # Places in a row where nothing can be read; then the rest is taken to be no better.
 _MOST_UNREADABLE = 100
@@ -51,6 +52,8 @@ _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 _HUNG_UP = {errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED}
 # A list of addresses has a length, what it lists may still have none.
 _LISTS = {"hls", "dash", "rtsp", "sdp"}
+# AVFMT_TS_DISCONT of libavformat, which PyAV has no name for.
+_MAY_START_ANEW = 0x0200
 # Within one picture, a rotation is its EXIF orientation, which Tandem leaves as it is stored.
 _PICTURE_CODECS = {"mjpeg", "png", "webp", "tiff", "bmp", "jpegxl"}
 
@@ -108,7 +111,8 @@ class FFmpegReader(Reader):
         self.frames_per_second = float(rate) if rate else None
         self._frames = self._delivered()
         self._frame_at = time.monotonic()
-        self._first_seconds: float | None = None
+        may_start_anew = bool(self._container.format.flags & _MAY_START_ANEW)
+        self._times = FrameTimes(self.frames_per_second, may_start_anew=may_start_anew)
 
     @property
     def finite(self) -> bool:
@@ -136,7 +140,7 @@ class FFmpegReader(Reader):
         packets, first, passing = self._video_packets(), list[VideoPacket](), None
         if self.passes and is_known(self._stream):
             try:
-                passing = PassThrough(self._stream)
+                passing = PassThrough(self._stream, self._left_out)
                 self._probe(packets, first)
             except NotPassableError as error:
                 passing, self.not_passed = None, str(error)
@@ -159,11 +163,18 @@ class FFmpegReader(Reader):
                 continue
             read.append(packet)
             check_packet(packet)
-            for frame in self._of_packet(packet):
+            counted = self.damaged
+            frames = self._of_packet(packet)
+            # It is looked at once more when it is delivered.
+            self.damaged = counted
+            for frame in frames:
                 return check_picture(frame)
             if len(read) == _MOST_PROBED:
                 break
         raise NotPassableError("its first pictures cannot be decoded here")
+
+    def _left_out(self) -> None:
+        self.damaged += 1
 
     def _passed(
         self, passing: PassThrough, packets: Iterable[VideoPacket]
@@ -176,7 +187,7 @@ class FFmpegReader(Reader):
         decode = UnitDecoder(passing.format.codec)
         # A look ahead would make a camera's frames late.
         for timed in passing.units(packets, looks_ahead=not self._is_remote or self.finite):
-            seconds, duration = self._times(timed.shown_at, timed.duration, timed.time_base)
+            seconds, duration = self._timed(timed.shown_at, timed.duration, timed.time_base)
             yield EncodedPicture(timed.unit, passing.format, decode, seconds, duration)
 
     def _decoded(self, packets: Iterable[VideoPacket]) -> Iterator[Picture]:
@@ -251,19 +262,16 @@ class FFmpegReader(Reader):
         pixels = frame.to_ndarray(format="bgr24")
         if self._stream.codec_context.name not in _PICTURE_CODECS:
             pixels = _upright(pixels, frame.rotation)
-        return Picture(pixels, *self._times(frame.pts, frame.duration, frame.time_base))
+        return Picture(pixels, *self._timed(frame.pts, frame.duration, frame.time_base))
 
-    def _times(
+    def _timed(
         self, shown_at: int | None, duration: int | None, time_base: Fraction | None
     ) -> tuple[float | None, float | None]:
         """When a frame is shown, since the first, and how long; None of what is not known."""
         if shown_at is None or time_base is None:
             return None, None
-        seconds = float(shown_at * time_base)
-        if self._first_seconds is None:
-            self._first_seconds = seconds
         known = float(duration * time_base) if self._knows_durations and duration else None
-        return seconds - self._first_seconds, known
+        return self._times.since_first(float(shown_at * time_base)), known
 
 
 def _upright(pixels: np.ndarray, rotation_degrees: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from common.vision.video.byte_stream import nal_units
 from common.vision.video.h264 import H264Syntax
 from common.vision.video.h265 import H265Syntax
 from common.vision.video.parameter_sets import ParameterSets
+from common.vision.video.parameters import RENEWED_BIT_BY_BIT
 from common.vision.video.syntax import PARAMETER_SETS, Role
 
 _START_CODES = (b"\0\0\1", b"\0\0\0\1")
@@ -39,8 +40,11 @@ class SetsInFront:
         for unit in _units_of_header(header, codec):
             self._take(unit)
 
-    def key_frame(self, data: bytes) -> bytes:
+    def key_frame(self, data: bytes) -> bytes | None:
         """The same key frame, with its parameter sets in front if it had none.
+
+        Returns:
+            The frame; None if it is no key frame, though its container says so.
 
         Raises:
             InvalidInputError: from here on, the services do not decode such video.
@@ -51,7 +55,13 @@ class SetsInFront:
             # The services' answer will say what is wrong.
             return data
         units = [data[start:end] for start, end in places]
-        own = {self._take(unit) for unit in units}
+        own = [self._take(unit) for unit in units]
+        if not any(map(self._syntax.is_certainly_key, units)):
+            if self._codec is VideoCodec.H265:
+                # It marks all of its key frames, and MP4 calls any frame one if it has no list.
+                return None
+            if any(map(self._renews, own, units)):
+                raise InvalidInputError(RENEWED_BIT_BY_BIT)
         if Role.SEQUENCE_PARAMETERS in own and Role.PICTURE_PARAMETERS in own:
             return data
         at = places[0][1] if units and self._is_delimiter(units[0]) else 0
@@ -69,6 +79,10 @@ class SetsInFront:
         if role is Role.SEQUENCE_PARAMETERS:
             self._syntax.read_sequence_parameters(unit)[1].check_served()
         return role
+
+    def _renews(self, role: Role, unit: bytes) -> bool:
+        """Whether it says that the picture is whole some frames later only."""
+        return role is Role.RECOVERY_POINT and self._syntax.recovery_frames(unit) > 0
 
     def _is_delimiter(self, unit: bytes) -> bool:
         if self._codec is VideoCodec.H264:

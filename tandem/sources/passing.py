@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
@@ -41,14 +41,19 @@ class TimedUnit(NamedTuple):
 class PassThrough:
     """Makes access units of a stream's packets: Annex B, parameter sets before each key frame.
 
-    What comes before the first key frame is left out, since nothing can decode it.
+    What comes before the first key frame is left out, since nothing can decode it, and so is what
+    is too damaged to be taken out of its container's form.
 
     Attributes:
         format: what the access units are; their parameter sets are in them.
     """
 
-    def __init__(self, stream: av.VideoStream) -> None:
+    def __init__(self, stream: av.VideoStream, on_damage: Callable[[], None]) -> None:
         """Look at what the stream's header tells.
+
+        Args:
+            stream: of one of the codecs that can be passed through.
+            on_damage: called for each packet that is left out since it is damaged.
 
         Raises:
             NotPassableError: the services do not decode such video.
@@ -63,6 +68,7 @@ class PassThrough:
             raise NotPassableError(str(error)) from error
         self.format = VideoFormat(codec)
         self._filter = BitStreamFilterContext(filter_name, stream)
+        self._on_damage = on_damage
         self._began = False
 
     def units(self, packets: Iterable[VideoPacket], *, looks_ahead: bool) -> Iterator[TimedUnit]:
@@ -83,22 +89,27 @@ class PassThrough:
             raise NotPassableError(_CUT)
         shown_at = packet.dts if packet.pts is None else packet.pts
         duration, time_base = packet.duration, packet.time_base
+        try:
+            every = self._filter.filter(packet)
+        except av.FFmpegError:
+            # The sizes within it are wrong. The services notice that a picture is missing.
+            self._on_damage()
+            return []
         return [
             TimedUnit(unit, shown_at, duration, time_base)
-            for filtered in self._filter.filter(packet)
+            for filtered in every
             if (unit := self._unit(bytes(filtered), filtered.is_keyframe)) is not None
         ]
 
     def _unit(self, data: bytes, is_key_frame: bool) -> AccessUnit | None:
-        self._began = self._began or is_key_frame
-        if not self._began or not data:
-            return None
-        if not is_key_frame:
-            return AccessUnit(data, False)
         try:
-            return AccessUnit(self._sets.key_frame(data), True)
+            key_frame = self._sets.key_frame(data) if is_key_frame and data else None
         except InvalidInputError as error:
             raise NotPassableError(str(error)) from error
+        self._began = self._began or key_frame is not None
+        if not self._began or not data:
+            return None
+        return AccessUnit(key_frame or data, key_frame is not None)
 
 
 def is_known(stream: av.VideoStream) -> bool:
@@ -139,4 +150,8 @@ def _in_order_of_display(units: Iterator[TimedUnit]) -> Iterator[TimedUnit]:
 
 
 def _is_later(one: TimedUnit, other: TimedUnit) -> bool:
-    return one.shown_at is not None and other.shown_at is not None and one.shown_at > other.shown_at
+    """Whether it is shown later than one that is decoded behind it."""
+    if other.unit.key_frame or one.shown_at is None or other.shown_at is None:
+        # None is shown after a key frame that follows it: there, another recording begins.
+        return False
+    return one.shown_at > other.shown_at

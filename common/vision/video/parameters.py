@@ -79,6 +79,10 @@ class SequenceParameters:
             raise InvalidInputError(B_FRAMES)
 
 
+RENEWED_BIT_BY_BIT = (
+    "the video renews its picture bit by bit, over many frames (intra refresh), which is not "
+    "served; have the encoder send key frames"
+)
 B_FRAMES = (
     "the video has B frames, or says that it may have: pictures are decoded in another order than "
     "they are shown in, and each frame would have to wait for later ones; encode it without them"

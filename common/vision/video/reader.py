@@ -21,7 +21,12 @@ from common.vision.video.h265 import H265Syntax
 from common.vision.video.limits import VideoLimits
 from common.vision.video.order import OutOfOrderError, PictureOrder
 from common.vision.video.parameter_sets import START_CODE, ParameterSets, Sequence
-from common.vision.video.parameters import B_FRAMES, PictureKind, SliceStart
+from common.vision.video.parameters import (
+    B_FRAMES,
+    RENEWED_BIT_BY_BIT,
+    PictureKind,
+    SliceStart,
+)
 from common.vision.video.syntax import PARAMETER_SETS, Role, Syntax
 
 # What is coded beyond the picture's edges; a side is coded in blocks of at most 64.
@@ -29,6 +34,10 @@ _MOST_CROPPED = 1 << 20
 # Of a NAL unit, what is read: all of a parameter set, and more of a slice than its header needs.
 MAX_HEAD_BYTES = 4096
 MAX_SLICE_HEAD_BYTES = 64
+
+
+class _NoPictureError(InvalidInputError):
+    """An access unit holds nothing for a decoder, such as an encoder's remarks alone."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,9 @@ class AccessUnitReader:
             is_needed = found.start.is_reference
             self._check_sequence(found.sequence)
             return self._follow(unit.data, found, self._is_key(unit, found))
+        except _NoPictureError:
+            # The others refer to nothing in it; if a picture was meant to be there, they tell.
+            raise
         except TandemError as error:
             if is_needed:
                 self.lost(error)
@@ -156,7 +168,8 @@ class AccessUnitReader:
             elif role is Role.RECOVERY_POINT:
                 recovery_frames = self._syntax.recovery_frames(head)
         if not slices:
-            raise InvalidInputError(f"the access unit holds no picture in {self._codec.value}")
+            kind = InvalidInputError if parts else _NoPictureError
+            raise kind(f"the access unit holds no picture in {self._codec.value}")
         sequence, picture = self._picture(slices, unit)
         return _Found(parts, sequence, picture, recovery_frames)
 
@@ -213,10 +226,7 @@ class AccessUnitReader:
         if not unit.key_frame:
             return False
         if recovery_frames:
-            raise InvalidInputError(
-                f"the video renews its picture bit by bit, over {recovery_frames} frames, which is "
-                "not served; have the encoder send key frames"
-            )
+            raise InvalidInputError(RENEWED_BIT_BY_BIT)
         # Some encoders mark nothing in the video.
         if start.is_intra:
             return True

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from common.domain.errors import InvalidInputError
-from common.domain.frames import EncodedImage
+from common.domain.frames import EncodedImage, RawImage
 from common.domain.video import AccessUnit, VideoCodec
 from common.vision.video.byte_stream import nal_units
-from common.vision.video.parameters import B_FRAMES
+from common.vision.video.parameters import B_FRAMES, RENEWED_BIT_BY_BIT
 from tandem.pictures import decode_picture
 from tandem.sources import VideoForm, open_source
 from tests.network_cameras import rtsp_camera
@@ -228,3 +228,85 @@ def test_a_damaged_access_unit_goes_as_it_is_and_has_no_picture(tmp_path):
     frames, told = read(path)
     assert (len(frames), told) == (12, [])
     assert [type(frame.content) for frame in frames] == [AccessUnit] * 12
+
+
+def changed_copy(path, copy, change):
+    """A file of the same packets; `change` gets each, and its number, and returns its data."""
+    with av.open(str(path)) as read_from, av.open(str(copy), "w") as written:
+        stream = read_from.streams.video[0]
+        copied = written.add_stream_from_template(stream)
+        packets = (packet for packet in read_from.demux(stream) if packet.size)
+        for number, packet in enumerate(packets):
+            other = av.Packet(change(number, packet))
+            other.pts, other.dts, other.time_base = packet.pts, packet.dts, packet.time_base
+            other.stream, other.is_keyframe = copied, packet.is_keyframe
+            written.mux(other)
+    return copy
+
+
+@pytest.mark.parametrize("number", [5, 7], ids=["key frame", "other"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"\xff" * 200])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_is_no_access_unit_any_more_is_left_out_and_the_others_pass(
+    tmp_path, suffix, codec, damage, number
+):
+    path = write_camera_video(tmp_path / f"v{suffix}", codec=codec)
+
+    def change(index, packet):
+        return damage(bytes(packet)) if index == number else bytes(packet)
+
+    frames, told = read(changed_copy(path, tmp_path / f"damaged{suffix}", change))
+    whole = [frame.content for frame in read(path)[0]]
+    assert [frame.content for frame in frames] == whole[:number] + whole[number + 1 :]
+    assert told == [f"damaged{suffix}: 1 damaged frame left out so far"]
+
+
+def test_a_video_that_renews_its_picture_bit_by_bit_is_sent_as_jpeg(tmp_path):
+    options = {"x264-params": "intra-refresh=1:keyint=5:bframes=0:scenecut=0"}
+    path = write_camera_video(tmp_path / "v.mp4", options=options)
+    frames, told = read(path)
+    kinds = [type(frame.content) for frame in frames]
+    first = kinds.index(EncodedImage)
+    assert kinds == [AccessUnit] * first + [EncodedImage] * (12 - first)
+    why = f"from frame {first} on, {RENEWED_BIT_BY_BIT}"
+    assert told == [f"v.mp4: its frames are sent as JPEG: {why}"]
+    assert first < 6
+
+
+def test_a_frame_of_h265_is_a_key_frame_where_it_says_so_itself(tmp_path):
+    """MP4's list of key frames may be missing, and each frame is called one then."""
+    path = write_camera_video(tmp_path / "v.mp4", codec="libx265")
+
+    def change(_index, packet):
+        packet.is_keyframe = True
+        return bytes(packet)
+
+    frames, told = read(changed_copy(path, tmp_path / "all.mp4", change))
+    assert ([frame.content for frame in frames], told) == (
+        [frame.content for frame in read(path)[0]],
+        [],
+    )
+
+
+@pytest.mark.parametrize("form", VideoForm)
+@pytest.mark.parametrize("begins_at", [0.0, 18_000.0])
+def test_recordings_that_were_joined_follow_each_other(tmp_path, form, begins_at):
+    data = write_camera_video(tmp_path / "v.ts").read_bytes()
+    with (
+        av.open(str(tmp_path / "v.ts")) as read_from,
+        av.open(str(tmp_path / "later.ts"), "w") as written,
+    ):
+        copied = written.add_stream_from_template(read_from.streams.video[0])
+        for packet in (packet for packet in read_from.demux(video=0) if packet.size):
+            later = round(begins_at / packet.time_base)
+            packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = copied
+            written.mux(packet)
+    (tmp_path / "joined.ts").write_bytes(data + (tmp_path / "later.ts").read_bytes())
+    frames, told = read(tmp_path / "joined.ts", form)
+    assert (len(frames), told) == (24, [])
+    steps = np.diff([frame.seconds for frame in frames])
+    np.testing.assert_allclose(steps, 0.1, atol=1e-3)
+    kind = {VideoForm.ACCESS_UNITS: AccessUnit, VideoForm.JPEG: EncodedImage}.get(form, RawImage)
+    assert {type(frame.content) for frame in frames} == {kind}

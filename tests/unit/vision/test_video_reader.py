@@ -113,6 +113,21 @@ def test_what_needs_a_lost_picture_is_refused_until_a_key_frame(codec, units):
         reading.read(units[KEY_INTERVAL + 1])
 
 
+def test_what_holds_nothing_for_a_decoder_takes_no_other_with_it(codec, units):
+    remarks = b"\x06\x05\x04abcd\x80" if codec is H264 else b"\x4e\x01\x05\x04abcd\x80"
+    delimiter = b"\x09\xf0" if codec is H264 else b"\x46\x01\x50"
+    reading = reader(codec)
+    reading.read(units[0])
+    for alone in ((remarks,), (delimiter,), (delimiter, remarks)):
+        for key_frame in (False, True):
+            refused(reading, given(*alone, key_frame=key_frame), "holds no picture")
+    assert [reading.read(unit).begins for unit in units[1:]] == [False] * 6
+    # Of these, the decoder would lack what may have changed.
+    sets = [part for part in nal_units(units[0].data) if nal_kind(part, codec) in SETS[codec]]
+    refused(reading, given(*sets), "holds no picture")
+    refused(reading, units[1], WAITS)
+
+
 def test_a_missing_and_a_repeated_access_unit_are_noticed():
     units = made(H264)
     for unit in (units[3], units[1]):
@@ -196,7 +211,7 @@ def test_a_renewal_bit_by_bit_is_no_key_frame():
     renewing = next(unit for unit in units[1:] if unit.key_frame)
     for unit in units[: units.index(renewing)]:
         reading.read(unit)
-    refused(reading, renewing, "renews its picture bit by bit, over .* have the encoder send key")
+    refused(reading, renewing, "renews its picture bit by bit, .* have the encoder send key")
 
 
 def test_a_frame_that_is_no_key_frame_may_not_say_so(codec, units):
