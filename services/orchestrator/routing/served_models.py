@@ -89,6 +89,11 @@ class ServedModels:
         both = backbone.loaded_digests & transformer.loaded_digests
         return next((each for each in reversed(self._recent.get(model, ())) if each in both), None)
 
+    def bundles_of(self, model: str) -> FrozenSet[str]:
+        """Digests of what a model is served with, and was before, as far as that is remembered."""
+        served = (each.digest_of(model) for each in self.known.values())
+        return frozenset(each for each in served if each).union(self._recent.get(model, ()))
+
     def forget_order(self, server: StageAddress) -> None:
         """A server was lost: what was wrong with its models may not be any more."""
         told = self.known.get(server)
