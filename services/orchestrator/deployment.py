@@ -53,6 +53,7 @@ class Deployments:
         table: RouteTable,
         models: ServedModels,
         channels: Mapping[StageAddress, ServerChannel],
+        draining: asyncio.Event,
     ) -> None:
         """Nothing is deployed.
 
@@ -60,10 +61,12 @@ class Deployments:
             table: knows every stage's health.
             models: what the stages serve.
             channels: to each of them.
+            draining: set once the orchestrator is to end, which waits for no stage to load.
         """
         self._table = table
         self._models = models
         self._channels = channels
+        self._draining = draining
         self._deployed: Dict[str, Deployed] = {}
         # Model and bundle.
         self._under_way: Optional[Tuple[str, str]] = None
@@ -82,7 +85,7 @@ class Deployments:
         Raises:
             PreconditionError: there is no such model, a stage cannot serve it, or another
                 deployment is under way.
-            UnavailableError: a stage cannot be reached, or there is none.
+            UnavailableError: a stage cannot be reached or there is none, or this drains.
         """
         if self._under_way:
             raise PreconditionError(
@@ -195,6 +198,8 @@ class Deployments:
                 )
                 for each in done:
                     each.result()
+                if self._draining.is_set():
+                    raise UnavailableError("the orchestrator drains, and nothing has changed")
                 for each, stage in preparing.items():
                     self._require_reached(stage.server)
                     if each.done():

@@ -92,7 +92,8 @@ class Nodes:
         self.servers = tuple(channels)
         self.table = RouteTable(StageHealth(each, True) for each in channels)
         self.models = ServedModels()
-        self.deployments = Deployments(self.table, self.models, channels)
+        self.draining = asyncio.Event()
+        self.deployments = Deployments(self.table, self.models, channels, self.draining)
         self.watch = ModelsWatch(
             channels, 0.05, on_told=self._told, on_left=self.deployments.server_left
         )
@@ -189,6 +190,18 @@ async def test_a_deployment_that_is_given_up_leaves_nothing_behind():
         deploying = system.deploy()
         await until(lambda: "prepared" in system.backbone.steps)
         deploying.cancel()
+        await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "let go")
+        assert system.digests == (OLD, OLD)
+
+
+async def test_an_orchestrator_that_drains_waits_for_no_stage_to_load():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        deploying = system.deploy()
+        await until(lambda: "prepared" in system.backbone.steps)
+        system.draining.set()
+        with pytest.raises(UnavailableError, match="drains, and nothing has changed"):
+            await deploying
         await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "let go")
         assert system.digests == (OLD, OLD)
 
