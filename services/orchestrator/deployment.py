@@ -92,7 +92,7 @@ class Deployments:
                 f"{self._under_way[1]} is being deployed at the moment: try again when it is"
             )
         if model != DEFAULT_MODEL:
-            self._models.require(model)
+            self._models.require(model, self._table.health)
         self._under_way = model, bundle
         stages: List[StageDeployment] = []
         try:
