@@ -76,6 +76,14 @@ class Bundle:
         for name in self.manifest.files:
             self.content(name)
 
+    def check_half(self, stage: Stage) -> None:
+        """Check every file that one stage needs; raises as `content` does."""
+        for graph in self.graphs:
+            if graph in (stage, PART_OF[stage]):
+                self.onnx_path(graph)
+        if LATENT_TABLES_NAME in self.manifest.files:
+            self.latent_tables()
+
     def latent_tables(self) -> bytes:
         """The entropy coder's tables as they are in the file; raises as `content` does."""
         return self.content(LATENT_TABLES_NAME)

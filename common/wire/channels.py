@@ -58,6 +58,7 @@ class ServerChannel:
         self._tls = tls
         self._material: Optional[TlsMaterial] = None if tls is None else tls.material
         self._channel = self._open()
+        self._is_closed = False
         self._leaving: Set[asyncio.Future[None]] = set()
         self.openings = asyncio.Semaphore(_OPENINGS)
 
@@ -78,8 +79,11 @@ class ServerChannel:
         """The channel that a new call takes; ask again for the next one.
 
         Raises:
-            UnavailableError: the server's identity is revoked.
+            UnavailableError: this is closed, such as to a server that has just left; or the
+                server's identity is revoked.
         """
+        if self._is_closed:
+            raise UnavailableError(f"the connection to {self._address} is closed")
         if self.refusal:
             raise UnavailableError(self.refusal)
         if self._tls is not None:
@@ -93,8 +97,9 @@ class ServerChannel:
     async def close_after_calls(self) -> None:
         """Wait until the calls under way have ended; if this is cancelled, end them.
 
-        No new call may be begun.
+        No new call can be begun.
         """
+        self._is_closed = True
         self._leave(self._channel)
         try:
             await asyncio.wait(tuple(self._leaving))
@@ -104,6 +109,7 @@ class ServerChannel:
 
     async def close(self) -> None:
         """End all calls."""
+        self._is_closed = True
         for leaving in self._leaving:
             leaving.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import (
     Awaitable,
     DefaultDict,
     Dict,
-    FrozenSet,
     List,
     Mapping,
     Optional,
@@ -22,9 +20,10 @@ from typing import (
 import structlog
 
 from common.domain.errors import PreconditionError, TandemError, UnavailableError
-from common.domain.models import DEFAULT_MODEL, BundleSource, StageModels
+from common.domain.models import DEFAULT_MODEL, StageModels
 from common.domain.placement import StageAddress
 from common.wire.channels import ServerChannel
+from services.orchestrator.deployed import Deployed
 from services.orchestrator.routing.route_table import RouteTable
 from services.orchestrator.routing.routes import DIED, LEFT, SILENT
 from services.orchestrator.routing.served_models import ServedModels, told_model
@@ -37,23 +36,6 @@ _LOOK_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
 
 
-@dataclass
-class _Deployed:
-    """What was deployed for a model.
-
-    Attributes:
-        bundle: name of its folder.
-        digest: of the bundle.
-        instead_of: digests of what the stages served before.
-        lagging: why a server does not serve it, by the servers that should.
-    """
-
-    bundle: str
-    digest: str
-    instead_of: FrozenSet[str]
-    lagging: Dict[StageAddress, str] = field(default_factory=dict)
-
-
 class Deployments:
     """Deploys bundles, and has stages follow that were not there at the time.
 
@@ -63,7 +45,7 @@ class Deployments:
 
     A stage that is found with what was served before, such as one that died between the two steps,
     or a replica that was started since, is changed over by itself. What a person tells stages by
-    SIGHUP or by other settings is the newer word.
+    SIGHUP, by other settings or through another orchestrator is the newer word.
     """
 
     def __init__(
@@ -71,6 +53,7 @@ class Deployments:
         table: RouteTable,
         models: ServedModels,
         channels: Mapping[StageAddress, ServerChannel],
+        draining: asyncio.Event,
     ) -> None:
         """Nothing is deployed.
 
@@ -78,13 +61,17 @@ class Deployments:
             table: knows every stage's health.
             models: what the stages serve.
             channels: to each of them.
+            draining: set once the orchestrator is to end, which waits for no stage to load.
         """
         self._table = table
         self._models = models
         self._channels = channels
-        self._deployed: Dict[str, _Deployed] = {}
+        self._draining = draining
+        self._deployed: Dict[str, Deployed] = {}
         # Model and bundle.
         self._under_way: Optional[Tuple[str, str]] = None
+        # Who has told meanwhile what they serve.
+        self._unheard: Set[StageAddress] = set()
         self._following: Dict[Tuple[StageAddress, str], asyncio.Task[None]] = {}
 
     async def deploy(self, model: str, bundle: str, digest: str) -> None:
@@ -98,14 +85,14 @@ class Deployments:
         Raises:
             PreconditionError: there is no such model, a stage cannot serve it, or another
                 deployment is under way.
-            UnavailableError: a stage cannot be reached, or there is none.
+            UnavailableError: a stage cannot be reached or there is none, or this drains.
         """
         if self._under_way:
             raise PreconditionError(
                 f"{self._under_way[1]} is being deployed at the moment: try again when it is"
             )
         if model != DEFAULT_MODEL:
-            self._models.require(model)
+            self._models.require(model, self._table.health)
         self._under_way = model, bundle
         stages: List[StageDeployment] = []
         try:
@@ -121,19 +108,23 @@ class Deployments:
             self._under_way = None
             for stage in stages:
                 stage.abandon()
+            self._hear_out()
 
     def stage_told(self, server: StageAddress, models: StageModels) -> None:
         """A stage has told what it serves: it may have to follow what was deployed."""
-        changing = None if self._under_way is None else self._under_way[0]
+        changing = None
+        if self._under_way is not None:
+            changing = self._under_way[0]
+            self._unheard.add(server)
         for name, deployed in tuple(self._deployed.items()):
             if name == changing:
                 continue
             model = models.model(name)
-            if model is None or model.bundle_digest == deployed.digest:
-                deployed.lagging.pop(server, None)
-                continue
-            is_told_otherwise = model.source is BundleSource.RELOADED
-            if is_told_otherwise or model.bundle_digest not in deployed.instead_of:
+            if model is None:
+                deployed.forget(server)
+            elif model.bundle_digest == deployed.digest:
+                deployed.serves(server)
+            elif deployed.is_overruled(server, model):
                 log.warning(
                     "a stage was told otherwise",
                     name=server.name,
@@ -207,6 +198,8 @@ class Deployments:
                 )
                 for each in done:
                     each.result()
+                if self._draining.is_set():
+                    raise UnavailableError("the orchestrator drains, and nothing has changed")
                 for each, stage in preparing.items():
                     self._require_reached(stage.server)
                     if each.done():
@@ -230,8 +223,9 @@ class Deployments:
         Raises:
             TandemError: none of them does.
         """
-        before = {known.digest_of(model) for known in self._models.known.values()}
-        instead_of = frozenset(each for each in before if each is not None and each != digest)
+        before = self._models.bundles_of(model)
+        if model in self._deployed:
+            before |= self._deployed[model].instead_of
         outcomes = await asyncio.gather(*(each.commit() for each in stages), return_exceptions=True)
         failures: Dict[StageAddress, BaseException] = {
             stage.server: outcome
@@ -243,19 +237,24 @@ class Deployments:
         for server, failure in failures.items():
             log.error("a stage did not change over", name=server.name, reason=str(failure))
         lagging = {server: str(failure) for server, failure in failures.items()}
-        self._deployed[model] = deployed = _Deployed(bundle, digest, instead_of, lagging)
+        reached = {each.server for each in stages}.difference(failures)
+        # What these have told may be of a moment before.
+        self._unheard -= reached
+        self._deployed[model] = deployed = Deployed(
+            bundle, digest, before - {digest}, lagging, reached
+        )
         for server in failures:
             self._follow(server, model, deployed)
         if not failures:
             await asyncio.gather(*(each.finish() for each in stages))
         log.info("deployed", what=told_model(model), bundle=bundle, digest=digest)
 
-    def _follow(self, server: StageAddress, model: str, deployed: _Deployed) -> None:
+    def _follow(self, server: StageAddress, model: str, deployed: Deployed) -> None:
         async def followed() -> None:
             while self._deployed.get(model) is deployed and server in deployed.lagging:
                 reason = await self._reason_not_followed(server, model, deployed)
                 if reason is None:
-                    deployed.lagging.pop(server, None)
+                    deployed.serves(server)
                     log.info("a stage has followed", name=server.name, bundle=deployed.bundle)
                     return
                 deployed.lagging[server] = reason
@@ -273,7 +272,7 @@ class Deployments:
         self._following[server, model].add_done_callback(ended)
 
     async def _reason_not_followed(
-        self, server: StageAddress, model: str, deployed: _Deployed
+        self, server: StageAddress, model: str, deployed: Deployed
     ) -> Optional[str]:
         """Change one stage over; returns why that failed, and None if it did not."""
         stage: Optional[StageDeployment] = None
@@ -291,11 +290,17 @@ class Deployments:
                 stage.abandon()
         return None
 
+    def _hear_out(self) -> None:
+        """Look at who told something amid a deployment, such as a replica that was found then."""
+        unheard, self._unheard = self._unheard, set()
+        for server in unheard.intersection(self._models.known):
+            self.stage_told(server, self._models.known[server])
+
     def _forget(self, server: StageAddress) -> None:
         for key in [each for each in self._following if each[0] == server]:
             self._following.pop(key).cancel()
         for deployed in self._deployed.values():
-            deployed.lagging.pop(server, None)
+            deployed.forget(server)
 
 
 async def _to_the_end(work: Awaitable[None]) -> None:

@@ -115,7 +115,7 @@ async def serve_orchestrator(settings: OrchestratorSettings) -> bool:
         lookup_seconds=settings.lookup_seconds,
     )
 
-    deployments = Deployments(router.table, sessions.resources.models, channels)
+    deployments = Deployments(router.table, sessions.resources.models, channels, server.draining)
 
     def stage_told(server: StageAddress, models: StageModels) -> None:
         sessions.models_changed(server, models)

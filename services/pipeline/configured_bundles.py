@@ -45,6 +45,7 @@ class ConfiguredBundles:
 
     def __init__(self, stage: Stage, settings: StageSettings) -> None:
         """Read nothing yet."""
+        self._stage = stage
         self._settings = settings
         self._folders = {DEFAULT_MODEL: settings.bundle, **settings.models}
         # As they were read last.
@@ -124,7 +125,8 @@ class ConfiguredBundles:
             return StartingBundle(bundle, BundleSource.SETTINGS)
         try:
             found = self.find(deployed.bundle, deployed.digest)
-        except (InvalidInputError, PreconditionError) as error:
+            found.check_half(self._stage)
+        except (InvalidInputError, PreconditionError, ConfigurationError) as error:
             log.error("what was deployed is not served", reason=str(error))
             note = f"{deployed.bundle}, which was deployed, cannot be served any more: {error}"
             return StartingBundle(bundle, BundleSource.SETTINGS, note)

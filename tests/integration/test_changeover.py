@@ -8,11 +8,14 @@ import signal
 import grpc
 import pytest
 
+from common.domain.placement import Stage
 from protos.tandem.v1 import tensor_pb2
+from services.arguments import orchestrator_arguments
 from tests.bundles import version_of_toy
 from tests.changing import Watched, deploy, served, until_one_is_loaded, until_warned
-from tests.harness import Cluster
+from tests.harness import PATIENT, Cluster, ServiceProcess
 from tests.streams import status
+from tests.waiting import until
 
 pytestmark = pytest.mark.alone
 
@@ -95,6 +98,33 @@ async def test_what_cannot_be_served_changes_nothing_and_the_stage_says_why(clus
         await deploy(cluster.address, "../third", bundles["third"])
     assert served(await status(cluster.address)) == before
     await until_one_is_loaded(cluster)
+
+
+async def test_of_two_orchestrators_the_one_that_deployed_last_is_followed(cluster, bundles):
+    addresses = {("edge", each): [cluster.stages[f"edge.{each.value}"].address] for each in Stage}
+    arguments = orchestrator_arguments("127.0.0.1:0", addresses)
+    other = ServiceProcess("services.orchestrator", *arguments, "--insecure", *PATIENT)
+    try:
+        async with Watched(cluster.address) as stream:
+            await deploy(cluster.address, "third", bundles["third"])
+            await stream.until("third", 3)
+            # Back to what the first one has replaced; which sees that, and leaves it so.
+            await deploy(other.address, "first", bundles["first"])
+            await stream.until("first", stream.bundles.count("first") + 3)
+            await until(
+                lambda: any(
+                    each["event"] == "a stage was told otherwise"
+                    for each in cluster.orchestrator.log_events()
+                )
+            )
+            await until_one_is_loaded(cluster)
+        stream.assert_all_came_in_order()
+        for address in (cluster.address, other.address):
+            state = await status(address)
+            assert served(state) == {"first"}
+            assert list(state.warnings) == []
+    finally:
+        other.close()
 
 
 async def test_halves_told_by_sighup_one_after_the_other_always_match(cluster, bundles):

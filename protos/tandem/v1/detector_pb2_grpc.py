@@ -64,8 +64,8 @@ class DetectorServicer(object):
         out of range; the message says which
         FAILED_PRECONDITION  no stage serves the model; the message lists the models there are
         RESOURCE_EXHAUSTED   too many sessions, or a message over the size limit
-        UNAVAILABLE          the server is draining, or a model is named and no stage has told yet
-        which models it serves
+        UNAVAILABLE          the server is draining, or a model is named and a stage that may serve it
+        has not told yet which models it serves
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,7 +93,7 @@ class OperationsServicer(object):
         FAILED_PRECONDITION  a stage cannot serve the bundle, there is no such model, or another
         deployment is under way; the message names the stage and the reason, or
         lists the models there are
-        UNAVAILABLE          a stage cannot be reached
+        UNAVAILABLE          a stage cannot be reached, or the orchestrator drains
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

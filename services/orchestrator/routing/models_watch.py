@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import grpc
 import structlog
@@ -47,7 +47,8 @@ class ModelsWatch:
         self._interval_seconds = interval_seconds
         self._on_told = on_told
         self._on_left = on_left
-        self._watches: Dict[StageAddress, asyncio.Task[None]] = {}
+        # Each with the channel that it calls by.
+        self._watches: Dict[StageAddress, Tuple[ServerChannel, asyncio.Task[None]]] = {}
         self._first_looks: Dict[StageAddress, asyncio.Event] = {}
         self._failure: Optional[asyncio.Future[None]] = None
 
@@ -78,20 +79,23 @@ class ModelsWatch:
         if self._failure is not None:
             self._failure.cancel()
         watches, self._watches = tuple(self._watches.values()), {}
-        for watch in watches:
+        for _, watch in watches:
             watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
+        await asyncio.gather(*(watch for _, watch in watches), return_exceptions=True)
 
     def _follow_channels(self) -> None:
-        for address in [each for each in self._watches if each not in self._channels]:
-            self._watches.pop(address).cancel()
-            del self._first_looks[address]
-            self._on_left(address)
-        for address in [each for each in self._channels if each not in self._watches]:
-            self._first_looks[address] = asyncio.Event()
-            watch = asyncio.ensure_future(self._watch(address, self._channels[address]))
-            self._watches[address] = watch
-            watch.add_done_callback(self._ended)
+        # One that left and was found again meanwhile has another channel.
+        for address, (channel, watch) in tuple(self._watches.items()):
+            if self._channels.get(address) is not channel:
+                watch.cancel()
+                del self._watches[address], self._first_looks[address]
+                self._on_left(address)
+        for address, channel in self._channels.items():
+            if address not in self._watches:
+                self._first_looks[address] = asyncio.Event()
+                watch = asyncio.ensure_future(self._watch(address, channel))
+                self._watches[address] = channel, watch
+                watch.add_done_callback(self._ended)
 
     def _ended(self, watch: asyncio.Task[None]) -> None:
         error = None if watch.cancelled() else watch.exception()
@@ -110,7 +114,7 @@ class ModelsWatch:
             except InvalidInputError as error:
                 log.warning("models not understood", name=address.name, reason=str(error))
             except UnavailableError:
-                # Its identity is revoked, which its health tells.
+                # Its identity is revoked, which its health tells; or it has just left.
                 pass
             look.set()
             await asyncio.sleep(wait_seconds)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import Deque, Dict, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Deque, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
-from common.domain.errors import PreconditionError, UnavailableError
+from common.domain.errors import PreconditionError, UnavailableError, shortened
 from common.domain.models import DEFAULT_MODEL, StageModels, told_models
 from common.domain.placement import Stage, StageAddress
 from services.orchestrator.routing.routes import NOT_SERVING, Route, StageHealth
@@ -89,6 +89,11 @@ class ServedModels:
         both = backbone.loaded_digests & transformer.loaded_digests
         return next((each for each in reversed(self._recent.get(model, ())) if each in both), None)
 
+    def bundles_of(self, model: str) -> FrozenSet[str]:
+        """Digests of what a model is served with, and was before, as far as that is remembered."""
+        served = (each.digest_of(model) for each in self.known.values())
+        return frozenset(each for each in served if each).union(self._recent.get(model, ()))
+
     def forget_order(self, server: StageAddress) -> None:
         """A server was lost: what was wrong with its models may not be any more."""
         told = self.known.get(server)
@@ -103,20 +108,28 @@ class ServedModels:
         by_stage = (self._names_at(stage) for stage in Stage)
         return frozenset.intersection(*by_stage) | {DEFAULT_MODEL}
 
-    def require(self, model: str) -> None:
+    def require(self, model: str, servers: Iterable[StageAddress]) -> None:
         """Refuse a stream that names a model which no stage serves.
+
+        Args:
+            model: that is named.
+            servers: all that there are, whether they have told what they serve or not.
 
         Raises:
             PreconditionError: there is none; the message lists those that there are.
-            UnavailableError: no stage has told yet what it serves.
+            UnavailableError: a stage that has not told yet may serve it.
         """
         if model in self.names:
             return
-        if not self.known:
+        untold = [server for server in servers if server not in self.known]
+        lacking = [stage for stage in Stage if model not in self._names_at(stage)]
+        if {server.stage for server in untold}.issuperset(lacking):
+            names = ", ".join(server.name for server in untold if server.stage in lacking)
             raise UnavailableError(
-                f"no stage has told yet whether it serves the model {model!r}: try again"
+                f"the model {model!r} is not among those known so far "
+                f"({told_models(sorted(self.names))}); yet to tell theirs: {shortened(names)}"
             )
-        halves = [stage.value for stage in Stage if model in self._names_at(stage)]
+        halves = [stage.value for stage in Stage if stage not in lacking]
         only = f", or only the {halves[0]} of it" if halves else ""
         raise PreconditionError(
             f"the system has no model {model!r}{only}; its models are: "

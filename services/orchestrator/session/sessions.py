@@ -55,7 +55,8 @@ class Sessions:
             requests = ClientRequests(stream, allowance)
             options = await requests.options()
             if options is not None:
-                self.resources.models.require(options.model)
+                table = self.resources.router.table
+                table.models.require(options.model, table.health)
                 session_id = uuid.uuid4().hex[:12]
                 session = Session(
                     *(session_id, options, stream, self.resources), allowance=allowance, owner=owner

@@ -328,6 +328,8 @@ def test_metrics_are_asked_of_whom_the_certificate_names():
         labels = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
         identity = Identity(Role(labels["job"]), labels["node"])
         assert endpoint["tlsConfig"]["serverName"] == identity.server_name
+        # Or the node that `tandem_node_up` tells of would be the one that was scraped.
+        assert endpoint["honorLabels"] is True
         seen.add((labels["node"], labels["job"]))
     assert len(seen) == len(monitors) == 6
 

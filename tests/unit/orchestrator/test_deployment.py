@@ -19,7 +19,7 @@ from services.orchestrator.routing.routes import DIED, StageHealth
 from services.orchestrator.routing.served_models import ServedModels
 from tests.unit.orchestrator.toys import stage_address, until
 
-OLD, NEW = "a" * 64, "b" * 64
+OLD, NEW, NEWER = "a" * 64, "b" * 64, "d" * 64
 
 
 class ToyStage(models_pb2_grpc.ModelsServicer):
@@ -72,15 +72,28 @@ class ToyStage(models_pb2_grpc.ModelsServicer):
             raise
 
 
+class Channel(ServerChannel):
+    """A channel that counts calls."""
+
+    called = 0
+
+    @property
+    def current(self):
+        self.called += 1
+        return super().current
+
+
 class Nodes:
     """Two stages, and the orchestrator's part that deploys to them."""
 
     def __init__(self, stages, channels):
         self.backbone, self.transformer = stages
+        self.channels = channels
         self.servers = tuple(channels)
         self.table = RouteTable(StageHealth(each, True) for each in channels)
         self.models = ServedModels()
-        self.deployments = Deployments(self.table, self.models, channels)
+        self.draining = asyncio.Event()
+        self.deployments = Deployments(self.table, self.models, channels, self.draining)
         self.watch = ModelsWatch(
             channels, 0.05, on_told=self._told, on_left=self.deployments.server_left
         )
@@ -89,33 +102,58 @@ class Nodes:
     def digests(self):
         return (self.backbone.digest, self.transformer.digest)
 
-    def deploy(self):
-        return asyncio.ensure_future(self.deployments.deploy(DEFAULT_MODEL, "new", NEW))
+    def deploy(self, digest=NEW):
+        name = {OLD: "old", NEW: "new", NEWER: "newer"}[digest]
+        return asyncio.ensure_future(self.deployments.deploy(DEFAULT_MODEL, name, digest))
+
+    async def find(self, toy, address):
+        """One more transformer is found, and has told what it serves."""
+        server = stage_address("edge", Stage.TRANSFORMER, address)
+        self.table.add(server)
+        self.table.update(StageHealth(server, True))
+        self.channels[server] = Channel(address)
+        await until(lambda: server in self.models.known)
 
     def _told(self, server, models):
         self.models.told(server, models, 0.0)
         self.deployments.stage_told(server, models)
 
 
+async def start(toy, stack):
+    """Have a stage served; returns its address."""
+    server = grpc.aio.server()
+    models_pb2_grpc.add_ModelsServicer_to_server(toy, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    # At once, although calls are under way.
+    stack.push_async_callback(server.stop, None)
+    return address
+
+
+@asynccontextmanager
+async def watching(stages, addresses):
+    """One orchestrator's part."""
+    servers = (stage_address("edge", *each) for each in zip(Stage, addresses))
+    channels = {server: Channel(server.address) for server in servers}
+    system = Nodes(stages, channels)
+    system.watching = asyncio.ensure_future(system.watch.run())
+    await system.watch.first_look()
+    try:
+        yield system
+    finally:
+        system.watching.cancel()
+        await system.deployments.close()
+        await system.watch.close()
+        for channel in channels.values():
+            await channel.close()
+
+
 @asynccontextmanager
 async def nodes():
     async with AsyncExitStack() as stack:
-        stages, channels = [ToyStage(), ToyStage()], {}
-        for toy, kind in zip(stages, Stage):
-            server = grpc.aio.server()
-            models_pb2_grpc.add_ModelsServicer_to_server(toy, server)
-            address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-            await server.start()
-            stack.push_async_callback(server.stop, None)
-            channels[stage_address("edge", kind, address)] = ServerChannel(address)
-            stack.push_async_callback(channels[stage_address("edge", kind, address)].close)
-        system = Nodes(stages, channels)
-        watching = asyncio.ensure_future(system.watch.run())
-        stack.push_async_callback(system.watch.close)
-        stack.push_async_callback(system.deployments.close)
-        await system.watch.first_look()
-        yield system
-        watching.cancel()
+        stages = [ToyStage(), ToyStage()]
+        addresses = [await start(toy, stack) for toy in stages]
+        yield await stack.enter_async_context(watching(stages, addresses))
 
 
 async def test_no_stage_is_told_to_serve_what_another_has_not_loaded_yet():
@@ -152,6 +190,18 @@ async def test_a_deployment_that_is_given_up_leaves_nothing_behind():
         deploying = system.deploy()
         await until(lambda: "prepared" in system.backbone.steps)
         deploying.cancel()
+        await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "let go")
+        assert system.digests == (OLD, OLD)
+
+
+async def test_an_orchestrator_that_drains_waits_for_no_stage_to_load():
+    async with nodes() as system:
+        system.transformer.may_prepare.clear()
+        deploying = system.deploy()
+        await until(lambda: "prepared" in system.backbone.steps)
+        system.draining.set()
+        with pytest.raises(UnavailableError, match="drains, and nothing has changed"):
+            await deploying
         await until(lambda: system.backbone.steps[-1] == system.transformer.steps[-1] == "let go")
         assert system.digests == (OLD, OLD)
 
@@ -218,6 +268,73 @@ async def test_what_a_person_tells_a_stage_afterwards_is_the_newer_word(digest, 
         await until(lambda: system.models.known[system.servers[1]].digest_of("") == OLD)
         assert system.digests == (digest, OLD)
         assert system.backbone.steps.count("begun") == system.transformer.steps.count("begun") == 1
+
+
+async def test_a_stage_that_comes_back_with_what_was_before_that_follows_as_well():
+    async with nodes() as system:
+        await system.deploy()
+        await system.deploy(NEWER)
+        # Its settings name what was served first, and it could keep neither of the others.
+        system.transformer.tell(OLD, BundleSource.SETTINGS)
+        await until(lambda: system.transformer.steps.count("finished") == 3)
+        assert system.digests == (NEWER, NEWER)
+
+
+async def test_of_two_orchestrators_the_one_that_deployed_last_is_followed():
+    async with AsyncExitStack() as stack:
+        stages = [ToyStage(), ToyStage()]
+        addresses = [await start(toy, stack) for toy in stages]
+        one, other = [
+            await stack.enter_async_context(watching(stages, addresses)) for _ in range(2)
+        ]
+        await one.deploy()
+        # Back to what the first has replaced.
+        await other.deploy(OLD)
+        for server in one.servers:
+            await until(lambda server=server: one.models.known[server].digest_of("") == OLD)
+        stages[0].tell(NEW, BundleSource.SETTINGS)
+        await until(lambda: stages[0].steps.count("finished") == 3)
+        assert one.digests == (OLD, OLD)
+        assert [toy.steps.count("begun") for toy in stages] == [3, 2]
+        assert [*one.deployments.warnings(), *other.deployments.warnings()] == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_replica_that_is_found_amid_a_deployment_follows_after_it(fails):
+    async with AsyncExitStack() as stack:
+        system = await stack.enter_async_context(nodes())
+        await system.deploy()
+        system.transformer.may_prepare.clear()
+        system.transformer.refusal = "no bundle at /bundles/newer" if fails else ""
+        deploying = system.deploy(NEWER)
+        await until(lambda: system.backbone.steps[-1] == "prepared")
+        replica = ToyStage()
+        await system.find(replica, await start(replica, stack))
+        system.transformer.may_prepare.set()
+        await asyncio.wait([deploying])
+        assert (deploying.exception() is not None) is fails
+        await until(lambda: replica.digest == (NEW if fails else NEWER))
+        assert {replica.digest} == set(system.digests)
+
+
+async def test_a_stage_that_died_left_and_was_found_again_is_watched_anew():
+    async with AsyncExitStack() as stack:
+        stages, dying = [ToyStage(), ToyStage()], AsyncExitStack()
+        addresses = [await start(stages[0], stack), await start(stages[1], dying)]
+        system = await stack.enter_async_context(watching(stages, addresses))
+        server = system.servers[1]
+        left = system.channels[server]
+        await dying.aclose()
+        await left.close_after_calls()
+        # Its name leads there no more, and it is called again before the watch knows.
+        called = left.called
+        await until(lambda: system.watching.done() or left.called > called + 1)
+        system.channels[server] = Channel(await start(stages[1], stack))
+        stages[1].tell(NEW, BundleSource.SETTINGS)
+        await until(
+            lambda: system.watching.done() or system.models.known[server].digest_of("") == NEW
+        )
+        assert not system.watching.done()
 
 
 async def test_nothing_is_deployed_where_a_stage_is_away():

@@ -115,17 +115,29 @@ async def test_a_server_that_has_not_told_serves_the_default_model_alone():
 
 
 def test_a_name_is_refused_with_those_that_there_are():
-    models = ServedModels()
-    models.require(DEFAULT_MODEL)
-    with pytest.raises(UnavailableError, match="no stage has told yet"):
-        models.require("fast")
-    backbone, transformer = EDGE
+    models, (backbone, transformer) = ServedModels(), EDGE
+    models.require(DEFAULT_MODEL, EDGE)
     models.known.update({backbone: serving(fast=FAST, small=FAST), transformer: serving(fast=FAST)})
-    models.require("fast")
+    models.require("fast", EDGE)
     with pytest.raises(PreconditionError, match="no model 'other'; its models are: the default"):
-        models.require("other")
+        models.require("other", EDGE)
     with pytest.raises(PreconditionError, match="'small', or only the backbone of it"):
-        models.require("small")
+        models.require("small", EDGE)
+
+
+def test_a_name_may_be_that_of_a_model_whose_stages_have_not_told_yet():
+    models, backbone = ServedModels(), EDGE[0]
+    with pytest.raises(UnavailableError, match="yet to tell theirs: backbone on edge, transformer"):
+        models.require("fast", EDGE)
+    # As after a restart of the orchestrator while one half is away.
+    models.known[backbone] = serving(fast=FAST)
+    with pytest.raises(
+        UnavailableError, match=r"known so far \(the default\).*: transformer on edge"
+    ):
+        models.require("fast", EDGE)
+    # Another transformer does not help where there is no backbone.
+    with pytest.raises(PreconditionError, match="no model 'other'"):
+        models.require("other", EDGE)
 
 
 async def test_models_are_measured_apart_and_links_together():

@@ -78,6 +78,14 @@ def test_what_was_deployed_and_is_damaged_is_not_served_and_that_is_told(folder)
     assert again.bundle.manifest.name == "old"
     assert "new, which was deployed, cannot be served any more" in again.note
     (kept,) = folder.glob(".deployed*")
+    deploy(folder, "third")
+    # It needs its own half, and not the other one.
+    (folder / "third" / "transformer.onnx").unlink()
+    assert starting(folder).bundle.manifest.name == "third"
+    (folder / "third" / "backbone.onnx").unlink()
+    again = starting(folder)
+    assert (again.bundle.manifest.name, again.source) == ("old", BundleSource.SETTINGS)
+    assert "cannot be served any more: bundle" in again.note and "backbone.onnx" in again.note
     kept.write_text("[]")
     assert "what was deployed is not known" in starting(folder).note
 
