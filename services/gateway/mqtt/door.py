@@ -52,7 +52,8 @@ class Mqtt(Door):
         self._reports = {state.name: state.reports for state in gateway.cameras.states}
         refuse_same_topics(self._reports)
         access = _access(settings)
-        self._broker = Broker(access, self._topics, settings.mqtt_max_waiting, metrics)
+        counts = [self._topics.count(camera, "+") for camera in self._reports]
+        self._broker = Broker(access, self._topics, counts, settings.mqtt_max_waiting, metrics)
         self._levels: dict[str, list[str]] = {}
 
     async def run(self) -> None:

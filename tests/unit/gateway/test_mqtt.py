@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import aiomqtt
 import pytest
 import structlog
 
@@ -179,6 +180,27 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
             assert metric(shared, "tandem_events_sent_total", receiver="mqtt") == 4
             camera.show(*crowd, found(9, x=700.0), times=3)
             await listener.until(lambda it: ("new", 9) in events(it))
+
+
+@needs_mosquitto
+async def test_counts_that_a_killed_gateway_left_are_taken_back(broker):
+    feed = CameraFeed()
+    camera = ShownCamera(feed, "one")
+    left = {"tandem/one/all": "3", "tandem/one/person": "2", "tandem/one/dog": "1"}
+    others = {"tandem/another/person": "5", "tandem/one/available": "online"}
+    async with listening(broker) as listener:
+        async with aiomqtt.Client("127.0.0.1", broker.port) as before:
+            for topic, payload in (left | others).items():
+                await before.publish(topic, payload, qos=1, retain=True)
+        async with running(Mqtt, feed, **at(broker)):
+            await listener.until(told("one", {"all": "0", "person": "0", "dog": "0"}))
+            # What is seen again is counted again.
+            await subscribed(feed)
+            camera.show(found(1, label="dog"), times=3)
+            await listener.until(told("one", {"all": "1", "person": "0", "dog": "1"}))
+            assert listener.latest["tandem/another/person"] == "5"
+    async with listening(broker) as later:
+        await later.until(told("one", {"person": "0"}))
 
 
 @needs_mosquitto
