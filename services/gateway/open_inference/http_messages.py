@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from common.domain.errors import InvalidInputError
+from common.domain.errors import InvalidInputError, reason_of
 from common.wire.parsing import MAX_FIELDS, MAX_RANK
 from services.gateway.open_inference.model import (
     PLATFORM,
@@ -215,7 +215,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[_Request, bytes]:
 def _told(error: ValidationError) -> str:
     """What is wrong first, with its place."""
     first = error.errors(include_input=False, include_url=False)[0]
-    place, reason = first["loc"], first["msg"]
+    place, reason = first["loc"], reason_of(first)
     if "parameters" in place[:-2]:
         # Else the first kind of a parameter would be told, as if it were the only one.
         place, reason = place[:-1], "a parameter is a boolean, a number or a string"

@@ -147,6 +147,7 @@ def test_pixels_may_be_numbers_of_json(data):
         (b"\xff{}", None, "no JSON"),
         (b"[]", None, "^the request is no JSON object$"),
         (b"{}", None, "inputs"),
+        (b'{"inputs": [7]}', None, "^inputs.0: keys with their values are expected here$"),
         (b'{"inputs": [{}]}', None, "inputs.0.name"),
         (b'{"inputs": [], "id": 7}', None, "id"),
         (b"{}", "3", "Inference-Header-Content-Length"),
