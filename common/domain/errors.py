@@ -94,4 +94,6 @@ def reason_of(problem: Mapping[str, Any]) -> str:
     """
     if problem["type"] == "model_type":
         return "keys with their values are expected here"
+    if problem["type"] == "path_type":
+        return "a path is expected here"
     return str(problem["msg"]).replace("Value error, ", "", 1)

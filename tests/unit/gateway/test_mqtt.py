@@ -303,8 +303,11 @@ async def until(condition, seconds=PATIENCE_SECONDS):
 
 
 def test_a_broker_on_another_machine_needs_tls_or_a_word():
-    with pytest.raises(ConfigurationError, match="192.0.2.1:1883 is on another machine.*mqtt_tls"):
-        door(mqtt_broker="192.0.2.1")
+    # Nobody knows where a name that cannot be resolved yet will lead.
+    for host in ("192.0.2.1", "broker.invalid"):
+        with pytest.raises(ConfigurationError, match=f"{host}:1883 is on another.*mqtt_tls"):
+            door(mqtt_broker=host)
+    door(mqtt_broker="localhost")
     door(mqtt_broker="192.0.2.1", mqtt_insecure=True)
     door(mqtt_broker="192.0.2.1", mqtt_tls=True)
 
