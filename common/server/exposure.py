@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import List
 
 from common.domain.address import is_unix
 from common.domain.errors import ConfigurationError
@@ -16,13 +17,18 @@ def reaches_others(host: str) -> bool:
         host: a name, an address, or `unix:PATH`. A name that cannot be resolved reaches nobody:
             nothing can listen there either.
     """
-    if is_unix(host):
-        return False
-    try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    return not all(_is_loopback(str(address[0])) for *_, address in found)
+    return not is_unix(host) and not all(map(_is_loopback, _addresses(host)))
+
+
+def is_elsewhere(host: str) -> bool:
+    """Whether a server that is called by this host is on another machine, or may be.
+
+    Args:
+        host: a name or an address. A name that cannot be resolved now, as while a machine starts,
+            may lead anywhere later.
+    """
+    addresses = _addresses(host)
+    return not addresses or not all(map(_is_loopback, addresses))
 
 
 def refuse_exposure(host: str, has_tls: bool, insecure: bool) -> None:
@@ -42,6 +48,15 @@ def refuse_exposure(host: str, has_tls: bool, insecure: bool) -> None:
         f"other machines could reach {host} without TLS, where anybody may do anything: give this "
         "service a certificate (tandem certificates init makes one), or allow it by --insecure"
     )
+
+
+def _addresses(host: str) -> List[str]:
+    """What a host stands for; empty if it cannot be resolved."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [str(address[0]) for *_, address in found]
 
 
 def _is_loopback(address: str) -> bool:

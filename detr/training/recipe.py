@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.bundle import Architecture, InputPolicy, Normalization, StretchInput
-from common.domain.errors import ConfigurationError
+from common.domain.errors import ConfigurationError, reason_of
 from common.yaml_files import parse_yaml
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
@@ -52,7 +52,7 @@ def validated(kind: type[AnyRecipe], content: Any, name_or_file: str) -> AnyReci
         return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            f"{'.'.join(str(part) for part in item['loc']) or 'content'}: {reason_of(item)}"
             for item in error.errors()
         )
         raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error

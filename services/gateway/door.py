@@ -85,7 +85,7 @@ class Door:
         """What a caller is answered that is refused before the door sees the request.
 
         Args:
-            status: 401, 403, 404, 405, 413, 429, 500 or 503.
+            status: 401, 403, 404, 405, 413, 415, 429, 500 or 503.
             sentence: that says why.
         """
         return JSONResponse({"error": sentence}, status)

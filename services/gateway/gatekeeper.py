@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from urllib.parse import urlsplit
 
 import structlog
@@ -38,6 +38,28 @@ class TooLargeError(Exception):
     """A body is larger than its door takes."""
 
 
+class CompressedError(Exception):
+    """A body is compressed: a few bytes might unpack to very many, and pictures gain nothing."""
+
+
+# In the order of looking.
+_STATUS_OF_REFUSAL: dict[type[Exception], int] = {
+    UnavailableError: 503,
+    UnknownCallerError: 401,
+    AccessDeniedError: 403,
+    ResourceExhaustedError: 429,
+    TooLargeError: 413,
+    CompressedError: 415,
+}
+_REFUSALS = tuple(_STATUS_OF_REFUSAL)
+_HEADERS_OF_REFUSAL = {
+    401: {"www-authenticate": "Bearer"},
+    413: {"connection": "close"},
+    415: {"accept-encoding": "identity"},
+    429: {"retry-after": "1"},
+}
+
+
 class Gatekeeper:
     """An ASGI application around that of the doors, which holds every request to the rules.
 
@@ -45,7 +67,7 @@ class Gatekeeper:
       the `Origin` of a browser's WebSocket, or of a request that changes something, one of ours.
     - A path belongs to the door with the longest beginning of it; others do not exist.
     - Unless the path is public, the caller has to have a token of the door's roles.
-    - The door's limits hold: sessions, requests a second, bytes of a body.
+    - The door's limits hold: sessions, requests a second, bytes of a body, which is not compressed.
 
     The caller's identity is in `scope["state"]["caller"]`; None where nobody has to sign in.
     """
@@ -111,27 +133,15 @@ class Gatekeeper:
             if self._draining.is_set():
                 raise UnavailableError("the gateway is ending")
             caller = None
-            if scope["path"] not in door.public_paths:
+            if not _is_in(scope["path"], door.public_paths):
                 caller = self._callers.of_header(headers.get("authorization", ""), door.roles)
             scope.setdefault("state", {})["caller"] = caller
             with door.guard.admitted(host):
                 body.check(headers)
-                await self._application(scope, body.receive, noting)
+                await self._application(_as_get(scope), body.receive, noting)
             return
-        except UnavailableError as error:
-            response = door.refusal(503, str(error))
-        except UnknownCallerError as error:
-            response = door.refusal(401, str(error))
-            response.headers["www-authenticate"] = "Bearer"
-        except AccessDeniedError as error:
-            response = door.refusal(403, str(error))
-        except ResourceExhaustedError as error:
-            response = door.refusal(429, str(error))
-            response.headers["retry-after"] = "1"
-        except TooLargeError:
-            most = door.guard.limits.body_bytes
-            response = door.refusal(413, f"the request has more than {most} bytes")
-            response.headers["connection"] = "close"
+        except _REFUSALS as error:
+            response = _refusal(door, error)
         except Exception:
             # `application_of` has told the log, and the caller unless an answer had begun.
             if not started:
@@ -139,7 +149,7 @@ class Gatekeeper:
             return
         log.warning("request refused", door=door.name, status=response.status_code, host=host)
         if scope["type"] == "http":
-            await body.discard()
+            await body.discard(headers)
         if not started:
             await _answer(response, scope, receive, send)
 
@@ -165,7 +175,28 @@ def door_of(doors: Sequence[Door], path: str) -> Door | None:
 
 def _belongs(path: str, own: str) -> bool:
     """Whether a path is a door's: `/` is that page alone, `/live/` all below it."""
-    return path == own or (own != "/" and own.endswith("/") and path.startswith(own))
+    return _is_in(path, (own,)) or (own != "/" and own.endswith("/") and path.startswith(own))
+
+
+def _is_in(path: str, paths: Container[str]) -> bool:
+    """Whether a path is one of these, or would be without a slash at its end."""
+    return path in paths or path.removesuffix("/") in paths
+
+
+def _as_get(scope: Scope) -> Scope:
+    """The request, where it is a HEAD, as the GET whose headers it asks for; RFC 9110, 9.3.2."""
+    return {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
+
+
+def _refusal(door: Door, error: Exception) -> Response:
+    """What a caller is answered whose request breaks a rule, in the door's words."""
+    status = next(status for kind, status in _STATUS_OF_REFUSAL.items() if isinstance(error, kind))
+    sentence = str(error)
+    if isinstance(error, TooLargeError):
+        sentence = f"the request has more than {door.guard.limits.body_bytes} bytes"
+    response = door.refusal(status, sentence)
+    response.headers.update(_HEADERS_OF_REFUSAL.get(status, {}))
+    return response
 
 
 def _host_of(header: str) -> str:
@@ -191,7 +222,7 @@ class _Body:
 
     def __init__(self, receive: Receive, most_bytes: int) -> None:
         self.is_too_large = False
-        self._ended = False
+        self._begun = self._ended = False
         self._receive = receive
         self._most_bytes = most_bytes
         self._bytes = 0
@@ -201,7 +232,10 @@ class _Body:
 
         Raises:
             TooLargeError: it will be too large.
+            CompressedError: it is compressed.
         """
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise CompressedError("the request is compressed, which is not supported")
         told = headers.get("content-length", "")
         if told.isdecimal() and int(told) > self._most_bytes:
             raise TooLargeError
@@ -212,6 +246,7 @@ class _Body:
         Raises:
             TooLargeError: it is too large.
         """
+        self._begun = True
         message = await self._receive()
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
@@ -221,12 +256,14 @@ class _Body:
             raise TooLargeError
         return message
 
-    async def discard(self) -> None:
+    async def discard(self, headers: Headers) -> None:
         """Read what is left and forget it: most clients read no answer before they have sent all.
 
-        One that sends without end, or hardly anything, is not waited for.
+        One that sends without end, or hardly anything, is not waited for; and one that waits for
+        our word before it sends anything, as `curl` does, is told at once that there is no need.
         """
-        if self._ended:
+        waits_for_us = not self._begun and headers.get("expect", "").lower() == "100-continue"
+        if self._ended or waits_for_us:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DISCARDING_SECONDS):

@@ -87,9 +87,19 @@ class CameraOptions(BaseModel):
         # YAML reads the number of a local camera as one, unless it is quoted.
         return str(value) if type(value) is int else value
 
+    @field_validator("threshold", "frames_per_second", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: object) -> object:
+        # YAML reads `on` and `yes` as true, which would count as 1.
+        if isinstance(value, bool):
+            raise ValueError("a number is expected here")
+        return value
+
     @field_validator("url")
     @classmethod
     def _is_well_formed(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("no address and no path has a zero character")
         try:
             refuse_malformed(value)
         except InvalidInputError as error:

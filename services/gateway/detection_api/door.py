@@ -20,7 +20,8 @@ class VisionDoor(Door):
     """
 
     name = "detection_api"
-    paths = ("/v1/vision/", "/v1/status/")
+    # What these interfaces have and Tandem has not, such as plates, is told in their words.
+    paths = ("/v1/",)
 
     def __init__(self, gateway: Gateway) -> None:
         """Prepare; see `Door`."""

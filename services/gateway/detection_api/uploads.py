@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -14,6 +15,8 @@ from common.domain.errors import InvalidInputError
 
 _MOST_FILES, _MOST_FIELDS, _MOST_FIELD_BYTES = 4, 32, 4096
 _MOST_DIGITS = 10
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ async def read_upload(request: Request) -> Upload:
     Raises:
         InvalidInputError: the form is malformed, or has too many parts.
     """
-    query = dict(request.query_params)
+    query = _first_of_each(request.query_params.multi_items())
     # Some programs send a picture as application/x-www-form-urlencoded.
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return Upload(await request.body() or None, query)
@@ -63,13 +66,21 @@ async def read_upload(request: Request) -> Upload:
         raise InvalidInputError("the form is malformed: its charset cannot be used") from None
     try:
         items = form.multi_items()
-        files = {name: value for name, value in items if isinstance(value, UploadFile)}
-        fields = {name: value for name, value in items if isinstance(value, str)}
+        files = _first_of_each((name, each) for name, each in items if isinstance(each, UploadFile))
+        fields = _first_of_each((name, each) for name, each in items if isinstance(each, str))
         file = files.get("image") or next(iter(files.values()), None)
         picture = None if file is None else await file.read()
     finally:
         await form.close()
     return Upload(picture, {**query, **fields})
+
+
+def _first_of_each(items: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Of several with one name the first, as DeepStack takes it."""
+    found: dict[str, Value] = {}
+    for name, value in items:
+        found.setdefault(name, value)
+    return found
 
 
 def count_of(text: str) -> int:

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from common.domain.errors import (
     AccessDeniedError,
     InvalidInputError,
+    PreconditionError,
     ServiceError,
     TandemError,
 )
@@ -78,9 +79,9 @@ class LiveView(Door):
 
     def add_routes(self, application: FastAPI) -> None:
         """See `Door`."""
-        application.add_api_route("/", self._page, methods=["GET", "HEAD"])
+        application.add_api_route("/", self._page)
         application.add_api_route("/live/placement", self._place, methods=["POST"])
-        application.add_api_route("/live/{name}", self._file, methods=["GET", "HEAD"])
+        application.add_api_route("/live/{name}", self._file)
         application.add_api_websocket_route("/live/socket", self._socket)
 
     async def run(self) -> None:
@@ -128,7 +129,7 @@ class LiveView(Door):
             return self.refusal(401, str(error))
         except AccessDeniedError as error:
             return self.refusal(403, str(error))
-        except InvalidInputError as error:
+        except (InvalidInputError, PreconditionError) as error:
             return self.refusal(400, fit_to_show(str(error)))
         except ServiceError as error:
             return self.refusal(503, fit_to_show(str(error)))

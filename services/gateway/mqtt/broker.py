@@ -7,6 +7,7 @@ import json
 import random
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ _FAREWELL_SECONDS = 1.0
 _FAREWELL_PAUSE_SECONDS = 0.02
 _AT_MOST_ONCE, _AT_LEAST_ONCE = 0, 1
 _MOST_TRIES = 3
+# A broker sends at once what it has retained.
+_TAKING_BACK_SECONDS = 2.0
 RECEIVER = "mqtt"
 
 
@@ -67,18 +70,25 @@ class Broker:
     """
 
     def __init__(
-        self, access: BrokerAccess, topics: Topics, most_waiting: int, metrics: EventMetrics
+        self,
+        access: BrokerAccess,
+        topics: Topics,
+        counts: Sequence[str],
+        most_waiting: int,
+        metrics: EventMetrics,
     ) -> None:
         """Prepare.
 
         Args:
             access: how the broker is reached.
             topics: names of the topics.
+            counts: filters of the topics that hold counts of ours.
             most_waiting: messages that may wait while the broker is away.
             metrics: that count what is sent and lost.
         """
         self._access = access
         self._topics = topics
+        self._counts = tuple(counts)
         self._outbox: Outbox[_Message] = Outbox(RECEIVER, most_waiting, metrics)
         self._shown: dict[str, bytes] = {}
         self._changed: dict[str, None] = {}
@@ -160,7 +170,7 @@ class Broker:
             await self._publish_status(client)
             tasks = [
                 asyncio.create_task(each)
-                for each in (self._keep_shown(client), self._send(client), _until_lost(client))
+                for each in (self._keep_shown(client), self._send(client), self._listen(client))
             ]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -201,6 +211,29 @@ class Broker:
             if self._shown[topic] == payload:
                 del self._changed[topic]
 
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        """Once, look for old counts; the end of the messages is that of the connection."""
+        if self._counts:
+            # A broker that hangs up on whoever subscribes is not asked again.
+            topics, self._counts = list(self._counts), ()
+            await client.subscribe([(topic, _AT_LEAST_ONCE) for topic in topics])
+            _stop_if_cancelled()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TAKING_BACK_SECONDS):
+                    async for message in client.messages:
+                        self._take_back(message)
+            await client.unsubscribe(topics)
+            _stop_if_cancelled()
+        async for _ in client.messages:
+            pass
+
+    def _take_back(self, message: aiomqtt.Message) -> None:
+        """Show 0 where a gateway that was killed left a count: nobody knows of its objects."""
+        topic, payload = str(message.topic), message.payload
+        is_count = isinstance(payload, bytes) and payload.isdigit()
+        if message.retain and is_count and topic not in self._shown:
+            self.show(topic, b"0")
+
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
             message = await self._outbox.next()
@@ -222,6 +255,10 @@ async def _publish(
     retain: bool = False,
 ) -> None:
     await client.publish(topic, payload, quality, retain)
+    _stop_if_cancelled()
+
+
+def _stop_if_cancelled() -> None:
     # aiomqtt waits by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that
     # comes in the same moment as what it waits for.
     if _is_cancelled():
@@ -231,12 +268,6 @@ async def _publish(
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _until_lost(client: aiomqtt.Client) -> None:
-    """Nothing is subscribed to; the end of the messages is that of the connection."""
-    async for _ in client.messages:
-        pass
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from common.domain.address import parse_address
 from common.domain.errors import ConfigurationError
-from common.server.exposure import reaches_others
+from common.server.exposure import is_elsewhere
 from services.gateway.cameras.feed import CameraFrame
 from services.gateway.door import Door, Gateway
 from services.gateway.events.forms import event_json, frame_json, plain
@@ -52,7 +52,8 @@ class Mqtt(Door):
         self._reports = {state.name: state.reports for state in gateway.cameras.states}
         refuse_same_topics(self._reports)
         access = _access(settings)
-        self._broker = Broker(access, self._topics, settings.mqtt_max_waiting, metrics)
+        counts = [self._topics.count(camera, "+") for camera in self._reports]
+        self._broker = Broker(access, self._topics, counts, settings.mqtt_max_waiting, metrics)
         self._levels: dict[str, list[str]] = {}
 
     async def run(self) -> None:
@@ -140,7 +141,7 @@ def _access(settings: GatewaySettings) -> BrokerAccess:
     if settings.mqtt_tls:
         tls = client_context(settings.mqtt_ca, settings.mqtt_certificate, settings.mqtt_key)
     address = parse_address(settings.mqtt_broker, PORT if tls is None else TLS_PORT)
-    if tls is None and not settings.mqtt_insecure and reaches_others(address.host):
+    if tls is None and not settings.mqtt_insecure and is_elsewhere(address.host):
         raise ConfigurationError(
             f"the MQTT broker {address} is on another machine, and the connection has no TLS: set "
             "mqtt_tls, or allow it by mqtt_insecure"

@@ -22,13 +22,6 @@ from services.gateway.open_inference.tensors import (
     TensorDescription,
 )
 
-_DATA_TYPES = {
-    "UINT8": messages.TYPE_UINT8,
-    "INT32": messages.TYPE_INT32,
-    "FP32": messages.TYPE_FP32,
-    "BYTES": messages.TYPE_STRING,
-}
-
 
 def request_from_wire(request: messages.ModelInferRequest) -> InferenceRequest:
     """A request as the model takes it.
@@ -99,10 +92,10 @@ def config_to_wire(name: str) -> messages.ModelConfigResponse:
     """The same in the words of Triton's configuration."""
     config = messages.ModelConfig(name=name, platform=PLATFORM)
     for each in INPUTS:
-        data_type = _DATA_TYPES[each.datatype]
+        data_type = messages.DataType.Value(each.triton_type)
         config.input.add(name=each.name, data_type=data_type, dims=each.shape, optional=True)
     for each in OUTPUTS:
-        data_type = _DATA_TYPES[each.datatype]
+        data_type = messages.DataType.Value(each.triton_type)
         config.output.add(name=each.name, data_type=data_type, dims=each.shape)
     return messages.ModelConfigResponse(config=config)
 

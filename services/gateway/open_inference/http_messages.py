@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from common.domain.errors import InvalidInputError
+from common.domain.errors import InvalidInputError, reason_of
+from common.wire.parsing import MAX_FIELDS, MAX_RANK
 from services.gateway.open_inference.model import (
     PLATFORM,
     VERSION,
@@ -32,6 +33,9 @@ from services.gateway.open_inference.tensors import (
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
+# As over gRPC.
+_Size = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+
 _Parameters = dict[str, bool | int | float | str]
 
 
@@ -42,15 +46,15 @@ class _Output(BaseModel):
 
 class _Tensor(_Output):
     datatype: str
-    shape: list[int]
+    shape: list[_Size] = Field(max_length=MAX_RANK)
     data: list[Any] | None = None
 
 
 class _Request(BaseModel):
     id: str = ""
     parameters: _Parameters = Field(default_factory=dict)
-    inputs: list[_Tensor]
-    outputs: list[_Output] = Field(default_factory=list)
+    inputs: list[_Tensor] = Field(max_length=MAX_FIELDS)
+    outputs: list[_Output] = Field(default_factory=list, max_length=MAX_FIELDS)
 
 
 class _IndexRequest(BaseModel):
@@ -157,6 +161,18 @@ def metadata_to_http(name: str) -> dict[str, Any]:
     }
 
 
+def config_to_http(name: str) -> dict[str, Any]:
+    """The same in the words of Triton's configuration."""
+    return {
+        "name": name,
+        "platform": PLATFORM,
+        # Pictures are not stacked to batches by their callers.
+        "max_batch_size": 0,
+        "input": [{**_configured(each), "optional": True} for each in INPUTS],
+        "output": [_configured(each) for each in OUTPUTS],
+    }
+
+
 def index_to_http(models: Sequence[IndexedModel]) -> list[dict[str, str]]:
     """Which models there are."""
     return [
@@ -188,12 +204,22 @@ def _split(body: bytes, header_length: str | None) -> tuple[_Request, bytes]:
         content = json.loads(body[:length])
     except (ValueError, RecursionError):
         raise InvalidInputError("the request is no JSON") from None
+    if not isinstance(content, dict):
+        raise InvalidInputError("the request is no JSON object")
     try:
         return _Request.model_validate(content), body[length:]
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(each) for each in first["loc"]) or "the request"
-        raise InvalidInputError(f"{place}: {first['msg']}") from None
+        raise InvalidInputError(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    """What is wrong first, with its place."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    place, reason = first["loc"], reason_of(first)
+    if "parameters" in place[:-2]:
+        # Else the first kind of a parameter would be told, as if it were the only one.
+        place, reason = place[:-1], "a parameter is a boolean, a number or a string"
+    return f"{'.'.join(map(str, place))}: {reason}"
 
 
 def _data_of(tensor: _Tensor, binary: bytes) -> tuple[bytes, bytes]:
@@ -226,6 +252,10 @@ def _from_json(tensor: _Tensor) -> bytes:
     ):
         raise InvalidInputError(f"input {tensor.name!r}: data has to be whole numbers to 255")
     return numbers.astype(np.uint8).tobytes()
+
+
+def _configured(each: TensorDescription) -> dict[str, Any]:
+    return {"name": each.name, "data_type": each.triton_type, "dims": list(each.shape)}
 
 
 def _described(each: TensorDescription) -> dict[str, Any]:

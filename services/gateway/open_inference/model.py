@@ -24,6 +24,8 @@ from services.gateway.readiness import Readiness
 PLATFORM = "tandem_detr"
 VERSION = "1"
 """Of the model's inputs and outputs."""
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository")
+"""Of the protocol, by their names."""
 
 Parameter = bool | int | float | str
 

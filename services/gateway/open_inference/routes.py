@@ -14,6 +14,7 @@ from common.wire.errors import public_message
 from services.gateway.http_answers import http_status, while_connected
 from services.gateway.open_inference.http_messages import (
     HEADER_LENGTH,
+    config_to_http,
     index_to_http,
     metadata_to_http,
     request_from_http,
@@ -21,6 +22,7 @@ from services.gateway.open_inference.http_messages import (
     wants_ready_only,
 )
 from services.gateway.open_inference.model import (
+    EXTENSIONS,
     NO_LOADING,
     Models,
     UnknownModelError,
@@ -28,6 +30,17 @@ from services.gateway.open_inference.model import (
 )
 from services.gateway.open_inference.servicer import SERVER_NAME
 from services.gateway.readiness import Readiness
+
+# What gRPC answers UNIMPLEMENTED by itself.
+_NOT_HERE = (
+    "/models/stats",
+    "/models/{name}/stats",
+    "/models/{name}/versions/{version}/stats",
+    "/models/{name}/trace/setting",
+    "/trace/setting",
+    "/logging",
+    "/{kind}sharedmemory/{rest:path}",
+)
 
 
 def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
@@ -38,7 +51,7 @@ def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
     async def server_metadata() -> JSONResponse:
         """What serves here."""
         told = {"name": SERVER_NAME, "version": tandem.__version__}
-        return JSONResponse({**told, "extensions": ["binary_tensor_data", "model_repository"]})
+        return JSONResponse({**told, "extensions": EXTENSIONS})
 
     @router.get("/health/live")
     async def server_live() -> Response:
@@ -50,6 +63,23 @@ def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
         """Whether pictures can be served now; the status is 503 where they cannot."""
         ready = await readiness.is_ready()
         return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def not_here() -> Response:
+        what = "statistics, shared memory, trace settings and log settings"
+        return _refused(UnsupportedError(f"the protocol's {what} are not supported"))
+
+    for path in _NOT_HERE:
+        router.add_api_route(path, not_here, methods=["GET", "POST"], include_in_schema=False)
+
+    @router.get("/models/{name}/versions/{version}/config")
+    @router.get("/models/{name}/config")
+    async def model_config(name: str, version: str = "") -> Response:
+        """The same as the metadata, in the words of Triton's configuration."""
+        try:
+            await models.named(name, version)
+        except TandemError as error:
+            return _refused(error)
+        return JSONResponse(config_to_http(name))
 
     @router.get("/models/{name}/versions/{version}")
     @router.get("/models/{name}")

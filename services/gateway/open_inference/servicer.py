@@ -28,6 +28,7 @@ from services.gateway.open_inference.grpc_messages import (
     response_to_wire,
 )
 from services.gateway.open_inference.model import (
+    EXTENSIONS,
     NO_LOADING,
     Models,
     UnknownModelError,
@@ -103,7 +104,7 @@ class InferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
         return messages.ServerMetadataResponse(
             name=SERVER_NAME,
             version=tandem.__version__,
-            extensions=["binary_tensor_data", "model_configuration", "model_repository"],
+            extensions=EXTENSIONS,
         )
 
     async def ModelMetadata(  # noqa: N802

@@ -42,6 +42,11 @@ class TensorDescription:
     datatype: str
     shape: tuple[int, ...]
 
+    @property
+    def triton_type(self) -> str:
+        """The datatype in the words of Triton's configuration."""
+        return "TYPE_STRING" if self.datatype == "BYTES" else f"TYPE_{self.datatype}"
+
 
 INPUTS = (
     TensorDescription(ENCODED, "BYTES", (-1,)),

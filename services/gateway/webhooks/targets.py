@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.domain.errors import ConfigurationError
-from common.server.exposure import reaches_others
+from common.server.exposure import is_elsewhere
 from services.gateway.events.secrets import client_context, read_secret
 from services.gateway.yaml_options import OptionsFile
 
@@ -94,7 +94,7 @@ class _TargetOptions(BaseModel):
     @model_validator(mode="after")
     def _is_encrypted(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme == "http" and not self.insecure and reaches_others(parts.hostname or ""):
+        if parts.scheme == "http" and not self.insecure and is_elsewhere(parts.hostname or ""):
             raise ValueError(
                 "its receiver is on another machine, and http:// has no TLS: use https://, or "
                 "allow it by insecure: true"

@@ -318,6 +318,29 @@ def test_a_decoder_that_is_lost_waits_for_a_key_frame_and_goes_on(still_video, o
     ]
 
 
+def test_a_gateway_that_is_started_anew_with_other_cameras_shows_these_alone(
+    cluster, tmp_path, chromium
+):
+    (tmp_path / "1.jpg").write_bytes(jpeg(1, HEIGHT, WIDTH))
+
+    def cameras(*names):
+        return [{"name": name, "url": "1.jpg", "frames_per_second": 5} for name in names]
+
+    with chromium.new_context() as context:
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
+        page = context.new_page()
+        shown = "names => [...document.querySelectorAll('figure.camera .name')]"
+        shown += ".map(each => each.textContent).join() === names"
+        with gateway(cluster.address, tmp_path, cameras("left", "stays", "gone")) as process:
+            url = url_of(process)
+            page.goto(url)
+            page.wait_for_function(shown, arg="left,stays,gone")
+        port = ("--http-port", url.rpartition(":")[2])
+        with gateway(cluster.address, tmp_path, cameras("new", "stays"), *port):
+            page.wait_for_function(shown, arg="new,stays")
+            page.locator("canvas[data-frame]").nth(1).wait_for()
+
+
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["JPEG", "H.264"])

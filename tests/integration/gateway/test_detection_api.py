@@ -165,6 +165,8 @@ def test_bad_input_in_the_apis_own_words(caller, parts, words):
         ("POST", "/v1/vision/face", 404),
         ("POST", "/v1/vision/custom/another", 404),
         ("GET", "/v1/status/nothing", 404),
+        ("POST", "/v1/image/alpr", 404),
+        ("GET", "/v1/server/status", 404),
     ],
 )
 def test_what_the_api_does_not_have(caller, method, path, status):

@@ -196,6 +196,7 @@ async def test_a_placement_is_set_and_what_cannot_be_is_told(own_cluster, pictur
             (b"{}", "no placement is named"),
             (b"nonsense", "a message is a JSON object"),
             (b'{"placement": "attic"}', "'attic' is no placement"),
+            (b'{"placement": "backbone=attic,transformer=edge"}', "orchestrator at"),
         ):
             status, body = set_placement(told)
             assert status == 400

@@ -26,7 +26,11 @@ FAILURES = {
     "unknown output": ("INVALID_ARGUMENT", "400", "unexpected output 'masks'"),
     "classification": ("UNIMPLEMENTED", "501", "not supported"),
     "bad parameter": ("INVALID_ARGUMENT", "400", "score_threshold"),
-    "statistics": ("UNIMPLEMENTED", "404", ""),
+    "no config": ("NOT_FOUND", "404", "unknown model 'other'"),
+    "statistics": ("UNIMPLEMENTED", "501", ""),
+    "all statistics": ("UNIMPLEMENTED", "501", ""),
+    "shared memory": ("UNIMPLEMENTED", "501", ""),
+    "logging": ("UNIMPLEMENTED", "501", ""),
     "load": ("UNIMPLEMENTED", "501", "`tandem model deploy` changes them"),
     "unload": ("UNIMPLEMENTED", "501", "`tandem model deploy` changes them"),
 }
@@ -96,6 +100,16 @@ def test_the_gateway_is_ready_over_both(told):
 def test_the_index_lists_every_model_by_name(told):
     expected = [[name, "1", "READY", ""] for name in ("tandem", "levels")]
     assert told["index"] == [expected] * 2
+
+
+def test_the_configuration_is_the_same_over_both(told):
+    head, *tensors, optional = told["config"][0]
+    assert (head, optional) == (["levels", "tandem_detr", 0], [True, True])
+    assert tensors[:2] == [
+        ["image", "TYPE_STRING", [-1]],
+        ["pixels", "TYPE_UINT8", [-1, -1, -1, 3]],
+    ]
+    assert told["config"][1] == told["config"][0]
 
 
 @pytest.mark.parametrize("name", FAILURES)

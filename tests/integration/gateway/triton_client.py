@@ -54,8 +54,25 @@ def index(module, client):
     return [[each[key] for key in ("name", "version", "state", "reason")] for each in told]
 
 
+def config(module, client):
+    """The configuration of a model, by lists."""
+    if module is tritonclient.grpc:
+        told = client.get_model_config("levels", "1", as_json=True)["config"]
+    else:
+        told = client.get_model_config("levels", "1")
+    return [
+        [told["name"], told["platform"], int(told.get("max_batch_size", 0))],
+        *(
+            [each["name"], each["data_type"], [int(size) for size in each["dims"]]]
+            for each in told["input"] + told["output"]
+        ),
+        [each["optional"] for each in told["input"]],
+    ]
+
+
 def infer(module, client, picture, file):
     tell("index", index(module, client))
+    tell("config", config(module, client))
     tell(
         "ready",
         [client.is_server_live(), client.is_server_ready(), client.is_model_ready("tandem")],
@@ -89,7 +106,11 @@ def infer(module, client, picture, file):
             "tandem", [one], outputs=[module.InferRequestedOutput("scores", class_count=3)]
         ),
         "bad parameter": lambda: client.infer("tandem", [one], parameters={"score_threshold": 7}),
+        "no config": lambda: client.get_model_config("other"),
         "statistics": lambda: client.get_inference_statistics("tandem"),
+        "all statistics": client.get_inference_statistics,
+        "shared memory": client.get_system_shared_memory_status,
+        "logging": client.get_log_settings,
         "load": lambda: client.load_model("tandem"),
         "unload": lambda: client.unload_model("tandem"),
     }

@@ -37,7 +37,11 @@ cameras:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "content"),
+        ("", "content: keys with their values are expected here"),
+        ("cameras: [yard]", "cameras.0: keys with their values are expected here"),
+        ("cameras: [{name: a, url: b, threshold: on}]", "cameras.0.threshold: a number is"),
+        ("cameras: [{name: a, url: b, frames_per_second: yes}]", "a number is expected here"),
+        ('cameras: [{name: a, url: "a\\0b"}]', "cameras.0.url: no address and no path"),
         ("cameras: 3", "cameras"),
         ("cameras: [{name: a}]", "cameras.0.url: Field required"),
         ("cameras: [{name: a, url: b, colour: red}]", "cameras.0.colour: Extra"),
@@ -70,6 +74,7 @@ def test_what_makes_no_sense_is_one_sentence(tmp_path, text, told):
         read(tmp_path, text)
     assert str(error.value).startswith(str(tmp_path / "cameras.yml"))
     assert told in str(error.value)
+    assert "CameraOptions" not in str(error.value)
 
 
 def test_no_error_shows_a_password(tmp_path):

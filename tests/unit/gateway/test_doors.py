@@ -1,6 +1,7 @@
 """The HTTP doors for single pictures on a real server, before a small real orchestrator."""
 
 import asyncio
+import gzip
 import json
 import time
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from services.gateway.picture_metrics import PictureMetrics
 from services.gateway.settings import GatewaySettings
 from tandem.client import DetectorClient
 from tests.integration.tandem.toy_orchestrator import ToyDetector, serving
+from tests.waiting import PATIENCE_SECONDS
 
 ROLES = ("client", "operator", "monitor")
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -86,7 +88,7 @@ async def asked(address, method, path, body=b"", headers=None):
             response = connection.getresponse()
             content = response.read()
             is_json = response.headers.get_content_type() == "application/json"
-            return response.status, json.loads(content) if is_json else content
+            return response.status, json.loads(content) if is_json and content else content
         finally:
             connection.close()
 
@@ -160,6 +162,68 @@ async def test_a_form_in_a_charset_that_decodes_nothing_is_malformed():
     async with serving_doors(None) as address:
         status, told = await asked(address, "POST", "/v1/vision/detection", form(), headers)
     assert (status, "malformed" in told["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/v1/vision/detection", lambda told: told["error"]),
+        ("/detect", lambda told: told["error"]["message"]),
+        ("/v2/models/tandem/infer", lambda told: told["error"]),
+    ],
+)
+async def test_a_compressed_request_is_refused_in_each_doors_words(path, sentence):
+    headers = {**FORM, "content-encoding": "gzip"}
+    async with serving_doors(None) as address:
+        status, told = await asked(address, "POST", path, gzip.compress(form()), headers)
+        plain, _ = await asked(
+            address, "POST", "/detect", form(), {**FORM, "content-encoding": "identity"}
+        )
+    assert (status, "compressed" in sentence(told)) == (415, True)
+    assert plain == 200
+
+
+async def test_of_several_parts_of_one_name_the_first_counts():
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{content}\r\n'
+        for name, more, content in (
+            ("file", '; filename="a"', "first"),
+            ("file", '; filename="b"', "the second"),
+            ("min_confidence", "", "0.2"),
+            ("min_confidence", "", "2"),
+        )
+    )
+    async with serving_doors(None) as address:
+        body = f"{parts}--x--\r\n".encode()
+        status, told = await asked(address, "POST", "/v1/vision/detection", body, FORM)
+    # A box is as wide as its picture has bytes.
+    assert (status, told["predictions"][0]["x_max"]) == (200, 1 + len("first"))
+
+
+async def test_a_slash_at_the_end_leads_to_the_path_without_it(tokens):
+    async with serving_doors(tokens) as address:
+        for path in ("/v1/vision/detection", "/docs", "/v1/status/ping"):
+            assert (await asked(address, "POST", f"{path}/", form("client"), FORM))[0] == 307
+        status, told = await asked(address, "POST", "/detect/", b"file")
+        assert (status, told["error"]["code"]) == (401, "UNAUTHENTICATED")
+
+
+async def test_a_head_is_answered_as_its_get_without_the_body():
+    async with serving_doors(None) as address:
+        for path in ("/v1/status/ping", "/v2/health/live", "/docs", "/openapi.json"):
+            assert await asked(address, "HEAD", path) == (200, b"")
+
+
+async def test_who_waits_for_a_word_before_the_body_is_refused_at_once():
+    head = (
+        "POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\n"
+        "Content-Length: 99999999\r\n\r\n"
+    )
+    async with serving_doors(None) as address, asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(head.encode())
+        assert (await reader.readline()).split()[1] == b"413"
+        writer.close()
 
 
 async def test_an_origin_that_is_no_address_is_another_sites():

@@ -145,8 +145,9 @@ def test_pixels_may_be_numbers_of_json(data):
         (b"{", None, "no JSON"),
         (b"[" * 100_000, None, "no JSON"),
         (b"\xff{}", None, "no JSON"),
-        (b"[]", None, "the request"),
+        (b"[]", None, "^the request is no JSON object$"),
         (b"{}", None, "inputs"),
+        (b'{"inputs": [7]}', None, "^inputs.0: keys with their values are expected here$"),
         (b'{"inputs": [{}]}', None, "inputs.0.name"),
         (b'{"inputs": [], "id": 7}', None, "id"),
         (b"{}", "3", "Inference-Header-Content-Length"),
@@ -164,6 +165,10 @@ def test_pixels_may_be_numbers_of_json(data):
         (json.dumps({"inputs": [{**PIXELS, "data": ["a"]}]}).encode(), None, "numbers to 255"),
         (json.dumps({"inputs": [{**PIXELS, "data": [[1], [1, 2]]}]}).encode(), None, "differ"),
         (json.dumps({"inputs": [{**PIXELS, "data": [1 << 70]}]}).encode(), None, "to 255"),
+        (json.dumps({"inputs": [{**PIXELS, "shape": [10**4000] * 2}]}).encode(), None, "shape.0"),
+        (json.dumps({"inputs": [{**PIXELS, "shape": [1] * 9}]}).encode(), None, "at most 8"),
+        (json.dumps({"inputs": [PIXELS] * 129}).encode(), None, "at most 128"),
+        (b'{"inputs": [], "parameters": {"a": null}}', None, "^parameters.a: a parameter is a"),
     ],
 )
 def test_a_bad_request_over_http(body, length, words):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import aiomqtt
 import pytest
 import structlog
 
@@ -182,6 +183,27 @@ async def test_a_broker_that_was_away_gets_what_waited_and_is_told_what_was_lost
 
 
 @needs_mosquitto
+async def test_counts_that_a_killed_gateway_left_are_taken_back(broker):
+    feed = CameraFeed()
+    camera = ShownCamera(feed, "one")
+    left = {"tandem/one/all": "3", "tandem/one/person": "2", "tandem/one/dog": "1"}
+    others = {"tandem/another/person": "5", "tandem/one/available": "online"}
+    async with listening(broker) as listener:
+        async with aiomqtt.Client("127.0.0.1", broker.port) as before:
+            for topic, payload in (left | others).items():
+                await before.publish(topic, payload, qos=1, retain=True)
+        async with running(Mqtt, feed, **at(broker)):
+            await listener.until(told("one", {"all": "0", "person": "0", "dog": "0"}))
+            # What is seen again is counted again.
+            await subscribed(feed)
+            camera.show(found(1, label="dog"), times=3)
+            await listener.until(told("one", {"all": "1", "person": "0", "dog": "1"}))
+            assert listener.latest["tandem/another/person"] == "5"
+    async with listening(broker) as later:
+        await later.until(told("one", {"person": "0"}))
+
+
+@needs_mosquitto
 async def test_a_message_that_the_broker_hangs_up_on_stops_no_other(tmp_path):
     broker = Mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 4000").start()
     feed = CameraFeed()
@@ -281,8 +303,11 @@ async def until(condition, seconds=PATIENCE_SECONDS):
 
 
 def test_a_broker_on_another_machine_needs_tls_or_a_word():
-    with pytest.raises(ConfigurationError, match="192.0.2.1:1883 is on another machine.*mqtt_tls"):
-        door(mqtt_broker="192.0.2.1")
+    # Nobody knows where a name that cannot be resolved yet will lead.
+    for host in ("192.0.2.1", "broker.invalid"):
+        with pytest.raises(ConfigurationError, match=f"{host}:1883 is on another.*mqtt_tls"):
+            door(mqtt_broker=host)
+    door(mqtt_broker="localhost")
     door(mqtt_broker="192.0.2.1", mqtt_insecure=True)
     door(mqtt_broker="192.0.2.1", mqtt_tls=True)
 

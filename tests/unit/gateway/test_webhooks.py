@@ -211,6 +211,8 @@ async def test_each_receiver_gets_what_it_is_to_get(tmp_path):
         ("webhooks: [{name: a, url: 'ftp://127.0.0.1/'}]", "no http:// or https:// URL"),
         ("webhooks: [{name: a, url: 'http://me:secret@127.0.0.1/'}]", "holds a user"),
         ("webhooks: [{name: a, url: 'http://192.0.2.1/'}]", "http:// has no TLS"),
+        ("webhooks: [{name: a, url: 'http://home.invalid/'}]", "http:// has no TLS"),
+        ("webhooks: [{name: a, url: 'http://127.0.0.1/', ca: no}]", "ca: a path is expected here"),
         ("webhooks: [{name: A b, url: 'http://127.0.0.1/'}]", "name: String should match"),
         ("webhooks: [{name: a, url: 'http://127.0.0.1/', send: [all]}]", "send.0: Input should be"),
         ("webhooks: [{name: a, url: 'http://127.0.0.1/', cameras: [x]}]", "no camera 'x'"),

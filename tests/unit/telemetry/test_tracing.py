@@ -107,6 +107,17 @@ def test_an_environment_that_makes_no_sense_is_told_and_keeps_nothing_from_servi
     assert words in sentence
 
 
+@pytest.mark.parametrize("headers", ["api-key geheim", "x-team: geheim", "a=b,geheim"])
+def test_a_malformed_header_is_told_without_its_key(monkeypatch, headers):
+    pytest.importorskip("opentelemetry.sdk")
+    told = []
+    for name, value in {**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": headers}.items():
+        monkeypatch.setenv(name, value)
+    traces_of("backbone", "edge", told.append).close()
+    assert "Header format invalid" in told[0]
+    assert not [each for each in told if "geheim" in each]
+
+
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.delitem(sys.modules, "common.telemetry.open_telemetry", raising=False)

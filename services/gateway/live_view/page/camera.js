@@ -36,6 +36,12 @@ export class CameraTile {
     this.seen = about.appendChild(element("p", "seen"));
   }
 
+  /** The gateway has no such camera any more. */
+  remove() {
+    this.video.close();
+    this.element.remove();
+  }
+
   toggle() {
     const large = this.element.classList.toggle("large");
     this.enlarge.setAttribute("aria-pressed", String(large));

@@ -31,16 +31,25 @@ const connection = new Connection({
   onSignIn: askForToken,
 });
 
-function show(state) {
-  for (const camera of state.cameras) {
-    let tile = tiles.get(camera.name);
-    if (!tile) {
-      tile = new CameraTile(camera.name);
-      tiles.set(camera.name, tile);
-      byId("cameras").append(tile.element);
-    }
-    tile.update(camera);
+/** A tile for each camera, in their order; a gateway that was started anew may have others. */
+function showCameras(cameras) {
+  const names = new Set(cameras.map((camera) => camera.name));
+  for (const [name, tile] of tiles) {
+    if (names.has(name)) continue;
+    tile.remove();
+    tiles.delete(name);
   }
+  cameras.forEach((camera, index) => {
+    const tile = tiles.get(camera.name) ?? new CameraTile(camera.name);
+    tiles.set(camera.name, tile);
+    const there = byId("cameras").children[index];
+    if (there !== tile.element) byId("cameras").insertBefore(tile.element, there ?? null);
+    tile.update(camera);
+  });
+}
+
+function show(state) {
+  showCameras(state.cameras);
   byId("sign-in").hidden = !(state.signs_in || token());
   const system = state.system;
   byId("system").hidden = system === null;

@@ -19,7 +19,14 @@ export class PlacementChoice {
   update(system) {
     const automatic = { name: AUTOMATIC, available: true, reason: "", prediction: null };
     const active = system.setting === AUTOMATIC && system.active ? `now ${system.active}` : "";
-    for (const placement of [automatic, ...system.placements]) {
+    const placements = [automatic, ...system.placements];
+    const names = new Set(placements.map((placement) => placement.name));
+    for (const [name, button] of this.buttons) {
+      if (names.has(name)) continue;
+      button.remove();
+      this.buttons.delete(name);
+    }
+    for (const placement of placements) {
       const button = this.buttons.get(placement.name) ?? this.add(placement.name);
       const isSet = placement.name === system.setting;
       button.setAttribute("aria-pressed", String(isSet));
