@@ -72,9 +72,10 @@ class Authority:
         begins: datetime = NOW - HOUR,
         ends: datetime = NOW + HOUR,
         uris: Sequence[str] = (),
+        key: Any = None,
     ) -> Pair:
         """Issue a certificate for an identity such as `client/camera`, on 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_name("tests"), self._name, key, begins, ends)
             .add_extension(_alternative_names(identity, uris), critical=False)

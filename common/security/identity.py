@@ -97,7 +97,10 @@ class Identity:
                 f"{text[:100]!r} is no identity, which is ROLE/NAME with a role of "
                 + ", ".join(known)
             )
-        return cls(known[role], unquote(name) if is_uri else name)
+        try:
+            return cls(known[role], unquote(name, errors="strict") if is_uri else name)
+        except UnicodeDecodeError:
+            raise InvalidInputError(f"the name in {text[:100]!r} is no UTF-8") from None
 
 
 @dataclass(frozen=True)

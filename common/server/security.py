@@ -10,6 +10,7 @@ from common.security.identity import Identity, Role
 from common.security.tls import TlsFiles, TlsPaths
 from common.security.tokens import TokenFiles
 from common.server.authorization import Authorization
+from common.server.metrics_access import require_https
 from common.server.security_settings import SecuritySettings
 
 
@@ -53,7 +54,8 @@ def security_of(
             peers_ca=settings.tls_peers_ca,
             clients_ca=settings.tls_clients_ca,
             revoked=settings.tls_revoked,
-        )
+        ),
+        require_https,
     )
     own = _own_identity(settings, tls, role, node)
     tokens = None
