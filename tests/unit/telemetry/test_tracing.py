@@ -107,6 +107,18 @@ def test_an_environment_that_makes_no_sense_is_told_and_keeps_nothing_from_servi
     assert words in sentence
 
 
+@pytest.mark.parametrize("header", ["x-team {}", "x team={}", "x-team=ü{}"])
+def test_a_malformed_header_for_the_collector_is_told_without_its_secret(monkeypatch, header):
+    pytest.importorskip("opentelemetry.sdk")
+    for name, value in ENDPOINT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"a=b, {header.format('correct-horse')}")
+    told = []
+    traces_of("backbone", "edge", told.append).close()
+    assert any("Header" in sentence for sentence in told)
+    assert not any("horse" in sentence for sentence in told)
+
+
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.delitem(sys.modules, "common.telemetry.open_telemetry", raising=False)
