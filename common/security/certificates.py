@@ -53,7 +53,7 @@ def read_certificates(pem: bytes) -> List[Certificate]:
         InvalidInputError: there is none, or one is malformed or cut off.
     """
     try:
-        found = [_certificate(each) for each in x509.load_pem_x509_certificates(pem)]
+        found = [certificate_of(each) for each in x509.load_pem_x509_certificates(pem)]
     except _NOT_READABLE as error:
         raise InvalidInputError("it holds no certificate in PEM form") from error
     # Of a file that is being written, the first ones would pass for all.
@@ -85,7 +85,8 @@ def check_key(certificate: Certificate, key_pem: bytes) -> None:
         raise InvalidInputError("it does not belong to the certificate")
 
 
-def _certificate(parsed: x509.Certificate) -> Certificate:
+def certificate_of(parsed: x509.Certificate) -> Certificate:
+    """What counts of a certificate."""
     return Certificate(
         identity=_identity(parsed),
         server_names=tuple(_names(parsed, x509.DNSName)),

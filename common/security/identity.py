@@ -17,6 +17,8 @@ SERVER_DOMAIN = "tandem.internal"
 MAX_NAME_CHARACTERS = 200
 
 _PREFIX = f"spiffe://{TRUST_DOMAIN}/"
+IDENTITY_FORM = f"{_PREFIX}ROLE/NAME"
+"""How an identity stands in a certificate, for people."""
 _LABEL = re.compile(r"(?!x--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 

@@ -11,13 +11,16 @@ import threading
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.certificates.archive import unpack
 from common.certificates.folder import AuthorityFolder, set_up
 from common.certificates.reading import certificate_files, report_on
 from common.domain.errors import ConfigurationError, InvalidInputError
+from common.security.certificates import read_certificates
 from common.security.identity import Identity
 from common.security.tokens import TokenFiles
+from tests.authorities import Authority
 from tests.harness import ROOT, clean_environment
 
 EDGE = Identity.parse("backbone/edge")
@@ -153,6 +156,41 @@ def test_reports_tell_what_is_wrong(folder):
     parsed = x509.load_pem_x509_certificate((folder.path / "client/client.crt").read_bytes())
     report = report_on(folder.path / "client/client.crt", parsed.not_valid_after_utc)
     assert report.warnings == (f"expired on {parsed.not_valid_after_utc:%Y-%m-%d}",)
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        [],
+        ["spiffe://tandem/client/a", "https://elsewhere/a"],
+        ["spiffe://tandem/client/a", "spiffe://tandem/operator/a"],
+        ["spiffe://tandem.elsewhere/client/a"],
+        ["spiffe://tandem/client/a/"],
+        ["spiffe://tandem/clients/a"],
+        ["SPIFFE://tandem/client/a"],
+        ["client/a"],
+    ],
+)
+def test_what_services_take_for_no_identity_is_not_told_as_one(tmp_path, uris):
+    pair = Authority(tmp_path).issue(None, uris=uris)
+    report = report_on(pair.certificate)
+    assert read_certificates(pair.certificate_pem)[0].identity is None
+    assert report.identity == ""
+    told = [each for each in report.warnings if each.startswith("names no identity")]
+    assert len(told) == 1
+    assert told[0].endswith(f"find {', '.join(uris) or 'none'}")
+
+
+def test_what_keeps_services_from_calling_each_other_is_told(tmp_path):
+    authority = Authority(tmp_path)
+    nameless = authority.issue(None, uris=["spiffe://tandem/backbone/edge"])
+    told = report_on(nameless.certificate).warnings
+    assert any("lacks the DNS name edge.backbone.tandem.internal" in each for each in told)
+    pair = authority.issue("backbone/edge", purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
+    told = report_on(pair.certificate).warnings
+    assert "is not for client authentication, by its extended key usage" in told
+    camera = authority.issue("client/camera", purposes=[ExtendedKeyUsageOID.CLIENT_AUTH])
+    assert not any("authentication" in each for each in report_on(camera.certificate).warnings)
 
 
 def test_what_is_no_certificate_is_refused_in_a_sentence(folder, tmp_path):
