@@ -41,6 +41,8 @@ def test_an_identity_has_its_own_quota_or_that_of_its_role(tmp_path):
         "client/camera: {sessions: true}",
         "camera: {sessions: 1}",
         "client/camera: 5",
+        "client/cam*: {sessions: 1}",
+        "client/camera: {sessions: 1}\n  spiffe://tandem/client/camera: {sessions: 2}",
     ],
 )
 def test_a_quota_that_makes_no_sense_is_refused(tmp_path, entry):
