@@ -95,6 +95,17 @@ def test_an_identity_pays_for_all_of_its_streams_and_no_other_does(tmp_path):
         assert third.wait_seconds(live=False) > 1.5
 
 
+def test_what_is_owed_is_owed_at_the_rate_that_the_file_has_now(tmp_path):
+    file = file_with(tmp_path, "quotas: {client/camera: {bytes_per_second: 5}}")
+    with IdentityQuotas(file).session(CAMERA) as allowance:
+        allowance.take(5_000_005, live=False)
+        assert allowance.wait_seconds(live=False) == pytest.approx(1_000_000, rel=0.01)
+        replace(tmp_path / "quotas.yaml", b"quotas: {client/camera: {bytes_per_second: 5000000}}")
+        assert 0 < allowance.wait_seconds(live=True) <= 1.0
+        replace(tmp_path / "quotas.yaml", b"quotas: {}")
+        assert allowance.wait_seconds(live=False) == 0.0
+
+
 def test_live_frames_over_the_quota_are_refused_and_do_not_wait(tmp_path):
     file = file_with(tmp_path, "quotas: {client/camera: {frames_per_second: 5}}")
     with IdentityQuotas(file).session(CAMERA) as allowance:
