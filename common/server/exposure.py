@@ -19,7 +19,8 @@ def reaches_others(host: str) -> bool:
     if is_unix(host):
         return False
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        # As servers look it up that are to listen there.
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         return False
     return not all(_is_loopback(str(address[0])) for *_, address in found)
