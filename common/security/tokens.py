@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Optional, Tuple
 
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity, Proof
@@ -74,7 +74,11 @@ class TokenFiles:
     """The tokens that are accepted, by files that are read again when they change."""
 
     def __init__(
-        self, tokens: Optional[Path], jwt_keys: Optional[Path] = None, audience: str = ""
+        self,
+        tokens: Optional[Path],
+        jwt_keys: Optional[Path] = None,
+        audience: str = "",
+        revoked: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Read the files.
 
@@ -82,10 +86,12 @@ class TokenFiles:
             tokens: YAML with a list `tokens` of `identity`, `sha256` and, if it ends, `expires`.
             jwt_keys: public keys in PEM form, of those who sign tokens.
             audience: that a signed token has to be for.
+            revoked: tells the URIs of identities that are refused, whatever their token.
 
         Raises:
             ConfigurationError: a file cannot be read, or makes no sense.
         """
+        self._revoked = revoked
         paths = [path for path in (tokens, jwt_keys) if path is not None]
         if not paths:
             raise ConfigurationError("there is neither a file of tokens nor one of keys")
@@ -100,8 +106,12 @@ class TokenFiles:
 
     def proof(self, token: str) -> Optional[Proof]:
         """What a token proves; None if it proves nothing, as no token does."""
-        if not token:
+        found = self._accepted(token) if token else None
+        if found is None or found.identity.uri in self._revoked():
             return None
+        return found
+
+    def _accepted(self, token: str) -> Optional[Proof]:
         accepted = self._files.content
         try:
             digest = token_digest(token).encode()

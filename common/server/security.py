@@ -60,7 +60,12 @@ def security_of(
     own = _own_identity(settings, tls, role, node)
     tokens = None
     if settings.tokens is not None or settings.jwt_keys is not None:
-        tokens = TokenFiles(settings.tokens, settings.jwt_keys, settings.jwt_audience)
+        tokens = TokenFiles(
+            settings.tokens,
+            settings.jwt_keys,
+            settings.jwt_audience,
+            revoked=lambda: tls.material.revoked,
+        )
     return Security(own, tls, tokens, Authorization(own, tls, tokens))
 
 
