@@ -7,7 +7,9 @@ import structlog
 
 from common.domain.errors import ConfigurationError
 from common.security.certificates import read_certificates
+from common.security.quotas import QuotaFile
 from common.security.tls import TlsFiles, TlsPaths
+from common.security.tokens import TokenFiles
 from common.security.watched import WatchedFiles
 from common.server.metrics_access import MetricsAccess, require_https
 from tests.authorities import HOUR, NOW, Authority, replace
@@ -106,6 +108,19 @@ def test_a_pair_that_cannot_serve_changes_nothing(peers, own):
     assert "cannot serve HTTPS" in logs[0]["error"]
     with pytest.raises(ConfigurationError, match="cannot serve HTTPS"):
         TlsFiles(TlsPaths(peers.path, own.certificate, own.key), require_https)
+
+
+def test_files_of_which_none_is_there_are_told(tmp_path):
+    missing = tmp_path / "missing"
+    words = f"cannot read {missing}: No such file"
+    for read in (
+        lambda: TokenFiles(missing),
+        lambda: TokenFiles(tmp_path, missing),
+        lambda: QuotaFile(missing),
+        lambda: TlsFiles(TlsPaths(missing)),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            read()
 
 
 def test_a_change_that_no_time_and_no_size_shows_is_seen_while_it_is_recent(tmp_path):
