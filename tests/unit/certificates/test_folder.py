@@ -284,6 +284,19 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
         unpack(tmp_path / "a.tar", tmp_path)
 
 
+def test_a_damaged_archive_is_told_by_its_name(tmp_path):
+    archive, payload = tmp_path / "a.tbz", tmp_path / "payload"
+    payload.write_bytes(os.urandom(1 << 20))
+    with tarfile.open(archive, "w:bz2") as members:
+        members.add(payload, "payload")
+    damaged = bytearray(archive.read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 4096] = bytes(4096)
+    archive.write_bytes(damaged)
+    with pytest.raises(ConfigurationError, match=r"a\.tbz is damaged"):
+        unpack(archive, tmp_path)
+
+
 def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_path):
     told = ("init", tmp_path, "--operator-token", "workstation")
     first = module(*told)
@@ -299,6 +312,11 @@ def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_
     accepted.unlink()
     assert module(*told).returncode == 0
     assert TokenFiles(accepted).proof(token) is not None
+    # An empty file is no token; its hash would be that of all who show none.
+    accepted.unlink()
+    path.write_text("")
+    assert module(*told).returncode == 0
+    assert TokenFiles(accepted).proof(path.read_text()) is not None
     path.unlink()
     refused = module(*told)
     assert refused.returncode == 2
