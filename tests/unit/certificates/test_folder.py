@@ -286,7 +286,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
 
 def test_a_damaged_archive_is_told_by_its_name(tmp_path):
     archive, payload = tmp_path / "a.tbz", tmp_path / "payload"
-    payload.write_bytes(os.urandom(1 << 20))
+    payload.write_bytes(os.urandom(4 << 20))
     with tarfile.open(archive, "w:bz2") as members:
         members.add(payload, "payload")
     damaged = bytearray(archive.read_bytes())
