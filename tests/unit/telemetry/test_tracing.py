@@ -160,7 +160,8 @@ def test_without_a_collector_memory_is_bounded_and_the_end_is_quick(without_coll
         with stream.frame("backbone", frame_id=number) as span:
             span.add_steps(timing)
     gc.collect()
-    held = sum(isinstance(each, ReadableSpan) for each in gc.get_objects())
+    # By its type: torch has an object that warns whoever asks it for its class.
+    held = sum(issubclass(type(each), ReadableSpan) for each in gc.get_objects())
     # The queue, what is being exported, and what was in hand.
     assert held <= 64 + 32 + 8
     # It is told, and not at every span.
