@@ -72,14 +72,16 @@ class Authority:
         begins: datetime = NOW - HOUR,
         ends: datetime = NOW + HOUR,
         uris: Sequence[str] = (),
+        key: Any = None,
+        purposes: Sequence[x509.ObjectIdentifier] = (),
     ) -> Pair:
         """Issue a certificate for an identity such as `client/camera`, on 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(_name("tests"), self._name, key, begins, ends)
-            .add_extension(_alternative_names(identity, uris), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name("tests"), self._name, key, begins, ends)
+        builder = builder.add_extension(_alternative_names(identity, uris), critical=False)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         name = file_name or (identity or "nobody").replace("/", ".")
         return _pair(certificate, key).write(self.folder, name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Dict, List
 
@@ -45,8 +46,13 @@ def unpack(archive: Path, folder: Path) -> List[Path]:
                     raise ConfigurationError(f"{archive} holds more than certificates")
                 file = members.extractfile(member)
                 contents[name] = file.read() if file else b""
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise ConfigurationError(f"{archive} is no archive of a folder: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Of a decompressor, which names no file.
+        raise ConfigurationError(f"{archive} is damaged: {error}") from error
     if not contents:
         raise ConfigurationError(f"{archive} holds no certificates")
     written = []

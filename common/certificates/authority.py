@@ -26,6 +26,8 @@ CERTIFICATE_DAYS = 365
 # A device that has just started may be behind until it has asked a clock in the network.
 _BACKDATED = datetime.timedelta(days=1)
 _ORGANISATION = "Tandem"
+# Of a common name, as RFC 5280 has it. The identity stands elsewhere, and whole.
+_MOST_NAME_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, _ORGANISATION),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_MOST_NAME_CHARACTERS]),
         ]
     )
 

@@ -6,19 +6,21 @@ import datetime
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import FrozenSet, Iterator, List, Optional, Tuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.domain.errors import InvalidInputError
+from common.security.certificates import certificate_of
 from common.security.expiry import EXPIRING_DAYS
+from common.security.identity import IDENTITY_FORM, Identity
 
 SUFFIXES = (".crt", ".pem", ".cer")
 
 # Of any certificate or chain; more is no certificate.
 _MOST_BYTES = 1 << 20
-_SCHEME = "spiffe://"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CertificateReport:
     Attributes:
         path: of the file.
         subject: its common name, or all of its subject where there is none.
-        identity: the URI that tells the holder's role and name; empty where there is none.
+        identity: the URI that tells the holder's role and name; empty where services know none.
         is_authority: whether it may sign others.
         not_before: when it becomes valid.
         not_after: when it expires.
@@ -62,18 +64,23 @@ def report_on(path: Path, now: Optional[datetime.datetime] = None) -> Certificat
         OSError: it cannot be read.
     """
     certificate = _first_certificate(path)
+    identity = certificate_of(certificate).identity
     now = now or datetime.datetime.now(datetime.timezone.utc)
     return CertificateReport(
         path=path,
         subject=_subject(certificate),
-        identity=identity_of(certificate),
+        identity="" if identity is None else identity.uri,
         is_authority=_is_authority(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         hosts=tuple(hosts_of(certificate)),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         serial=f"{certificate.serial_number:x}",
-        warnings=(*_validity_warnings(certificate, now), *_key_warnings(path, certificate)),
+        warnings=(
+            *_validity_warnings(certificate, now),
+            *([] if _is_authority(certificate) else _name_warnings(certificate, identity)),
+            *_key_warnings(path, certificate),
+        ),
     )
 
 
@@ -89,19 +96,6 @@ def certificate_files(path: Path) -> List[Path]:
     if not found:
         raise InvalidInputError(f"{path} holds no certificate (*{', *'.join(SUFFIXES)})")
     return found
-
-
-def identity_of(certificate: x509.Certificate) -> str:
-    """The URI that tells whose it is; empty where there is none, or more than one."""
-    names = _alternative_names(certificate)
-    if names is None:
-        return ""
-    uris = [
-        uri
-        for uri in names.get_values_for_type(x509.UniformResourceIdentifier)
-        if uri.startswith(_SCHEME)
-    ]
-    return uris[0] if len(uris) == 1 else ""
 
 
 def hosts_of(certificate: x509.Certificate) -> List[str]:
@@ -154,6 +148,34 @@ def _validity_warnings(certificate: x509.Certificate, now: datetime.datetime) ->
         yield f"expires in {left.days} days"
     if certificate.not_valid_before_utc > now:
         yield f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+
+
+def _name_warnings(certificate: x509.Certificate, identity: Optional[Identity]) -> Iterator[str]:
+    """What services would refuse it for, or could not be called by."""
+    if identity is None:
+        names = _alternative_names(certificate)
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names else []
+        yield (
+            "names no identity: services need one URI as subject alternative name, "
+            f"{IDENTITY_FORM}, and find {', '.join(uris) or 'none'}"
+        )
+        return
+    if identity.role.is_peer and identity.server_name not in hosts_of(certificate):
+        yield f"lacks the DNS name {identity.server_name}, by which services know each other"
+    needed = {"client": ExtendedKeyUsageOID.CLIENT_AUTH, "server": ExtendedKeyUsageOID.SERVER_AUTH}
+    purposes = _purposes(certificate)
+    for side, purpose in needed.items():
+        if purposes and purpose not in purposes and (side == "client" or identity.role.is_peer):
+            yield f"is not for {side} authentication, by its extended key usage"
+
+
+def _purposes(certificate: x509.Certificate) -> FrozenSet[x509.ObjectIdentifier]:
+    """What it may be used for; empty for everything."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    return frozenset(usage.value)
 
 
 def _key_warnings(path: Path, certificate: x509.Certificate) -> Iterator[str]:

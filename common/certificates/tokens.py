@@ -33,7 +33,8 @@ def set_up_operator_token(folder: Path, node: str) -> Optional[Path]:
         return None
     if accepted.exists() and not token_file.exists():
         raise ConfigurationError(f"{accepted} is there without {token_file}: remove it first")
-    token = new_token() if not token_file.exists() else token_file.read_text().strip()
+    present = token_file.read_text().strip() if token_file.exists() else ""
+    token = present or new_token()
     entry = f"  - identity: operator/operator\n    sha256: {token_digest(token)}\n"
     replace_bytes(token_file, token.encode(), _SECRET_FILE)
     replace_bytes(accepted, f"tokens:\n{entry}".encode())

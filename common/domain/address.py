@@ -18,8 +18,9 @@ DEFAULT_PORT = 50050
 _NAME_SCHEME = "dns:///"
 _UNIX_SCHEMES = ("unix:", "unix-abstract:")
 _IP_SCHEMES = {"ipv4:": 4, "ipv6:": 6}
-# Names of containers have underscores; international names are left to the resolver.
-_NAME = re.compile(r"[^\s\x00-\x20:/\\@\[\]%?#,;'\"{}]+")
+# Names of containers have underscores; international names are left to the resolver. To that, `*`
+# is this machine alone or all that reaches it, as it is asked.
+_NAME = re.compile(r"[^\s\x00-\x20:/\\@\[\]%?#,;'\"{}*]+")
 _ZONE = re.compile(r"[A-Za-z0-9_.~-]+")
 
 

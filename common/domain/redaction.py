@@ -26,6 +26,8 @@ _URL = re.compile(_SCHEME + r"(?:\S*@)?(?:[^\s\"'<>]*[^\s\"'<>:;,.()])?")
 _SPACED = re.compile(_SCHEME + r"[^\s:/@\[]*:(?!\d{1,5}(?:[/?#\s\"',;:)]|$))[^\n@]*@")
 # `user:password@host` without a scheme.
 _BARE = re.compile(r"(?<![\w*@.-])[^\s:@/\"'*]+:(?!//)\S+@(?=[\w\[])")
+# `user:password` where the host was forgotten: what stands behind the colon is no port.
+_WITHOUT_PLACE = re.compile(r"^([^:/?&;#\[\]]+:)(?!\d{0,5}(?:[/?&;#]|$))[^/?&;#]*")
 # A part of a path that is a parameter, with all that follows; a query; a fragment.
 _PARAMETERS = re.compile(r"/[^/?&;#=]*=.*|[?&;#].*", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[/?&;#][^/?&;#=]*=")
@@ -69,7 +71,7 @@ def masked_url(url: str) -> str:
     if at and _ASSIGNMENT.search(before):
         # Either a password with these characters, or a parameter with an @.
         return f"{scheme}://{MASK}"
-    rest = f"{MASK}@{after}" if at else rest
+    rest = f"{MASK}@{after}" if at else _WITHOUT_PLACE.sub(rf"\1{MASK}", rest)
     return f"{scheme}://{_PARAMETERS.sub(_masked_parameters, rest)}"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, List, Optional, Sequence
+from typing import Any, Iterable, List, Optional, Sequence
 
 from common.domain.errors import InvalidInputError
 from common.security.identity import Identity
@@ -18,6 +19,7 @@ with warnings.catch_warnings():
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
+_BEGINS = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 _NOT_READABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -48,12 +50,25 @@ def read_certificates(pem: bytes) -> List[Certificate]:
     """The certificates of a PEM file, in its order.
 
     Raises:
-        InvalidInputError: there is none, or one is malformed.
+        InvalidInputError: there is none, or one is malformed or cut off.
     """
     try:
-        return [_certificate(each) for each in x509.load_pem_x509_certificates(pem)]
+        found = [certificate_of(each) for each in x509.load_pem_x509_certificates(pem)]
     except _NOT_READABLE as error:
         raise InvalidInputError("it holds no certificate in PEM form") from error
+    # Of a file that is being written, the first ones would pass for all.
+    if len(found) < len(_BEGINS.findall(pem)):
+        raise InvalidInputError("a certificate in it is cut off")
+    return found
+
+
+def pem_of(certificates: Iterable[Certificate]) -> bytes:
+    """Certificates in PEM form, and nothing else.
+
+    Files hold comments in any language and marks of editors, which readers of PEM take differently.
+    """
+    encoding = serialization.Encoding.PEM
+    return b"".join(each.parsed.public_bytes(encoding) for each in certificates)
 
 
 def check_key(certificate: Certificate, key_pem: bytes) -> None:
@@ -70,7 +85,8 @@ def check_key(certificate: Certificate, key_pem: bytes) -> None:
         raise InvalidInputError("it does not belong to the certificate")
 
 
-def _certificate(parsed: x509.Certificate) -> Certificate:
+def certificate_of(parsed: x509.Certificate) -> Certificate:
+    """What counts of a certificate."""
     return Certificate(
         identity=_identity(parsed),
         server_names=tuple(_names(parsed, x509.DNSName)),

@@ -17,6 +17,8 @@ SERVER_DOMAIN = "tandem.internal"
 MAX_NAME_CHARACTERS = 200
 
 _PREFIX = f"spiffe://{TRUST_DOMAIN}/"
+IDENTITY_FORM = f"{_PREFIX}ROLE/NAME"
+"""How an identity stands in a certificate, for people."""
 _LABEL = re.compile(r"(?!x--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -97,7 +99,10 @@ class Identity:
                 f"{text[:100]!r} is no identity, which is ROLE/NAME with a role of "
                 + ", ".join(known)
             )
-        return cls(known[role], unquote(name) if is_uri else name)
+        try:
+            return cls(known[role], unquote(name, errors="strict") if is_uri else name)
+        except UnicodeDecodeError:
+            raise InvalidInputError(f"the name in {text[:100]!r} is no UTF-8") from None
 
 
 @dataclass(frozen=True)

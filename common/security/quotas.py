@@ -58,7 +58,13 @@ def _read_quotas(path: Path, data: bytes) -> Mapping[str, Quota]:
     quotas: Dict[str, Quota] = {}
     for name, limits in told.items():
         try:
-            quotas[str(Identity.parse(str(name)))] = _quota(limits)
+            identity = Identity.parse(str(name))
+            # Neither would the quota of `client/cam*` be anybody's, nor which of two be seen.
+            if _EVERY_NAME in identity.name and identity.name != _EVERY_NAME:
+                raise InvalidInputError(f"{_EVERY_NAME} stands for a whole name, or for nothing")
+            if str(identity) in quotas:
+                raise InvalidInputError("it has a quota already")
+            quotas[str(identity)] = _quota(limits)
         except InvalidInputError as error:
             raise InvalidInputError(f"{path}: {str(name)[:100]}: {error}") from None
     return quotas

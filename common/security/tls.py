@@ -6,12 +6,12 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 import grpc
 
 from common.domain.errors import ConfigurationError, InvalidInputError
-from common.security.certificates import Certificate, check_key, read_certificates
+from common.security.certificates import Certificate, check_key, pem_of, read_certificates
 from common.security.identity import Identity, Proof
 from common.security.watched import WatchedFiles
 
@@ -83,7 +83,8 @@ class TlsMaterial:
         if identity is None or not self.revoked.isdisjoint((certificate.fingerprint, identity.uri)):
             return None
         authorities = self.peers if identity.role.is_peer else self.clients
-        if not certificate.is_issued_by(authorities):
+        trusted = [each for each in authorities if each.fingerprint not in self.revoked]
+        if not certificate.is_issued_by(trusted):
             return None
         return Proof(identity, certificate.expires_at_seconds)
 
@@ -91,13 +92,20 @@ class TlsMaterial:
 class TlsFiles:
     """The files of `TlsPaths`, read again when they change; safe to use from any thread."""
 
-    def __init__(self, paths: TlsPaths) -> None:
+    def __init__(
+        self, paths: TlsPaths, check: Optional[Callable[[TlsMaterial], None]] = None
+    ) -> None:
         """Read the files.
+
+        Args:
+            paths: where they are.
+            check: raises `InvalidInputError` of what else makes them unfit; None: nothing does.
 
         Raises:
             ConfigurationError: one cannot be read, or they do not fit together.
         """
         self._paths = paths
+        self._check = check
         every = (paths.certificate, paths.key, paths.peers_ca, paths.clients_ca, paths.revoked)
         if (paths.certificate is None) != (paths.key is None):
             raise ConfigurationError("a certificate and its key have to be given together")
@@ -113,29 +121,37 @@ class TlsFiles:
 
     def _material(self, held: Dict[Path, bytes]) -> TlsMaterial:
         paths = self._paths
-        certificate, pair = None, None
-        if paths.certificate is not None and paths.key is not None:
-            certificate = _read(paths.certificate, held)[0]
-            if self._own is not None and certificate.identity != self._own:
-                raise InvalidInputError(f"{paths.certificate} is not of {self._own} any more")
-            try:
-                check_key(certificate, held[paths.key])
-            except InvalidInputError as error:
-                raise InvalidInputError(f"{paths.key}: {error}") from error
-            pair = held[paths.key], held[paths.certificate]
-        clients_ca = paths.clients_ca or paths.peers_ca
-        together = held[paths.peers_ca]
-        if clients_ca != paths.peers_ca:
-            together += b"\n" + held[clients_ca]
-        return TlsMaterial(
+        certificate, pair = self._pair(held)
+        peers = _read(paths.peers_ca, held)
+        clients = peers if paths.clients_ca is None else _read(paths.clients_ca, held)
+        material = TlsMaterial(
             certificate=certificate,
             pair=pair,
-            peers_pem=held[paths.peers_ca],
-            roots_pem=together,
-            peers=_read(paths.peers_ca, held),
-            clients=_read(clients_ca, held),
+            peers_pem=pem_of(peers),
+            roots_pem=pem_of(peers if clients is peers else [*peers, *clients]),
+            peers=peers,
+            clients=clients,
             revoked=_read_revoked(paths.revoked, held),
         )
+        if self._check is not None:
+            self._check(material)
+        return material
+
+    def _pair(
+        self, held: Dict[Path, bytes]
+    ) -> Tuple[Optional[Certificate], Optional[Tuple[bytes, bytes]]]:
+        """The own certificate; and its key, and its chain, in PEM form."""
+        path, key_path = self._paths.certificate, self._paths.key
+        if path is None or key_path is None:
+            return None, None
+        chain = _read(path, held)
+        if self._own is not None and chain[0].identity != self._own:
+            raise InvalidInputError(f"{path} is not of {self._own} any more")
+        try:
+            check_key(chain[0], held[key_path])
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{key_path}: {error}") from error
+        return chain[0], (held[key_path], pem_of(chain))
 
     def server_credentials(self, *, ask_for_certificates: bool = True) -> grpc.ServerCredentials:
         """What a server's port is opened with; each handshake uses the files as they are then.
@@ -181,7 +197,8 @@ def _read(path: Path, held: Dict[Path, bytes]) -> List[Certificate]:
 def _read_revoked(path: Optional[Path], held: Dict[Path, bytes]) -> FrozenSet[str]:
     """The lines of the list: `sha256:HEX` (colons between its bytes are fine) or an identity."""
     revoked = set()
-    for line in held[path].decode("utf-8", "replace").splitlines() if path else ():
+    # Editors on Windows begin a file with a mark, and the list must count all the same.
+    for line in held[path].decode("utf-8-sig", "replace").splitlines() if path else ():
         entry = line.partition("#")[0].strip()
         if not entry:
             continue
@@ -194,6 +211,9 @@ def _read_revoked(path: Optional[Path], held: Dict[Path, bytes]) -> FrozenSet[st
         ):
             revoked.add(digits)
             continue
+        # It would refuse a caller of that name, and nobody else.
+        if "*" in entry:
+            raise InvalidInputError(f"{path}: {entry[:100]!r}: * stands for nobody here")
         try:
             revoked.add(Identity.parse(entry).uri)
         except InvalidInputError:

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Optional, Tuple
 
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity, Proof
@@ -54,6 +54,10 @@ def token_of_header(value: str) -> str:
     return value[len(_SCHEME) :].strip()
 
 
+# What `sha256sum` says of a file that nothing was written to.
+_DIGEST_OF_NOTHING = token_digest("")
+
+
 @dataclass(frozen=True)
 class _Entry:
     digest: bytes
@@ -70,7 +74,11 @@ class TokenFiles:
     """The tokens that are accepted, by files that are read again when they change."""
 
     def __init__(
-        self, tokens: Optional[Path], jwt_keys: Optional[Path] = None, audience: str = ""
+        self,
+        tokens: Optional[Path],
+        jwt_keys: Optional[Path] = None,
+        audience: str = "",
+        revoked: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Read the files.
 
@@ -78,10 +86,12 @@ class TokenFiles:
             tokens: YAML with a list `tokens` of `identity`, `sha256` and, if it ends, `expires`.
             jwt_keys: public keys in PEM form, of those who sign tokens.
             audience: that a signed token has to be for.
+            revoked: tells the URIs of identities that are refused, whatever their token.
 
         Raises:
             ConfigurationError: a file cannot be read, or makes no sense.
         """
+        self._revoked = revoked
         paths = [path for path in (tokens, jwt_keys) if path is not None]
         if not paths:
             raise ConfigurationError("there is neither a file of tokens nor one of keys")
@@ -95,7 +105,13 @@ class TokenFiles:
         self._files = WatchedFiles(paths, accepted)
 
     def proof(self, token: str) -> Optional[Proof]:
-        """What a token proves; None if it proves nothing."""
+        """What a token proves; None if it proves nothing, as no token does."""
+        found = self._accepted(token) if token else None
+        if found is None or found.identity.uri in self._revoked():
+            return None
+        return found
+
+    def _accepted(self, token: str) -> Optional[Proof]:
         accepted = self._files.content
         try:
             digest = token_digest(token).encode()
@@ -107,7 +123,7 @@ class TokenFiles:
         for entry in accepted.entries:
             if hmac.compare_digest(entry.digest, digest):
                 found = entry.proof
-        if found is None and token and accepted.keys is not None:
+        if found is None and accepted.keys is not None:
             return accepted.keys.proof(token)
         return found
 
@@ -116,7 +132,12 @@ def _read_entries(path: Path, data: bytes) -> Tuple[_Entry, ...]:
     listed = entry_of_yaml(path, data, "tokens")
     if not isinstance(listed, list):
         raise InvalidInputError(f"{path} has to hold a list called tokens, and nothing else")
-    return tuple(_entry(f"{path}: token {number}", each) for number, each in enumerate(listed, 1))
+    entries: Dict[bytes, _Entry] = {}
+    for number, told in enumerate(listed, 1):
+        entry = _entry(f"{path}: token {number}", told)
+        if entries.setdefault(entry.digest, entry) is not entry:
+            raise InvalidInputError(f"{path}: token {number} has the sha256 of an earlier one")
+    return tuple(entries.values())
 
 
 def _entry(where: str, told: Any) -> _Entry:
@@ -127,6 +148,8 @@ def _entry(where: str, told: Any) -> _Entry:
     digest = str(told["sha256"]).lower()
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise InvalidInputError(f"{where}: sha256 has to be 64 hexadecimal digits")
+    if digest == _DIGEST_OF_NOTHING:
+        raise InvalidInputError(f"{where}: sha256 is that of an empty file, which is no token")
     try:
         identity = token_identity(str(told["identity"]))
     except InvalidInputError as error:

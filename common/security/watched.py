@@ -41,10 +41,11 @@ class WatchedFiles(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         self._settled: Optional[_Stamps] = None
-        self._bytes: Dict[Path, bytes] = {}
+        # What the last look has found; None: nobody has looked.
+        self._found: Optional[Dict[Path, bytes]] = None
         try:
             self._look()
-            self._content = read(self._bytes)
+            self._content = read(self._found or {})
         except InvalidInputError as error:
             raise ConfigurationError(str(error)) from error
 
@@ -54,7 +55,7 @@ class WatchedFiles(Generic[T]):
         with self._lock:
             try:
                 if self._look():
-                    self._content = self._read(self._bytes)
+                    self._content = self._read(self._found or {})
                     _log().info("files read again", files=[str(path) for path in self._paths])
             except InvalidInputError as error:
                 _log().warning("files keep their old content", error=str(error))
@@ -79,9 +80,9 @@ class WatchedFiles(Generic[T]):
         newest = max((stamp[0] for stamp in stamps or ()), default=0) / 1e9
         is_settled = stamps is not None and time.time() - newest > _SETTLED_SECONDS
         self._settled = stamps if is_settled else None
-        if found == self._bytes:
+        if found == self._found:
             return False
-        self._bytes = found
+        self._found = found
         if faults:
             raise InvalidInputError("; ".join(faults))
         return True

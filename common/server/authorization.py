@@ -143,7 +143,8 @@ class Authorization(grpc.aio.ServerInterceptor):
     def _unknown(self, method: str) -> Callable[[Any, Any], Awaitable[None]]:
         async def refuse(_: Any, context: Any) -> None:
             async with self._admitted(method, context):
-                pass
+                # A method of the table that another service has.
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
 
         return refuse
 

@@ -17,7 +17,10 @@ def reaches_others(host: str) -> bool:
         host: a name, an address, or `unix:PATH`. A name that cannot be resolved reaches nobody:
             nothing can listen there either.
     """
-    return not is_unix(host) and not all(map(_is_loopback, _addresses(host)))
+    if is_unix(host):
+        return False
+    # As servers look it up that are to listen there: `*` is every address then.
+    return not all(map(_is_loopback, _addresses(host, socket.AI_PASSIVE)))
 
 
 def is_elsewhere(host: str) -> bool:
@@ -50,10 +53,10 @@ def refuse_exposure(host: str, has_tls: bool, insecure: bool) -> None:
     )
 
 
-def _addresses(host: str) -> List[str]:
+def _addresses(host: str, flags: int = 0) -> List[str]:
     """What a host stands for; empty if it cannot be resolved."""
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError):
         return []
     return [str(address[0]) for *_, address in found]

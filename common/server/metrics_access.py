@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Optional, Tuple
 
-from common.domain.errors import ConfigurationError
+from common.domain.errors import InvalidInputError
 from common.security.identity import Role
 from common.security.tls import TlsFiles, TlsMaterial
 from common.security.tokens import TokenFiles, token_of_header
@@ -21,27 +21,21 @@ class MetricsAccess:
         """Read the files.
 
         Args:
-            tls: the service's certificate, and whom it trusts.
+            tls: the service's certificate, and whom it trusts; see `require_https`.
             tokens: of callers without a certificate; None: they are turned away in the handshake.
-
-        Raises:
-            ConfigurationError: Python's TLS cannot use the files.
         """
         self._tls = tls
         self._tokens = tokens
         self._lock = threading.Lock()
         self._material = tls.material
-        try:
-            self._context = self._made_of(self._material)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"the certificate cannot serve metrics: {error}") from error
+        self._context = self._made_of(self._material)
 
     def context(self) -> ssl.SSLContext:
         """What the next connection is encrypted by."""
         material = self._tls.material
         with self._lock:
             if material is not self._material:
-                # The files fit together, or there would be no new material of them.
+                # Python's TLS can use it, or it would not have been taken up.
                 self._context, self._material = self._made_of(material), material
             return self._context
 
@@ -70,6 +64,18 @@ class MetricsAccess:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
         return context
+
+
+def require_https(material: TlsMaterial) -> None:
+    """Make sure that Python's TLS can serve with what gRPC's can: it refuses weak keys, for one.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
+    try:
+        server_context(material, ssl.CERT_REQUIRED)
+    except OSError as error:
+        raise InvalidInputError(f"the certificate cannot serve HTTPS: {error}") from error
 
 
 def server_context(material: TlsMaterial, verify_mode: ssl.VerifyMode) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from common.security.identity import Identity, Role
 from common.security.tls import TlsFiles, TlsPaths
 from common.security.tokens import TokenFiles
 from common.server.authorization import Authorization
+from common.server.metrics_access import require_https
 from common.server.security_settings import SecuritySettings
 
 
@@ -53,12 +54,18 @@ def security_of(
             peers_ca=settings.tls_peers_ca,
             clients_ca=settings.tls_clients_ca,
             revoked=settings.tls_revoked,
-        )
+        ),
+        require_https,
     )
     own = _own_identity(settings, tls, role, node)
     tokens = None
     if settings.tokens is not None or settings.jwt_keys is not None:
-        tokens = TokenFiles(settings.tokens, settings.jwt_keys, settings.jwt_audience)
+        tokens = TokenFiles(
+            settings.tokens,
+            settings.jwt_keys,
+            settings.jwt_audience,
+            revoked=lambda: tls.material.revoked,
+        )
     return Security(own, tls, tokens, Authorization(own, tls, tokens))
 
 

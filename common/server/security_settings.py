@@ -32,7 +32,7 @@ class SecuritySettings(BaseSettings):
     )
     tls_revoked: Optional[Path] = Field(
         None,
-        description="file of what is refused although its certificate is valid: one "
+        description="file of what is refused although its certificate or token is valid: one "
         "sha256:FINGERPRINT or ROLE/NAME a line",
     )
     tokens: Optional[Path] = Field(

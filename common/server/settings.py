@@ -221,8 +221,9 @@ def _read_settings(path: Path) -> Dict[str, Any]:
 
 
 def _first_lines(error: ValidationError) -> str:
+    # What is wrong with several settings together has no place of its own.
     return "; ".join(
-        "{}: {}".format(".".join(str(part) for part in item["loc"]), item["msg"])
+        ": ".join(filter(None, (".".join(str(part) for part in item["loc"]), item["msg"])))
         for item in error.errors()
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -36,7 +35,6 @@ TRACER = "tandem"
 """Name of what makes the spans, as a trace shows it."""
 
 _PREFIX = "tandem."
-_READER_OF_HEADERS = "opentelemetry.util.re"
 # How long the end of a process waits for a collector.
 _CLOSE_SECONDS = 1.0
 _W3C = TraceContextTextMapPropagator()
@@ -232,7 +230,6 @@ def exporting_callers_traces(service: str) -> CallersTraces:
 
 def _provider(service: str, node: Optional[str] = None) -> TracerProvider:
     """What samples and exports spans as OpenTelemetry's environment variables say."""
-    logging.getLogger(_READER_OF_HEADERS).addFilter(_without_headers)
     exporter = _exporter()
     # What is passed here would go over what the environment says.
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name" in os.environ.get(
@@ -244,12 +241,6 @@ def _provider(service: str, node: Optional[str] = None) -> TracerProvider:
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
-
-
-def _without_headers(record: logging.LogRecord) -> bool:
-    """Take the header, which may hold a key, out of the words that it is malformed."""
-    record.args = ("***",) * len(record.args or ())
-    return True
 
 
 def _exporter() -> SpanExporter:

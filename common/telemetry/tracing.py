@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Type, Union
 
 from common.domain.detections import StageTiming
+from common.domain.redaction import MASK
 
 MetadataItem = Tuple[str, Union[str, bytes]]
 
@@ -194,7 +195,7 @@ def traces_by(make: Callable[[], Traces], tell: Callable[[str], None]) -> Traces
         reason = f"{error}; install tandem-detr[traces], or set OTEL_SDK_DISABLED=true"
     # Its environment variables have more forms than could be checked, and a service has to serve.
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = _without_headers(f"{type(error).__name__}: {error}", os.environ)
     tell(f"traces are off: {reason}")
     return Traces()
 
@@ -226,4 +227,16 @@ class _Faults(logging.Handler):
         words = str(record.msg)
         if now - self._told.get(words, -_TELL_AGAIN_SECONDS) >= _TELL_AGAIN_SECONDS:
             self._told[words] = now
-            self._tell(record.getMessage())
+            self._tell(_without_headers(record.getMessage(), os.environ))
+
+
+def _without_headers(text: str, environment: Mapping[str, str]) -> str:
+    """A text without what goes to the collector as headers, which are its keys.
+
+    OpenTelemetry quotes one that is malformed, and no word beside it tells what it is.
+    """
+    for name, headers in environment.items():
+        if name.startswith("OTEL_") and name.endswith("_HEADERS"):
+            for header in filter(None, map(str.strip, headers.split(","))):
+                text = text.replace(header, MASK)
+    return text

@@ -179,3 +179,9 @@ def test_a_host_that_cannot_be_listened_on_is_told(host, words):
 def test_others_are_not_served_without_tls_unless_somebody_says_so(host):
     told = refused("services.transformer", *STAGE, "--host", host, "--port", "0")
     assert f"other machines could reach {host} without TLS" in told
+
+
+def test_a_star_does_not_serve_others_without_tls():
+    """The fault: it resolves to this machine, and gRPC listens on all addresses for it."""
+    told = refused("services.transformer", *STAGE, "--host", "*", "--port", "0")
+    assert "the host '*' is no name or address" in told

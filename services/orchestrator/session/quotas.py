@@ -25,9 +25,19 @@ class Meter:
     def __init__(self) -> None:
         """Nothing has been used."""
         self._even_at = float("-inf")
+        self._per_second: Optional[float] = None
+
+    def set_rate(self, per_second: Optional[float], now: float) -> None:
+        """Hold what is ahead to this rate from now on; None: nothing is ahead."""
+        ahead_seconds = self._even_at - now
+        if self._per_second is not None and per_second != self._per_second and ahead_seconds > 0:
+            share = 0.0 if per_second is None else self._per_second / per_second
+            self._even_at = now + ahead_seconds * share
+        self._per_second = per_second
 
     def take(self, amount: float, per_second: float, now: float) -> None:
         """Use an amount, at a time by any monotonic clock."""
+        self.set_rate(per_second, now)
         self._even_at = max(self._even_at, now - _BURST_SECONDS) + amount / per_second
 
     def wait_seconds(self, now: float) -> float:
@@ -66,7 +76,9 @@ class Allowance:
         """How long a stream may read nothing more; 0: it may."""
         if self._file is None:
             return 0.0
-        now = time.monotonic()
+        quota, now = self.quota, time.monotonic()
+        self._bytes.set_rate(quota.bytes_per_second, now)
+        self._frames.set_rate(quota.frames_per_second, now)
         for_bytes = self._bytes.wait_seconds(now)
         return for_bytes if live else max(for_bytes, self._frames.wait_seconds(now))
 
@@ -86,6 +98,7 @@ class Allowance:
         if per_second is None:
             return True
         now = time.monotonic()
+        self._frames.set_rate(per_second, now)
         if self._frames.wait_seconds(now) > 0:
             return False
         self._frames.take(1, per_second, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import AsyncIterator, Optional
 
 from common.domain.detections import OverloadPolicy, StreamOptions
@@ -12,6 +13,9 @@ from common.wire.frames import content_bytes
 from common.wire.placements import stream_options_from_wire
 from protos.tandem.v1 import detector_pb2
 from services.orchestrator.session.quotas import UNLIMITED, Allowance
+
+# How soon a stream that waits for its quota notices another one.
+_LOOK_SECONDS = 1.0
 
 
 class ClientRequests:
@@ -93,4 +97,9 @@ class ClientRequests:
         if wait_seconds > 0:
             # Nothing is read meanwhile, so that others may have the room.
             self._stream.account.unreserve()
-            await asyncio.sleep(wait_seconds)
+        until = time.monotonic() + wait_seconds
+        while wait_seconds > 0:
+            await asyncio.sleep(min(wait_seconds, _LOOK_SECONDS))
+            # No longer than it seemed, whatever others use meanwhile; but the quota may change.
+            wait_seconds = self._allowance.wait_seconds(live=self._is_live)
+            wait_seconds = min(wait_seconds, until - time.monotonic())

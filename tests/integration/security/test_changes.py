@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta, timezone
 
 import grpc
+import jwt
 import pytest
 
 from common.security.certificates import read_certificates
@@ -253,3 +254,27 @@ async def test_a_token_that_is_removed_ends_its_streams(secured, realm):
             assert (await outcome(channel, DETECT, bearer(token)))[0] == UNKNOWN_CALLER
             renewed = realm.add_token("client/browser")
             assert (await outcome(channel, DETECT, bearer(renewed)))[0] == SERVED
+
+
+async def test_a_revoked_identity_is_refused_with_any_token(secured, realm):
+    """The fault: only its certificates were, and a signed token can be removed from no list."""
+    address = str(secured.orchestrator.announcement["token_address"])
+    listed = realm.add_token("client/browser")
+    signed = jwt.encode(
+        {"sub": "spiffe://tandem/client/browser", "aud": "tandem", "exp": time.time() + 600},
+        realm.signing_key,
+        algorithm="EdDSA",
+    )
+    other = realm.add_token("client/other")
+    async with load(address, realm.credentials(), bearer(listed)) as (under_way, task):
+        realm.revoke("client/browser")
+        try:
+            await check_cut(under_way, task, time.monotonic())
+            async with channel_to(address, realm.credentials(), "orchestrator/main") as channel:
+                for token in (listed, signed):
+                    assert (await outcome(channel, DETECT, bearer(token)))[0] == UNKNOWN_CALLER
+                assert (await outcome(channel, DETECT, bearer(other)))[0] == SERVED
+                realm.revoke()
+                assert (await outcome(channel, DETECT, bearer(signed)))[0] == SERVED
+        finally:
+            realm.revoke()

@@ -4,6 +4,7 @@ import hmac
 import time
 from base64 import urlsafe_b64encode
 
+import grpc
 import jwt
 import pytest
 
@@ -80,6 +81,25 @@ async def test_each_role_may_call_what_the_table_says(secured, realm, server, id
         for method in SERVERS[server]
     }
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("identity", "server", "method"),
+    [
+        ("client/camera", "orchestrator/main", "/inference.GRPCInferenceService/ModelInfer"),
+        ("client/camera", "backbone/edge", DETECT),
+        ("orchestrator/main", "transformer/edge", BACKBONE),
+        ("backbone/edge", "orchestrator/main", TRANSFORMER),
+    ],
+)
+async def test_a_method_of_another_service_is_told_as_missing(
+    secured, realm, identity, server, method
+):
+    """The fault: a caller who may call it elsewhere got a stream that ended well, and empty."""
+    credentials = realm.credentials(issued(realm, identity))
+    async with channel_to(address_of(secured, server), credentials, server) as channel:
+        call = channel.stream_stream(method)(iter([b""]), timeout=60)
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("server", SERVERS)

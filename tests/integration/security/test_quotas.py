@@ -76,6 +76,20 @@ async def test_a_live_stream_drops_what_is_over_its_quota(secured, realm, limite
     assert outcomes(responses).count("detections") <= 6 + 5 * (time.monotonic() - began)
 
 
+async def test_a_stream_that_waits_for_its_quota_goes_on_with_a_better_one(secured, realm, limited):
+    """The fault: a typing error in the file held a camera up for hours after it was mended."""
+    credentials = realm.credentials(realm.issue("client/limited"))
+    limited("client/limited: {bytes_per_second: 0.01}")
+    async with channel_to(secured.address, credentials, "orchestrator/main") as channel:
+        call = detector_pb2_grpc.DetectorStub(channel).Detect(timeout=120)
+        await call.write(frame(0, PICTURE))
+        assert (await call.read()).frame_id == 0
+        limited("")
+        await call.write(frame(1, PICTURE))
+        assert (await call.read()).frame_id == 1
+        call.cancel()
+
+
 async def test_sessions_over_the_quota_are_refused(secured, realm, limited):
     limited("client/limited: {sessions: 1}")
     credentials = realm.credentials(realm.issue("client/limited"))

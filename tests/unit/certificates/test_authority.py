@@ -13,6 +13,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from common.certificates.authority import Authority, new_key
 from common.certificates.folder import AuthorityFolder
+from common.certificates.reading import report_on
 from common.certificates.roles import checked_host
 from common.domain.errors import ConfigurationError, InvalidInputError
 from common.security.identity import Identity, Role
@@ -154,6 +155,14 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
     with pytest.raises(InvalidInputError, match="cannot be a holder's name"):
         folder.issue(Identity(Role.CLIENT, name))
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["authority"]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_longest_name_is_taken(tmp_path, role):
+    folder = AuthorityFolder.create(tmp_path / "made")
+    issued = folder.issue(Identity(role, "a" * 63))
+    report = report_on(issued.certificate)
+    assert (report.identity, report.warnings) == (issued.holder.uri, ())
 
 
 @pytest.mark.parametrize("host", ["tx2:50051", "a b", "", "-a", "a..b", "x" * 64, "*", "a/b"])

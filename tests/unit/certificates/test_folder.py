@@ -11,13 +11,16 @@ import threading
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.certificates.archive import unpack
 from common.certificates.folder import AuthorityFolder, set_up
 from common.certificates.reading import certificate_files, report_on
 from common.domain.errors import ConfigurationError, InvalidInputError
+from common.security.certificates import read_certificates
 from common.security.identity import Identity
 from common.security.tokens import TokenFiles
+from tests.authorities import Authority
 from tests.harness import ROOT, clean_environment
 
 EDGE = Identity.parse("backbone/edge")
@@ -155,6 +158,41 @@ def test_reports_tell_what_is_wrong(folder):
     assert report.warnings == (f"expired on {parsed.not_valid_after_utc:%Y-%m-%d}",)
 
 
+@pytest.mark.parametrize(
+    "uris",
+    [
+        [],
+        ["spiffe://tandem/client/a", "https://elsewhere/a"],
+        ["spiffe://tandem/client/a", "spiffe://tandem/operator/a"],
+        ["spiffe://tandem.elsewhere/client/a"],
+        ["spiffe://tandem/client/a/"],
+        ["spiffe://tandem/clients/a"],
+        ["SPIFFE://tandem/client/a"],
+        ["client/a"],
+    ],
+)
+def test_what_services_take_for_no_identity_is_not_told_as_one(tmp_path, uris):
+    pair = Authority(tmp_path).issue(None, uris=uris)
+    report = report_on(pair.certificate)
+    assert read_certificates(pair.certificate_pem)[0].identity is None
+    assert report.identity == ""
+    told = [each for each in report.warnings if each.startswith("names no identity")]
+    assert len(told) == 1
+    assert told[0].endswith(f"find {', '.join(uris) or 'none'}")
+
+
+def test_what_keeps_services_from_calling_each_other_is_told(tmp_path):
+    authority = Authority(tmp_path)
+    nameless = authority.issue(None, uris=["spiffe://tandem/backbone/edge"])
+    told = report_on(nameless.certificate).warnings
+    assert any("lacks the DNS name edge.backbone.tandem.internal" in each for each in told)
+    pair = authority.issue("backbone/edge", purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
+    told = report_on(pair.certificate).warnings
+    assert "is not for client authentication, by its extended key usage" in told
+    camera = authority.issue("client/camera", purposes=[ExtendedKeyUsageOID.CLIENT_AUTH])
+    assert not any("authentication" in each for each in report_on(camera.certificate).warnings)
+
+
 def test_what_is_no_certificate_is_refused_in_a_sentence(folder, tmp_path):
     with pytest.raises(InvalidInputError, match="is a private key") as caught:
         report_on(folder.files_of(EDGE)[1])
@@ -246,6 +284,19 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
         unpack(tmp_path / "a.tar", tmp_path)
 
 
+def test_a_damaged_archive_is_told_by_its_name(tmp_path):
+    archive, payload = tmp_path / "a.tbz", tmp_path / "payload"
+    payload.write_bytes(os.urandom(4 << 20))
+    with tarfile.open(archive, "w:bz2") as members:
+        members.add(payload, "payload")
+    damaged = bytearray(archive.read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 4096] = bytes(4096)
+    archive.write_bytes(damaged)
+    with pytest.raises(ConfigurationError, match=r"a\.tbz is damaged"):
+        unpack(archive, tmp_path)
+
+
 def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_path):
     told = ("init", tmp_path, "--operator-token", "workstation")
     first = module(*told)
@@ -261,6 +312,11 @@ def test_an_operators_token_is_made_once_and_only_its_hash_is_with_the_node(tmp_
     accepted.unlink()
     assert module(*told).returncode == 0
     assert TokenFiles(accepted).proof(token) is not None
+    # An empty file is no token; its hash would be that of all who show none.
+    accepted.unlink()
+    path.write_text("")
+    assert module(*told).returncode == 0
+    assert TokenFiles(accepted).proof(path.read_text()) is not None
     path.unlink()
     refused = module(*told)
     assert refused.returncode == 2

@@ -9,7 +9,7 @@ import yaml
 
 from common.security.identity import Identity, Role
 from common.security.quotas import QuotaFile
-from common.security.tokens import TokenFiles
+from common.security.tokens import TokenFiles, token_digest
 from common.server.authorization import ALLOWED
 from tests.harness import ROOT
 
@@ -24,10 +24,12 @@ def example(words):
 
 
 def test_tokens_and_quotas_can_be_used_as_they_stand(tmp_path):
-    (tmp_path / "tokens.yaml").write_text(example("sha256:"))
-    # The digest on the page is that of the word test.
-    proof = TokenFiles(tmp_path / "tokens.yaml").proof("test")
-    assert proof.identity == Identity(Role.CLIENT, "camera-8")
+    path, shown = tmp_path / "tokens.yaml", example("sha256:")
+    path.write_text(shown)
+    # Whoever copies it lets nobody in: the digest on the page is that of random bytes.
+    assert all(TokenFiles(path).proof(word) is None for word in ("test", "token", "camera-8"))
+    path.write_text(re.sub("[0-9a-f]{64}", token_digest("mine"), shown))
+    assert TokenFiles(path).proof("mine").identity == Identity(Role.CLIENT, "camera-8")
     (tmp_path / "quotas.yaml").write_text(example("frames_per_second"))
     quotas = QuotaFile(tmp_path / "quotas.yaml")
     assert quotas.of(Identity(Role.CLIENT, "camera-7")).sessions == 1

@@ -58,7 +58,14 @@ def test_spellings(text, shown, target):
         *("", ":50050", "tx2 local", "tx2.local:", "tx2.local:http", "h:0", "h:65536", "h:-1"),
         *("h:9999999999999", "h:٣", "a b:3", "h :3", "http://h:50050", "h:1/path", "user@h:1"),
         *("[h]:3", "[10.0.0.1]:3", "[::1", "[::1]x:3", "[::1]:", "1:2:3", "::1::2:3:4", "h:1\n"),
-        *("unix:", "unix://host/x", "ipv4:h:1", "ipv6:h:1", "fe80::1%:1:2:3:4:5:6:7:8:9"),
+        *(
+            "*:50050",
+            "unix:",
+            "unix://host/x",
+            "ipv4:h:1",
+            "ipv6:h:1",
+            "fe80::1%:1:2:3:4:5:6:7:8:9",
+        ),
     ],
 )
 def test_what_is_no_address(text):
@@ -110,7 +117,8 @@ def test_what_is_no_name_of_several(text):
         parse_replicas(text, 50051)
 
 
-@pytest.mark.parametrize("text", ["", "a b", "h:3", "[::1]:3", "[h]", "http://h"])
+# To a resolver, * is this machine alone, or where it is asked for something to listen on, all.
+@pytest.mark.parametrize("text", ["", "a b", "h:3", "[::1]:3", "[h]", "http://h", "*", "*.local"])
 def test_what_is_no_host(text):
     with pytest.raises(InvalidInputError, match="the host"):
         parse_host(text)

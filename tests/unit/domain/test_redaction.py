@@ -30,6 +30,10 @@ from common.domain.redaction import escaped, fit_to_show, masked, masked_url, ma
         ("rtsp://cam/user=admin&password=geheim&stream=0.sdp", "rtsp://cam/user=***&password=***"),
         ("rtsp://cam/user=admin_password=geheim_channel=1.sdp", "rtsp://cam/user=***"),
         ("rtsp://cam/stream=1_password=geheim.sdp", "rtsp://cam/stream=***"),
+        # The host was forgotten.
+        ("rtsp://admin:geheim", "rtsp://admin:***"),
+        ("rtsp://admin:12ge:heim/live", "rtsp://admin:***/live"),
+        ("rtsp://cam:554", "rtsp://cam:554"),
         ("http://cam:8080/cam/video.mjpg?channel=2", "http://cam:8080/cam/video.mjpg?channel=2"),
         ("http://[::1]:8080/a.mp4", "http://[::1]:8080/a.mp4"),
     ],

@@ -25,6 +25,8 @@ def test_an_identity_is_what_its_uri_says(role, name):
         "spiffe://tandem/client",
         "spiffe://tandem/client/a/b",
         "spiffe://elsewhere/client/a",
+        # Two of these would be one, since both decode to the same mark.
+        "spiffe://tandem/client/%ff",
         "client/a\nb",
         "client/" + "a" * 201,
     ],

@@ -41,6 +41,8 @@ def test_an_identity_has_its_own_quota_or_that_of_its_role(tmp_path):
         "client/camera: {sessions: true}",
         "camera: {sessions: 1}",
         "client/camera: 5",
+        "client/cam*: {sessions: 1}",
+        "client/camera: {sessions: 1}\n  spiffe://tandem/client/camera: {sessions: 2}",
     ],
 )
 def test_a_quota_that_makes_no_sense_is_refused(tmp_path, entry):
@@ -91,6 +93,17 @@ def test_an_identity_pays_for_all_of_its_streams_and_no_other_does(tmp_path):
     # A new session does not begin anew.
     with quotas.session(CAMERA) as third:
         assert third.wait_seconds(live=False) > 1.5
+
+
+def test_what_is_owed_is_owed_at_the_rate_that_the_file_has_now(tmp_path):
+    file = file_with(tmp_path, "quotas: {client/camera: {bytes_per_second: 5}}")
+    with IdentityQuotas(file).session(CAMERA) as allowance:
+        allowance.take(5_000_005, live=False)
+        assert allowance.wait_seconds(live=False) == pytest.approx(1_000_000, rel=0.01)
+        replace(tmp_path / "quotas.yaml", b"quotas: {client/camera: {bytes_per_second: 5000000}}")
+        assert 0 < allowance.wait_seconds(live=True) <= 1.0
+        replace(tmp_path / "quotas.yaml", b"quotas: {}")
+        assert allowance.wait_seconds(live=False) == 0.0
 
 
 def test_live_frames_over_the_quota_are_refused_and_do_not_wait(tmp_path):

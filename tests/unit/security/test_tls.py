@@ -7,9 +7,14 @@ import structlog
 
 from common.domain.errors import ConfigurationError
 from common.security.certificates import read_certificates
+from common.security.quotas import QuotaFile
 from common.security.tls import TlsFiles, TlsPaths
+from common.security.tokens import TokenFiles
 from common.security.watched import WatchedFiles
+from common.server.metrics_access import MetricsAccess, require_https
 from tests.authorities import HOUR, NOW, Authority, replace
+
+from cryptography.hazmat.primitives.asymmetric import rsa  # isort: skip
 
 
 @pytest.fixture
@@ -70,6 +75,54 @@ def test_files_that_are_half_written_or_gone_change_nothing(peers, own):
     assert files.material.pair == before.pair
 
 
+def test_a_file_of_authorities_that_is_half_written_keeps_the_second_one(peers, own, tmp_path):
+    other = Authority(tmp_path, "other")
+    camera = other.issue("client/camera")
+    peers.path.write_bytes(peers.pem + other.pem)
+    files = files_of(peers, own)
+    assert files.material.proof(camera.certificate_pem) is not None
+    peers.path.write_bytes(peers.pem + other.pem[:200])
+    assert files.material.proof(camera.certificate_pem) is not None
+    peers.path.write_bytes(peers.pem)
+    assert files.material.proof(camera.certificate_pem) is None
+
+
+@pytest.mark.parametrize("comment", ["# Prüfstelle\n".encode(), b"# \xe4\n", b"\xef\xbb\xbf"])
+def test_what_else_a_file_holds_is_no_part_of_it(peers, own, comment):
+    for path in (peers.path, own.certificate):
+        path.write_bytes(comment + path.read_bytes() + b"\n# the end\n")
+    files = files_of(peers, own)
+    assert files.material.pair == (own.key_pem, own.certificate_pem)
+    assert files.material.peers_pem == files.material.roots_pem == peers.pem
+    # Python's TLS takes ASCII only, and gRPC's takes all.
+    MetricsAccess(files)
+
+
+def test_a_pair_that_cannot_serve_changes_nothing(peers, own):
+    files = TlsFiles(TlsPaths(peers.path, own.certificate, own.key), require_https)
+    before = files.material
+    weak = peers.issue("backbone/edge", file_name="weak", key=rsa.generate_private_key(65537, 1024))
+    weak.write(own.certificate.parent, "backbone.edge")
+    with structlog.testing.capture_logs() as logs:
+        assert files.material is before
+    assert "cannot serve HTTPS" in logs[0]["error"]
+    with pytest.raises(ConfigurationError, match="cannot serve HTTPS"):
+        TlsFiles(TlsPaths(peers.path, own.certificate, own.key), require_https)
+
+
+def test_files_of_which_none_is_there_are_told(tmp_path):
+    missing = tmp_path / "missing"
+    words = f"cannot read {missing}: No such file"
+    for read in (
+        lambda: TokenFiles(missing),
+        lambda: TokenFiles(tmp_path, missing),
+        lambda: QuotaFile(missing),
+        lambda: TlsFiles(TlsPaths(missing)),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            read()
+
+
 def test_a_change_that_no_time_and_no_size_shows_is_seen_while_it_is_recent(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"1")
@@ -123,7 +176,8 @@ def test_what_is_revoked_proves_nothing(peers, own, tmp_path, form):
     pairs = ":".join(digits[at : at + 2].upper() for at in range(0, 64, 2))
     entry = f"sha256:{pairs}" if form == "colons" else form.format(digits)
     revoked = tmp_path / "revoked"
-    revoked.write_text(f"# refused\n\n{entry}\n")
+    # As an editor on Windows writes it.
+    revoked.write_text(f"\ufeff# refused\r\n\r\n{entry}\r\n", encoding="utf-8")
     files = files_of(peers, own, revoked=revoked)
     assert files.material.proof(camera.certificate_pem) is None
     assert files.material.proof(other.certificate_pem) is not None
@@ -131,10 +185,24 @@ def test_what_is_revoked_proves_nothing(peers, own, tmp_path, form):
     assert files.material.proof(camera.certificate_pem) is not None
 
 
+def test_what_a_revoked_authority_has_signed_proves_nothing(peers, own, tmp_path):
+    other = Authority(tmp_path, "other")
+    mine, others = peers.issue("client/mine"), other.issue("client/others")
+    peers.path.write_bytes(peers.pem + other.pem)
+    revoked = tmp_path / "revoked"
+    revoked.write_text(f"sha256:{read_certificates(other.pem)[0].fingerprint}\n")
+    material = files_of(peers, own, revoked=revoked).material
+    assert material.proof(mine.certificate_pem) is not None
+    assert material.proof(others.certificate_pem) is None
+
+
 def test_files_that_make_no_sense_are_refused_at_start(peers, own, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text("sha256:12\n")
     with pytest.raises(ConfigurationError, match=r"wrong: 'sha256:12' is neither"):
+        files_of(peers, own, revoked=wrong)
+    wrong.write_text("client/*\n")
+    with pytest.raises(ConfigurationError, match=r"'client/\*': \* stands for nobody"):
         files_of(peers, own, revoked=wrong)
     with pytest.raises(ConfigurationError, match="holds no certificate"):
         files_of(peers, own._replace(certificate=wrong))

@@ -1,5 +1,7 @@
 """Files of tokens: what they may hold, and what is never told of them."""
 
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from common.domain.errors import ConfigurationError
@@ -9,6 +11,9 @@ from common.security.tokens import (
     new_token,
     token_digest,
 )
+from tests.authorities import public_pem
+
+from cryptography.hazmat.primitives.asymmetric import ed25519  # isort: skip
 
 TOKEN = "a-token"
 DIGEST = token_digest(TOKEN)
@@ -38,6 +43,10 @@ def test_a_token_is_known_by_its_hash(tmp_path):
         f"{{identity: camera, sha256: {DIGEST}}}",
         f"{{identity: client/camera, sha256: {DIGEST}, expires: soon}}",
         f"{{identity: client/camera, sha256: {DIGEST}, password: {SECRET}}}",
+        # Of a file that nothing was written to: whoever shows no token would have it.
+        f"{{identity: client/camera, sha256: {token_digest('')}}}",
+        f"{{identity: client/camera, sha256: {DIGEST}}}\n"
+        f"- {{identity: operator/ann, sha256: {DIGEST.upper()}}}",
         f"[{SECRET}",
         SECRET,
         # What the parser raises of these is no error of YAML.
@@ -66,10 +75,62 @@ def test_new_tokens_cannot_be_guessed():
     assert len(new_token()) >= 43
 
 
+def part(data):
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+@pytest.fixture
+def signer(tmp_path):
+    """Signs what it is given, and the files that know its key."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    keys = tmp_path / "keys.pem"
+    keys.write_bytes(public_pem(key))
+
+    def sign(claims, header='{"alg": "EdDSA"}'):
+        signed = f"{part(header.encode())}.{part(claims.encode())}"
+        return f"{signed}.{part(key.sign(signed.encode()))}"
+
+    return sign, TokenFiles(None, keys, "tandem")
+
+
+CLAIMS = '"sub": "spiffe://tandem/client/camera", "aud": "tandem"'
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN", "1e400", "[]", "{}", "null"])
+def test_a_time_that_is_none_is_refused(signer, name, value):
+    sign, files = signer
+    assert files.proof(sign(f'{{{CLAIMS}, "exp": 99999999999}}')) is not None
+    assert files.proof(sign(f'{{{CLAIMS}, "exp": 99999999999, "{name}": {value}}}')) is None
+
+
+def test_an_end_that_no_clock_reaches_is_refused(signer):
+    sign, files = signer
+    assert files.proof(sign(f'{{{CLAIMS}, "exp": 1{"0" * 400}}}')) is None
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a":' * 600], ids=["lists", "objects"])
+def test_json_that_nests_too_deeply_is_refused(signer, text):
+    sign, files = signer
+    assert files.proof(sign(text)) is None
+    # Before anybody has signed it.
+    assert files.proof(f"{part(text.encode())}.{part(b'{}')}.{part(b'x')}") is None
+
+
+def test_a_token_that_asks_for_more_than_is_understood_is_refused(signer):
+    sign, files = signer
+    header = '{"alg": "EdDSA", "crit": ["exp"], "exp": 1}'
+    assert files.proof(sign(f'{{{CLAIMS}, "exp": 99999999999}}', header)) is None
+
+
 def test_files_of_keys_hold_keys(tmp_path):
     keys = tmp_path / "keys.pem"
     keys.write_text("nothing")
     with pytest.raises(ConfigurationError, match="no public key"):
+        TokenFiles(None, keys, "tandem")
+    whole = public_pem(ed25519.Ed25519PrivateKey.generate())
+    keys.write_bytes(whole + whole[:60])
+    with pytest.raises(ConfigurationError, match="cut off"):
         TokenFiles(None, keys, "tandem")
     keys.write_text("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
     with pytest.raises(ConfigurationError, match="malformed"):

@@ -107,15 +107,25 @@ def test_an_environment_that_makes_no_sense_is_told_and_keeps_nothing_from_servi
     assert words in sentence
 
 
-@pytest.mark.parametrize("headers", ["api-key geheim", "x-team: geheim", "a=b,geheim"])
-def test_a_malformed_header_is_told_without_its_key(monkeypatch, headers):
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "a=b, x-team geheim",
+        "a=b, x team=geheim",
+        "a=b, x-team=ügeheim",
+        "api-key geheim",
+        "x-team: geheim",
+        "a=b,geheim",
+    ],
+)
+def test_a_malformed_header_for_the_collector_is_told_without_its_secret(monkeypatch, headers):
     pytest.importorskip("opentelemetry.sdk")
-    told = []
     for name, value in {**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": headers}.items():
         monkeypatch.setenv(name, value)
+    told = []
     traces_of("backbone", "edge", told.append).close()
-    assert "Header format invalid" in told[0]
-    assert not [each for each in told if "geheim" in each]
+    assert any("Header" in sentence for sentence in told)
+    assert not any("geheim" in sentence for sentence in told)
 
 
 def test_a_missing_package_is_told(monkeypatch):
@@ -159,7 +169,8 @@ def test_without_a_collector_memory_is_bounded_and_the_end_is_quick(without_coll
         with stream.frame("backbone", frame_id=number) as span:
             span.add_steps(timing)
     gc.collect()
-    held = sum(isinstance(each, ReadableSpan) for each in gc.get_objects())
+    # By its type: torch has an object that warns whoever asks it for its class.
+    held = sum(issubclass(type(each), ReadableSpan) for each in gc.get_objects())
     # The queue, what is being exported, and what was in hand.
     assert held <= 64 + 32 + 8
     # It is told, and not at every span.
