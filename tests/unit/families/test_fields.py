@@ -11,12 +11,15 @@ from detr.errors import WeightsError
 from detr.families.categories import categories_of
 from detr.families.preparation import NOT_NORMALISED
 from detr.families.registry import FAMILIES, family_of
+from detr.families.timm_resnet import own_resnet
 from detr.importing.known_fields import COMMON
 from detr.importing.processors import read_processor
 from tests.tiny_families import CONFIGS
 
 # Of the base class; what they can change is text, labels or how transformers runs.
 BASE = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}
+TIMM = {"backbone_config": None, "use_timm_backbone": True, "backbone": "resnet18"}
+OF_TIMM = {"model_type": "timm_backbone", "backbone": "resnet18"}
 CHANGES = [
     ("d_fine", {"eval_size": [640, 640]}, "eval_size"),
     ("d_fine", {"anchor_image_size": [640, 640]}, "anchor_image_size"),
@@ -32,6 +35,12 @@ CHANGES = [
     ("conditional_detr", {"position_embedding_type": "learned"}, "position_embedding_type"),
     ("conditional_detr", {"dilation": True}, "dilation"),
     ("conditional_detr", {"backbone_config": None, "backbone": "swin_tiny"}, "swin_tiny"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"act_layer": "silu"}}, "act_layer"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"in_chans": 4}}, "in_chans"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"output_stride": 16}}, "output_stride"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "aa_layer": "blurpool"}}, "aa_layer"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "num_channels": 4}}, "num_channels"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "out_features": ["layer3"]}}, "layer3"),
 ]
 
 
@@ -52,6 +61,13 @@ def test_every_field_of_transformers_is_on_a_list(name):
     inner = config.backbone_config
     listed = fields.inner["backbone_config"][inner.model_type].known
     assert {name for name in inner.to_dict() if not name.startswith("_")} - listed - BASE == set()
+
+
+@pytest.mark.parametrize("written", [{}, {"use_timm_backbone": True, "backbone": "resnet18"}])
+def test_what_transformers_writes_of_a_backbone_of_timm_is_taken(written):
+    config = CONFIG_MAPPING["conditional_detr"](**written).to_dict()
+    assert config["backbone_config"]["model_type"] == "timm_backbone"
+    assert own_resnet(config)["backbone_config"]["model_type"] == "resnet"
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
