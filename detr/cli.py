@@ -22,7 +22,7 @@ from detr.families.published import published_config, require_no_size
 from detr.families.registry import family_of, naming_what_is_assumed
 from detr.families.reports import family_json, family_text
 from detr.importing import ImportedModel, import_weights
-from detr.importing.hub import PREPROCESSOR_NAME
+from detr.importing.processors import read_processor
 from detr.importing.reading import read_config
 
 app = typer.Typer(help="Bundles from published weights.", no_args_is_help=True)
@@ -159,7 +159,7 @@ def import_model(
             imported = import_weights(weights, heads=heads, dilation=dilation)
         if policy is None:
             # What it was trained with, or a word about what Tandem does not do.
-            stated = family.preparation(read_config(weights, PREPROCESSOR_NAME), config)
+            stated = family.preparation(read_processor(weights), config)
             policy = cast(DetrInput, stated.input)
         description = Description(
             name=name or out.resolve().name,

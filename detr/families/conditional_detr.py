@@ -74,7 +74,7 @@ class ConditionalDetr:
 
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
-        return shortest_edge(stated)
+        return shortest_edge(stated, "ConditionalDetr")
 
     def require_input(self, model: nn.Module, preparation: Preparation) -> None:
         """It takes any size."""

@@ -55,7 +55,7 @@ class Detr:
 
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
-        return shortest_edge(stated)
+        return shortest_edge(stated, "Detr")
 
     def require_input(self, model: nn.Module, preparation: Preparation) -> None:
         """It takes any size."""

@@ -135,7 +135,7 @@ class HybridFamily:
 
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
-        return stretched(stated, SIDE, NOT_NORMALISED)
+        return stretched(stated, "RTDetr", SIDE, NOT_NORMALISED)
 
     def require_input(self, model: Any, preparation: Preparation) -> None:
         """See the Protocol."""

@@ -16,8 +16,9 @@ from detr.families.categories import categories_of
 from detr.families.loading import computing
 from detr.families.random_weights import spread_weights
 from detr.families.sizes import traced_size
-from detr.importing.hub import PREPROCESSOR_NAME, names_of_rows
-from detr.importing.reading import CONFIG_NAME, INDEX_SUFFIX, SAFETENSORS_NAME, read_config
+from detr.importing.hub import names_of_rows
+from detr.importing.processors import PREPROCESSOR_NAME, read_processor
+from detr.importing.reading import CONFIG_NAME, INDEX_SUFFIX, SAFETENSORS_NAME
 
 RANDOM_SEED = 20200526
 DEFAULT_SAMPLING, DISCRETE_SAMPLING = "default", "discrete"
@@ -52,7 +53,7 @@ def import_family(
     """
     remarks: list[str] = []
     config = with_sampling(family, config, sampling)
-    stated = read_config(folder, PREPROCESSOR_NAME)
+    stated = read_processor(folder)
     preparation = family.preparation(stated, config)
     if input_policy is not None:
         preparation = _with_input(family, preparation, input_policy)

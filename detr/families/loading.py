@@ -25,6 +25,8 @@ from detr.importing.reading import CONFIG_NAME
 _MOST_KEYS_NAMED = 5
 # Counted in training; a frozen norm has none.
 _COUNTER = ".num_batches_tracked"
+# How transformers would run it, of which nothing holds here: in fp32, with whole outputs.
+_RUNNING = ("dtype", "torch_dtype", "return_dict", "output_attentions", "output_hidden_states")
 
 
 def transformers_class(module: str, name: str) -> Any:
@@ -131,11 +133,20 @@ def configuration_of(model: Any) -> dict[str, Any]:
 def _settings(
     module: str, prefix: str, config: Mapping[str, Any], changes: Mapping[str, Any] | None
 ) -> Any:
-    content = {**config, **(changes or {})}
+    content = _without_running({**config, **(changes or {})})
     settings = transformers_class(module, f"{prefix}Config").from_dict(content)
     # Plain products and a softmax: what every exporter and every engine knows.
     settings._attn_implementation = "eager"
     return settings
+
+
+def _without_running(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out, here and in the backbone's, what would make halves of a model differ in kind."""
+    return {
+        name: _without_running(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in _RUNNING
+    }
 
 
 def _shape(sizes: Any) -> str:

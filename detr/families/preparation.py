@@ -12,8 +12,9 @@ from common.bundle import InputPolicy, Normalization, ShortestEdgeInput, Stretch
 from detr.errors import WeightsError
 from detr.families.base import Preparation
 from detr.families.fields import Fields
-from detr.importing.hub import PREPROCESSOR_NAME, three_numbers
+from detr.importing.hub import three_numbers
 from detr.importing.known_fields import names
+from detr.importing.processors import PREPROCESSOR_NAME, require_processor
 from detr.importing.stated import Reader, shown
 
 NOT_NORMALISED = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -21,8 +22,8 @@ _BILINEAR = 2
 _FIELDS = Fields(
     honoured=names("do_normalize image_mean image_std max_size rescale_factor size"),
     only={
-        "do_rescale": (True, None),
-        "do_resize": (True, None),
+        "do_rescale": (True,),
+        "do_resize": (True,),
         "do_center_crop": (False, None),
         "format": ("coco_detection", None),
         "pad_size": (None,),
@@ -38,17 +39,21 @@ _FIELDS = Fields(
 )
 
 
-def stretched(stated: Mapping[str, Any], side: int, normalization: Normalization) -> Preparation:
+def stretched(
+    stated: Mapping[str, Any], processor: str, side: int, normalization: Normalization
+) -> Preparation:
     """The preparation of a family whose input is of one size and never padded.
 
     Args:
         stated: the content of `preprocessor_config.json`; empty if there is none.
+        processor: what the name of the family's image processor begins with.
         side: of the input where nothing is stated, pixels.
         normalization: where nothing is stated.
 
     Raises:
         WeightsError: something is stated that Tandem does not do.
     """
+    require_processor(stated, processor)
     size = stated.get("size")
     policy: InputPolicy = StretchInput(height=side, width=side)
     if size is not None:
@@ -63,8 +68,9 @@ def stretched(stated: Mapping[str, Any], side: int, normalization: Normalization
     return Preparation(policy, _normalization(stated, normalization))
 
 
-def shortest_edge(stated: Mapping[str, Any]) -> Preparation:
-    """The preparation of a family that is resized as DETR is; errors as `stretched`."""
+def shortest_edge(stated: Mapping[str, Any], processor: str) -> Preparation:
+    """The preparation of a family that is resized as DETR is; arguments as `stretched`."""
+    require_processor(stated, processor)
     size = stated.get("size")
     if type(size) is int:
         size = {"shortest_edge": size, "longest_edge": stated.get("max_size") or 1333}
@@ -102,10 +108,9 @@ def _normalization(stated: Mapping[str, Any], default: Normalization) -> Normali
         raise WeightsError(
             f"{PREPROCESSOR_NAME}: rescale_factor is {shown(factor)}, and Tandem has only 1/255."
         )
-    do_normalize = Reader(PREPROCESSOR_NAME, stated).flag("do_normalize")
-    if do_normalize is None:
-        do_normalize = default != NOT_NORMALISED
-    if not do_normalize:
+    # Without a value it is not done, unlike where nothing is said.
+    given = Reader(PREPROCESSOR_NAME, stated).flag("do_normalize")
+    if not (given if "do_normalize" in stated else default != NOT_NORMALISED):
         return NOT_NORMALISED
     imagenet = Normalization()
     return Normalization(

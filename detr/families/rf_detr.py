@@ -23,6 +23,7 @@ from detr.families.preparation import stretched
 from detr.families.sizes import cut_tensors, require_cells, traced_size
 from detr.families.whole import Whole
 from detr.importing.known_fields import names
+from detr.importing.processors import PREPROCESSOR_NAME
 from detr.importing.reading import read_safetensors
 
 NAME = "rf_detr"
@@ -32,11 +33,11 @@ _DINO = Fields(
     honoured=names(
         "apply_layernorm hidden_act hidden_size image_size layer_norm_eps mlp_ratio "
         "num_attention_heads num_hidden_layers num_windows out_features out_indices patch_size "
-        "qkv_bias use_mask_token use_swiglu_ffn"
+        "qkv_bias use_mask_token use_swiglu_ffn window_block_indexes"
     ),
     only={"num_channels": (3,), "reshape_hidden_states": (True,), "num_register_tokens": (0,)},
-    # The second follows from the first.
-    irrelevant=names("stage_names window_block_indexes"),
+    # It has to be what the layers are numbered by.
+    irrelevant=names("stage_names"),
 )
 FIELDS = Fields(
     honoured=names(
@@ -81,12 +82,17 @@ class RfDetr:
 
     def preparation(self, stated: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
         """See the Protocol."""
+        if stated and stated.get("size") is None:
+            raise WeightsError(
+                f"{PREPROCESSOR_NAME} states no size, without which transformers resizes frames by "
+                "their shortest edge; let it state the height and width that were trained."
+            )
         inner = config.get("backbone_config")
         side = inner.get("image_size") if isinstance(inner, dict) else None
         # What its positions were trained for.
         if type(side) is not int or not 0 < side <= LONGEST_INPUT:
             side = SIDE
-        return stretched(stated, side, Normalization())
+        return stretched(stated, "RfDetr", side, Normalization())
 
     def require_input(self, model: nn.Module, preparation: Preparation) -> None:
         """See the Protocol."""

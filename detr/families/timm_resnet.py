@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from detr.errors import WeightsError
+from detr.families.fields import Fields
 from detr.importing.hub import TIMM_NAME
+from detr.importing.known_fields import names
 from detr.importing.layouts import OWN_RESNET
 from detr.importing.reading import CONFIG_NAME
 from detr.importing.stated import shown
@@ -26,7 +28,22 @@ _BACKBONE = re.compile(r"^model\.backbone\.(?:conv_encoder\.)?model\.")
 _TIMM_KEY = re.compile(r"(?:conv1|bn1|layer\d+)\.")
 # What is said of a backbone outside of `backbone_config`, by which timm's is meant.
 _SAID = ("backbone", "backbone_kwargs", "use_pretrained_backbone", "use_timm_backbone")
-_ALL_STAGES = ([1, 2, 3, 4], [4], None)
+_KEYWORDS: Mapping[str, tuple[Any, ...]] = {
+    "in_chans": (3, None),
+    "num_channels": (3, None),
+    "out_indices": ([1, 2, 3, 4], [4], None),
+    "output_stride": (32, None),
+}
+_OF_TIMM = Fields(honoured=frozenset(), only=_KEYWORDS)
+_BACKBONE_FIELDS = Fields(
+    honoured=names("backbone"),
+    only={
+        **_KEYWORDS,
+        "features_only": (True, None),
+        "out_features": (["layer4"], ["layer1", "layer2", "layer3", "layer4"], None),
+    },
+    irrelevant=names("freeze_batch_norm_2d stage_names use_pretrained_backbone use_timm_backbone"),
+)
 
 
 def own_resnet(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,13 +69,8 @@ def own_resnet(config: Mapping[str, Any]) -> Mapping[str, Any]:
             f"{CONFIG_NAME}: backbone is {shown(name)}, and Tandem takes only resnet18, resnet34, "
             "resnet50 or resnet101 there."
         )
-    keywords = {**(config.get("backbone_kwargs") or {}), **(inner or {})}
-    for field, allowed in (("output_stride", (32, None)), ("out_indices", _ALL_STAGES)):
-        if keywords.get(field) not in allowed:
-            raise WeightsError(
-                f"{CONFIG_NAME}: {field} of the backbone is {shown(keywords[field])}, which "
-                "Tandem does not take."
-            )
+    _OF_TIMM.checked(config.get("backbone_kwargs") or {}, f"{CONFIG_NAME}, backbone_kwargs")
+    _BACKBONE_FIELDS.checked(inner or {}, f"{CONFIG_NAME}, backbone_config")
     basic = known[1] in _BASIC
     resnet = {
         "model_type": "resnet",

@@ -15,13 +15,13 @@ from common.bundle import Architecture, Category
 from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing.hub import (
-    PREPROCESSOR_NAME,
     Preprocessing,
     stated_by_config,
     stated_preprocessing,
     used_names,
 )
 from detr.importing.layouts import Layout, recognise
+from detr.importing.processors import read_processor
 from detr.importing.reading import CONFIG_NAME, read_config, read_weights
 from detr.importing.stated import DEFAULT_HEADS, Stated, shown, stated_by_args
 from detr.model import DETR
@@ -85,7 +85,7 @@ def import_weights(
         model = DETR(architecture)
     model.load_state_dict(checkpoint.official_tensors(model.state_dict()), assign=True)
     categories = _categories(path, architecture.classes, stated.names)
-    preprocessing = stated_preprocessing(read_config(path, PREPROCESSOR_NAME))
+    preprocessing = stated_preprocessing(read_processor(path))
     layout = checkpoint.layout.name
     return ImportedModel(model.eval(), layout, categories, preprocessing, tuple(remarks))
 

@@ -19,6 +19,7 @@ from typing import Any
 from common.bundle import Normalization, ShortestEdgeInput
 from detr.errors import WeightsError
 from detr.importing.known_fields import unknown_to_detr
+from detr.importing.processors import PREPROCESSOR_NAME, require_processor
 from detr.importing.reading import CONFIG_NAME
 from detr.importing.stated import DEFAULT_HEADS, Reader, Stated, shown
 
@@ -241,9 +242,6 @@ def used_names(folder: Path, names: Mapping[int, str]) -> dict[int, str]:
     return used
 
 
-PREPROCESSOR_NAME = "preprocessor_config.json"
-
-
 @dataclass(frozen=True)
 class Preprocessing:
     """The preprocessing that a model was trained with.
@@ -264,8 +262,14 @@ def stated_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         WeightsError: a field means what Tandem does not do, or is of a wrong type.
     """
     reader = Reader(PREPROCESSOR_NAME, config)
+    require_processor(config, "Detr")
     for step in ("do_normalize", "do_rescale"):
-        reader.only(step, True)
+        # Without a value it is not done, unlike where nothing is said.
+        if config.get(step, True) is not True:
+            raise WeightsError(
+                f"{PREPROCESSOR_NAME}: {step} is {shown(config[step])}, and Tandem's DETR has only "
+                "True there."
+            )
     reader.only("format", "coco_detection")
     factor = config.get("rescale_factor")
     if factor is not None and not (_number(factor) and math.isclose(factor, 1 / 255)):

@@ -16,7 +16,8 @@ from detr.families.base import Preparation
 from detr.families.d_fine import DFine
 from detr.families.export import FamilyDescription, export_family
 from detr.families.preparation import NOT_NORMALISED
-from detr.importing.hub import NOT_USED, PREPROCESSOR_NAME
+from detr.importing.hub import NOT_USED
+from detr.importing.processors import PREPROCESSOR_NAME
 from detr.training.d_fine import DFineTask
 from detr.training.d_fine_model import PREFIX, load_plain, new_model, shift_scores
 from detr.training.evaluation import Detector, pixels_predictor

@@ -469,7 +469,10 @@ def test_what_pictures_were_made_into_is_taken(size, expected, state, tmp_path):
     ("name", "value"),
     [
         ("do_normalize", False),
+        ("do_normalize", None),
         ("do_rescale", False),
+        ("do_rescale", None),
+        ("image_processor_type", "RTDetrImageProcessor"),
         ("rescale_factor", 1),
         ("image_mean", [0.5]),
         ("image_mean", "x"),
@@ -492,6 +495,7 @@ def test_pictures_made_otherwise_are_refused_by_name(name, value, state, tmp_pat
         ("resample", 3),
         ("pad_size", {"height": 480, "width": 480}),
         ("do_resize", False),
+        ("do_resize", None),
     ],
 )
 def test_a_bundle_is_not_made_for_another_resize_unless_one_is_asked_for(

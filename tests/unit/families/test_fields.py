@@ -1,5 +1,6 @@
 """A field of a configuration is honoured, does not matter, or is refused by its name."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,15 @@ from detr.errors import WeightsError
 from detr.families.categories import categories_of
 from detr.families.preparation import NOT_NORMALISED
 from detr.families.registry import FAMILIES, family_of
+from detr.families.timm_resnet import own_resnet
 from detr.importing.known_fields import COMMON
+from detr.importing.processors import read_processor
 from tests.tiny_families import CONFIGS
 
 # Of the base class; what they can change is text, labels or how transformers runs.
 BASE = {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}
+TIMM = {"backbone_config": None, "use_timm_backbone": True, "backbone": "resnet18"}
+OF_TIMM = {"model_type": "timm_backbone", "backbone": "resnet18"}
 CHANGES = [
     ("d_fine", {"eval_size": [640, 640]}, "eval_size"),
     ("d_fine", {"anchor_image_size": [640, 640]}, "anchor_image_size"),
@@ -30,6 +35,12 @@ CHANGES = [
     ("conditional_detr", {"position_embedding_type": "learned"}, "position_embedding_type"),
     ("conditional_detr", {"dilation": True}, "dilation"),
     ("conditional_detr", {"backbone_config": None, "backbone": "swin_tiny"}, "swin_tiny"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"act_layer": "silu"}}, "act_layer"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"in_chans": 4}}, "in_chans"),
+    ("conditional_detr", {**TIMM, "backbone_kwargs": {"output_stride": 16}}, "output_stride"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "aa_layer": "blurpool"}}, "aa_layer"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "num_channels": 4}}, "num_channels"),
+    ("conditional_detr", {"backbone_config": {**OF_TIMM, "out_features": ["layer3"]}}, "layer3"),
 ]
 
 
@@ -50,6 +61,13 @@ def test_every_field_of_transformers_is_on_a_list(name):
     inner = config.backbone_config
     listed = fields.inner["backbone_config"][inner.model_type].known
     assert {name for name in inner.to_dict() if not name.startswith("_")} - listed - BASE == set()
+
+
+@pytest.mark.parametrize("written", [{}, {"use_timm_backbone": True, "backbone": "resnet18"}])
+def test_what_transformers_writes_of_a_backbone_of_timm_is_taken(written):
+    config = CONFIG_MAPPING["conditional_detr"](**written).to_dict()
+    assert config["backbone_config"]["model_type"] == "timm_backbone"
+    assert own_resnet(config)["backbone_config"]["model_type"] == "resnet"
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
@@ -125,6 +143,10 @@ def test_preparation_where_nothing_is_stated():
         {"size": {"height": 10**6, "width": 640}},
         {"resample": 3},
         {"do_rescale": False},
+        {"do_rescale": None},
+        {"do_resize": None},
+        {"image_processor_type": "DetrImageProcessor"},
+        {"feature_extractor_type": "ConditionalDetrFeatureExtractor"},
         {"do_center_crop": True},
         {"pad_size": {"height": 640, "width": 640}},
         {"rescale_factor": 1.0},
@@ -136,6 +158,51 @@ def test_preparation_where_nothing_is_stated():
 def test_preparation_that_cannot_be_honoured_is_refused_by_name(stated):
     with pytest.raises(WeightsError, match=next(iter(stated))):
         prepared("d_fine", **stated)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("d_fine", {"image_processor_type": "RTDetrImageProcessorFast"}),
+        ("conditional_detr", {"feature_extractor_type": "ConditionalDetrFeatureExtractor"}),
+    ],
+)
+def test_the_image_processor_of_the_family_is_taken_in_every_form_of_its_name(name, named):
+    assert prepared(name, **named) == prepared(name)
+
+
+def test_no_size_is_taken_from_a_processor_that_would_resize_otherwise():
+    with pytest.raises(WeightsError, match="states no size"):
+        prepared("rf_detr", do_normalize=True)
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_normalising_is_left_out_where_it_is_null(name):
+    """As transformers does it; where nothing is said, it is as the family has it."""
+    size = {} if name == "conditional_detr" else {"size": {"height": 96, "width": 96}}
+    assert prepared(name, **size, do_normalize=None).normalization == NOT_NORMALISED
+
+
+def test_a_whole_processor_goes_before_the_file_of_its_own(tmp_path):
+    """As in transformers."""
+    own = {"size": {"height": 96, "width": 96}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(own))
+    assert read_processor(tmp_path) == own
+    (tmp_path / "processor_config.json").write_text(json.dumps({"processor_class": "Other"}))
+    assert read_processor(tmp_path) == own
+    whole = {"image_processor": {"do_normalize": False}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(whole))
+    assert read_processor(tmp_path) == {"do_normalize": False}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": 5}))
+    with pytest.raises(WeightsError, match="image_processor is 5"):
+        read_processor(tmp_path)
+
+
+def test_which_layers_look_by_windows_is_among_what_determines_the_graphs():
+    fields = family_of(CONFIGS["rf_detr"]).fields
+    inner = {**CONFIGS["rf_detr"]["backbone_config"], "window_block_indexes": [0, 1]}
+    stated = fields.stated({**CONFIGS["rf_detr"], "backbone_config": inner})
+    assert stated["backbone_config"]["window_block_indexes"] == [0, 1]
 
 
 def test_names_and_ids(tmp_path):

@@ -16,7 +16,7 @@ from detr.families.published import PUBLISHED, published_config
 from detr.families.registry import family_of
 from detr.families.timm_resnet import own_resnet
 from detr.importing.reading import read_config
-from tests.tiny_families import CONFIGS
+from tests.tiny_families import CONFIGS, SIDE
 from tests.unit.families.conftest import built
 
 
@@ -109,6 +109,22 @@ def test_a_configuration_that_makes_no_sense_is_one_sentence(tmp_path, name, cha
     config = {**CONFIGS[name], **change}
     with pytest.raises(WeightsError, match=words):
         import_family(family_of(config), tmp_path, config, random=True)
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_how_transformers_would_run_a_model_changes_nothing(name, tmp_path):
+    """As models are saved that were trained in half precision."""
+    running = {"dtype": "float16", "return_dict": False, "output_hidden_states": True}
+    backbone = {**CONFIGS[name]["backbone_config"], **running}
+    config = {**CONFIGS[name], **running, "backbone_config": backbone}
+    said = {"size": {"height": SIDE, "width": SIDE}} if name != "conditional_detr" else {}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    cut = import_family(family_of(config), tmp_path, config, random=True).split
+    same = import_family(family_of(CONFIGS[name]), tmp_path, CONFIGS[name], random=True).split
+    weights = cut.whole.state_dict()
+    for key, value in same.whole.state_dict().items():
+        assert value.dtype == weights[key].dtype
+        assert torch.equal(value, weights[key])
 
 
 def test_a_model_that_does_not_run_is_one_sentence(folder, tmp_path):
