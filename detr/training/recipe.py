@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from common.bundle import Architecture, InputPolicy, Normalization, StretchInput
 from common.domain.errors import ConfigurationError
+from common.validation import problems
 from common.yaml_files import parse_yaml
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
@@ -51,11 +52,7 @@ def validated(kind: type[AnyRecipe], content: Any, name_or_file: str) -> AnyReci
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error
+        raise ConfigurationError(f"recipe {name_or_file}: {problems(error)}") from error
 
 
 def shipped_recipe_names(package: str) -> list[str]:
