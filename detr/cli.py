@@ -15,6 +15,7 @@ from rich.console import Console
 from common.bundle import DetrInput, FixedInput, ShortestEdgeInput, require_detr
 from common.bundle.manifest import DETR_FAMILY
 from common.domain.errors import ConfigurationError
+from common.validation import reason
 from detr.export import Description, ExportedBundle, export_bundle
 from detr.families.export import FamilyDescription, export_family
 from detr.families.importing import folder_of, import_family
@@ -193,7 +194,7 @@ def parse_input_size(text: str) -> DetrInput:
             longest = int(edges[2]) if edges[2] else round(shortest * 1333 / 800)
             return ShortestEdgeInput(shortest_edge=shortest, longest_edge=longest)
     except ValidationError as error:
-        raise ConfigurationError(f"--input-size {text}: {error.errors()[0]['msg']}") from error
+        raise ConfigurationError(f"--input-size {text}: {reason(error.errors()[0])}") from error
     raise ConfigurationError(
         f"--input-size {text!r} is neither HxW, as 320x320, nor SHORT[:LONG], as 800:1333"
     )

@@ -44,6 +44,8 @@ async def main(server: str, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     try:
         asyncio.run(main(sys.argv[1], [Path(each) for each in sys.argv[2:]]))
     except TandemError as error:

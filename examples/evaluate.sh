@@ -8,6 +8,7 @@
 # deployed: placement, codec and the JPEG quality of a camera included. It needs the extra
 # `evaluate`. A run that was stopped goes on where it was when it is started again.
 set -euo pipefail
+[[ $# -ge 4 ]] || { echo "usage: evaluate.sh BUNDLE PICTURES ANNOTATIONS OUTPUT" >&2; exit 2; }
 bundle=$1 pictures=$2 annotations=$3 output=$4
 
 tandem evaluate --bundle "$bundle" --images "$pictures" --annotations "$annotations" \

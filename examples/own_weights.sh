@@ -7,6 +7,7 @@
 # train`, cuts the model in two, and compares the halves in ONNX Runtime with the model in torch. It
 # needs the extra `train`. `calibrate` measures features on real frames, for the codecs q6 to q2.
 set -euo pipefail
+[[ $# -ge 3 ]] || { echo "usage: own_weights.sh WEIGHTS BUNDLE PICTURE [OPTIONS OF tandem model import]" >&2; exit 2; }
 weights=$1 bundle=$2 picture=$3
 shift 3
 

@@ -32,6 +32,8 @@ def main(bundle: str, picture: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except TandemError as error:

@@ -36,6 +36,8 @@ def ask(prometheus: str, query: str) -> list[tuple[str, float]]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     try:
         for title, query in QUERIES.items():
             for labels, value in ask(sys.argv[1], query):

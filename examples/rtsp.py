@@ -31,6 +31,8 @@ async def main(server: str, url: str, frames: int | None) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     server, url, *rest = sys.argv[1:]
     try:
         asyncio.run(main(server, url, int(rest[0]) if rest else None))

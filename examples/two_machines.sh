@@ -14,6 +14,7 @@
 # machine EDGE=127.0.0.1 and WORKSTATION=127.0.0.2 do as well, without CERTIFICATES too. PYTHON
 # names the interpreter.
 set -euo pipefail
+[[ $# -ge 2 ]] || { echo "usage: two_machines.sh edge|workstation BUNDLE" >&2; exit 2; }
 node=$1 bundle=$2
 python=${PYTHON:-python3}
 case $node in

@@ -20,6 +20,8 @@ from tandem import LocalDetector, TandemError
 def frames(path: str) -> Iterator[np.ndarray]:
     """The video's frames, RGB."""
     video = cv2.VideoCapture(path)
+    if not video.isOpened():
+        sys.exit(f"{path} is no video that OpenCV can read")
     try:
         while True:
             is_read, pixels = video.read()
@@ -46,6 +48,8 @@ def main(bundle: str, video: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except TandemError as error:

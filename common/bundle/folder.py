@@ -19,6 +19,7 @@ from common.bundle.signature import require_signed
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Stage
 from common.files import replace_text
+from common.validation import problems
 
 MANIFEST_NAME = "bundle.json"
 ONNX_NAMES = {Stage.BACKBONE: "backbone.onnx", Stage.TRANSFORMER: "transformer.onnx"}
@@ -205,13 +206,7 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
             )
         manifest = _FORMATS[version].model_validate_json(content)
     except ValidationError as error:
-        problems = "; ".join(
-            "{}: {}".format(
-                ".".join(str(part) for part in item["loc"]) or MANIFEST_NAME, item["msg"]
-            )
-            for item in error.errors()
-        )
-        raise ConfigurationError(f"bundle {folder}: {problems}") from error
+        raise ConfigurationError(f"bundle {folder}: {problems(error, MANIFEST_NAME)}") from error
     _refuse_repeated_keys(folder, content)
     return manifest
 

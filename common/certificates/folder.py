@@ -55,12 +55,6 @@ class Issued:
     is_new_key: bool
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    holder: Identity
-    hosts: Tuple[str, ...]
-
-
 class AuthorityFolder:
     """The folder of an authority.
 

@@ -13,6 +13,7 @@ from common.bundle.folder import LATENT_TABLES_NAME
 from common.codec.latent_contexts import KINDS
 from common.domain.codec import LATENT_CODECS, Codec
 from common.domain.errors import ConfigurationError
+from common.validation import problems
 
 # Far beyond any odds that count, so that no sum overflows.
 _Entry = Annotated[int, Field(ge=-2048, le=2048)]
@@ -65,9 +66,7 @@ def read_latent_tables(content: bytes, manifest: Manifest) -> LatentTables:
     try:
         tables = LatentTables.model_validate_json(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"{LATENT_TABLES_NAME}: {where}: {problem['msg']}") from error
+        raise ConfigurationError(f"{LATENT_TABLES_NAME}: {problems(error)}") from error
     bottleneck = manifest.bottleneck
     if bottleneck is None or bottleneck.channels != tables.channels:
         expected = bottleneck.channels if bottleneck else 0

@@ -6,8 +6,6 @@ logged and retried differently. `common.wire.errors` maps each leaf to one gRPC 
 
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 
 class TandemError(Exception):
     """Base of every error that Tandem raises on purpose; its text is fit to be shown to a user."""
@@ -84,16 +82,3 @@ def shortened(text: str, most_bytes: int = MAX_ECHOED_BYTES) -> str:
 
 def _escaped_bytes(character: str) -> int:
     return 6 if ord(character) <= 0xFFFF else 12
-
-
-def reason_of(problem: Mapping[str, Any]) -> str:
-    """What is wrong with one value, in words for whoever wrote it.
-
-    Args:
-        problem: as `pydantic.ValidationError.errors()` has it, which names our classes.
-    """
-    if problem["type"] == "model_type":
-        return "keys with their values are expected here"
-    if problem["type"] == "path_type":
-        return "a path is expected here"
-    return str(problem["msg"]).replace("Value error, ", "", 1)

@@ -26,6 +26,7 @@ from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.server.security_settings import SecuritySettings
+from common.validation import problems
 from common.yaml_files import read_yaml
 
 ENVIRONMENT_PREFIX = "TANDEM_"
@@ -162,7 +163,7 @@ def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
         return kind(_cli_settings_source=cli, **from_file)  # type: ignore[call-arg]
     # Not `from error`: a traceback would show the values.
     except ValidationError as error:
-        raise ConfigurationError(_first_lines(error)) from None
+        raise ConfigurationError(problems(error)) from None
     except SettingsError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -218,14 +219,6 @@ def _read_settings(path: Path) -> Dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} has to hold settings by name")
     return content
-
-
-def _first_lines(error: ValidationError) -> str:
-    # What is wrong with several settings together has no place of its own.
-    return "; ".join(
-        ": ".join(filter(None, (".".join(str(part) for part in item["loc"]), item["msg"])))
-        for item in error.errors()
-    )
 
 
 def _is_injected(name: str, environment: Mapping[str, str]) -> bool:

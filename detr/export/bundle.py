@@ -30,6 +30,7 @@ from common.domain.placement import Stage
 from common.engines.registry import load_engine
 from common.vision.position import transformer_inputs
 from detr.errors import ExportError
+from detr.export.cases import Case
 from detr.export.graph import write_backbone, write_transformer
 from detr.export.halves import BackboneHalf, Split, TransformerHalf
 from detr.model import DETR
@@ -38,19 +39,11 @@ TOLERANCE = 1e-4
 """Largest difference allowed on any logit and any box coordinate (0..1)."""
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A batch: the input's height and width, and the valid height and width of each image."""
-
-    input_size: tuple[int, int]
-    valid_sizes: tuple[tuple[int, int], ...]
-
-
 # None has the size that was traced.
 CASES = (
-    _Case(input_size=(96, 160), valid_sizes=((96, 160),)),
-    _Case(input_size=(128, 160), valid_sizes=((90, 160),)),
-    _Case(input_size=(160, 97), valid_sizes=((160, 97), (101, 64))),
+    Case(input_size=(96, 160), valid_sizes=((96, 160),)),
+    Case(input_size=(128, 160), valid_sizes=((90, 160),)),
+    Case(input_size=(160, 97), valid_sizes=((160, 97), (101, 64))),
 )
 
 
@@ -73,7 +66,7 @@ def check_halves(model: DETR, backbone: Path, transformer: Path) -> float:
     generator = np.random.default_rng(0)
     largest = 0.0
     for case in CASES:
-        pixels, padding = _batch(case, generator)
+        pixels, padding = case.noise(generator)
         with torch.inference_mode():
             expected = model(torch.from_numpy(pixels), torch.from_numpy(padding))
         features = first.run({"pixels": pixels})["features"]
@@ -93,20 +86,8 @@ def check_halves(model: DETR, backbone: Path, transformer: Path) -> float:
     return largest
 
 
-def _batch(
-    case: _Case, generator: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Noise [N,3,H,W], 0 on padding, and the padding [N,H,W]."""
-    shape = (len(case.valid_sizes), *case.input_size)
-    padding = np.ones(shape, bool)
-    for image, (height, width) in zip(padding, case.valid_sizes, strict=True):
-        image[:height, :width] = False
-    noise = generator.standard_normal((shape[0], 3, *case.input_size), np.float32)
-    return noise * ~padding[:, None], padding
-
-
 def _positions(
-    case: _Case, features_shape: tuple[int, ...], hidden_dim: int
+    case: Case, features_shape: tuple[int, ...], hidden_dim: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The transformer's `pos` [N,d,h,w] and `mask` [N,h,w]."""
     grid = (features_shape[2], features_shape[3])

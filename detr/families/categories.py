@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from common.bundle import Category
+from common.validation import reason
 from detr.coco.categories import COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing.hub import NOT_USED, used_names
@@ -69,5 +70,5 @@ def _category(folder: Path, row: int, name: str) -> Category:
         return Category(class_index=row, id=row, name=name)
     except ValidationError as error:
         raise WeightsError(
-            f"{folder}: id2label's name of class {row} cannot be used: {error.errors()[0]['msg']}."
+            f"{folder}: id2label's name of class {row} cannot be used: {reason(error.errors()[0])}."
         ) from error

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from common.bundle import Architecture, Opset, RecommendedPrecision, SoftmaxScoring
+from common.validation import reason
 from detr.errors import WeightsError
 from detr.export.bundle import frozen_copy
 from detr.export.halves import BackboneHalf, TransformerHalf
@@ -45,7 +46,7 @@ class Detr:
                 heads=stated.heads or 8, dilation=bool(stated.dilation), **sizes
             )
         except ValidationError as error:
-            first = error.errors()[0]["msg"]
+            first = reason(error.errors()[0])
             raise WeightsError(f"{CONFIG_NAME}: {first}.") from error
         return DETR(architecture).eval()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.jit._trace import TracerWarning
 from common.domain.frames import FrameGeometry
 from common.vision.position import transformer_inputs
 from detr.errors import ExportError
+from detr.export.cases import Case
 from detr.export.graph import export_graph
 from detr.families.base import SplitModel
 from detr.families.norms import settle_norms
@@ -27,14 +27,6 @@ TOLERANCE = 1e-4
 """Largest difference allowed on any logit and any box coordinate (0..1)."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A batch: the input's height and width, and the valid height and width of each image."""
-
-    input_size: tuple[int, int]
-    valid_sizes: tuple[tuple[int, int], ...]
-
-
 def write_halves(split: SplitModel, backbone: Path, transformer: Path) -> None:
     """Write both graphs, of which the halves get norms of another form, see `settle_norms`."""
     settle_norms(split.backbone)
@@ -44,7 +36,7 @@ def write_halves(split: SplitModel, backbone: Path, transformer: Path) -> None:
     cells = {2: "rows", 3: "columns"} if dynamic else {}
     generator = np.random.default_rng(0)
     # Two at least, so that what holds for one alone is not traced.
-    pixels = [_noise(case, generator)[0] for case in _cases(split, (2, 3, 5))]
+    pixels = [case.noise(generator)[0] for case in _cases(split, (2, 3, 5))]
     with _quiet(), torch.inference_mode():
         levels = [_levels(split, batch) for batch in pixels]
         inputs = [with_position(split, batch) for batch in levels]
@@ -94,7 +86,7 @@ def check_halves(split: SplitModel, backbone: Path, transformer: Path) -> float:
     generator = np.random.default_rng(1)
     largest = 0.0
     for case in _cases(split, (1, 3)):
-        pixels, padding = _noise(case, generator)
+        pixels, padding = case.noise(generator)
         levels = halves.levels(pixels)
         found = halves.detect(with_position(split, levels, padding))
         expected, gap = detect_with(split.whole, pixels, padding, found)
@@ -122,18 +114,6 @@ def _cases(split: SplitModel, batches: Sequence[int]) -> list[Case]:
         )
         for index, batch in enumerate(batches)
     ]
-
-
-def _noise(
-    case: Case, generator: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Noise [N,3,H,W], 0 on padding, and the padding [N,H,W]."""
-    shape = (len(case.valid_sizes), *case.input_size)
-    padding = np.ones(shape, bool)
-    for image, (height, width) in zip(padding, case.valid_sizes, strict=True):
-        image[:height, :width] = False
-    noise = generator.standard_normal((shape[0], 3, *case.input_size), np.float32)
-    return noise * ~padding[:, None], padding
 
 
 def _levels(split: SplitModel, pixels: NDArray[np.float32]) -> Arrays:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common.bundle import InputPolicy, Normalization, ShortestEdgeInput, StretchInput
+from common.validation import reason
 from detr.errors import WeightsError
 from detr.families.base import Preparation
 from detr.families.fields import Fields
@@ -95,7 +96,7 @@ def _policy(kind: Any, **sizes: int) -> InputPolicy:
     try:
         return kind(**sizes)  # type: ignore[no-any-return]
     except ValidationError as error:
-        first = error.errors()[0]["msg"]
+        first = reason(error.errors()[0])
         raise WeightsError(f"{PREPROCESSOR_NAME}: size cannot be used: {first}.") from error
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from common.bundle import Architecture, Category
+from common.validation import reason
 from detr.coco.categories import CLASSES, COCO_CATEGORIES
 from detr.errors import WeightsError
 from detr.importing.hub import (
@@ -153,7 +154,7 @@ class Checkpoint:
         except ValidationError as error:
             first = error.errors()[0]
             where = "".join(f"{field}: " for field in first["loc"])
-            raise WeightsError(f"{self.path}: {where}{first['msg']}") from error
+            raise WeightsError(f"{self.path}: {where}{reason(first)}") from error
 
     def official_tensors(self, expected: dict[str, Tensor]) -> dict[str, Tensor]:
         """Check keys and shapes, and return every tensor in fp32 under its official key."""
@@ -265,5 +266,5 @@ def _category(path: Path, row: int, name: str) -> Category:
         return Category(class_index=row, id=row, name=name)
     except ValidationError as error:
         raise WeightsError(
-            f"{path}: id2label's name of class {row} cannot be used: {error.errors()[0]['msg']}."
+            f"{path}: id2label's name of class {row} cannot be used: {reason(error.errors()[0])}."
         ) from error

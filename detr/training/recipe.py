@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.bundle import Architecture, InputPolicy, Normalization, StretchInput
-from common.domain.errors import ConfigurationError, reason_of
+from common.domain.errors import ConfigurationError
+from common.validation import problems
 from common.yaml_files import parse_yaml
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
@@ -51,11 +52,7 @@ def validated(kind: type[AnyRecipe], content: Any, name_or_file: str) -> AnyReci
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'content'}: {reason_of(item)}"
-            for item in error.errors()
-        )
-        raise ConfigurationError(f"recipe {name_or_file}: {problems}") from error
+        raise ConfigurationError(f"recipe {name_or_file}: {problems(error, 'content')}") from error
 
 
 def shipped_recipe_names(package: str) -> list[str]:

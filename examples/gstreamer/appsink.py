@@ -62,6 +62,8 @@ async def main(server: str, beginning: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     Gst.init(None)
     try:
         asyncio.run(main(*sys.argv[1:]))

@@ -9,6 +9,10 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const [address, protos, pictures] = process.argv.slice(2);
+if (pictures === undefined) {
+  console.error("usage: node detect.js ADDRESS PROTOS_FOLDER PICTURES_FOLDER");
+  process.exit(2);
+}
 const definition = protoLoader.loadSync("tandem/v1/detector.proto", {
   includeDirs: [protos],
   enums: String,

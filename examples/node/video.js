@@ -7,6 +7,10 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const [address, protos, file] = process.argv.slice(2);
+if (file === undefined) {
+  console.error("usage: node video.js ADDRESS PROTOS_FOLDER FILE");
+  process.exit(2);
+}
 const isH264 = file.endsWith(".h264");
 
 // By nal_unit_type: parameter sets and the delimiter, key frames, and all pictures.

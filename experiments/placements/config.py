@@ -12,6 +12,7 @@ from common.bundle import Architecture, FixedInput
 from common.domain.codec import Codec
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Placement, Stage
+from common.validation import problems
 from common.yaml_files import read_yaml
 
 UNSHAPED: Literal["unshaped"] = "unshaped"
@@ -204,11 +205,4 @@ def load_config(path: Path) -> Config:
     try:
         return Config.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {problems(error)}") from error
-
-
-def problems(error: ValidationError) -> str:
-    """Every key that is wrong, with why, in a line."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
-    )
+        raise ConfigurationError(f"{path}: {problems(error, 'file')}") from error

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from benchmarks.report import commit, machine_facts
 from common.domain.errors import ConfigurationError
 from common.files import replace_text
+from common.validation import problems
 from experiments.placements.cases import Run, all_cases, ordered_runs
-from experiments.placements.config import Config, problems
+from experiments.placements.config import Config
 from experiments.placements.inputs import Model
 from experiments.placements.summary import summarise_cases, summarise_run, write_cases, write_runs
 
@@ -79,7 +80,11 @@ class RunFolder:
         try:
             return Config.model_validate(self.record()["config"])
         except (KeyError, ValidationError) as error:
-            why = problems(error) if isinstance(error, ValidationError) else "config is missing"
+            why = (
+                problems(error, "file")
+                if isinstance(error, ValidationError)
+                else "config is missing"
+            )
             raise ConfigurationError(
                 f"{self.path / RECORD_FILE} is not of this version: {why}"
             ) from error

@@ -23,11 +23,6 @@ class Callers:
         """Accept these tokens; None: nobody has to prove anything."""
         self._tokens = tokens
 
-    @property
-    def has_to_sign_in(self) -> bool:
-        """Whether callers have to prove who they are."""
-        return self._tokens is not None
-
     def of_header(self, authorization: str, roles: frozenset[Role]) -> Identity | None:
         """See `of_token`, of the token in an `authorization` header."""
         return self.of_token(token_of_header(authorization), roles)

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from common.domain.errors import ConfigurationError, reason_of
+from common.domain.errors import ConfigurationError
+from common.validation import reason
 from common.yaml_files import line_of, parse_yaml, read_text
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -43,7 +44,7 @@ class OptionsFile(Generic[Options]):
         except ValidationError as error:
             told = "; ".join(
                 f"{_line(text, each['loc'])}{'.'.join(map(str, each['loc'])) or 'content'}: "
-                f"{reason_of(each)}"
+                f"{reason(each)}"
                 for each in error.errors()
             )
             # Not `from error`: a traceback would show the values.

@@ -70,7 +70,7 @@ def init(
         show_line(_sentence(each))
     if not issued:
         show_line("nothing is due")
-    _tell_next(folder)
+    _tell_next(folder, hosts.get(EDGE, [f"{EDGE}.local"])[0])
 
 
 def issue(
@@ -182,7 +182,7 @@ def _sentence(issued: Issued) -> str:
     return f"issued {issued.holder.uri}, valid until {until:%Y-%m-%d}: {issued.certificate}"
 
 
-def _tell_next(folder: Path) -> None:
+def _tell_next(folder: Path, edge_host: str) -> None:
     show_line(f"Copy {folder / EDGE} to the edge device, and nothing else of {folder}:")
-    show_line(f"scp -r {folder / EDGE} {EDGE}.local:certificates")
+    show_line(f"scp -r {folder / EDGE} {edge_host}:certificates")
     show_line(f"The services here take theirs from {folder / WORKSTATION}.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 import typer.main
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from common.domain.errors import ConfigurationError
@@ -49,7 +50,15 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         """Hand over to the real command, which parses its own command line."""
-        return self._load().make_context(info_name, args, *rest, **more)
+        try:
+            command = self._load()
+        except ConfigurationError as error:
+            if not {"-h", "--help"} & set(args):
+                raise
+            # Who asks whether to install that much learns what the command is for.
+            self.epilog = escape(f"Its options cannot be shown: {error}")
+            return super().make_context(info_name, ["--help"], *rest, **more)
+        return command.make_context(info_name, args, *rest, **more)
 
     def _load(self) -> Any:
         try:

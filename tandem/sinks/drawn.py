@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
@@ -176,6 +177,8 @@ class FolderSink:
     def write(self, frame: SourceFrame, result: FrameResult) -> None:
         """Write one file; see `Sink`."""
         name = Path(frame.name).name
+        if not _can_be_written(name):
+            name = f"frame-{result.frame_id:06d}{Path(name).suffix.lower()}"
         if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
             name = f"{name}.jpg" if name in self._names else f"frame-{result.frame_id:06d}.jpg"
             # Another picture may bear this name already.
@@ -187,6 +190,15 @@ class FolderSink:
 
     def close(self) -> None:
         """All files are complete already."""
+
+
+def _can_be_written(name: str) -> bool:
+    """Whether a file may have this name, which may have come from bytes of another encoding."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_picture(path: Path, pixels: np.ndarray) -> None:

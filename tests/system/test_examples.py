@@ -476,6 +476,7 @@ def test_prometheus_query(cluster, tmp_path):
     [
         ("picture.py", ("nowhere", "A.PNG", "b.png"), "no bundle at nowhere"),
         ("video.py", ("nowhere", "v.mp4"), "no bundle at nowhere"),
+        ("video.py", (shipped_bundle(), "nowhere.mp4"), "nowhere.mp4 is no video"),
         ("async_client.py", ("127.0.0.1:1",), "no Tandem orchestrator answers at 127.0.0.1:1"),
         ("prometheus_query.py", ("http://127.0.0.1:1",), "does not answer"),
     ],
@@ -492,4 +493,25 @@ def test_a_failure_is_a_sentence(tmp_path, script, arguments, sentence):
     )
     assert ran.returncode == 1
     assert sentence in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "script"),
+    [
+        *((sys.executable, f"{name}.py") for name in ("picture", "video", "async_client")),
+        *((sys.executable, f"{name}.py") for name in ("rtsp", "prometheus_query")),
+        *(("bash", f"{name}.sh") for name in ("own_weights", "evaluate", "two_machines")),
+    ],
+)
+def test_without_arguments_an_example_tells_which_it_takes(program, script):
+    ran = subprocess.run(
+        [program, str(EXAMPLES / script)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert ran.returncode in (1, 2)
+    assert re.search(rf"(python|usage:) {re.escape(script)} \S", ran.stderr)
     assert "Traceback" not in ran.stderr

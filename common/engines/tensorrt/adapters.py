@@ -17,11 +17,6 @@ Shape = Tuple[int, ...]
 class Execution(Protocol):
     """A loaded plan, ready to execute."""
 
-    @property
-    def input_names(self) -> Tuple[str, ...]:
-        """The names of the graph's inputs."""
-        ...
-
     def set_shapes(self, shapes: Mapping[str, Shape]) -> Dict[str, Shape]:
         """Set the shape of every input by its name; returns the shapes of the outputs.
 
@@ -55,11 +50,6 @@ class IndexedBindings:
         ]
         for index, name in enumerate(self._names):
             _require_float32(name, engine.get_binding_dtype(index))
-
-    @property
-    def input_names(self) -> Tuple[str, ...]:
-        """See `Execution.input_names`."""
-        return tuple(self._names[index] for index in self._inputs)
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> Dict[str, Shape]:
         """See `Execution.set_shapes`."""
@@ -95,11 +85,6 @@ class NamedTensors:
             is_input = engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT
             (self._inputs if is_input else self._outputs).append(name)
             _require_float32(name, engine.get_tensor_dtype(name))
-
-    @property
-    def input_names(self) -> Tuple[str, ...]:
-        """See `Execution.input_names`."""
-        return tuple(self._inputs)
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> Dict[str, Shape]:
         """See `Execution.set_shapes`."""

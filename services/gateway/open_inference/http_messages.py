@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from common.domain.errors import InvalidInputError, reason_of
+from common.domain.errors import InvalidInputError
+from common.validation import reason
 from common.wire.parsing import MAX_FIELDS, MAX_RANK
 from services.gateway.open_inference.model import (
     PLATFORM,
@@ -215,11 +216,11 @@ def _split(body: bytes, header_length: str | None) -> tuple[_Request, bytes]:
 def _told(error: ValidationError) -> str:
     """What is wrong first, with its place."""
     first = error.errors(include_input=False, include_url=False)[0]
-    place, reason = first["loc"], reason_of(first)
+    place, why = first["loc"], reason(first)
     if "parameters" in place[:-2]:
         # Else the first kind of a parameter would be told, as if it were the only one.
-        place, reason = place[:-1], "a parameter is a boolean, a number or a string"
-    return f"{'.'.join(map(str, place))}: {reason}"
+        place, why = place[:-1], "a parameter is a boolean, a number or a string"
+    return f"{'.'.join(map(str, place))}: {why}"
 
 
 def _data_of(tensor: _Tensor, binary: bytes) -> tuple[bytes, bytes]:

@@ -15,13 +15,12 @@ from common.wire.channels import ServerChannel
 from common.wire.models import stage_models_from_wire
 from common.wire.parsing import parse_answer
 from protos.tandem.v1 import models_pb2
+from services.orchestrator.routing.first_looks import wait_for_first_looks
 
 log = structlog.get_logger()
 
 # A stage that is older than models has none to tell.
 _OLD_STAGE_SECONDS = 30.0
-# A stage that is slow to tell must not hold back the others.
-_FIRST_LOOK_SECONDS = 2.0
 
 
 class ModelsWatch:
@@ -68,11 +67,7 @@ class ModelsWatch:
     async def first_look(self) -> None:
         """Wait until each stage has told, or tells nothing, for a bounded time."""
         self._follow_channels()
-        looks = [asyncio.ensure_future(look.wait()) for look in self._first_looks.values()]
-        if looks:
-            _, late = await asyncio.wait(looks, timeout=_FIRST_LOOK_SECONDS)
-            for look in late:
-                look.cancel()
+        await wait_for_first_looks(self._first_looks.values())
 
     async def close(self) -> None:
         """Stop watching."""

@@ -17,13 +17,12 @@ from common.domain.placement import Stage, StageAddress
 from common.server.health import IN_FLIGHT_KEY, REASON_CHARACTERS, REASON_KEY
 from common.wire.channels import ServerChannel
 from common.wire.errors import TLS_FAULTS, connection_fault
+from services.orchestrator.routing.first_looks import wait_for_first_looks
 from services.orchestrator.routing.routes import DIED, NOT_SERVING, SILENT, StageHealth
 
 log = structlog.get_logger()
 
 _SERVICE_NAMES = {Stage.BACKBONE: "tandem.v1.Backbone", Stage.TRANSFORMER: "tandem.v1.Transformer"}
-# A stage whose machine does not even refuse a connection must not hold back the others.
-_FIRST_LOOK_SECONDS = 2.0
 # Of a stage that answers frames, one heartbeat is sent in so many intervals.
 _MEASURING_INTERVALS = 5
 # Of a number of frames.
@@ -107,11 +106,7 @@ class StageMonitor:
 
     async def first_look(self) -> None:
         """Wait until each stage was reached or found to be unavailable, for a bounded time."""
-        looks = [asyncio.ensure_future(look.wait()) for look in self._first_looks.values()]
-        if looks:
-            _, late = await asyncio.wait(looks, timeout=_FIRST_LOOK_SECONDS)
-            for look in late:
-                look.cancel()
+        await wait_for_first_looks(self._first_looks.values())
 
     async def close(self) -> None:
         """Stop watching."""

@@ -102,6 +102,15 @@ def test_a_picture_is_written(server, folder, tmp_path):
     assert cv2.imread(str(out)).shape == (360, 480, 3)
 
 
+def test_a_picture_is_written_though_this_locale_has_no_letter_of_its_name(tmp_path):
+    (tmp_path / "\N{LATIN SMALL LETTER A WITH DIAERESIS}.png").write_bytes(encoded())
+    out = tmp_path / "out"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    finished = tandem("detect", tmp_path, "--bundle", TOY_BUNDLE, "--output", out, **plain)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [path.name for path in out.iterdir()] == ["frame-000000.png"]
+
+
 def test_a_video_is_written(server, folder, tmp_path):
     out = tmp_path / "boxes.mp4"
     assert tandem("detect", folder / "v.mp4", *server, "-o", out).returncode == 0

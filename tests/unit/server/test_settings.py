@@ -49,6 +49,12 @@ def test_unknown_keys_of_a_file_are_refused_by_name(tmp_path, text):
         load(["--config", str(path)], OrchestratorSettings)
 
 
+def test_what_is_wrong_of_several_settings_together_is_told_in_our_words_alone():
+    with pytest.raises(ConfigurationError) as raised:
+        load([*REQUIRED, "--tls-certificate", "a.crt"])
+    assert str(raised.value) == "TLS needs tls_certificate, tls_key and tls_peers_ca together"
+
+
 def test_unknown_environment_is_refused_by_name(monkeypatch):
     monkeypatch.setenv("TANDEM_NOPE", "1")
     with pytest.raises(ConfigurationError, match="TANDEM_NOPE"):

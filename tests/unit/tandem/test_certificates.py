@@ -26,7 +26,7 @@ def folder(tandem, tmp_path):
     folder = tmp_path / "made"
     code, told, _ = tandem("init", folder, "--host", "edge=192.168.1.20", "--days", "40")
     assert code == 0
-    assert f"scp -r {folder}/edge edge.local:certificates" in told
+    assert f"scp -r {folder}/edge 192.168.1.20:certificates" in told
     return folder
 
 

@@ -66,6 +66,16 @@ def test_what_is_missing_is_told_with_the_remedy(module):
         run(command)
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("--output", "x", "--help")])
+def test_help_tells_what_a_command_is_for_whose_packages_are_missing(module, capsys, arguments):
+    name = module("lazy_example_help", "import surely_not_installed")
+    assert run(lazy(name), *arguments) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Greets." in told
+    assert "needs surely_not_installed" in told
+    assert "pip install -e '.[train]'" in told
+
+
 def test_an_error_inside_of_the_module_is_not_taken_for_a_missing_package(module):
     name = module("lazy_example_broken", "raise ValueError('broken')")
     with pytest.raises(ValueError, match="broken"):
