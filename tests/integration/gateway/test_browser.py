@@ -24,6 +24,7 @@ GREY, HEIGHT, WIDTH = 96, 480, 640
 BITS, CELL, WATCHED = 6, 32, 20
 THRESHOLD = 0.9
 CAMERAS, FRAMES_PER_SECOND = 4, 10
+TABS = 8
 # Counts the frames that each canvas shows.
 COUNT = """() => {
   window.shown = new Map();
@@ -367,6 +368,16 @@ def test_an_old_frame_is_marked_while_nothing_comes(cluster, tmp_path, chromium)
         page.wait_for_function(COVERED, arg=1)
         process.go_on()
         page.wait_for_function(COVERED, arg=0)
+
+
+def test_many_tabs_that_are_opened_at_once_show_the_cameras(still, opened):
+    first = opened(still[0])
+    tabs = [first.context.new_page() for _ in range(TABS)]
+    for tab in tabs:
+        # It does not wait for the page's scripts.
+        tab.goto(first.url, wait_until="commit")
+    for tab in tabs:
+        tab.wait_for_selector("canvas[data-frame]")
 
 
 @pytest.mark.alone
