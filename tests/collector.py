@@ -32,6 +32,7 @@ class Received(NamedTuple):
     attributes: Dict[str, object]
     error: str
     status: int
+    state: str
 
     @property
     def frame_id(self):
@@ -148,6 +149,7 @@ def _received(span, resource) -> Received:
         attributes=_values(span.attributes),
         error=span.status.message,
         status=span.status.code,
+        state=span.trace_state,
     )
 
 

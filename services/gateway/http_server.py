@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -33,31 +34,82 @@ class _Server(uvicorn.Server):
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1, where a connection that sends no request does not stay open.
+    """HTTP/1.1, where nobody holds a connection, or a session of a door, by being slow.
 
     Attributes:
-        patience_seconds: how long a connection's first request may take to come.
+        patience_seconds: how long the head of a request may take to come, the silence before a
+            connection's first one included.
+        body_seconds: likewise its body.
+        answer_seconds: how long a client that does not read holds an answer up.
     """
 
     patience_seconds = 15.0
+    body_seconds = 60.0
+    answer_seconds = 60.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._impatience = asyncio.get_running_loop().call_later(
-            self.patience_seconds, self._end_silence
-        )
+        self._awaited: type[h11.IDLE] | type[h11.SEND_BODY] | None = None
+        self._arriving: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._impatience.cancel()
+        _cancel(self._arriving)
+        _cancel(self._leaving)
         super().connection_lost(exc)
 
-    def _end_silence(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """The next request may have begun to come already."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        # Closing would wait for what is not read.
+        loop = asyncio.get_running_loop()
+        self._leaving = loop.call_later(self.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        _cancel(self._leaving)
+        super().resume_writing()
+
+    def _watch(self) -> None:
+        """Allow each part of a request its time, from its beginning."""
+        awaited = self._part_awaited()
+        if awaited is self._awaited:
+            return
+        _cancel(self._arriving)
+        self._awaited = awaited
+        if awaited is not None:
+            seconds = self.patience_seconds if awaited is h11.IDLE else self.body_seconds
+            loop = asyncio.get_running_loop()
+            self._arriving = loop.call_later(seconds, self.transport.close)
+
+    def _part_awaited(self) -> type[h11.IDLE] | type[h11.SEND_BODY] | None:
+        state = self.conn.their_state
         # A WebSocket may have taken the transport over.
-        is_silent = self.cycle is None and self.transport.get_protocol() is self
-        if is_silent and not self.transport.is_closing():
-            self.transport.close()
+        if self.transport.get_protocol() is not self or self.transport.is_closing():
+            return None
+        if state is h11.SEND_BODY:
+            return h11.SEND_BODY
+        # Silence between two requests is the matter of keep-alive.
+        begins = self.cycle is None or bool(self.conn.trailing_data[0])
+        return h11.IDLE if state is h11.IDLE and begins else None
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class HttpServer:

@@ -69,7 +69,7 @@ class GatewaySettings(PictureSettings, ServerSettings):
         16, gt=0, description="browsers and requests of the live view that are served at a time"
     )
     live_view_max_requests_per_second: float = Field(
-        20.0, gt=0, description="requests of one host to the live view, on average"
+        100.0, gt=0, description="requests of one host to the live view, on average"
     )
 
     mqtt: CliImplicitFlag[bool] = Field(

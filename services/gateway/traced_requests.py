@@ -28,12 +28,15 @@ def traced_request(
     Args:
         traces: of the gateway.
         name: of the span.
-        metadata: that the request came with: `traceparent` is what the request is part of.
+        metadata: that the request came with: `traceparent` is what the request is part of,
+            and `tracestate` what tracing systems note of it.
         attributes: of the span.
     """
     items = list(metadata)
-    told = str(dict(items).get("traceparent", ""))
-    with traces.stream(items).frame(name, told, **attributes) as span:
+    stream = traces.stream(items)
+    # Where traces are on, the metadata counts, which has the `tracestate` as well.
+    told = "" if stream.are_on else str(dict(items).get("traceparent", ""))
+    with stream.frame(name, told, **attributes) as span:
         span.bind_to_logs()
         token = _TRACEPARENT.set(span.traceparent)
         try:

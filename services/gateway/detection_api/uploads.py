@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from common.domain.errors import InvalidInputError
 
 _MOST_FILES, _MOST_FIELDS, _MOST_FIELD_BYTES = 4, 32, 4096
 _MOST_DIGITS = 10
+_PICTURE = b"image"
 
 Value = TypeVar("Value")
 
@@ -36,6 +38,14 @@ class _FormInMemory(MultiPartParser):
     """Keeps files in memory: the door's limit holds for them, and no disk is waited for."""
 
     spool_max_size = 1 << 40
+
+    def on_headers_finished(self) -> None:
+        """A picture is a file, also where a program names none."""
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        if options.get(b"name") == _PICTURE and b"filename" not in options:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="image"'
+        super().on_headers_finished()
 
 
 async def read_upload(request: Request) -> Upload:

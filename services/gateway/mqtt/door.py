@@ -69,6 +69,9 @@ class Mqtt(Door):
         finally:
             watching.cancel()
             watch.end()
+            # One that the next gateway does not have is not to be taken for one that runs.
+            for camera in self._reports:
+                self.camera_available(camera, False)
             sending.cancel()
             await asyncio.gather(watching, sending, return_exceptions=True)
 

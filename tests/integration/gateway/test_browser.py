@@ -24,6 +24,7 @@ GREY, HEIGHT, WIDTH = 96, 480, 640
 BITS, CELL, WATCHED = 6, 32, 20
 THRESHOLD = 0.9
 CAMERAS, FRAMES_PER_SECOND = 4, 10
+TABS = 8
 # Counts the frames that each canvas shows.
 COUNT = """() => {
   window.shown = new Map();
@@ -318,6 +319,13 @@ def test_a_decoder_that_is_lost_waits_for_a_key_frame_and_goes_on(still_video, o
     ]
 
 
+# How many tiles say that they are cut off; all others are seen.
+COVERED = """count => {
+  const covers = [...document.querySelectorAll(".cover")].filter((each) => !each.hidden);
+  return covers.length === count && covers.every((each) => each.textContent.includes("is lost"));
+}"""
+
+
 def test_a_gateway_that_is_started_anew_with_other_cameras_shows_these_alone(
     cluster, tmp_path, chromium
 ):
@@ -335,10 +343,41 @@ def test_a_gateway_that_is_started_anew_with_other_cameras_shows_these_alone(
             url = url_of(process)
             page.goto(url)
             page.wait_for_function(shown, arg="left,stays,gone")
+        page.wait_for_function(COVERED, arg=3)
         port = ("--http-port", url.rpartition(":")[2])
         with gateway(cluster.address, tmp_path, cameras("new", "stays"), *port):
             page.wait_for_function(shown, arg="new,stays")
             page.locator("canvas[data-frame]").nth(1).wait_for()
+            page.wait_for_function(COVERED, arg=0)
+
+
+def test_an_old_frame_is_marked_while_nothing_comes(cluster, tmp_path, chromium):
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    camera = {"name": "yard", "url": "0.jpg", "frames_per_second": 5}
+    with (
+        gateway(cluster.address, tmp_path, [camera]) as process,
+        chromium.new_context(color_scheme="dark", **PHONE) as context,
+    ):
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
+        page = context.new_page()
+        page.goto(url_of(process))
+        page.wait_for_selector("canvas[data-frame]")
+        page.wait_for_function(COVERED, arg=0)
+        # As when a network is gone: the connection does not end.
+        process.hang()
+        page.wait_for_function(COVERED, arg=1)
+        process.go_on()
+        page.wait_for_function(COVERED, arg=0)
+
+
+def test_many_tabs_that_are_opened_at_once_show_the_cameras(still, opened):
+    first = opened(still[0])
+    tabs = [first.context.new_page() for _ in range(TABS)]
+    for tab in tabs:
+        # It does not wait for the page's scripts.
+        tab.goto(first.url, wait_until="commit")
+    for tab in tabs:
+        tab.wait_for_selector("canvas[data-frame]")
 
 
 @pytest.mark.alone

@@ -65,9 +65,10 @@ def wait_for(collector, trace_id, *names):
 def test_requests_that_share_a_stream_keep_their_traces(gateway, collector, traces):
     caller = Caller(gateway)
     for number, trace_id in enumerate(traces):
-        headers = {"content-type": "image/jpeg", "traceparent": traceparent(trace_id)}
+        trace = {"traceparent": traceparent(trace_id), "tracestate": f"their={number}"}
+        headers = {"content-type": "image/jpeg", **trace}
         assert caller.post("/detect", jpeg(number), headers).status == 200
-    for trace_id in traces:
+    for number, trace_id in enumerate(traces):
         spans = wait_for(collector, trace_id, "request", "detect", "frame")
         assert chain(spans, trace_id) == [
             ("request", "tandem-gateway"),
@@ -75,6 +76,7 @@ def test_requests_that_share_a_stream_keep_their_traces(gateway, collector, trac
             ("frame", "tandem-orchestrator"),
         ]
         (request,) = [e for e in spans if e.name == "request" and e.trace_id == trace_id]
+        assert request.state == f"their={number}"
         assert request.attributes["tandem.path"] == "/detect"
         assert request.attributes["tandem.http_status"] == 200
 

@@ -200,6 +200,15 @@ async def test_of_several_parts_of_one_name_the_first_counts():
     assert (status, told["predictions"][0]["x_max"]) == (200, 1 + len("first"))
 
 
+@pytest.mark.parametrize("path", ["/v1/vision/detection", "/detect"])
+async def test_a_picture_needs_no_name_of_its_file(path):
+    picture = "x" * 10_000
+    part = f'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n{picture}\r\n--x--\r\n'
+    async with serving_doors(None) as address:
+        status, told = await asked(address, "POST", path, part.encode(), FORM)
+    assert status == 200, told
+
+
 async def test_a_slash_at_the_end_leads_to_the_path_without_it(tokens):
     async with serving_doors(tokens) as address:
         for path in ("/v1/vision/detection", "/docs", "/v1/status/ping"):

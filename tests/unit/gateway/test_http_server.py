@@ -3,9 +3,10 @@
 import asyncio
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from websockets.asyncio.client import connect
 
@@ -14,18 +15,22 @@ from common.domain.errors import InternalError
 from common.security.identity import Identity, Role
 from common.security.tls import TlsFiles, TlsPaths
 from services.gateway.http_server import BoundedProtocol, HttpServer
+from tests.waiting import PATIENCE_SECONDS, until
 
 GATEWAY = Identity(Role.GATEWAY, "main")
 
 
 class Impatient(BoundedProtocol):
-    patience_seconds = 0.2
+    patience_seconds = body_seconds = answer_seconds = 0.2
 
 
 async def application(scope, receive, send):
     """Answers each request, and sends each message of a WebSocket back."""
     if scope["type"] == "http":
-        await PlainTextResponse("here")(scope, receive, send)
+        if scope["path"] == "/body":
+            await Request(scope, receive).body()
+        text = "here" if scope["path"] != "/large" else "large" * (8 << 20)
+        await PlainTextResponse(text)(scope, receive, send)
         return
     await receive()
     await send({"type": "websocket.accept"})
@@ -61,6 +66,46 @@ async def test_a_connection_that_sends_no_request_is_closed():
             async with connected(server) as (reader, writer):
                 writer.write(beginning)
                 assert await reader.read() == b""
+
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "dripping"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"x"),
+        (GET + b"GET / HTTP/1.1\r\nX: ", b"x"),
+        (POST % b"/body", b"x"),
+        # It is answered before its body has come.
+        (POST % b"/", b"x"),
+    ],
+    ids=["head", "second head", "body", "body of an answered request"],
+)
+async def test_who_sends_a_request_drop_by_drop_is_left(beginning, dripping):
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        serving(protocol=Impatient) as server,
+        connected(server) as (reader, writer),
+    ):
+        writer.write(beginning)
+        left = asyncio.create_task(reader.read())
+        while not left.done():
+            writer.write(dripping)
+            await asyncio.wait({left}, timeout=0.02)
+        with suppress(ConnectionError):
+            left.result()
+
+
+async def test_who_does_not_read_the_answer_is_left():
+    async with (
+        serving(protocol=Impatient) as server,
+        connected(server, limit=1 << 10) as (_, writer),
+    ):
+        writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        state = server._server.server_state
+        await until(lambda: state.total_requests == 1 and not state.connections)
 
 
 async def test_one_that_did_and_a_websocket_stay():

@@ -84,6 +84,23 @@ async def test_objects_counts_detections_and_availability_are_told(broker):
 
 
 @needs_mosquitto
+async def test_a_camera_that_the_next_gateway_lacks_is_not_available(broker):
+    async with listening(broker) as listener:
+        feed = CameraFeed()
+        camera = ShownCamera(feed, "one")
+        async with running(Mqtt, feed, **at(broker)):
+            await subscribed(feed)
+            camera.show(found(1), times=3)
+            await listener.until(told("one", {"available": "online", "person": "1"}))
+        await listener.until(told("one", {"available": "offline", "person": "0"}))
+        feed = CameraFeed()
+        ShownCamera(feed, "two")
+        async with running(Mqtt, feed, **at(broker)):
+            await listener.until(told("two", {"available": "online"}))
+            assert listener.latest["tandem/one/available"] == "offline"
+
+
+@needs_mosquitto
 @pytest.mark.parametrize(
     ("reports", "count"), [(Reports.FRAMES, 5), (Reports.CHANGES, 2), (Reports.NONE, 0)]
 )

@@ -22,7 +22,7 @@ export class CameraTile {
     this.canvas = stage.appendChild(element("canvas"));
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", `Picture of ${name}`);
-    this.cover = stage.appendChild(element("div", "cover", "waiting for the first frame"));
+    this.cover = stage.appendChild(element("div", "cover", "waiting for a frame"));
     const about = this.element.appendChild(element("figcaption", "about"));
     const title = about.appendChild(element("div", "title"));
     this.dot = title.appendChild(element("span", "dot"));
@@ -101,18 +101,32 @@ export class CameraTile {
     context.drawImage(image, 0, 0, width, height);
     drawBoxes(context, head.boxes, width / pixels.width, density);
     this.latest = head;
-    this.cover.hidden = head.error === "";
+    this.cover.hidden = head.error === "" && !this.isStale;
     if (head.error) tell(this.cover, head.error);
     note(this.shown, 1);
     this.canvas.dataset.frame = String(head.number);
     this.canvas.dataset.form = this.form;
   }
 
+  /** Nothing comes any more: what is shown is old. */
+  lose(reason) {
+    this.isStale = true;
+    this.latest = null;
+    this.dot.className = "dot bad";
+    this.element.classList.add("is-lost");
+    this.cover.hidden = false;
+    tell(this.cover, reason);
+    tell(this.figures, "not connected");
+    tell(this.seen, "");
+  }
+
   /** What the gateway tells of the camera. */
   update(camera) {
+    if (this.isStale) tell(this.cover, "waiting for a frame");
+    this.isStale = false;
     const runs = camera.condition === "running";
     this.dot.className = `dot ${{ running: "good", lost: "bad" }[camera.condition] ?? ""}`;
-    this.element.classList.toggle("is-lost", camera.condition === "lost");
+    this.element.classList.toggle("is-lost", camera.condition === "lost" || !this.latest);
     if (!runs) {
       this.cover.hidden = false;
       tell(this.cover, camera.reason || "connecting");

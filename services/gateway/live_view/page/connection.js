@@ -4,6 +4,8 @@ import { decodable } from "./video.js";
 
 const FIRST_WAIT_MILLISECONDS = 500;
 const LONGEST_WAIT_MILLISECONDS = 5000;
+// The gateway tells its state every second: after so much silence the network is gone.
+const SILENCE_MILLISECONDS = 15000;
 const SIGN_IN_CODE = 4401;
 const HEAD_LENGTH_BYTES = 4;
 
@@ -28,6 +30,8 @@ export class Connection {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.greet(socket);
     socket.onmessage = ({ data }) => {
+      this.expect(socket);
+      if (socket !== this.socket) return;
       if (typeof data === "string") {
         this.wait = FIRST_WAIT_MILLISECONDS;
         this.handlers.onChange(true, "");
@@ -38,13 +42,24 @@ export class Connection {
     };
     socket.onclose = ({ code, reason }) => this.closed(socket, code, reason);
     this.socket = socket;
+    this.expect(socket);
+  }
+
+  /** Give a socket up that nothing comes from: a browser that lost its network is not told. */
+  expect(socket) {
+    if (socket !== this.socket) return;
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => {
+      socket.close();
+      this.closed(socket, 0, "");
+    }, SILENCE_MILLISECONDS);
   }
 
   /** Connect with another token. */
   reopen() {
     const old = this.socket;
     this.socket = null;
-    old.close();
+    old?.close();
     this.open();
   }
 
@@ -69,6 +84,8 @@ export class Connection {
 
   closed(socket, code, reason) {
     if (socket !== this.socket) return;
+    this.socket = null;
+    clearTimeout(this.silence);
     if (code === SIGN_IN_CODE) {
       this.handlers.onChange(false, "signed out");
       this.handlers.onSignIn(reason);

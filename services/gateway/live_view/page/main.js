@@ -26,7 +26,10 @@ const connection = new Connection({
   onFrame: (head, data) => tiles.get(head.camera)?.show(head, data),
   onChange: (isOpen, reason) => {
     byId("connection").classList.toggle("lost", !isOpen);
-    if (!isOpen) tell(byId("connection"), reason);
+    document.querySelector("main").classList.toggle("stale", !isOpen);
+    if (isOpen) return;
+    tell(byId("connection"), reason);
+    for (const tile of tiles.values()) tile.lose(reason);
   },
   onSignIn: askForToken,
 });
