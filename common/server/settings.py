@@ -27,7 +27,7 @@ from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.server.security_settings import SecuritySettings
-from common.validation import problems
+from common.validation import problems, refuse_switch
 from common.yaml_files import read_yaml
 
 ENVIRONMENT_PREFIX = "TANDEM_"
@@ -110,9 +110,11 @@ class ServerSettings(SecuritySettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_no_empty_path(cls, value: object, info: ValidationInfo) -> object:
-        # It would be the folder in which the service was started.
-        if value == "" and _is_path(cls.model_fields[str(info.field_name)]):
+    def _is_of_its_kind(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[str(info.field_name)]
+        refuse_switch(value, field)
+        # An empty one would be the folder in which the service was started.
+        if value == "" and _is_path(field):
             raise ValueError("a path is expected here")
         return value
 

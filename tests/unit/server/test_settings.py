@@ -88,6 +88,14 @@ def test_an_empty_path_that_somebody_gives_is_refused_by_name(arguments, name):
         load(arguments)
 
 
+@pytest.mark.parametrize("line", ["port: on", "token_port: yes", "grace_seconds: true"])
+def test_a_switch_of_a_file_is_no_number(tmp_path, line):
+    path = tmp_path / "settings.yaml"
+    path.write_text(line)
+    with pytest.raises(ConfigurationError, match=f"{line.split(':')[0]}: a number is expected"):
+        load([*REQUIRED, "--config", str(path)])
+
+
 def test_what_is_no_json_is_told_without_names_of_classes(monkeypatch):
     monkeypatch.setenv("TANDEM_MODELS", "")
     with pytest.raises(ConfigurationError, match='field "models"$'):
