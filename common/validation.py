@@ -1,14 +1,16 @@
 """What pydantic found wrong in settings, manifests and recipes, told in a line."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 # In front of what a validator of ours says.
 _THEIR_WORDS = "Value error, "
+_NUMBERS = (int, float, Optional[int], Optional[float])
 
 
 def problems(error: ValidationError, whole: str = "") -> str:
@@ -30,3 +32,17 @@ def reason(problem: "ErrorDetails") -> str:
         return "a path is expected here"
     message = problem["msg"]
     return message[len(_THEIR_WORDS) :] if message.startswith(_THEIR_WORDS) else message
+
+
+def refuse_switch(value: object, field: FieldInfo) -> None:
+    """Refuse a truth for a number: YAML reads `on` and `yes` as true, which would count as 1.
+
+    Args:
+        value: as it was read.
+        field: that it is for, which may be of any type.
+
+    Raises:
+        ValueError: it is one, for a validator of pydantic to pass on.
+    """
+    if isinstance(value, bool) and field.annotation in _NUMBERS:
+        raise ValueError("a number is expected here")

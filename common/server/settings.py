@@ -10,7 +10,8 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -26,7 +27,7 @@ from common.domain.errors import ConfigurationError, InvalidInputError
 from common.domain.redaction import MASK, fit_to_show
 from common.server.budget import LEAST_MESSAGES_BUFFERED, MESSAGES_BUFFERED
 from common.server.security_settings import SecuritySettings
-from common.validation import problems
+from common.validation import problems, refuse_switch
 from common.yaml_files import read_yaml
 
 ENVIRONMENT_PREFIX = "TANDEM_"
@@ -107,6 +108,16 @@ class ServerSettings(SecuritySettings):
         chosen = self.max_buffered_mebibytes << 20
         return chosen or MESSAGES_BUFFERED * self.max_message_bytes
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_of_its_kind(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[str(info.field_name)]
+        refuse_switch(value, field)
+        # An empty one would be the folder in which the service was started.
+        if value == "" and _is_path(field):
+            raise ValueError("a path is expected here")
+        return value
+
     @field_validator("host")
     @classmethod
     def _is_a_host(cls, value: str) -> str:
@@ -134,11 +145,20 @@ class ServerSettings(SecuritySettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> Tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, without what a scheduler set, goes over what the file says."""
+        """The environment, without what a scheduler set, goes over what the file says.
+
+        An empty path counts as none: Compose passes on so what is not set.
+        """
         if isinstance(env_settings, EnvSettingsSource):
-            injected = {name.lower() for name in _ours() if _is_injected(name, os.environ)}
+            left_out = {name.lower() for name in _ours() if _is_injected(name, os.environ)}
+            paths = {name for name, field in settings_cls.model_fields.items() if _is_path(field)}
+            left_out.update(
+                variable
+                for variable in (f"{ENVIRONMENT_PREFIX}{name}".lower() for name in paths)
+                if env_settings.env_vars.get(variable) == ""
+            )
             env_settings.env_vars = {
-                name: value for name, value in env_settings.env_vars.items() if name not in injected
+                name: value for name, value in env_settings.env_vars.items() if name not in left_out
             }
         return env_settings, init_settings
 
@@ -165,7 +185,8 @@ def load_settings(kind: Type[S], arguments: Sequence[str], program: str) -> S:
     except ValidationError as error:
         raise ConfigurationError(problems(error)) from None
     except SettingsError as error:
-        raise ConfigurationError(str(error)) from None
+        # Behind the field's name comes that of a class.
+        raise ConfigurationError(str(error).partition(" from source ")[0]) from None
 
 
 def settings_or_exit(kind: Type[S], program: str) -> S:
@@ -195,6 +216,10 @@ def _without_values(usage: str) -> str:
     return _OPTION_VALUE.sub(rf"\1={MASK}", " ".join([sentence + colon, *shown])) + "\n" * bool(
         colon
     )
+
+
+def _is_path(field: FieldInfo) -> bool:
+    return field.annotation in (Path, Optional[Path])
 
 
 def _refuse_unknown_environment(kind: Type[ServerSettings]) -> None:

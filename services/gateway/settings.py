@@ -27,7 +27,7 @@ class GatewaySettings(PictureSettings, ServerSettings):
         9153, ge=0, le=65535, description="port of Prometheus' /metrics; 0 picks a free one"
     )
     orchestrator: str = Field(
-        f"127.0.0.1:{DEFAULT_PORT}", description="host:port of the orchestrator"
+        f"127.0.0.1:{DEFAULT_PORT}", min_length=1, description="host:port of the orchestrator"
     )
     orchestrator_server_name: str = Field(
         "",
@@ -138,20 +138,6 @@ class GatewaySettings(PictureSettings, ServerSettings):
     def http_bind_host(self) -> str:
         """What the HTTP port listens on."""
         return self.http_host or self.host
-
-    @field_validator(
-        "cameras",
-        "mqtt_password_file",
-        "mqtt_ca",
-        "mqtt_certificate",
-        "mqtt_key",
-        "webhook_targets",
-        mode="before",
-    )
-    @classmethod
-    def _may_be_left_empty(cls, value: object) -> object:
-        # Compose passes on a variable that is not set as an empty one.
-        return None if value == "" else value
 
     @field_validator("orchestrator", "orchestrator_tokens")
     @classmethod

@@ -15,11 +15,12 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from common.domain.detections import DEFAULT_SCORE_THRESHOLD
 from common.domain.errors import InvalidInputError
 from common.domain.placement import NodePair
+from common.validation import refuse_switch
 from common.wire.placements import checked_model
 from services.gateway.yaml_options import OptionsFile
 from tandem.asked import pair_named
@@ -87,12 +88,10 @@ class CameraOptions(BaseModel):
         # YAML reads the number of a local camera as one, unless it is quoted.
         return str(value) if type(value) is int else value
 
-    @field_validator("threshold", "frames_per_second", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _is_a_number(cls, value: object) -> object:
-        # YAML reads `on` and `yes` as true, which would count as 1.
-        if isinstance(value, bool):
-            raise ValueError("a number is expected here")
+    def _is_no_switch(cls, value: object, info: ValidationInfo) -> object:
+        refuse_switch(value, cls.model_fields[str(info.field_name)])
         return value
 
     @field_validator("url")

@@ -1,10 +1,13 @@
 """Settings: command line over environment over file over default; unknown keys by name."""
 
+from pathlib import Path
+
 import pytest
 
 from common.domain.errors import ConfigurationError
 from common.server.settings import load_settings
 from services.backbone.settings import BackboneSettings
+from services.gateway.settings import GatewaySettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.pipeline.waiting_frames import BatchLimits
 from services.transformer.service import TransformerSettings
@@ -53,6 +56,50 @@ def test_what_is_wrong_of_several_settings_together_is_told_in_our_words_alone()
     with pytest.raises(ConfigurationError) as raised:
         load([*REQUIRED, "--tls-certificate", "a.crt"])
     assert str(raised.value) == "TLS needs tls_certificate, tls_key and tls_peers_ca together"
+
+
+@pytest.mark.parametrize("kind", [BackboneSettings, OrchestratorSettings, GatewaySettings])
+def test_a_path_that_the_environment_leaves_empty_is_none(monkeypatch, kind):
+    required = {
+        BackboneSettings: [*REQUIRED, "--transformers", "edge=host:1"],
+        OrchestratorSettings: ["--nodes", '{"edge": {}}'],
+    }.get(kind, [])
+    names = [name for name, field in kind.model_fields.items() if field.annotation == Path | None]
+    assert len(names) > 6
+    for name in names:
+        monkeypatch.setenv(f"TANDEM_{name.upper()}", "")
+    settings = load(required, kind)
+    assert {name: getattr(settings, name) for name in names} == dict.fromkeys(names)
+
+
+def test_an_empty_path_does_not_hide_that_of_the_file(monkeypatch, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("node: edge\nbundle: of-file\n")
+    monkeypatch.setenv("TANDEM_BUNDLE", "")
+    assert load(["--config", str(path)]).bundle == Path("of-file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [([*REQUIRED, "--tls-revoked", ""], "tls_revoked"), (["--bundle=", "--node=edge"], "bundle")],
+)
+def test_an_empty_path_that_somebody_gives_is_refused_by_name(arguments, name):
+    with pytest.raises(ConfigurationError, match=f"^{name}: a path is expected here$"):
+        load(arguments)
+
+
+@pytest.mark.parametrize("line", ["port: on", "token_port: yes", "grace_seconds: true"])
+def test_a_switch_of_a_file_is_no_number(tmp_path, line):
+    path = tmp_path / "settings.yaml"
+    path.write_text(line)
+    with pytest.raises(ConfigurationError, match=f"{line.split(':')[0]}: a number is expected"):
+        load([*REQUIRED, "--config", str(path)])
+
+
+def test_what_is_no_json_is_told_without_names_of_classes(monkeypatch):
+    monkeypatch.setenv("TANDEM_MODELS", "")
+    with pytest.raises(ConfigurationError, match='field "models"$'):
+        load(REQUIRED)
 
 
 def test_unknown_environment_is_refused_by_name(monkeypatch):
