@@ -87,7 +87,8 @@ class VideoStream:
         self._decoder = VideoDecoder(video, limits)
         self._pictures = pictures
         self._thread = TurnThreads(1, name)
-        self.strand = Strand(self._thread, self)
+        # Not in the turns of `self`: in a cycle, the decoder's buffer would wait for the collector.
+        self.strand = Strand(self._thread, name)
 
     def make(self, unit: AccessUnit) -> Picture:
         """Decode the next access unit to the backbone's input.

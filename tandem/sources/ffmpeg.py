@@ -6,10 +6,11 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
 from common.domain.errors import InvalidInputError, TandemError
 from common.vision.headers import read_header
@@ -30,6 +31,7 @@ from tandem.sources.passing import (
     check_packet,
     check_picture,
     is_known,
+    packet_number,
 )
 from tandem.sources.readers import (
     SILENCE_SECONDS,
@@ -113,6 +115,13 @@ class FFmpegReader(Reader):
         self._frame_at = time.monotonic()
         may_start_anew = bool(self._container.format.flags & _MAY_START_ANEW)
         self._times = FrameTimes(self.frames_per_second, may_start_anew=may_start_anew)
+        # So many packets have gone on as access units, or were left out before one that did.
+        self._packets_passed = 0
+
+    def go_on_from(self, other: FFmpegReader) -> None:
+        """Deliver pictures of what another reader of the same file has not passed through."""
+        self._packets_passed = other._packets_passed
+        self._times, self.damaged = other._times, other.damaged
 
     @property
     def finite(self) -> bool:
@@ -188,11 +197,15 @@ class FFmpegReader(Reader):
         # A look ahead would make a camera's frames late.
         for timed in passing.units(packets, looks_ahead=not self._is_remote or self.finite):
             seconds, duration = self._timed(timed.shown_at, timed.duration, timed.time_base)
+            self._packets_passed = timed.number + 1
             yield EncodedPicture(timed.unit, passing.format, decode, seconds, duration)
 
     def _decoded(self, packets: Iterable[VideoPacket]) -> Iterator[Picture]:
         """Pictures; what cannot be decoded is counted and left out."""
         context = self._stream.codec_context
+        if self._packets_passed:
+            # Damage in what was passed makes fewer pictures: they cannot be counted.
+            context.flags |= Flags.copy_opaque
         if context.is_open:
             context.flush_buffers()
         else:
@@ -204,13 +217,14 @@ class FFmpegReader(Reader):
 
     def _video_packets(self) -> Iterator[VideoPacket]:
         """Those of the video, as long as frames come of them."""
-        self._frame_at = time.monotonic()
+        self._frame_at, numbers = time.monotonic(), count()
         for packet in self._packets():
             # Sound may go on where the picture does not; and what FFmpeg held back when it was
             # broken off is no sign of life.
             if self._is_remote and time.monotonic() - self._frame_at > SILENCE_SECONDS:
                 raise LostError(SILENT)
             if packet.stream is self._stream:
+                packet.opaque = next(numbers)
                 yield packet
 
     def _packets(self) -> Iterator[VideoPacket]:
@@ -239,11 +253,16 @@ class FFmpegReader(Reader):
         try:
             frames = packet.decode()
         except (av.FFmpegError, ValueError):
-            self.damaged += 1
+            self.damaged += self._is_due(packet)
             return []
-        whole = [frame for frame in frames if not frame.is_corrupt]
-        self.damaged += len(frames) - len(whole)
+        due = [frame for frame in frames if self._is_due(frame)]
+        whole = [frame for frame in due if not frame.is_corrupt]
+        self.damaged += len(due) - len(whole)
         return whole
+
+    def _is_due(self, of: VideoPacket | av.VideoFrame) -> bool:
+        """Whether it has not been passed through."""
+        return not self._packets_passed or packet_number(of) >= self._packets_passed
 
     def _is_cut_jpeg(self, packet: VideoPacket) -> bool:
         """FFmpeg makes up the rest of a JPEG that was cut off, without a word."""

@@ -104,11 +104,11 @@ class VideoSource:
             )
         self._options.tell(sent_as_jpeg(name, f"from frame {passed} on, {why}"))
         self._reader.close()
-        self._reader = self._reopen()
+        reader = self._reopen()
+        reader.go_on_from(self._reader)
+        self._reader = reader
         if self._is_closed:
-            self._reader.close()
-        for _ in range(passed):
-            self._read(passed)
+            reader.close()
         return self._read(passed)
 
 

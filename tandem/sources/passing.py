@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -30,9 +30,13 @@ class NotPassableError(Exception):
 
 
 class TimedUnit(NamedTuple):
-    """An access unit, and when and how long it is shown, in ticks of `time_base` (seconds)."""
+    """An access unit, and when and how long it is shown, in ticks of `time_base` (seconds).
+
+    Its packet is the `number`-th of the stream, from 0 on.
+    """
 
     unit: AccessUnit
+    number: int
     shown_at: int | None
     duration: int | None
     time_base: Fraction | None
@@ -75,7 +79,7 @@ class PassThrough:
         """The access units of packets, which are empty afterwards.
 
         Args:
-            packets: of the stream, in order.
+            packets: of the stream, in order, and each with its number as `opaque`.
             looks_ahead: hold each access unit until the next one shows that no B frame follows.
 
         Raises:
@@ -88,7 +92,7 @@ class PassThrough:
         if packet.is_discard:
             raise NotPassableError(_CUT)
         shown_at = packet.dts if packet.pts is None else packet.pts
-        duration, time_base = packet.duration, packet.time_base
+        number, duration, time_base = packet_number(packet), packet.duration, packet.time_base
         try:
             every = self._filter.filter(packet)
         except av.FFmpegError:
@@ -96,7 +100,7 @@ class PassThrough:
             self._on_damage()
             return []
         return [
-            TimedUnit(unit, shown_at, duration, time_base)
+            TimedUnit(unit, number, shown_at, duration, time_base)
             for filtered in every
             if (unit := self._unit(bytes(filtered), filtered.is_keyframe)) is not None
         ]
@@ -110,6 +114,11 @@ class PassThrough:
         if not self._began or not data:
             return None
         return AccessUnit(key_frame or data, key_frame is not None)
+
+
+def packet_number(of: VideoPacket | av.VideoFrame) -> int:
+    """Of a packet that was numbered, or of the one whose picture a frame is."""
+    return cast(int, of.opaque)
 
 
 def is_known(stream: av.VideoStream) -> bool:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+from pathlib import Path
 
 import cv2
 import grpc
@@ -19,6 +21,7 @@ from common.wire.video import video_to_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from tests.harness import TOY_BUNDLE, ServiceProcess
 from tests.videos import KEY_INTERVAL, cut, decoded, encoded, moving_pictures
+from tests.waiting import until
 
 H264, H265 = VideoCodec
 ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0", "--node", "edge")
@@ -206,3 +209,24 @@ async def test_a_killed_decoder_is_not_the_senders_fault(backbone):
             assert "was killed" in str(error_from_wire(result.error))
         await stream.follow(units[0])
         found(await stream.show(units[1]))
+
+
+def buffers(backbone):
+    """How many of the buffers that are shared with decoders it holds."""
+    links = []
+    for each in Path(f"/proc/{backbone.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(each))
+    return sum("tandem-frame" in link for link in links)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="buffers have no name here")
+async def test_a_streams_buffer_goes_with_it(backbone):
+    unit = encoded(moving_pictures(1))[0]
+    await expected(backbone, [unit])
+    before = buffers(backbone)
+    for _ in range(6):
+        async with opened(backbone) as stream:
+            found(await stream.show(unit))
+            assert "damaged" in await stream.refused(cut(unit, 0.5))
+    await until(lambda: buffers(backbone) <= before, "buffers of ended streams are kept", 10.0)

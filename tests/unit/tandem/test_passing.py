@@ -131,6 +131,25 @@ def test_frames_after_which_b_frames_begin_are_passed_and_the_others_are_jpeg(tm
     assert [frame.seconds for frame in frames] == [frame.seconds for frame in decoded]
 
 
+@pytest.mark.parametrize("damaged", [[42], [41, 42, 43], [78]])
+def test_damage_in_what_was_passed_costs_no_frame_where_b_frames_begin(tmp_path, damaged):
+    (tmp_path / "whole.ts").write_bytes(late_b_frames(tmp_path))
+
+    def change(index, packet):
+        return bytes(packet)[: 40 if index in damaged else None]
+
+    first = changed_copy(tmp_path / "first.ts", tmp_path / "v.ts", change).read_bytes()
+    (tmp_path / "v.ts").write_bytes(first + (tmp_path / "second.ts").read_bytes())
+    frames, told = read(tmp_path / "v.ts")
+    kinds = [type(frame.content) for frame in frames]
+    assert kinds == [AccessUnit] * 79 + [EncodedImage] * 13
+    whole, _ = read(tmp_path / "whole.ts")
+    assert [frame.seconds for frame in frames] == [frame.seconds for frame in whole]
+    # Frame 79 is the last that may refer to a damaged one.
+    assert [each.content for each in frames[80:]] == [each.content for each in whole[80:]]
+    assert told == [f"v.ts: its frames are sent as JPEG: from frame 79 on, {B_FRAMES}"]
+
+
 def test_the_order_of_display_shows_b_frames_that_the_parameter_sets_do_not(tmp_path):
     write_camera_video(tmp_path / "v.mkv")
     with av.open(str(tmp_path / "v.mkv")) as read_from:
