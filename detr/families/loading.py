@@ -70,7 +70,7 @@ def build_model(
     kind = transformers_class(module, f"{prefix}ForObjectDetection")
     with _sentences(CONFIG_NAME):
         settings = _settings(module, prefix, config, changes)
-        _check_size(kind, settings)
+        _check_size(kind, settings, CONFIG_NAME)
         model = kind(settings)
     return model.eval()  # type: ignore[no-any-return]
 
@@ -107,7 +107,7 @@ def load_model(
     kind = transformers_class(module, f"{prefix}ForObjectDetection")
     with _sentences(str(folder)):
         settings = _settings(module, prefix, config, changes)
-        _check_size(kind, settings)
+        _check_size(kind, settings, CONFIG_NAME)
         model, report = kind.from_pretrained(
             None,
             config=settings,
@@ -136,37 +136,59 @@ def configuration_of(model: Any) -> dict[str, Any]:
     return content
 
 
+def check_configuration(module: str, prefix: str, config: Mapping[str, Any], source: str) -> None:
+    """Check that a model can be built by a configuration, without making its weights.
+
+    Args:
+        module: as `build_model`, as are `prefix` and `config`.
+        prefix: see there.
+        config: see there.
+        source: what holds the configuration, for messages.
+
+    Raises:
+        ConfigurationError: as `build_model`.
+        WeightsError: as `build_model`.
+    """
+    kind = transformers_class(module, f"{prefix}ForObjectDetection")
+    with _sentences(source):
+        _check_size(kind, _settings(module, prefix, config, None, source), source)
+
+
 def _settings(
-    module: str, prefix: str, config: Mapping[str, Any], changes: Mapping[str, Any] | None
+    module: str,
+    prefix: str,
+    config: Mapping[str, Any],
+    changes: Mapping[str, Any] | None,
+    source: str = CONFIG_NAME,
 ) -> Any:
     content = _without_running({**config, **(changes or {})})
-    _check_classes(content)
+    _check_classes(content, source)
     settings = transformers_class(module, f"{prefix}Config").from_dict(content)
     # Plain products and a softmax: what every exporter and every engine knows.
     settings._attn_implementation = "eager"
     return settings
 
 
-def _check_classes(config: Mapping[str, Any]) -> None:
+def _check_classes(config: Mapping[str, Any], source: str) -> None:
     """Refuse a number of classes that is none; transformers takes it for whatever it can be."""
     if "num_labels" not in config:
         return
-    classes = Reader(CONFIG_NAME, config).whole("num_labels")
+    classes = Reader(source, config).whole("num_labels")
     if classes is None or classes > _MOST_CLASSES:
         raise WeightsError(
-            f"{CONFIG_NAME}: num_labels is {shown(config['num_labels'])}, not a whole number from "
+            f"{source}: num_labels is {shown(config['num_labels'])}, not a whole number from "
             f"1 to {_MOST_CLASSES}."
         )
 
 
-def _check_size(kind: Any, settings: Any) -> None:
+def _check_size(kind: Any, settings: Any, source: str) -> None:
     """Refuse a model that would fill the memory, before it does."""
     with torch.device("meta"):
         model = kind(settings)
     size = sum(value.numel() for value in model.parameters()) * torch.float32.itemsize
     if size > MOST_WEIGHT_BYTES:
         raise WeightsError(
-            f"{CONFIG_NAME}: the model that it describes has {size / 2**30:.0f} GiB of weights, "
+            f"{source}: the model that it describes has {size / 2**30:.0f} GiB of weights, "
             f"more than the {MOST_WEIGHT_BYTES >> 30} GiB that are taken."
         )
 

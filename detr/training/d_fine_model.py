@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.domain.errors import ConfigurationError
 from detr.errors import WeightsError
 from detr.families import d_fine
-from detr.families.loading import transformers_class
+from detr.families.loading import check_configuration, transformers_class
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors, read_weights
 from detr.training.checkpoints import WEIGHTS_NAME, load_checkpoint, read_record
@@ -54,7 +54,7 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
     Raises:
         ConfigurationError: the configuration does not say how many classes there are.
         WeightsError: the weights' folder has no `config.json` of a D-FINE, or the configuration
-            has a field that Tandem does not honour.
+            has a field that Tandem does not honour, or makes no model, or one too large.
     """
     if recipe.family != d_fine.NAME:
         return recipe
@@ -63,13 +63,15 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
         content = _over(recipe_of(load_checkpoint(resumed), resumed).configuration or {}, content)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         content = _over(_folder_config(recipe.start.file), content)
-    d_fine.FIELDS.checked(content, f"recipe {recipe.name}, configuration")
+    source = f"recipe {recipe.name}, configuration"
+    d_fine.FIELDS.checked(content, source)
     if "num_labels" not in content:
         if not content.get("id2label"):
             raise ConfigurationError(
                 f"recipe {recipe.name}: configuration.num_labels is missing, the number of classes."
             )
         content["num_labels"] = len(content["id2label"])
+    check_configuration(d_fine.NAME, "DFine", content, source)
     return recipe.model_copy(update={"configuration": content})
 
 
