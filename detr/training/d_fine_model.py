@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.bundle import StretchInput
 from common.domain.errors import ConfigurationError
 from detr.errors import WeightsError
 from detr.families import d_fine
-from detr.families.loading import check_configuration, transformers_class
+from detr.families.loading import check_configuration, computing, transformers_class
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors, read_weights
 from detr.training.checkpoints import WEIGHTS_NAME, load_checkpoint, read_record
@@ -97,14 +98,31 @@ def build_network(recipe: Recipe, say: Callable[[str], None]) -> DFineNetwork:
 
     Raises:
         ConfigurationError: transformers is missing.
-        WeightsError: the recipe's folder of weights cannot be read, or does not fit.
+        WeightsError: the recipe's folder of weights cannot be read, or does not fit, or the parts
+            of its configuration do not fit together.
     """
     if isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
-        return DFineNetwork(_started(recipe, recipe.start.file, say))
-    model = new_model(recipe)
-    if isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
-        _start_from_record(model, recipe.start.folder)
+        model = _started(recipe, recipe.start.file, say)
+    else:
+        model = new_model(recipe)
+        if isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
+            _start_from_record(model, recipe.start.folder)
+    check_computable(recipe, model)
     return DFineNetwork(model)
+
+
+@torch.no_grad()
+def check_computable(recipe: Recipe, model: Any) -> None:
+    """Check that a picture passes a model, which is left in training mode.
+
+    Raises:
+        WeightsError: parts of the recipe's configuration do not fit together.
+    """
+    assert isinstance(recipe.input, StretchInput)
+    model.eval()
+    with computing(f"recipe {recipe.name}, configuration"):
+        model(torch.zeros(1, 3, recipe.input.height, recipe.input.width))
+    model.train()
 
 
 def _start_from_record(model: Any, folder: Path) -> None:

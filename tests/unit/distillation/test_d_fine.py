@@ -146,3 +146,13 @@ def test_a_backbone_that_makes_no_model_is_one_sentence(run, change):
     )
     with pytest.raises(WeightsError, match="recipe tiny-dfine-narrow: .*can make no model of this"):
         d_fine_run_recipe(chosen, teacher.identity)
+
+
+def test_stages_that_do_not_fit_together_are_one_sentence(run):
+    _, _, teacher = run
+    wrong = {**NARROW, "stage_in_channels": [4, 8, 8, 99]}
+    chosen = DFineDistillationRecipe.model_validate({**DISTIL, "backbone_config": wrong})
+    recipe = d_fine_run_recipe(chosen, teacher.identity)
+    task = DFineDistillationTask(recipe, teacher, lambda n: [d_fine_batch(i) for i in range(n)])
+    with pytest.raises(WeightsError, match="tiny-narrow, configuration: .* cannot be computed"):
+        new_state(recipe, task.build)

@@ -256,6 +256,13 @@ def test_a_configuration_that_makes_no_model_is_one_sentence(changes, words):
         completed(tiny_d_fine(configuration={**CONFIGURATION, **changes}))
 
 
+@pytest.mark.parametrize("changes", [{"encode_proj_layers": [5]}, {"num_queries": 99}])
+def test_parts_that_do_not_fit_together_are_one_sentence(changes):
+    recipe = completed(tiny_d_fine(configuration={**CONFIGURATION, **changes}))
+    with pytest.raises(WeightsError, match="tiny-dfine, configuration: .* cannot be computed"):
+        new_state(recipe, trained_family(recipe).task().build)
+
+
 @pytest.mark.parametrize("strides", [5, [], [0, 32], ["a"], None])
 def test_strides_that_are_no_numbers_are_refused(tmp_path, strides):
     path = tmp_path / "wrong.yaml"
