@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from common.bundle import Normalization, StretchInput
 from common.domain.errors import ConfigurationError
 from detr.families import d_fine
+from detr.families.loading import check_configuration
 from detr.training.recipe import (
     CocoData,
     CosineSchedule,
@@ -92,7 +93,8 @@ def d_fine_run_recipe(
 
     Raises:
         ConfigurationError: the student's levels are not as many as the teacher's.
-        WeightsError: Tandem does not honour a field of the student's backbone.
+        WeightsError: Tandem does not honour a field of the student's backbone, or no model can be
+            built with it.
     """
     levels = len(teacher.configuration["feat_strides"])
     if len(recipe.encoder_in_channels) != levels:
@@ -106,7 +108,9 @@ def d_fine_run_recipe(
         "backbone_config": recipe.backbone_config,
         "encoder_in_channels": list(recipe.encoder_in_channels),
     }
-    d_fine.FIELDS.checked(configuration, f"recipe {recipe.name}")
+    source = f"recipe {recipe.name}"
+    d_fine.FIELDS.checked(configuration, source)
+    check_configuration(d_fine.NAME, "DFine", configuration, source)
     return Recipe(
         name=recipe.student,
         seed=recipe.seed if seed is None else seed,

@@ -21,7 +21,7 @@ from detr.errors import WeightsError
 from detr.training.batches import Batch
 from detr.training.d_fine import inner
 from detr.training.d_fine_losses import LOSS_NAMES, labels_of, loss_row, set_losses
-from detr.training.d_fine_model import DFineNetwork, Labels, new_model
+from detr.training.d_fine_model import DFineNetwork, Labels, check_computable, new_model
 from detr.training.optimisation import Phase
 from detr.training.processes import mean_over_processes
 from detr.training.recipe import Recipe
@@ -70,9 +70,11 @@ class DFineDistillationTask:
         """Make a student; all that is not its backbone half is the teacher's, and frozen.
 
         Raises:
-            WeightsError: the student's configuration changes the transformer half.
+            WeightsError: the student's configuration changes the transformer half, or its parts
+                do not fit together.
         """
         model = new_model(recipe)
+        check_computable(recipe, model)
         own, theirs = model.state_dict(), self.teacher.model.state_dict()
         taken = {k: v for k, v in theirs.items() if not k.startswith(_BACKBONE_HALF)}
         strange = [k for k, v in taken.items() if k not in own or own[k].shape != v.shape]

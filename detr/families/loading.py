@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from common.domain.errors import ConfigurationError, TandemError
 from detr.errors import WeightsError
 from detr.importing.checkpoint import check_values
-from detr.importing.reading import CONFIG_NAME
+from detr.importing.reading import CONFIG_NAME, MOST_WEIGHT_BYTES
+from detr.importing.stated import Reader, shown
 
 _MOST_KEYS_NAMED = 5
+# Of which each gets a name, in memory, before any weight is made.
+_MOST_CLASSES = 100_000
 # Counted in training; a frozen norm has none.
 _COUNTER = ".num_batches_tracked"
 # How transformers would run it, of which nothing holds here: in fp32, with whole outputs.
@@ -64,9 +67,11 @@ def build_model(
         ConfigurationError: as `transformers_class`.
         WeightsError: transformers cannot build a model of this configuration.
     """
+    kind = transformers_class(module, f"{prefix}ForObjectDetection")
     with _sentences(CONFIG_NAME):
         settings = _settings(module, prefix, config, changes)
-        model = transformers_class(module, f"{prefix}ForObjectDetection")(settings)
+        _check_size(kind, settings, CONFIG_NAME)
+        model = kind(settings)
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -102,6 +107,7 @@ def load_model(
     kind = transformers_class(module, f"{prefix}ForObjectDetection")
     with _sentences(str(folder)):
         settings = _settings(module, prefix, config, changes)
+        _check_size(kind, settings, CONFIG_NAME)
         model, report = kind.from_pretrained(
             None,
             config=settings,
@@ -130,14 +136,61 @@ def configuration_of(model: Any) -> dict[str, Any]:
     return content
 
 
+def check_configuration(module: str, prefix: str, config: Mapping[str, Any], source: str) -> None:
+    """Check that a model can be built by a configuration, without making its weights.
+
+    Args:
+        module: as `build_model`, as are `prefix` and `config`.
+        prefix: see there.
+        config: see there.
+        source: what holds the configuration, for messages.
+
+    Raises:
+        ConfigurationError: as `build_model`.
+        WeightsError: as `build_model`.
+    """
+    kind = transformers_class(module, f"{prefix}ForObjectDetection")
+    with _sentences(source):
+        _check_size(kind, _settings(module, prefix, config, None, source), source)
+
+
 def _settings(
-    module: str, prefix: str, config: Mapping[str, Any], changes: Mapping[str, Any] | None
+    module: str,
+    prefix: str,
+    config: Mapping[str, Any],
+    changes: Mapping[str, Any] | None,
+    source: str = CONFIG_NAME,
 ) -> Any:
     content = _without_running({**config, **(changes or {})})
+    _check_classes(content, source)
     settings = transformers_class(module, f"{prefix}Config").from_dict(content)
     # Plain products and a softmax: what every exporter and every engine knows.
     settings._attn_implementation = "eager"
     return settings
+
+
+def _check_classes(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a number of classes that is none; transformers takes it for whatever it can be."""
+    if "num_labels" not in config:
+        return
+    classes = Reader(source, config).whole("num_labels")
+    if classes is None or classes > _MOST_CLASSES:
+        raise WeightsError(
+            f"{source}: num_labels is {shown(config['num_labels'])}, not a whole number from "
+            f"1 to {_MOST_CLASSES}."
+        )
+
+
+def _check_size(kind: Any, settings: Any, source: str) -> None:
+    """Refuse a model that would fill the memory, before it does."""
+    with torch.device("meta"):
+        model = kind(settings)
+    size = sum(value.numel() for value in model.parameters()) * torch.float32.itemsize
+    if size > MOST_WEIGHT_BYTES:
+        raise WeightsError(
+            f"{source}: the model that it describes has {size / 2**30:.0f} GiB of weights, "
+            f"more than the {MOST_WEIGHT_BYTES >> 30} GiB that are taken."
+        )
 
 
 def _without_running(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +248,7 @@ def _sentences(source: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (ConfigurationError, WeightsError):
+    except (ConfigurationError, WeightsError, MemoryError):
         raise
     # It raises whatever it runs into where values do not fit together.
     except Exception as error:

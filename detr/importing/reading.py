@@ -151,7 +151,7 @@ def _read_shards(index: Path, safe: bool = False) -> dict[str, Tensor]:
         raise WeightsError(f"{index} has no weight_map.")
     tensors: dict[str, Tensor] = {}
     for name in sorted({str(name) for name in weight_map.values()}):
-        if Path(name).name != name:
+        if Path(name).name != name or name == "..":
             raise WeightsError(f"{index} names a file outside its folder: {name}.")
         shard = index.parent / name
         if not shard.is_file():
@@ -161,6 +161,10 @@ def _read_shards(index: Path, safe: bool = False) -> dict[str, Tensor]:
         absent = sorted(set(keys) - set(found))
         if absent:
             raise WeightsError(f"{shard} lacks {absent[0]}, which {index.name} says it has.")
+        surplus = sorted(set(found) - set(keys))
+        if surplus:
+            # Another one's, or nobody's: which values were meant cannot be told.
+            raise WeightsError(f"{shard} has {surplus[0]}, which {index.name} does not say it has.")
         tensors.update({key: found[key] for key in keys})
     return tensors
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.bundle import StretchInput
 from common.domain.errors import ConfigurationError
 from detr.errors import WeightsError
 from detr.families import d_fine
-from detr.families.loading import transformers_class
+from detr.families.loading import check_configuration, computing, transformers_class
 from detr.importing.checkpoint import check_values
 from detr.importing.reading import CONFIG_NAME, read_config, read_safetensors, read_weights
 from detr.training.checkpoints import WEIGHTS_NAME, load_checkpoint, read_record
@@ -54,7 +55,7 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
     Raises:
         ConfigurationError: the configuration does not say how many classes there are.
         WeightsError: the weights' folder has no `config.json` of a D-FINE, or the configuration
-            has a field that Tandem does not honour.
+            has a field that Tandem does not honour, or makes no model, or one too large.
     """
     if recipe.family != d_fine.NAME:
         return recipe
@@ -63,13 +64,15 @@ def completed(recipe: Recipe, resumed: Path | None = None) -> Recipe:
         content = _over(recipe_of(load_checkpoint(resumed), resumed).configuration or {}, content)
     elif isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
         content = _over(_folder_config(recipe.start.file), content)
-    d_fine.FIELDS.checked(content, f"recipe {recipe.name}, configuration")
+    source = f"recipe {recipe.name}, configuration"
+    d_fine.FIELDS.checked(content, source)
     if "num_labels" not in content:
         if not content.get("id2label"):
             raise ConfigurationError(
                 f"recipe {recipe.name}: configuration.num_labels is missing, the number of classes."
             )
         content["num_labels"] = len(content["id2label"])
+    check_configuration(d_fine.NAME, "DFine", content, source)
     return recipe.model_copy(update={"configuration": content})
 
 
@@ -95,14 +98,31 @@ def build_network(recipe: Recipe, say: Callable[[str], None]) -> DFineNetwork:
 
     Raises:
         ConfigurationError: transformers is missing.
-        WeightsError: the recipe's folder of weights cannot be read, or does not fit.
+        WeightsError: the recipe's folder of weights cannot be read, or does not fit, or the parts
+            of its configuration do not fit together.
     """
     if isinstance(recipe.start, FromWeights) and recipe.start.file is not None:
-        return DFineNetwork(_started(recipe, recipe.start.file, say))
-    model = new_model(recipe)
-    if isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
-        _start_from_record(model, recipe.start.folder)
+        model = _started(recipe, recipe.start.file, say)
+    else:
+        model = new_model(recipe)
+        if isinstance(recipe.start, FromRecord) and recipe.start.folder is not None:
+            _start_from_record(model, recipe.start.folder)
+    check_computable(recipe, model)
     return DFineNetwork(model)
+
+
+@torch.no_grad()
+def check_computable(recipe: Recipe, model: Any) -> None:
+    """Check that a picture passes a model, which is left in training mode.
+
+    Raises:
+        WeightsError: parts of the recipe's configuration do not fit together.
+    """
+    assert isinstance(recipe.input, StretchInput)
+    model.eval()
+    with computing(f"recipe {recipe.name}, configuration"):
+        model(torch.zeros(1, 3, recipe.input.height, recipe.input.width))
+    model.train()
 
 
 def _start_from_record(model: Any, folder: Path) -> None:

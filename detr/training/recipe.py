@@ -321,7 +321,10 @@ class Recipe(Frozen):
             if not isinstance(self.input, StretchInput):
                 raise ValueError(f"the family {self.family} takes an input of policy stretch only")
             sides = self.input.height, self.input.width
-            stride = max((self.configuration or {}).get("feat_strides", (32,)))
+            strides = (self.configuration or {}).get("feat_strides", [32])
+            whole = isinstance(strides, list) and all(type(x) is int and x > 0 for x in strides)
+            _require(whole and strides, "configuration: feat_strides are no whole numbers above 0")
+            stride = max(strides)
             _require(
                 not any(side % stride for side in sides),
                 f"input: {sides[0]} x {sides[1]} are no multiples of the coarsest stride, {stride}",

@@ -9,6 +9,7 @@ from detr.distillation.d_fine_recipe import DFineDistillationRecipe, d_fine_run_
 from detr.distillation.d_fine_task import DFineDistillationTask
 from detr.distillation.d_fine_teacher import load_d_fine_teacher
 from detr.distillation.recipe import load_distillation_recipe
+from detr.errors import WeightsError
 from detr.training.checkpoints import CHECKPOINT_NAME
 from detr.training.families import trained_family
 from detr.training.loop import training_step
@@ -135,3 +136,23 @@ def test_a_student_with_other_levels_is_refused(run):
     chosen = DFineDistillationRecipe.model_validate({**DISTIL, "encoder_in_channels": [8]})
     with pytest.raises(ConfigurationError, match="has 1 numbers, but teacher tiny-dfine has 2"):
         d_fine_run_recipe(chosen, teacher.identity)
+
+
+@pytest.mark.parametrize("change", [{"depths": [1]}, {"out_indices": [3, 9]}, {"hidden_act": "no"}])
+def test_a_backbone_that_makes_no_model_is_one_sentence(run, change):
+    _, _, teacher = run
+    chosen = DFineDistillationRecipe.model_validate(
+        {**DISTIL, "backbone_config": {**NARROW, **change}}
+    )
+    with pytest.raises(WeightsError, match="recipe tiny-dfine-narrow: .*can make no model of this"):
+        d_fine_run_recipe(chosen, teacher.identity)
+
+
+def test_stages_that_do_not_fit_together_are_one_sentence(run):
+    _, _, teacher = run
+    wrong = {**NARROW, "stage_in_channels": [4, 8, 8, 99]}
+    chosen = DFineDistillationRecipe.model_validate({**DISTIL, "backbone_config": wrong})
+    recipe = d_fine_run_recipe(chosen, teacher.identity)
+    task = DFineDistillationTask(recipe, teacher, lambda n: [d_fine_batch(i) for i in range(n)])
+    with pytest.raises(WeightsError, match="tiny-narrow, configuration: .* cannot be computed"):
+        new_state(recipe, task.build)

@@ -103,6 +103,12 @@ def test_weights_of_another_shape_are_named(tmp_path, name):
         ("conditional_detr", {"backbone_config": 5, "backbone": "resnet50"}, "backbone_config"),
         ("conditional_detr", {"backbone_config": None, "backbone_kwargs": 5}, "backbone_kwargs"),
         ("rf_detr", {"backbone_config": 5}, "backbone_config"),
+        ("d_fine", {"num_labels": None}, "num_labels is None, not a whole number"),
+        ("rt_detr_v2", {"num_labels": "3"}, "num_labels is '3', not a whole number"),
+        ("rf_detr", {"num_labels": 0}, "num_labels is 0, not a whole number"),
+        # Either would take all memory before it failed.
+        ("d_fine", {"num_labels": 10**9}, "num_labels is 1000000000, not a whole number"),
+        ("conditional_detr", {"num_queries": 10**9}, "has 60 GiB of weights"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_one_sentence(tmp_path, name, change, words):
@@ -151,13 +157,35 @@ def test_no_pickle_is_read(tmp_path):
         read(tmp_path)
 
 
-def test_shards_outside_of_the_folder_are_refused(folder):
+def test_weights_too_large_for_memory_are_refused_before_they_are_made(tmp_path):
+    built("rf_detr").save_pretrained(tmp_path)
+    config = {**read_config(tmp_path), "num_queries": 10**9}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="149 GiB of weights, more than the 8 GiB"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("elsewhere", ["../elsewhere.safetensors", "/etc/passwd", ".."])
+def test_shards_outside_of_the_folder_are_refused(folder, elsewhere):
     index = folder / "model.safetensors.index.json"
     content = json.loads(index.read_text())
     first = next(iter(content["weight_map"]))
-    content["weight_map"][first] = "../elsewhere.safetensors"
+    content["weight_map"][first] = elsewhere
     index.write_text(json.dumps(content))
     with pytest.raises(WeightsError, match="outside its folder"):
+        read(folder)
+
+
+def test_a_tensor_that_a_shard_should_not_have_is_named(folder):
+    """One that stands in two shards might be either; one that nobody names is left over."""
+    one, other = sorted(folder.glob("model-*"))[:2]
+    before, twice = other.read_bytes(), next(iter(load_file(one)))
+    rewrite(other, lambda tensors: tensors.update({twice: load_file(one)[twice] + 1}))
+    with pytest.raises(WeightsError, match=rf"{other.name} has {twice}, which .*index\.json"):
+        read(folder)
+    other.write_bytes(before)
+    rewrite(other, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    with pytest.raises(WeightsError, match="has extra, which"):
         read(folder)
 
 

@@ -242,6 +242,36 @@ def test_a_field_that_nobody_knows_is_refused():
         completed(recipe)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_labels": None}, "recipe tiny-dfine, configuration: num_labels is None"),
+        ({"num_labels": 10**9}, "num_labels is 1000000000, not a whole number from 1"),
+        ({"decoder_attention_heads": 3}, "divisible by decoder_attention_heads 3"),
+        ({"encoder_ffn_dim": 10**9}, "GiB of weights, more than the 8 GiB"),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_one_sentence(changes, words):
+    with pytest.raises(WeightsError, match=words):
+        completed(tiny_d_fine(configuration={**CONFIGURATION, **changes}))
+
+
+@pytest.mark.parametrize("changes", [{"encode_proj_layers": [5]}, {"num_queries": 99}])
+def test_parts_that_do_not_fit_together_are_one_sentence(changes):
+    recipe = completed(tiny_d_fine(configuration={**CONFIGURATION, **changes}))
+    with pytest.raises(WeightsError, match="tiny-dfine, configuration: .* cannot be computed"):
+        new_state(recipe, trained_family(recipe).task().build)
+
+
+@pytest.mark.parametrize("strides", [5, [], [0, 32], ["a"], None])
+def test_strides_that_are_no_numbers_are_refused(tmp_path, strides):
+    path = tmp_path / "wrong.yaml"
+    wrong = {**RECIPE, "configuration": {**CONFIGURATION, "feat_strides": strides}}
+    path.write_text(yaml.safe_dump(wrong))
+    with pytest.raises(ConfigurationError, match="feat_strides are no whole numbers above 0"):
+        load_recipe(str(path))
+
+
 def test_early_scenes_are_smaller_and_keep_to_the_strides():
     source = SceneSource("train", 1, drawn_artwork(), drawn_photographs())
     recipe = load_recipe("demo-dfine")
