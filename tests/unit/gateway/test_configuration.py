@@ -3,6 +3,8 @@ import pytest
 from common.domain.errors import ConfigurationError
 from common.domain.placement import Placement
 from services.gateway.cameras.configuration import read_cameras
+from services.gateway.settings import GatewaySettings
+from tests.unit.server.test_settings import require_empty_paths_are_none
 
 
 def read(tmp_path, text):
@@ -105,3 +107,7 @@ def test_a_malformed_url_is_refused_without_its_password(tmp_path, url):
 def test_two_cameras_may_look_at_the_same_url(tmp_path):
     cameras = read(tmp_path, "cameras: [{name: a, url: rtsp://h/}, {name: b, url: rtsp://h/}]")
     assert [camera.url for camera in cameras] == ["rtsp://h/"] * 2
+
+
+def test_a_path_that_the_environment_leaves_empty_is_none(monkeypatch):
+    require_empty_paths_are_none(monkeypatch, GatewaySettings, [])

@@ -1,13 +1,13 @@
 """Settings: command line over environment over file over default; unknown keys by name."""
 
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
 from common.domain.errors import ConfigurationError
 from common.server.settings import load_settings
 from services.backbone.settings import BackboneSettings
-from services.gateway.settings import GatewaySettings
 from services.orchestrator.settings import OrchestratorSettings
 from services.pipeline.waiting_frames import BatchLimits
 from services.transformer.service import TransformerSettings
@@ -58,13 +58,20 @@ def test_what_is_wrong_of_several_settings_together_is_told_in_our_words_alone()
     assert str(raised.value) == "TLS needs tls_certificate, tls_key and tls_peers_ca together"
 
 
-@pytest.mark.parametrize("kind", [BackboneSettings, OrchestratorSettings, GatewaySettings])
-def test_a_path_that_the_environment_leaves_empty_is_none(monkeypatch, kind):
-    required = {
-        BackboneSettings: [*REQUIRED, "--transformers", "edge=host:1"],
-        OrchestratorSettings: ["--nodes", '{"edge": {}}'],
-    }.get(kind, [])
-    names = [name for name, field in kind.model_fields.items() if field.annotation == Path | None]
+@pytest.mark.parametrize(
+    ("kind", "required"),
+    [
+        (BackboneSettings, [*REQUIRED, "--transformers", "edge=host:1"]),
+        (OrchestratorSettings, ["--nodes", '{"edge": {}}']),
+    ],
+)
+def test_a_path_that_the_environment_leaves_empty_is_none(monkeypatch, kind, required):
+    require_empty_paths_are_none(monkeypatch, kind, required)
+
+
+def require_empty_paths_are_none(monkeypatch, kind, required):
+    path = Optional[Path]
+    names = [name for name, field in kind.model_fields.items() if field.annotation == path]
     assert len(names) > 6
     for name in names:
         monkeypatch.setenv(f"TANDEM_{name.upper()}", "")
