@@ -69,6 +69,7 @@ for service in backbone transformer orchestrator check; do
 done
 
 say "what the wheel leaves out is told in a sentence"
-if "$bin/tandem" train --help 2> refusal; then exit 1; fi
+"$bin/tandem" train --help | grep 'this command needs torch'
+if "$bin/tandem" train --recipe demo-r50 2> refusal; then exit 1; fi
 grep '^tandem: ' refusal
 say "the wheel works"
