@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -71,25 +73,26 @@ def inference_routes(models: Models, readiness: Readiness) -> APIRouter:
     for path in _NOT_HERE:
         router.add_api_route(path, not_here, methods=["GET", "POST"], include_in_schema=False)
 
-    @router.get("/models/{name}/versions/{version}/config")
-    @router.get("/models/{name}/config")
-    async def model_config(name: str, version: str = "") -> Response:
-        """The same as the metadata, in the words of Triton's configuration."""
+    async def described(
+        name: str, version: str, description: Callable[[str], dict[str, Any]]
+    ) -> Response:
         try:
             await models.named(name, version)
         except TandemError as error:
             return _refused(error)
-        return JSONResponse(config_to_http(name))
+        return JSONResponse(description(name))
+
+    @router.get("/models/{name}/versions/{version}/config")
+    @router.get("/models/{name}/config")
+    async def model_config(name: str, version: str = "") -> Response:
+        """The same as the metadata, in the words of Triton's configuration."""
+        return await described(name, version, config_to_http)
 
     @router.get("/models/{name}/versions/{version}")
     @router.get("/models/{name}")
     async def model_metadata(name: str, version: str = "") -> Response:
         """Inputs and outputs of the model."""
-        try:
-            await models.named(name, version)
-        except TandemError as error:
-            return _refused(error)
-        return JSONResponse(metadata_to_http(name))
+        return await described(name, version, metadata_to_http)
 
     @router.get("/models/{name}/versions/{version}/ready")
     @router.get("/models/{name}/ready")
