@@ -10,7 +10,8 @@ from common.domain.frames import Image, PixelFormat, RawImage
 from common.vision.headers import ImageHeader, read_header
 from common.vision.limits import DEFAULT_LIMITS, DecodingLimits, ImageSize, check_size
 
-# A resize of the halved picture by less than a fourth would blur more than that of the whole one.
+# So the halved picture still shrinks, by 1.25 at least. The nearer that is to 1, the more pixels
+# differ from those of the whole picture at the same size.
 _HALVED_FROM_SCALE = 2.5
 
 

@@ -45,7 +45,7 @@ class Request(NamedTuple):
     frame_height: int
     width: int
     height: int
-    halved: bool = False
+    halved: bool
 
 
 REQUEST = struct.Struct("=QIIII?")

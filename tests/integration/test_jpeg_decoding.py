@@ -17,31 +17,29 @@ ARGUMENTS = ("--bundle", str(TOY_BUNDLE), "--port", "0", "--metrics-port", "0", 
 
 
 @pytest.fixture(scope="module")
-def transformer():
-    started = ServiceProcess("services.transformer", *ARGUMENTS)
-    yield started
-    started.close()
+def backbones():
+    """The usual one, and one that decodes large JPEGs to half their size."""
+    transformer = ServiceProcess("services.transformer", *ARGUMENTS)
+    into = ("--transformers", json.dumps({"edge": transformer.address}))
+    whole = ServiceProcess("services.backbone", *ARGUMENTS, *into)
+    halved = ServiceProcess("services.backbone", *ARGUMENTS, *into, "--jpeg-decoding", "halved")
+    yield whole, halved
+    for each in (whole, halved, transformer):
+        each.close()
 
 
-async def boxes(transformer, file, *arguments):
-    """What a backbone with these arguments has its transformer find, as numbers."""
-    transformers = json.dumps({"edge": transformer.address})
-    backbone = ServiceProcess(
-        "services.backbone", *ARGUMENTS, "--transformers", transformers, *arguments
-    )
+async def boxes(backbone, file):
+    """What a backbone has its transformer find, as numbers."""
     opening = stage_pb2.BackboneOpen(
         context=stage_pb2.StreamContext(session_id="s", sender="test"), downstream_node="edge"
     )
     frame = detector_pb2.Frame(frame_id=1, encoded=file)
-    try:
-        async with open_channel(backbone.address, channel_options(1 << 24)) as channel:
-            stream = await StageStream.open(
-                channel, Stage.BACKBONE, stage_pb2.BackboneRequest(open=opening), "backbone"
-            )
-            result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), 1)
-            await stream.close()
-    finally:
-        backbone.close()
+    async with open_channel(backbone.address, channel_options(1 << 24)) as channel:
+        stream = await StageStream.open(
+            channel, Stage.BACKBONE, stage_pb2.BackboneRequest(open=opening), "backbone"
+        )
+        result = await stream.ask(stage_pb2.BackboneRequest(frame=frame), 1)
+        await stream.close()
     found = [(each.score, *_corners(each.box)) for each in result.detections.detections]
     assert found
     return np.array(found)
@@ -56,8 +54,7 @@ def _corners(box):
     ("height", "width", "kind", "is_halved"),
     [(480, 640, ".jpg", True), (480, 640, ".png", False), (220, 300, ".jpg", False)],
 )
-async def test_large_jpegs_alone_are_halved(transformer, height, width, kind, is_halved):
+async def test_large_jpegs_alone_are_halved(backbones, height, width, kind, is_halved):
     file = encoded(picture(1, height, width), kind)
-    whole = await boxes(transformer, file)
-    halved = await boxes(transformer, file, "--jpeg-decoding", "halved")
+    whole, halved = [await boxes(each, file) for each in backbones]
     assert np.array_equal(whole, halved) != is_halved
