@@ -311,8 +311,8 @@ async def test_the_servers_status_is_the_error():
 
 
 async def test_a_server_that_ends_early_is_told():
-    async with connected(ForgetfulDetector()) as (client, _):
-        with pytest.raises(ServiceError, match="ended the stream"):
+    async with connected(ForgetfulDetector(taken=5)) as (client, _):
+        with pytest.raises(ServiceError, match="without answering frame 2"):
             await collect(client.detect([b"x"] * 5))
 
 
@@ -322,7 +322,7 @@ async def test_a_server_that_ends_early_does_not_wait_for_a_source_that_is_silen
         yield b"x"
         await asyncio.Event().wait()
 
-    async with connected(ForgetfulDetector()) as (client, _):
+    async with connected(ForgetfulDetector(taken=2)) as (client, _):
         with pytest.raises(ServiceError, match="before the frames did"):
             await asyncio.wait_for(collect(client.detect(frames())), 60)
 

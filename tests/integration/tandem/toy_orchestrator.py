@@ -88,14 +88,25 @@ class ErringDetector(ToyDetector):
 
 
 class ForgetfulDetector(ToyDetector):
-    """Ends the stream well, but after two frames."""
+    """Takes some frames, answers the first two and ends the stream well.
+
+    It ends only when the last of them has come: gRPC loses the status of a stream that ends while
+    its client writes, which then counts as a lost connection.
+    """
+
+    def __init__(self, taken):
+        super().__init__()
+        self._taken = taken
 
     async def Detect(self, request_iterator, context):
+        frames = []
         async for request in request_iterator:
             if request.WhichOneof("request") == "frame":
-                yield await self.answer(request.frame, context)
-                if request.frame.frame_id == 1:
-                    return
+                frames.append(request.frame)
+            if len(frames) == self._taken:
+                break
+        for frame in frames[:2]:
+            yield await self.answer(frame, context)
 
 
 class ShufflingDetector(ToyDetector):
