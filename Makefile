@@ -28,12 +28,14 @@ EDGE_TESTS := tests/contract tests/integration/test_placements.py \
   tests/unit/pipeline tests/unit/services tests/unit/orchestrator tests/unit/wire tests/unit/domain tests/unit/security \
   $(wildcard tests/unit/*.py)
 
-.PHONY: setup demo test test-edge check coverage bench docs wheel experiments-quick rate-accuracy sbom audit stubs format hooks help
+.PHONY: setup demo test test-again test-edge check coverage bench docs wheel experiments-quick rate-accuracy sbom audit stubs format hooks help
 
 # The slowest first, so that no worker is left alone with one of them in the end.
 TESTS := tests/integration tests/system tests/contract tests/unit
 ALONE_TESTS = $(sort $(shell grep -rl "pytest.mark.alone" tests --include "test_*.py"))
 PARALLEL := --numprocesses auto --dist loadfile
+# What failed can be tried again, by `make test-again`. A pytest that ended in another way has not told all.
+NOTE_FAILURES = { status=$$?; [ $$status = 1 ] || { rm -rf .pytest_cache; exit $$status; }; }
 # Hundreds of processes are started, each of which would compile what it imports.
 test test-edge coverage: export PYTHONDONTWRITEBYTECODE :=
 
@@ -41,6 +43,7 @@ help:
 	@echo "make demo    stream the shipped clip through every placement (MODEL=demo-dfine: by that one)"
 	@echo "make setup   what the tandem command needs, into .venv"
 	@echo "make test    every test that needs no GPU"
+	@echo "make test-again  the tests that failed last, one at a time"
 	@echo "make test-edge  the services' tests on Python 3.8 with the edge's pins"
 	@echo "make check   lint, types, imports, stubs, docs"
 	@echo "make coverage  what the unit and contract tests reach, held against a floor"
@@ -64,14 +67,20 @@ demo: $(RUNTIME)
 # or they would wait for one another. Those that measure time run afterwards, one at a time.
 test: $(DEV)
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m "not alone" $(TESTS) || status=$$?; \
-	$(BIN)/python -m pytest -m alone $(ALONE_TESTS) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --no-loadscope-reorder -m "not alone" $(TESTS) || $(NOTE_FAILURES); \
+	$(BIN)/python -m pytest -m alone $(ALONE_TESTS) || $(NOTE_FAILURES); \
 	exit $$status
+
+# For a machine that stands still now and then: what fails here too is broken. Without failures, it fails.
+test-again:
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --verbose
 
 # A real Python 3.8 with exactly the edge's releases; `scripts/find_python38.sh` looks for one. How long
 # things take is measured by `make test` alone.
 test-edge: $(EDGE)
-	OMP_NUM_THREADS=1 $(VENV)/edge/bin/python -m pytest $(PARALLEL) -m "not alone" $(EDGE_TESTS)
+	@status=0; \
+	OMP_NUM_THREADS=1 $(VENV)/edge/bin/python -m pytest $(PARALLEL) -m "not alone" $(EDGE_TESTS) || $(NOTE_FAILURES); \
+	exit $$status
 
 check: $(DEV) $(STUBS)
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from typing import Any
 # The module of each step, and the seconds that it may take. All together they leave some of the
 # five minutes for starting.
 STEPS = {
-    "machine": ("scripts.gpu.machine", 25),
+    "machine": ("scripts.gpu.machine", 60),
     "engines": ("scripts.gpu.engines", 45),
     "onnxruntime": ("scripts.gpu.engines", 20),
     "tensorrt": ("scripts.gpu.engines", 25),
