@@ -120,6 +120,15 @@ class StageSettings(ServerSettings):
         description="frames of one stream that are held at a time; others wait in the transport",
     )
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _have_folders(cls, value: object) -> object:
+        # An empty one would be the folder in which the service was started.
+        for name, folder in value.items() if isinstance(value, dict) else ():
+            if folder == "":
+                raise ValueError(f"a path is expected for the model {name!r}")
+        return value
+
     @field_validator("models")
     @classmethod
     def _are_models(cls, value: Dict[str, Path]) -> Dict[str, Path]:

@@ -111,6 +111,8 @@ def test_names_of_models_are_checked(folder):
     for name in ("", "default", "a/b", "-a", "a b", "x" * 65):
         with pytest.raises(ValidationError, match="is no model's name"):
             configured(folder, models={name: folder / "new"})
+    with pytest.raises(ValidationError, match="a path is expected for the model 'fast'"):
+        configured(folder, models={"fast": ""})
     with pytest.raises(ValidationError, match="there may be 32"):
         configured(folder, models={f"m{number}": folder / "new" for number in range(33)})
 
