@@ -49,6 +49,8 @@ def read_instances(path: Path, say: Say) -> dict[str, Any]:
         raise ConfigurationError(f"{path} lists no annotations, so there is nothing to find.")
     annotations = [_annotation(path, at, entry, images, known) for at, entry in enumerate(entries)]
     annotations = _with_extent(path, annotations, say)
+    if all(one["iscrowd"] for one in annotations):
+        raise ConfigurationError(f"{path} marks crowds only, so there is nothing to find.")
     _judge_reach(path, annotations, images, say)
     _fill_areas(path, annotations, say)
     _renumber(path, annotations, say)

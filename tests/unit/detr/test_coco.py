@@ -96,6 +96,14 @@ def set_field(kind, key, value):
     return damage
 
 
+def set_in_all(kind, key, value):
+    def damage(content):
+        for entry in content[kind]:
+            entry[key] = value
+
+    return damage
+
+
 def drop_field(kind, key):
     def damage(content):
         del content[kind][1][key]
@@ -124,6 +132,8 @@ def repeat(kind):
         (set_list("images", None), "no list called images"),
         (set_list("annotations", {}), "no list called annotations"),
         (set_list("annotations", []), "lists no annotations"),
+        (set_in_all("annotations", "iscrowd", 1), "marks crowds only"),
+        (set_in_all("annotations", "bbox", [4, 6, 0, 30]), "no box has any extent"),
         (set_list("categories", []), "lists no categories"),
         (set_list("annotations", [3]), "annotation at position 0 is 3, not an object"),
         (repeat("images"), "lists image 30 twice"),
