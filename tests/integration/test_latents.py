@@ -55,9 +55,9 @@ async def through(backbone, frames=PAN, codec=FINE):
 
 
 @asynccontextmanager
-async def backbone_beside(cluster, meddle):
-    """A backbone whose transformer on node edge is meddled with."""
-    async with meddling(cluster.stages["edge.transformer"].address, meddle) as address:
+async def backbone_beside(cluster, *meddle, **how):
+    """A backbone whose transformer on node edge is meddled with, as by `meddling`."""
+    async with meddling(cluster.stages["edge.transformer"].address, *meddle, **how) as address:
         process = ServiceProcess(
             "services.backbone",
             *("--bundle", str(TOY_BUNDLE), "--node", "edge", "--port", "0"),
@@ -102,6 +102,25 @@ async def test_a_frame_is_coded_given_the_one_before(cluster, expected):
     # Neighbours differ, or equal boxes would say little.
     for one, next_one in zip(expected, expected[1:]):
         assert np.abs(one - next_one).max() > 0.05
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_a_message_is_short_if_the_transformer_takes_it(cluster, expected, is_older, step):
+    """Also where frames between are missing, as a live stream drops them."""
+    frames = PAN[::step]
+    sent = []
+    async with backbone_beside(cluster, see=sent.append, is_older=is_older) as backbone:
+        results = await through(backbone, frames)
+    if step == 1:
+        assert_right(results, expected)
+    sizes = [each.timing.transformer.request_bytes for each in results]
+    beside = [each.ByteSize() - size for each, size in zip(sent, sizes)]
+    kinds = [each.WhichOneof("request") for each in sent]
+    assert kinds == ["features"] + ["features" if is_older else "next_latents"] * len(results[1:])
+    long, short = beside[0], beside[1:]
+    assert long > 30
+    assert set(short) <= ({12} if is_older else {2} if step == 1 else {4})
 
 
 @pytest.mark.parametrize("codec", LATENT_CODECS)
