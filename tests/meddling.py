@@ -6,6 +6,7 @@ from typing import Callable, Optional
 
 import grpc
 
+from common.wire.feature_messages import FeatureMessageReader
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 
 Meddle = Callable[[stage_pb2.Features], Optional[stage_pb2.FrameResult]]
@@ -21,11 +22,18 @@ def refusal(features: stage_pb2.Features, code: int) -> stage_pb2.FrameResult:
 
 
 @asynccontextmanager
-async def meddling(address: str, meddle: Meddle):
+async def meddling(
+    address: str,
+    meddle: Meddle = lambda features: None,
+    *,
+    see: Callable[[stage_pb2.TransformerRequest], None] = lambda request: None,
+    is_older: bool = False,
+):
     """Stands in front of the transformer at `address`; gives its own address.
 
     `meddle` gets each frame. Where it returns an answer, the real transformer never sees the frame;
-    otherwise it sees what `meddle` has left of it.
+    otherwise it sees what `meddle` has left of it. `see` gets each frame's message as it was sent.
+    With `is_older` the transformer seems to know no short messages.
     """
 
     class Servicer(stage_pb2_grpc.TransformerServicer):
@@ -34,17 +42,25 @@ async def meddling(address: str, meddle: Meddle):
 
             async def pass_back(call):
                 async for answer in call:
+                    if is_older and answer.HasField("opened"):
+                        answer.opened.ClearField("takes_next_latents")
                     async with turn:
                         await context.write(answer)
 
             async with grpc.aio.insecure_channel(address) as channel:
                 call = stage_pb2_grpc.TransformerStub(channel).Process()
                 passing = asyncio.ensure_future(pass_back(call))
+                reader = FeatureMessageReader()
                 async for request in request_iterator:
-                    is_frame = request.WhichOneof("request") == "features"
-                    answer = meddle(request.features) if is_frame else None
-                    if answer is None:
+                    if request.HasField("open"):
                         await call.write(request)
+                        continue
+                    see(request)
+                    features = reader.features(request)
+                    answer = meddle(features)
+                    if answer is None:
+                        # At full length: the transformer need not have seen the frame before.
+                        await call.write(stage_pb2.TransformerRequest(features=features))
                         continue
                     async with turn:
                         await context.write(stage_pb2.StageResponse(result=answer))

@@ -103,7 +103,8 @@ class Attacker:
     async def _features_to_transformer(self) -> None:
         ids = self._ids()
         opening = self._honest.transformer_opening()
-        features = [self._features(number) for number in ids]
+        first, *others = ids
+        features = [self._features(first), *map(self._features_or_short, others)]
         late = stage_pb2.TransformerRequest(features=self._honest.features(self._draw))
         last = self._last(opening, late)
         await self._stage_stream(
@@ -279,6 +280,14 @@ class Attacker:
             self._mutator.fields(features)
         features.frame_id = frame_id
         return stage_pb2.TransformerRequest(features=features)
+
+    def _features_or_short(self, frame_id: int) -> stage_pb2.TransformerRequest:
+        """As `_features`, or a short message of the frame that follows upon the one before."""
+        request = self._features(frame_id)
+        if self._draw.random() < 0.8:
+            return request
+        data = self._mutator.edited(request.features.tensor.data)
+        return stage_pb2.TransformerRequest(next_latents=data)
 
     def _last(self, *messages: Message) -> list[bytes]:
         """A stream's last message, which may be none at all, or one that is out of place."""

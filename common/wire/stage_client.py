@@ -57,6 +57,7 @@ class StageStream:
         codec: by which a backbone sends features on; None where it does not tell.
         latent_rates: what the rates of the bundle's bottleneck cost and keep, the finest first;
             empty where it has none.
+        takes_next_latents: whether a transformer understands the short message of latents.
     """
 
     def __init__(self, call: Any, peer: str) -> None:
@@ -76,6 +77,7 @@ class StageStream:
         self.bundle_digest = ""
         self.codec: Optional[Codec] = None
         self.latent_rates: Tuple[RateFigures, ...] = ()
+        self.takes_next_latents = False
 
     @classmethod
     async def open(
@@ -132,6 +134,7 @@ class StageStream:
         self.bundle_digest = answer.opened.bundle_digest
         self.codec = known_codec_from_wire(answer.opened.codec)
         self.latent_rates = latent_rates_from_wire(answer.opened.latent_rates)
+        self.takes_next_latents = answer.opened.takes_next_latents
 
     def tell(self, requests: Iterable[StageRequest]) -> None:
         """Send what has no answer, each made when its turn to be sent has come.
@@ -302,10 +305,12 @@ class StageStream:
         if frame_id not in self._pending:
             return frame_id
         own_id = next(free for free in self._spare_ids if free not in self._pending)
-        frame = (
-            request.frame if isinstance(request, stage_pb2.BackboneRequest) else request.features
-        )
-        frame.frame_id = own_id
+        if isinstance(request, stage_pb2.BackboneRequest):
+            request.frame.frame_id = own_id
+        elif request.HasField("features"):
+            request.features.frame_id = own_id
+        else:
+            raise ValueError("the id of a short message follows from the message before")
         return own_id
 
 

@@ -149,7 +149,7 @@ def sent_bytes(
         elif setting.series in (Series.JPEG, Series.REDUCED_JPEG) or codec is None:
             yield image_message_bytes(payload, frame_id)
         elif setting.series is Series.LATENTS and frame_id > 0:
-            yield predicted_message_bytes(payload, frame_id, codec)
+            yield predicted_message_bytes(payload)
         else:
             size = material.sizes[image_id]
             yield features_message_bytes(payload, frame_id, size, manifest, codec)

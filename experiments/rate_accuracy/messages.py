@@ -1,8 +1,9 @@
 """What the services send for a frame: the message around its payload.
 
-The services count payloads. Around them stand the frame's id, its sizes and those of its features,
-which a frame that is coded given the one before leaves out. gRPC's and TCP's own headers, some 60
-bytes a message, are not counted here, as those of RTP and UDP are not counted for video.
+The services count payloads. Around them stand the frame's id, its sizes and those of its features.
+A frame that is coded given the one before leaves out whatever follows from that one. gRPC's and
+TCP's own headers, some 60 bytes a message, are not counted here, as those of RTP and UDP are not
+counted for video.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from common.bundle import Manifest, require_detr
 from common.domain.codec import LATENT_CODECS, Codec, EncodedFeatures, EncodedTensor
 from common.domain.frames import EncodedImage
 from common.vision.preprocess import input_geometry
+from common.wire.feature_messages import next_latents_request
 from common.wire.frames import features_to_wire, frame_to_wire
 from protos.tandem.v1 import stage_pb2
 
@@ -49,20 +51,14 @@ def features_message_bytes(
         channels = bottleneck.channels
     cells = tensor.grid(geometry.input_height, geometry.input_width)
     encoded = EncodedTensor((1, channels, *cells), codec, bytes(payload_bytes))
-    return _message_bytes(EncodedFeatures(frame_id, (encoded,), geometry))
+    features = features_to_wire(EncodedFeatures(frame_id, (encoded,), geometry))
+    return stage_pb2.TransformerRequest(features=features).ByteSize()
 
 
-def predicted_message_bytes(payload_bytes: int, frame_id: int, codec: Codec) -> int:
+def predicted_message_bytes(payload_bytes: int) -> int:
     """Size of the message that takes a frame's latents, coded given those of the frame before.
 
     Args:
         payload_bytes: of the latents.
-        frame_id: its number in the stream, from 1.
-        codec: of the latents.
     """
-    tensor = EncodedTensor((), codec, bytes(payload_bytes))
-    return _message_bytes(EncodedFeatures(frame_id, (tensor,), None, frame_id - 1))
-
-
-def _message_bytes(features: EncodedFeatures) -> int:
-    return stage_pb2.TransformerRequest(features=features_to_wire(features)).ByteSize()
+    return next_latents_request(bytes(payload_bytes)).ByteSize()

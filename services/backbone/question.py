@@ -11,7 +11,6 @@ from common.server.traced_calls import tell_answer
 from common.telemetry.tracing import NOT_TRACED, Span
 from common.wire.detections import add_category_names, checked_result
 from common.wire.errors import error_from_wire
-from common.wire.frames import write_features
 from protos.tandem.v1 import stage_pb2
 from services.backbone.stage import FrameFeatures
 from services.pipeline.frame_under_way import FrameUnderWay
@@ -77,12 +76,9 @@ class Question:
 
     def _request(self, features: EncodedFeatures) -> stage_pb2.TransformerRequest:
         node, size_bytes = self._stream.facts.nodes.transformer, features.payload_bytes
-        request = stage_pb2.TransformerRequest()
-        write_features(features, request.features)
         self._stream.host.metrics.count_bytes(node, "sent", size_bytes)
         self._call = self._under_way.span.call("transfer", node=node, request_bytes=size_bytes)
-        request.features.traceparent = self._call.traceparent
-        return request
+        return self._stream.messages.of(features, self._call.traceparent)
 
     def _accept(self, result: stage_pb2.FrameResult) -> None:
         """Check an answer, and take note of it.

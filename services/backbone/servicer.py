@@ -14,6 +14,7 @@ from common.domain.video import AccessUnit
 from common.server.account import Charge
 from common.server.authorization import calling_identity
 from common.server.guard import GuardedStream
+from common.wire.feature_messages import FeatureMessages
 from common.wire.frames import (
     codec_from_wire,
     codec_to_wire,
@@ -137,10 +138,9 @@ class BackboneStream(FrameStream):
     Attributes:
         codec: of its features.
         transformer: gets them.
+        messages: in which it gets them.
         category_names: of its bundle's categories, by their ids.
     """
-
-    kind = "frame"
 
     def __init__(
         self,
@@ -174,6 +174,7 @@ class BackboneStream(FrameStream):
         # Each frame's latents are coded given those of the frame before, and sent in this order.
         self._in_order = None if latents is None else self._pipeline.strand(stream)
         self.transformer = transformer
+        self.messages = FeatureMessages(transformer.takes_next_latents)
         self._decoder = decoder
         self._decoding: Set[asyncio.Task[None]] = set()
 
@@ -236,11 +237,11 @@ class BackboneStream(FrameStream):
             kind = request.WhichOneof("request")
             if kind == "decode_only":
                 await self._begin_decoding(request.decode_only)
-            elif kind == self.kind:
+            elif kind == "frame":
                 yield request.frame
             else:
                 raise InvalidInputError(
-                    f"every message after `open` has to be `{self.kind}` or `decode_only`"
+                    "every message after `open` has to be `frame` or `decode_only`"
                 )
             # The request may be large, and the next one may take long to come.
             del request

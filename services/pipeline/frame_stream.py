@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator, ClassVar, Generic, Optional, cast
+from typing import Any, AsyncIterator, Generic, Optional, cast
 
 import structlog
 
@@ -152,12 +152,9 @@ class FrameStream(ABC):
     """Serves the frames of one stream; subclasses say what a frame is and what is done with it.
 
     Attributes:
-        kind: name of the field of a request that holds the frame.
         stage_name: of the stage that serves it.
         placement_name: of the nodes that do.
     """
-
-    kind: ClassVar[str]
 
     def __init__(
         self, host: StageHost[Any], bundle: Bundle, facts: StreamFacts, stream: GuardedStream
@@ -210,18 +207,13 @@ class FrameStream(ABC):
         slots = asyncio.Semaphore(self.host.max_frames_in_flight)
         return OrderedAnswers(self.begin, self.stream.write, slots)
 
-    async def frames(self) -> AsyncIterator[Any]:
+    @abstractmethod
+    def frames(self) -> AsyncIterator[Any]:
         """The frames after the opening.
 
         Raises:
             InvalidInputError: a message is no frame.
         """
-        async for request in self.stream:
-            if request.WhichOneof("request") != self.kind:
-                raise InvalidInputError(f"every message after `open` has to be `{self.kind}`")
-            yield getattr(request, self.kind)
-            # The request may be large, and the next one may take long to come.
-            del request
 
     def begin(self, frame: Any) -> PendingAnswer[stage_pb2.StageResponse]:
         """Begin to serve one frame; its answer holds its detections or its error, and its timing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, AsyncIterator
 
 from common.domain.codec import LATENT_CODECS
 from common.domain.detections import DetectionOptions
@@ -11,6 +11,7 @@ from common.domain.errors import PreconditionError
 from common.domain.placement import NodePair
 from common.server.guard import GuardedStream
 from common.wire.detections import detections_to_wire
+from common.wire.feature_messages import FeatureMessageReader
 from common.wire.frames import features_from_wire
 from protos.tandem.v1 import stage_pb2, stage_pb2_grpc
 from services.pipeline.frame_stream import (
@@ -73,8 +74,6 @@ class TransformerServicer(stage_pb2_grpc.TransformerServicer):
 class TransformerStream(FrameStream):
     """One stream of features, which the pipeline turns into detections."""
 
-    kind = "features"
-
     def __init__(
         self,
         host: StageHost[TransformerStage],
@@ -104,6 +103,18 @@ class TransformerStream(FrameStream):
         await self.agree()
         await self.ordered().run(self.frames(), self.host.draining.wait())
         self.host.raise_if_draining()
+
+    def tell(self, opened: stage_pb2.Opened) -> None:
+        """See `FrameStream.tell`."""
+        opened.takes_next_latents = True
+
+    async def frames(self) -> AsyncIterator[stage_pb2.Features]:
+        """See `FrameStream.frames`; short messages are given at full length."""
+        reader = FeatureMessageReader()
+        async for request in self.stream:
+            yield reader.features(request)
+            # The request may be large, and the next one may take long to come.
+            del request
 
     def size_bytes(self, frame: stage_pb2.Features) -> int:
         """See `FrameStream.size_bytes`."""

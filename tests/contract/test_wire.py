@@ -61,6 +61,10 @@ FIELDS = {
         "timing",
     ],
     detection_pb2.Detection: ["category_id", "category_name", "score", "box", "track_id"],
+    stage_pb2.TransformerRequest: ["open", "features", "next_latents", "skipped_frame_ids"],
+    stage_pb2.Opened: [
+        *("node", "bundle_digest", "latent_rates", "codec", "takes_next_latents"),
+    ],
     detection_pb2.Box: ["x_min", "y_min", "x_max", "y_max"],
 }
 METHODS = {

@@ -5,14 +5,16 @@ Runs on Python 3.8.
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc import code_pb2
 
+from common.bundle import load_bundle
 from common.domain.codec import LATENT_CODECS
+from common.wire.connections import CallEnding
 from common.wire.frames import codec_to_wire
 from protos.tandem.v1 import detector_pb2, stage_pb2, stage_pb2_grpc, tensor_pb2
 from tests.faulty import tell
@@ -55,9 +57,9 @@ async def through(backbone, frames=PAN, codec=FINE):
 
 
 @asynccontextmanager
-async def backbone_beside(cluster, meddle):
-    """A backbone whose transformer on node edge is meddled with."""
-    async with meddling(cluster.stages["edge.transformer"].address, meddle) as address:
+async def backbone_beside(cluster, *meddle, **how):
+    """A backbone whose transformer on node edge is meddled with, as by `meddling`."""
+    async with meddling(cluster.stages["edge.transformer"].address, *meddle, **how) as address:
         process = ServiceProcess(
             "services.backbone",
             *("--bundle", str(TOY_BUNDLE), "--node", "edge", "--port", "0"),
@@ -102,6 +104,66 @@ async def test_a_frame_is_coded_given_the_one_before(cluster, expected):
     # Neighbours differ, or equal boxes would say little.
     for one, next_one in zip(expected, expected[1:]):
         assert np.abs(one - next_one).max() > 0.05
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_a_message_is_short_if_the_transformer_takes_it(cluster, expected, is_older, step):
+    """Also where frames between are missing, as a live stream drops them."""
+    frames = PAN[::step]
+    sent = []
+    async with backbone_beside(cluster, see=sent.append, is_older=is_older) as backbone:
+        results = await through(backbone, frames)
+    if step == 1:
+        assert_right(results, expected)
+    sizes = [each.timing.transformer.request_bytes for each in results]
+    beside = [each.ByteSize() - size for each, size in zip(sent, sizes)]
+    kinds = [each.WhichOneof("request") for each in sent]
+    assert kinds == ["features"] + ["features" if is_older else "next_latents"] * len(results[1:])
+    long, short = beside[0], beside[1:]
+    assert long > 30
+    assert set(short) <= ({12} if is_older else {2} if step == 1 else {4})
+
+
+async def to_transformer(cluster, *requests):
+    """What a transformer answers to requests that no backbone of ours would send; its status."""
+    opening = stage_pb2.TransformerOpen(bundle_digest=load_bundle(TOY_BUNDLE).digest)
+    sent = [stage_pb2.TransformerRequest(open=opening), *requests]
+    address = cluster.stages["edge.transformer"].address
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = stage_pb2_grpc.TransformerStub(channel).Process(iter(sent))
+        ending = CallEnding(call)
+        answers = []
+        with suppress(grpc.aio.AioRpcError):
+            async for answer in call:
+                answers.append(answer)
+        await ending.wait()
+        return answers, ending
+
+
+async def test_a_short_message_that_follows_upon_nothing_ends_its_stream(cluster):
+    short = stage_pb2.TransformerRequest(next_latents=b"x")
+    (opened,), ending = await to_transformer(cluster, short)
+    assert opened.opened.takes_next_latents
+    assert ending.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "first frame" in ending.details
+
+
+async def test_a_short_message_after_a_frame_that_is_not_held_is_aborted(cluster):
+    """The frame before was refused, so that its latents are none; its name is known."""
+    refused = stage_pb2.Features(frame_id=4, tensor=tensor_pb2.Tensor(codec=FINE, data=b"x"))
+    (_, *answers), ending = await to_transformer(
+        cluster,
+        stage_pb2.TransformerRequest(features=refused),
+        stage_pb2.TransformerRequest(next_latents=b"x", skipped_frame_ids=2),
+    )
+    results = [each.result for each in answers]
+    assert [each.frame_id for each in results] == [4, 7]
+    assert [each.error.code for each in results] == [
+        *(code_pb2.INVALID_ARGUMENT, code_pb2.ABORTED),
+    ]
+    assert "coded given frame 4" in results[1].error.message
+    assert ending.code is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("codec", LATENT_CODECS)

@@ -28,7 +28,7 @@ from protos.tandem.v1 import detector_pb2 as tandem_dot_v1_dot_detector__pb2
 from protos.tandem.v1 import tensor_pb2 as tandem_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/stage.proto\x12\ttandem.v1\x1a\x17google/rpc/status.proto\x1a\x19tandem/v1/detection.proto\x1a\x18tandem/v1/detector.proto\x1a\x16tandem/v1/tensor.proto\"\x91\x01\n\x0f\x42\x61\x63kboneRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.tandem.v1.BackboneOpenH\x00\x12!\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x12\'\n\x0b\x64\x65\x63ode_only\x18\x03 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x42\t\n\x07request\"\xe9\x01\n\x0c\x42\x61\x63kboneOpen\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamContext\x12\x17\n\x0f\x64ownstream_node\x18\x02 \x01(\t\x12\x1f\n\x05\x63odec\x18\x03 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x1a\n\x12\x64ownstream_replica\x18\x04 \x01(\r\x12%\n\x05video\x18\x05 \x01(\x0b\x32\x16.tandem.v1.VideoFormat\x12\x15\n\rbundle_digest\x18\x06 \x01(\t\x12\x1a\n\x12\x64ownstream_address\x18\x07 \x01(\t\"t\n\x12TransformerRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.tandem.v1.TransformerOpenH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x13.tandem.v1.FeaturesH\x00\x42\t\n\x07request\"s\n\x0fTransformerOpen\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamContext\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x1e\n\x16without_category_names\x18\x03 \x01(\x08\"\xbb\x01\n\rStreamContext\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x1c\n\x0fscore_threshold\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\x0emax_detections\x18\x04 \x01(\r\x12\x0e\n\x06sender\x18\x05 \x01(\t\x12\x13\n\x0b\x66rames_from\x18\x06 \x01(\tB\x12\n\x10_score_threshold\"\xe4\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12*\n\x08geometry\x18\x02 \x01(\x0b\x32\x18.tandem.v1.FrameGeometry\x12!\n\x06tensor\x18\x03 \x01(\x0b\x32\x11.tandem.v1.Tensor\x12\x1f\n\x12reference_frame_id\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12*\n\x0f\x66urther_tensors\x18\x06 \x03(\x0b\x32\x11.tandem.v1.TensorB\x15\n\x13_reference_frame_id\"\x90\x01\n\rFrameGeometry\x12\x14\n\x0c\x66rame_height\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x02 \x01(\r\x12\x14\n\x0cinput_height\x18\x03 \x01(\r\x12\x13\n\x0binput_width\x18\x04 \x01(\r\x12\x14\n\x0cvalid_height\x18\x05 \x01(\r\x12\x13\n\x0bvalid_width\x18\x06 \x01(\r\"j\n\rStageResponse\x12#\n\x06opened\x18\x01 \x01(\x0b\x32\x11.tandem.v1.OpenedH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.tandem.v1.FrameResultH\x00\x42\n\n\x08response\"{\n\x06Opened\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12+\n\x0clatent_rates\x18\x03 \x03(\x0b\x32\x15.tandem.v1.LatentRate\x12\x1f\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x10.tandem.v1.Codec\"\x99\x01\n\nLatentRate\x12\x1f\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x1e\n\x11\x61verage_precision\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x62ytes_per_frame\x18\x03 \x01(\x01\x12\x1b\n\x13\x62ytes_per_key_frame\x18\x04 \x01(\x01\x42\x14\n\x12_average_precision\"\x94\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\ndetections\x18\x02 \x01(\x0b\x32\x15.tandem.v1.DetectionsH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12!\n\x06timing\x18\x04 \x01(\x0b\x32\x11.tandem.v1.Timing\x12\x1f\n\x12\x62\x61\x63kbone_in_flight\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\"\n\x15transformer_in_flight\x18\x06 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06resultB\x15\n\x13_backbone_in_flightB\x18\n\x16_transformer_in_flight2O\n\x08\x42\x61\x63kbone\x12\x43\n\x07Process\x12\x1a.tandem.v1.BackboneRequest\x1a\x18.tandem.v1.StageResponse(\x01\x30\x01\x32U\n\x0bTransformer\x12\x46\n\x07Process\x12\x1d.tandem.v1.TransformerRequest\x1a\x18.tandem.v1.StageResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/stage.proto\x12\ttandem.v1\x1a\x17google/rpc/status.proto\x1a\x19tandem/v1/detection.proto\x1a\x18tandem/v1/detector.proto\x1a\x16tandem/v1/tensor.proto\"\x91\x01\n\x0f\x42\x61\x63kboneRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.tandem.v1.BackboneOpenH\x00\x12!\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x12\'\n\x0b\x64\x65\x63ode_only\x18\x03 \x01(\x0b\x32\x10.tandem.v1.FrameH\x00\x42\t\n\x07request\"\xe9\x01\n\x0c\x42\x61\x63kboneOpen\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamContext\x12\x17\n\x0f\x64ownstream_node\x18\x02 \x01(\t\x12\x1f\n\x05\x63odec\x18\x03 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x1a\n\x12\x64ownstream_replica\x18\x04 \x01(\r\x12%\n\x05video\x18\x05 \x01(\x0b\x32\x16.tandem.v1.VideoFormat\x12\x15\n\rbundle_digest\x18\x06 \x01(\t\x12\x1a\n\x12\x64ownstream_address\x18\x07 \x01(\t\"\xa7\x01\n\x12TransformerRequest\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.tandem.v1.TransformerOpenH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x13.tandem.v1.FeaturesH\x00\x12\x16\n\x0cnext_latents\x18\x03 \x01(\x0cH\x00\x12\x19\n\x11skipped_frame_ids\x18\x04 \x01(\x04\x42\t\n\x07request\"s\n\x0fTransformerOpen\x12)\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x18.tandem.v1.StreamContext\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x1e\n\x16without_category_names\x18\x03 \x01(\x08\"\xbb\x01\n\rStreamContext\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\tplacement\x18\x02 \x01(\x0e\x32\x14.tandem.v1.Placement\x12\x1c\n\x0fscore_threshold\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\x0emax_detections\x18\x04 \x01(\r\x12\x0e\n\x06sender\x18\x05 \x01(\t\x12\x13\n\x0b\x66rames_from\x18\x06 \x01(\tB\x12\n\x10_score_threshold\"\xe4\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12*\n\x08geometry\x18\x02 \x01(\x0b\x32\x18.tandem.v1.FrameGeometry\x12!\n\x06tensor\x18\x03 \x01(\x0b\x32\x11.tandem.v1.Tensor\x12\x1f\n\x12reference_frame_id\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12*\n\x0f\x66urther_tensors\x18\x06 \x03(\x0b\x32\x11.tandem.v1.TensorB\x15\n\x13_reference_frame_id\"\x90\x01\n\rFrameGeometry\x12\x14\n\x0c\x66rame_height\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x02 \x01(\r\x12\x14\n\x0cinput_height\x18\x03 \x01(\r\x12\x13\n\x0binput_width\x18\x04 \x01(\r\x12\x14\n\x0cvalid_height\x18\x05 \x01(\r\x12\x13\n\x0bvalid_width\x18\x06 \x01(\r\"j\n\rStageResponse\x12#\n\x06opened\x18\x01 \x01(\x0b\x32\x11.tandem.v1.OpenedH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.tandem.v1.FrameResultH\x00\x42\n\n\x08response\"\x97\x01\n\x06Opened\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12+\n\x0clatent_rates\x18\x03 \x03(\x0b\x32\x15.tandem.v1.LatentRate\x12\x1f\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x1a\n\x12takes_next_latents\x18\x05 \x01(\x08\"\x99\x01\n\nLatentRate\x12\x1f\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x10.tandem.v1.Codec\x12\x1e\n\x11\x61verage_precision\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x62ytes_per_frame\x18\x03 \x01(\x01\x12\x1b\n\x13\x62ytes_per_key_frame\x18\x04 \x01(\x01\x42\x14\n\x12_average_precision\"\x94\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12+\n\ndetections\x18\x02 \x01(\x0b\x32\x15.tandem.v1.DetectionsH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12!\n\x06timing\x18\x04 \x01(\x0b\x32\x11.tandem.v1.Timing\x12\x1f\n\x12\x62\x61\x63kbone_in_flight\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\"\n\x15transformer_in_flight\x18\x06 \x01(\rH\x02\x88\x01\x01\x42\x08\n\x06resultB\x15\n\x13_backbone_in_flightB\x18\n\x16_transformer_in_flight2O\n\x08\x42\x61\x63kbone\x12\x43\n\x07Process\x12\x1a.tandem.v1.BackboneRequest\x1a\x18.tandem.v1.StageResponse(\x01\x30\x01\x32U\n\x0bTransformer\x12\x46\n\x07Process\x12\x1d.tandem.v1.TransformerRequest\x1a\x18.tandem.v1.StageResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,26 +39,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKBONEREQUEST']._serialized_end=284
   _globals['_BACKBONEOPEN']._serialized_start=287
   _globals['_BACKBONEOPEN']._serialized_end=520
-  _globals['_TRANSFORMERREQUEST']._serialized_start=522
-  _globals['_TRANSFORMERREQUEST']._serialized_end=638
-  _globals['_TRANSFORMEROPEN']._serialized_start=640
-  _globals['_TRANSFORMEROPEN']._serialized_end=755
-  _globals['_STREAMCONTEXT']._serialized_start=758
-  _globals['_STREAMCONTEXT']._serialized_end=945
-  _globals['_FEATURES']._serialized_start=948
-  _globals['_FEATURES']._serialized_end=1176
-  _globals['_FRAMEGEOMETRY']._serialized_start=1179
-  _globals['_FRAMEGEOMETRY']._serialized_end=1323
-  _globals['_STAGERESPONSE']._serialized_start=1325
-  _globals['_STAGERESPONSE']._serialized_end=1431
-  _globals['_OPENED']._serialized_start=1433
-  _globals['_OPENED']._serialized_end=1556
-  _globals['_LATENTRATE']._serialized_start=1559
-  _globals['_LATENTRATE']._serialized_end=1712
-  _globals['_FRAMERESULT']._serialized_start=1715
-  _globals['_FRAMERESULT']._serialized_end=1991
-  _globals['_BACKBONE']._serialized_start=1993
-  _globals['_BACKBONE']._serialized_end=2072
-  _globals['_TRANSFORMER']._serialized_start=2074
-  _globals['_TRANSFORMER']._serialized_end=2159
+  _globals['_TRANSFORMERREQUEST']._serialized_start=523
+  _globals['_TRANSFORMERREQUEST']._serialized_end=690
+  _globals['_TRANSFORMEROPEN']._serialized_start=692
+  _globals['_TRANSFORMEROPEN']._serialized_end=807
+  _globals['_STREAMCONTEXT']._serialized_start=810
+  _globals['_STREAMCONTEXT']._serialized_end=997
+  _globals['_FEATURES']._serialized_start=1000
+  _globals['_FEATURES']._serialized_end=1228
+  _globals['_FRAMEGEOMETRY']._serialized_start=1231
+  _globals['_FRAMEGEOMETRY']._serialized_end=1375
+  _globals['_STAGERESPONSE']._serialized_start=1377
+  _globals['_STAGERESPONSE']._serialized_end=1483
+  _globals['_OPENED']._serialized_start=1486
+  _globals['_OPENED']._serialized_end=1637
+  _globals['_LATENTRATE']._serialized_start=1640
+  _globals['_LATENTRATE']._serialized_end=1793
+  _globals['_FRAMERESULT']._serialized_start=1796
+  _globals['_FRAMERESULT']._serialized_end=2072
+  _globals['_BACKBONE']._serialized_start=2074
+  _globals['_BACKBONE']._serialized_end=2153
+  _globals['_TRANSFORMER']._serialized_start=2155
+  _globals['_TRANSFORMER']._serialized_end=2240
 # @@protoc_insertion_point(module_scope)

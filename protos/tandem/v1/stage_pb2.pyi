@@ -38,12 +38,16 @@ class BackboneOpen(_message.Message):
     def __init__(self, context: _Optional[_Union[StreamContext, _Mapping]] = ..., downstream_node: _Optional[str] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., downstream_replica: _Optional[int] = ..., video: _Optional[_Union[_detector_pb2.VideoFormat, _Mapping]] = ..., bundle_digest: _Optional[str] = ..., downstream_address: _Optional[str] = ...) -> None: ...
 
 class TransformerRequest(_message.Message):
-    __slots__ = ("open", "features")
+    __slots__ = ("open", "features", "next_latents", "skipped_frame_ids")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_LATENTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
     open: TransformerOpen
     features: Features
-    def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
+    next_latents: bytes
+    skipped_frame_ids: int
+    def __init__(self, open: _Optional[_Union[TransformerOpen, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., next_latents: _Optional[bytes] = ..., skipped_frame_ids: _Optional[int] = ...) -> None: ...
 
 class TransformerOpen(_message.Message):
     __slots__ = ("context", "bundle_digest", "without_category_names")
@@ -112,16 +116,18 @@ class StageResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[FrameResult, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("node", "bundle_digest", "latent_rates", "codec")
+    __slots__ = ("node", "bundle_digest", "latent_rates", "codec", "takes_next_latents")
     NODE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LATENT_RATES_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
+    TAKES_NEXT_LATENTS_FIELD_NUMBER: _ClassVar[int]
     node: str
     bundle_digest: str
     latent_rates: _containers.RepeatedCompositeFieldContainer[LatentRate]
     codec: _tensor_pb2.Codec
-    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ...) -> None: ...
+    takes_next_latents: bool
+    def __init__(self, node: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., latent_rates: _Optional[_Iterable[_Union[LatentRate, _Mapping]]] = ..., codec: _Optional[_Union[_tensor_pb2.Codec, str]] = ..., takes_next_latents: bool = ...) -> None: ...
 
 class LatentRate(_message.Message):
     __slots__ = ("codec", "average_precision", "bytes_per_frame", "bytes_per_key_frame")

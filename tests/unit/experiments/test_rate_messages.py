@@ -7,6 +7,7 @@ from common.bundle import load_bundle
 from common.codec import FeatureCodec, LatentCoders, LatentEncoder
 from common.domain.codec import Codec, EncodedFeatures
 from common.vision.preprocess import input_geometry
+from common.wire.feature_messages import FeatureMessages
 from common.wire.frames import features_to_wire
 from experiments.rate_accuracy.messages import (
     features_message_bytes,
@@ -24,6 +25,12 @@ def written(features):
     return len(request.SerializeToString())
 
 
+def sizes_written(coded):
+    """Of the messages of one stream."""
+    messages = FeatureMessages(takes_next_latents=True)
+    return [len(messages.of(features).SerializeToString()) for features in coded]
+
+
 @pytest.fixture(scope="module")
 def bundle():
     return load_bundle(TOY_BUNDLE)
@@ -34,15 +41,13 @@ def test_messages_of_latents(bundle, codec):
     encoder = LatentEncoder(codec, LatentCoders.of_bundle(bundle).of(codec))
     geometry = input_geometry(*SIZE, bundle.manifest.input)
     rng = np.random.default_rng(1)
-    for frame_id in range(300):
-        latents = rng.integers(-90, 90, (1, bundle.manifest.bottleneck.channels, 3, 4))
-        features = encoder.encode(frame_id, latents.astype(np.float32), geometry)
-        payload = features.payload_bytes
-        if frame_id == 0:
-            own = features_message_bytes(payload, frame_id, SIZE, bundle.manifest, codec)
-        else:
-            own = predicted_message_bytes(payload, frame_id, codec)
-        assert own == written(features)
+    shape = (300, 1, bundle.manifest.bottleneck.channels, 3, 4)
+    latents = rng.integers(-90, 90, shape).astype(np.float32)
+    coded = [encoder.encode(number, each, geometry) for number, each in enumerate(latents)]
+    first, *others = [each.payload_bytes for each in coded]
+    own = [features_message_bytes(first, 0, SIZE, bundle.manifest, codec)]
+    own += map(predicted_message_bytes, others)
+    assert own == sizes_written(coded)
 
 
 def test_messages_of_features(bundle):

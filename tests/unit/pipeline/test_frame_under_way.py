@@ -26,8 +26,6 @@ class Charge:
 class ToyStream(FrameStream):
     """Keeps its frames under way until a test goes on with them; an outcome is called."""
 
-    kind = "features"
-
     def __init__(self):
         self.charge = Charge()
         host = SimpleNamespace(
@@ -41,6 +39,9 @@ class ToyStream(FrameStream):
         stream = SimpleNamespace(metadata=(), take=lambda: self.charge)
         super().__init__(host, None, facts, stream)
         self.under_way = None
+
+    def frames(self):
+        return self.stream
 
     def size_bytes(self, frame):
         return 3
