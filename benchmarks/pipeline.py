@@ -243,7 +243,8 @@ def _busy(answers: Sequence[Answer]) -> str:
 
 async def orchestrator_rows(_: Setting) -> AsyncIterator[Row]:
     """See `benchmarks.relaying`."""
-    yield await orchestrator_alone()
+    for row in await orchestrator_alone():
+        yield row
 
 
 PARTS: dict[str, Callable[[Setting], AsyncIterator[Row]]] = {

@@ -2,6 +2,9 @@
 
 The stages answer at once and the clients' messages are made beforehand, so that the service in
 the middle is the bottleneck; a bare `grpc.aio` relay in its place shows what gRPC itself costs.
+A relay takes all frames that a client sends, and the orchestrator's own window is two of a stream
+where the stages answer at once. So it is measured with a window of the relay's size as well. Beside
+the rates stands the processor time of a frame: the core of the clients may limit the relay's rate.
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from benchmarks.camera import client_credentials
 from benchmarks.hosts import LOCAL_EDGE, LOCAL_WORKSTATION, Host
 from benchmarks.instant import PROCESS
+from benchmarks.processor_time import seconds_by_core
 from benchmarks.report import Row
 from common.domain.errors import ServiceError
 from common.domain.placement import EDGE, WORKSTATION
@@ -37,8 +41,26 @@ _MODULE = "benchmarks.relaying"
 _INSTANT = "benchmarks.instant"
 
 
-async def relay_rates(repetitions: int) -> AsyncGenerator[tuple[float, float]]:
-    """Rate of a bare relay and of the orchestrator, frames a second, each alone on a core.
+class Passing(NamedTuple):
+    """How a service in the middle passes frames on.
+
+    Attributes:
+        frames_per_second: over all streams.
+        processor_seconds: of its core, for a frame.
+    """
+
+    frames_per_second: float
+    processor_seconds: float
+
+
+async def relay_rates(
+    repetitions: int, windows: Sequence[int] = (0,)
+) -> AsyncGenerator[list[Passing]]:
+    """A bare relay first, then an orchestrator with each of these windows, alone on a core in turn.
+
+    Args:
+        repetitions: so many times.
+        windows: frames of a stream under way; 0: the orchestrator finds it.
 
     Raises:
         ServiceError: a process failed.
@@ -55,32 +77,43 @@ async def relay_rates(repetitions: int) -> AsyncGenerator[tuple[float, float]]:
         stages = {"backbone": stage, "transformer": stage}
         nodes = json.dumps({EDGE: stages, WORKSTATION: stages})
         listening = ("--port", "0", "--metrics-port", "0", "--log-level", "warning")
-        service = "services.orchestrator"
-        orchestrator = await start(
-            LOCAL_EDGE, "orchestrator", service, "--nodes", nodes, *listening
-        )
+        service = ("orchestrator", "services.orchestrator", "--nodes", nodes, *listening)
+        orchestrators = [
+            await start(LOCAL_EDGE, *service, "--window", str(window)) for window in windows
+        ]
         for _ in range(repetitions):
-            yield await _rate(PROCESS, relay), await _rate(_DETECT, orchestrator)
+            relayed = await _passing(PROCESS, relay)
+            yield [relayed, *[await _passing(_DETECT, each) for each in orchestrators]]
     finally:
         for process in reversed(started):
             await process.stop()
 
 
-async def orchestrator_alone() -> Row:
-    """Rate of the orchestrator beside that of a bare relay."""
-    async with aclosing(relay_rates(1)) as rates:
-        relay_fps, fps = await anext(rates)
-    return Row(
-        "orchestrator alone, 20 kB frames, one core",
-        fps,
-        "frames/s",
-        1000,
-        f"a bare grpc.aio relay: {relay_fps:.0f} frames/s",
-    )
+async def orchestrator_alone() -> list[Row]:
+    """The orchestrator beside a bare relay, with its own window and with as many frames."""
+    what = "orchestrator alone, 20 kB frames, one core"
+    names = {0: what, _IN_FLIGHT: f"{what}, a window of {_IN_FLIGHT}"}
+    async with aclosing(relay_rates(1, tuple(names))) as rates:
+        relay, *orchestrators = await anext(rates)
+    return [
+        Row(
+            name,
+            each.frames_per_second,
+            "frames/s",
+            1000,
+            f"{1e6 * each.processor_seconds:.0f} us of processor time a frame; a bare grpc.aio "
+            f"relay: {relay.frames_per_second:.0f} frames/s, "
+            f"{1e6 * relay.processor_seconds:.0f} us",
+        )
+        for name, each in zip(names.values(), orchestrators, strict=True)
+    ]
 
 
-async def _rate(method: str, address: str) -> float:
-    return float(await LOCAL_WORKSTATION.run(_MODULE, method, address))
+async def _passing(method: str, address: str) -> Passing:
+    before = seconds_by_core()[LOCAL_EDGE.core]
+    fps = float(await LOCAL_WORKSTATION.run(_MODULE, method, address))
+    seconds = seconds_by_core()[LOCAL_EDGE.core] - before
+    return Passing(fps, seconds / (FRAMES + _WARM_UP_FRAMES))
 
 
 async def orchestrator_rate(address: str, certificates: str = "", frames: int = FRAMES) -> float:

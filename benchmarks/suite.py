@@ -88,8 +88,9 @@ class Suite:
 
     async def _orchestrator(self) -> AsyncIterator[tuple[str, float]]:
         """The orchestrator's rate on one core beside that of a bare relay."""
-        async for relay_fps, orchestrator_fps in relay_rates(self.repetitions):
-            yield "frames/s of the orchestrator / of a bare relay", orchestrator_fps / relay_fps
+        async for relay, orchestrator in relay_rates(self.repetitions):
+            ratio = orchestrator.frames_per_second / relay.frames_per_second
+            yield "frames/s of the orchestrator / of a bare relay", ratio
 
     async def _paced(self) -> AsyncIterator[tuple[str, float]]:
         """Each placement beside its ideal, and many clients beside one, at a known speed."""
