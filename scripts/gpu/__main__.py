@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# The module of each step, and the seconds that it may take; `TOTAL_SECONDS` bounds all together, and leaves
-# some of the five minutes for starting.
+# The module of each step, and the seconds that it may take; `TOTAL_SECONDS` bounds all together,
+# and leaves some of the five minutes for starting.
 STEPS = {
     "machine": ("scripts.gpu.machine", 60),
     "engines": ("scripts.gpu.engines", 45),
