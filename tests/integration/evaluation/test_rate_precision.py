@@ -112,12 +112,24 @@ def crowd(content):
         (rename, "names do not settle it"),
         (forget_files, "24 of 24 pictures cannot be used; the first is"),
         (shrink, "but the annotations say"),
-        (crowd, "no object is marked in the 24 pictures"),
+        (crowd, "marks crowds only"),
         (lambda content: content.pop("images"), "no list called images"),
     ],
 )
 def test_annotations_that_do_not_fit_are_refused(clip_set, toy, tmp_path, change, words):
     refused(toy, words, *changed(clip_set, tmp_path, change))
+
+
+def test_pictures_without_objects_are_refused(clip_set, toy, tmp_path):
+    """There are objects, but in pictures that are not taken."""
+
+    def crowd_in_the_first(content):
+        first = min(each["id"] for each in content["images"])
+        for each in content["annotations"]:
+            each["iscrowd"] = int(each["image_id"] == first)
+
+    options = changed(clip_set, tmp_path, crowd_in_the_first)
+    refused(toy, "no object is marked in the 1 pictures", *options, "--frames", 1)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ UNKNOWN_CALLER = "UNAUTHENTICATED"
 FORBIDDEN = "PERMISSION_DENIED"
 # The handshake fails: such a caller does not get as far as to call anything.
 NO_CONNECTION = "UNAVAILABLE"
+# The details of a stream that ended while a message was written: gRPC has lost its status.
+LOST = "Internal error from Core"
 
 DETECT = "/tandem.v1.Detector/Detect"
 GET_STATUS = "/tandem.v1.Operations/GetStatus"
@@ -54,5 +56,7 @@ async def outcome(channel: grpc.aio.Channel, method: str, metadata=None):
         return SERVED, ""
     await ending.wait()
     code, details = ending.code.name, ending.details
+    if details == LOST:
+        return await outcome(channel, method, metadata)
     refusals = (UNKNOWN_CALLER, FORBIDDEN, NO_CONNECTION)
     return (code, details) if code in refusals else (SERVED, "")

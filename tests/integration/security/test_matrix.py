@@ -98,7 +98,8 @@ async def test_a_method_of_another_service_is_told_as_missing(
     """The fault: a caller who may call it elsewhere got a stream that ended well, and empty."""
     credentials = realm.credentials(issued(realm, identity))
     async with channel_to(address_of(secured, server), credentials, server) as channel:
-        call = channel.stream_stream(method)(iter([b""]), timeout=60)
+        # Without a message: gRPC may lose the status of a stream that ends while one is written.
+        call = channel.stream_stream(method)(timeout=60)
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
