@@ -93,13 +93,17 @@ def open_picture_set(
 
     Raises:
         CallerError: the annotations are missing or wrong, or pictures are; see `open_coco` and
-            `check_pictures`.
+            `check_pictures`. Or the pictures that are taken show nothing that is marked.
     """
     folder = open_coco(images, annotations, model=model, say=say)
-    check_pictures(images, folder.pictures[:limit])
-    pictures = tuple(
-        Picture(entry["id"], images / entry["file_name"]) for entry in folder.pictures[:limit]
-    )
+    taken = folder.pictures[:limit]
+    check_pictures(images, taken)
+    # COCO's figures would all be -1.
+    if not any(folder.annotations[entry["id"]] for entry in taken):
+        raise ConfigurationError(
+            f"no object is marked in the {len(taken)} pictures, so there is nothing to find"
+        )
+    pictures = tuple(Picture(entry["id"], images / entry["file_name"]) for entry in taken)
     own_ids = {of_model: own for own, of_model in folder.categories.items()}
     return PictureSet(folder.instances, pictures, _digest(annotations, pictures), own_ids)
 

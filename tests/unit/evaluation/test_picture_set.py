@@ -37,6 +37,15 @@ def test_pictures_beyond_the_limit_need_not_be_there(made):
         open_picture_set(made.images, made.annotations)
 
 
+def test_pictures_in_which_nothing_is_marked_are_refused(made):
+    """There are objects, but in pictures beyond the limit."""
+    for annotation in made.content["annotations"]:
+        annotation["iscrowd"] = int(annotation["image_id"] != 30)
+    assert open_picture_set(made.images, made.annotations).image_ids == [10, 20, 30]
+    with pytest.raises(ConfigurationError, match="no object is marked in the 2 pictures"):
+        open_picture_set(made.images, made.annotations, limit=2)
+
+
 def test_results_are_under_the_sets_own_ids(made):
     """What the set does not know is left out."""
     for category in made.content["categories"]:
