@@ -13,6 +13,6 @@ os.environ.setdefault("GRPC_DNS_RESOLVER", "native")
 # gRPC's fork handlers stop its threads around a fork, and have hung there (grpcio 1.70). Our
 # processes fork only to execute another program, for which they are not needed.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# What gRPC's core has to say of a lost connection goes to stderr, amid what we tell of it, and means
-# something to its developers only.
+# What gRPC's core has to say of a lost connection goes to stderr, amid what we tell of it, and
+# means something to its developers only.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
